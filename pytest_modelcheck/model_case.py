@@ -1,0 +1,80 @@
+"""`ModelCase`: what is tested. Torch-free, so that a conftest can declare cases without loading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_modelcheck.errors import ModelCaseError
+
+if TYPE_CHECKING:
+    import torch
+
+Exporter = Literal["dynamo", "torchscript"]
+EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
+
+BUILD_SEED = 0
+"""The torch seed under which `build` is called: the same weights in every run and every process."""
+
+EXAMPLE_SEED = 0
+"""The seed whose inputs are the export's example inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCase:
+    """A model, its example inputs and its export options.
+
+    Args:
+        name: Short and unique, e.g. ``"bert-base"``; it appears in every report.
+        build: ``() -> torch.nn.Module``. Called under a fixed seed, put in eval mode by us.
+        inputs: ``(seed: int) -> dict[str, Tensor] | tuple[Tensor, ...]``: the forward's keyword or positional inputs.
+        exporter: ``"dynamo"`` (torch.export based) or ``"torchscript"`` (the legacy tracer).
+        opset: ONNX opset version; None takes the exporter's default.
+        dynamic_axes: input name -> {axis: dimension name}, e.g. ``{"input_ids": {0: "batch", 1: "sequence"}}``.
+            Equal names are one dimension.
+        output_names: Which outputs to export, and their names. For a dict or dataclass output they pick by key
+            or field; for a tuple they name the elements in order.
+        export_options: Further keyword arguments for ``torch.onnx.export``.
+        onnx_path: Set by `from_onnx` only.
+    """
+
+    name: str
+    build: Callable[[], torch.nn.Module] | None
+    inputs: Callable[[int], Any] | None
+    exporter: Exporter = field(default="dynamo", kw_only=True)
+    opset: int | None = field(default=None, kw_only=True)
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = field(default=None, kw_only=True)
+    output_names: Sequence[str] | None = field(default=None, kw_only=True)
+    export_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    onnx_path: Path | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ModelCaseError(f"ModelCase name must be a non-empty string, got {self.name!r}")
+        if self.exporter not in EXPORTERS:
+            raise ModelCaseError(
+                f"ModelCase {self.name!r}: exporter {self.exporter!r} is unknown; choose one of {', '.join(EXPORTERS)}"
+            )
+        if self.onnx_path is None:
+            for label, value in (("build", self.build), ("inputs", self.inputs)):
+                if not callable(value):
+                    raise ModelCaseError(
+                        f"ModelCase {self.name!r}: {label} must be callable, got {type(value).__name__}; "
+                        f"wrap it in a function, or use ModelCase.from_onnx for a file"
+                    )
+
+    @classmethod
+    def from_onnx(
+        cls, path: str | Path, inputs: Callable[[int], Mapping[str, Any]] | None = None, *, name: str | None = None
+    ) -> ModelCase:
+        """A model that is only an .onnx file.
+
+        Args:
+            path: The file. It is read later, when something about it is asked for.
+            inputs: ``seed -> {input name: array}``; None draws them from the file's signature.
+            name: Defaults to the file's stem.
+        """
+        path = Path(path)
+        return cls(name or path.stem, None, inputs, onnx_path=path)

@@ -1,0 +1,25 @@
+"""``eliminate_dead_nodes``: remove nodes whose outputs nobody reads.
+
+1. A node is dead if none of its outputs is read, in its own graph or in a subgraph, or is a graph output.
+2. Producers that only a dead node read die with it.
+3. Unused trailing outputs of a living node stay: trimming them would change its interface, not the node count.
+
+Operators have no side effects (ONNX IR specification, "Graphs"), so this is always right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+
+
+@dataclass(frozen=True)
+class EliminateDeadNodes(Pass):
+    name: ClassVar[str] = "eliminate_dead_nodes"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for node in rewriter.nodes():
+            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+                rewriter.remove_dead(node)

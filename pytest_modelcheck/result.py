@@ -1,0 +1,68 @@
+"""Verdicts and findings: what a gate says, and the one shape in which a failure is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The outcome of one gate. `INCONCLUSIVE` exists for latency noise only; an unmeasured thing is an `ERROR`."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A rewrite that was considered and not made.
+
+    Attributes:
+        reason: One clause in plain words, e.g. ``"the Conv output is used 2 times"``; equal causes use equal text.
+        node: Name of the node the rewrite would have started from.
+    """
+
+    reason: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a gate found wrong, where, and what to do next.
+
+    Attributes:
+        gate: Name of the marker, or ``"snapshot"``.
+        model: Name of the model case.
+        subject: What was measured, e.g. ``"Attention"`` or ``"output 'logits'"``.
+        expected: The bound, with unit and tolerance where it has them.
+        found: The measurement, with its unit, or why there is none.
+        context: What the measurement is of, e.g. ``"optimized, target opset23"``.
+        where: One line per place, most specific first.
+        next: What the reader can do about it.
+        verdict: Never `Verdict.PASS`.
+    """
+
+    gate: str
+    model: str
+    subject: str
+    expected: str
+    found: str
+    context: str = ""
+    where: tuple[str, ...] = ()
+    next: str = ""
+    verdict: Verdict = Verdict.FAIL
+
+    def render(self) -> str:
+        """The finding as text: one headline, then the labelled blocks `where:` and `next:`."""
+        context = f" ({self.context})" if self.context else ""
+        mark = "" if self.verdict is Verdict.FAIL else f"[{self.verdict}] "
+        lines = [f"{mark}{self.gate}: {self.subject} expected {self.expected}, found {self.found} in {self.model}{context}"]
+        lines += _labelled("where:", self.where)
+        lines += _labelled("next:", tuple(self.next.splitlines()))
+        return "\n".join(lines)
+
+
+def _labelled(label: str, lines: tuple[str, ...]) -> list[str]:
+    return [f"  {label if i == 0 else '':<7}{line}" for i, line in enumerate(lines)]
