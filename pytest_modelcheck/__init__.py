@@ -8,7 +8,8 @@ The map, from the top floor down; imports run downward only (tests/test_architec
 - `fusion`, `accuracy`, `performance`: what is measured.
 - `export`: torch -> ONNX, with a key and a cache.
 - `attribution`, `pipeline`, `passes`: graph rewrites and what each one did.
-- `capture`, `hierarchy`, `graph`, `calling`, `runtime`: torch graphs, owners of nodes, counts, calling a module, sessions.
+- `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading an ONNX graph.
+- `calling`, `runtime`: building and calling a module; onnxruntime sessions.
 - `model_case`, `result`, `bounds`, `errors`: the words.
 
 Importing this package loads neither torch nor onnx.

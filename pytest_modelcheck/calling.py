@@ -1,7 +1,7 @@
 """How the module of a model case is built and called: the one place that knows its inputs and outputs.
 
-Exporters, captures and accuracy all see the same flat view: inputs by name, outputs as an ordered mapping from name
-to tensor, whatever the forward takes and returns (keywords, dataclasses, dicts, nested tuples).
+Exporters, captures and accuracy all see the same flat view: inputs and outputs as ordered mappings from name to tensor,
+whatever the forward takes and returns (keywords, dataclasses, dicts, nested tuples, caches).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +22,42 @@ from pytest_modelcheck.model_case import BUILD_SEED, ModelCase
 
 
 @dataclass(frozen=True, slots=True)
+class _Leaf:
+    """The place of input tensor number `index` in the arguments of the forward."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleInputs:
-    """Example inputs in the order of `names`; `values` are tensors (or nested containers of them), on their own device."""
+    """Example inputs, flat.
+
+    Attributes:
+        names: One name per tensor: the argument's own, or for a nested argument the path to it, e.g. ``"states.0"``.
+        values: The tensors, on their own device.
+        arguments: Argument name -> its value with every tensor replaced by its place; what is no tensor is a constant.
+            None: every tensor is an argument by its name.
+    """
 
     names: tuple[str, ...]
-    values: tuple[Any, ...]
+    values: tuple[torch.Tensor, ...]
+    arguments: Mapping[str, Any] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, torch.Tensor]:
+        """Input name -> tensor, in order."""
         return dict(zip(self.names, self.values, strict=True))
+
+    def forward_arguments(self, values: Sequence[Any] | None = None) -> dict[str, Any]:
+        """Argument name -> value as the forward takes it, made of `values` (default: the example's own tensors)."""
+        values = self.values if values is None else values
+        if len(values) != len(self.names):
+            raise ModelCaseError(f"{len(values)} values for {len(self.names)} inputs: {', '.join(self.names)}")
+        if self.arguments is None:
+            return dict(zip(self.names, values, strict=True))
+        return {name: _fill(value, values) for name, value in self.arguments.items()}
+
+
+# -- building -----------------------------------------------------------------------------------------------------
 
 
 def build_module(case: ModelCase) -> torch.nn.Module:
@@ -55,7 +85,7 @@ def module_inputs(case: ModelCase, module: torch.nn.Module, seed: int) -> Module
     """The inputs of `case` for one seed, named after the forward's parameters where they came as a tuple.
 
     Raises:
-        ModelCaseError: if `inputs` raises, or returns neither a dict nor a tuple, or nothing.
+        ModelCaseError: if `inputs` raises, returns neither a dict nor a tuple, or no tensor in it.
     """
     if case.inputs is None:
         raise ModelCaseError(f"{case.name}: has no inputs function")
@@ -67,13 +97,54 @@ def module_inputs(case: ModelCase, module: torch.nn.Module, seed: int) -> Module
             raise ModelCaseError(f"{case.name}: inputs({seed}) raised {type(error).__name__}: {error}") from error
     if isinstance(made, torch.Tensor):
         made = (made,)
-    if not isinstance(made, Mapping | Sequence) or isinstance(made, str) or not len(made):
+    if not isinstance(made, Mapping | list | tuple) or not len(made):
         raise ModelCaseError(
-            f"{case.name}: inputs({seed}) must return a dict of tensors or a tuple of tensors, got {type(made).__name__}"
+            f"{case.name}: inputs({seed}) must return a dict of tensors or a tuple of tensors, got "
+            f"{'an empty ' if isinstance(made, Mapping | list | tuple) else ''}{type(made).__name__}"
         )
-    if isinstance(made, Mapping):
-        return ModuleInputs(tuple(made), tuple(made.values()))
-    return ModuleInputs(_positional_names(case, module, len(made)), tuple(made))
+    if not isinstance(made, Mapping):
+        made = dict(zip(_positional_names(case, module, len(made)), made, strict=True))
+    leaves: dict[str, torch.Tensor] = {}
+    arguments = {str(name): _take_leaves(case, value, str(name), leaves) for name, value in made.items()}
+    if not leaves:
+        raise ModelCaseError(f"{case.name}: inputs({seed}) holds no tensor: {', '.join(arguments)}")
+    return ModuleInputs(tuple(leaves), tuple(leaves.values()), arguments)
+
+
+def _take_leaves(case: ModelCase, value: Any, path: str, leaves: dict[str, torch.Tensor]) -> Any:
+    """`value` with its tensors replaced by their places; the tensors are added to `leaves` under their paths."""
+    if isinstance(value, torch.Tensor):
+        if path in leaves:
+            raise ModelCaseError(f"{case.name}: two input tensors have the name {path!r}")
+        leaves[path] = value
+        return _Leaf(len(leaves) - 1)
+    if isinstance(value, Mapping):
+        return {key: _take_leaves(case, item, f"{path}.{key}", leaves) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_take_leaves(case, item, f"{path}.{index}", leaves) for index, item in enumerate(value)]
+        return _like_sequence(value, items)
+    if value is None or isinstance(value, bool | int | float | complex | str | torch.dtype | torch.device):
+        return value
+    raise ModelCaseError(
+        f"{case.name}: input {path!r} is a {type(value).__name__}; an input is a tensor, a dict, list or tuple of "
+        f"tensors, or a plain constant (torch.from_numpy makes a tensor of an array)"
+    )
+
+
+def _fill(value: Any, tensors: Sequence[Any]) -> Any:
+    if isinstance(value, _Leaf):
+        return tensors[value.index]
+    if isinstance(value, dict):
+        return {key: _fill(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _like_sequence(value, [_fill(item, tensors) for item in value])
+    return value
+
+
+def _like_sequence(original: Sequence[Any], items: list[Any]) -> Any:
+    if hasattr(original, "_fields"):
+        return type(original)(*items)
+    return tuple(items) if isinstance(original, tuple) else items
 
 
 def _positional_names(case: ModelCase, module: torch.nn.Module, count: int) -> tuple[str, ...]:
@@ -81,7 +152,7 @@ def _positional_names(case: ModelCase, module: torch.nn.Module, count: int) -> t
     for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
-            return tuple(names)
+            return tuple(names[:count])
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
     if len(names) < count:
@@ -91,24 +162,28 @@ def _positional_names(case: ModelCase, module: torch.nn.Module, count: int) -> t
     return tuple(names[:count])
 
 
+# -- calling ------------------------------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def flat_forward(case: ModelCase, module: torch.nn.Module, names: Sequence[str]) -> Iterator[torch.nn.Module]:
-    """The same module object with a forward that takes `names` in order and returns a flat tuple of tensors.
+def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> Iterator[torch.nn.Module]:
+    """The same module object with a forward that takes one tensor per input name and returns a flat tuple of tensors.
 
     The forward is set on the instance and taken off again, so that module paths, parameter names and hooks stay
     those of the user's module: a wrapper module would put its own name in front of each.
     """
     original = module.forward
     own = module.__dict__.get("forward")
-    call = _by_name(original)
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _identifiers(inputs.names)]
+    )
 
     def forward(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-        bound = dict(zip(names, args, strict=False)) | kwargs
-        return tuple(select_outputs(case, call({name: bound[name] for name in names})).values())
+        values = tuple(signature.bind(*args, **kwargs).arguments.values())
+        positional, named = _bind(original, inputs.forward_arguments(values))
+        return tuple(select_outputs(case, original(*positional, **named)).values())
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind) for name in names]
-    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    forward.__signature__ = signature  # type: ignore[attr-defined]
     module.forward = forward  # type: ignore[method-assign]
     try:
         yield module
@@ -119,13 +194,33 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, names: Sequence[str])
             module.forward = own  # type: ignore[method-assign]
 
 
-def _by_name(forward: Callable[..., Any], call: Callable[..., Any] | None = None) -> Callable[[dict[str, Any]], Any]:
-    """`call` (default: `forward` itself) as a function of a name -> value dict, by keyword wherever `forward` can."""
-    call = call or forward
-    kinds = {parameter.kind for parameter in inspect.signature(forward).parameters.values()}
-    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY}:
-        return lambda named: call(*named.values())
-    return lambda named: call(**named)
+def _identifiers(names: Sequence[str]) -> list[str]:
+    """`names` made usable as parameter names, all different."""
+    made: list[str] = []
+    for name in names:
+        identifier = re.sub(r"\W", "_", name)
+        if not identifier.isidentifier() or keyword.iskeyword(identifier):
+            identifier = f"input_{identifier}"
+        while identifier in made:
+            identifier += "_"
+        made.append(identifier)
+    return made
+
+
+def _bind(forward: Callable[..., Any], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`named` as the arguments of one call: by keyword wherever `forward` can, in its own order where it cannot."""
+    parameters = inspect.signature(forward).parameters.values()
+    rest = dict(named)
+    positional: list[Any] = []
+    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY) for parameter in parameters):
+        for parameter in parameters:
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                if parameter.name not in rest:
+                    break
+                positional.append(rest.pop(parameter.name))
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                positional += [rest.pop(name) for name in list(rest) if re.fullmatch(rf"{parameter.name}_\d+", name)]
+    return tuple(positional), rest
 
 
 def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> dict[str, torch.Tensor]:
@@ -136,47 +231,75 @@ def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
     """
     with torch.no_grad():
         try:
-            outputs = _by_name(module.forward, module)(inputs.as_dict())
+            positional, named = _bind(module.forward, inputs.forward_arguments())
+            outputs = module(*positional, **named)
         except Exception as error:
-            shapes = ", ".join(f"{name}: {_describe(value)}" for name, value in inputs.as_dict().items())
+            shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())
             raise ModelCaseError(f"{case.name}: forward({shapes}) raised {type(error).__name__}: {error}") from error
     return select_outputs(case, outputs)
+
+
+@contextlib.contextmanager
+def eval_mode(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """`module` with every submodule in eval mode; each gets its own mode back."""
+    modes = {submodule: submodule.training for submodule in module.modules()}
+    module.eval()
+    try:
+        yield module
+    finally:
+        for submodule, training in modes.items():
+            submodule.training = training
+
+
+# -- outputs ------------------------------------------------------------------------------------------------------
 
 
 def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
     """Flatten what a forward returned into output name -> tensor.
 
-    With `output_names`, a mapping or dataclass is picked by key or field; a tuple is named in order, and its length
-    must fit. Without, every tensor is kept: mapping keys and field names joined with ``.``, sequence elements as
-    ``output_0``, ``output_1``, ...; None is left out.
+    With `output_names`, a mapping or dataclass is picked by key or field (a field that holds several tensors gives all
+    of them); a tuple is named in order, and its length must fit. Without, every tensor is kept: mapping keys, field
+    names and indices joined with ``.``, the elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
+    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``.
 
     Raises:
-        ModelCaseError: if a named output does not exist, is not a tensor, or there is no tensor at all.
+        ModelCaseError: if a named output does not exist, something is neither a tensor nor None, or there is no tensor.
     """
-    flat = dict(_flatten(outputs, ""))
-    if not flat:
-        raise ModelCaseError(f"{case.name}: the forward returned no tensor ({type(outputs).__name__})")
-    if case.output_names is None:
-        return flat
-    wanted = tuple(case.output_names)
-    if _named_fields(outputs) is None:
-        if len(wanted) != len(flat):
-            raise ModelCaseError(
-                f"{case.name}: output_names has {len(wanted)} names ({', '.join(wanted)}) "
-                f"for {len(flat)} output tensors"
-            )
-        return dict(zip(wanted, flat.values(), strict=True))
-    missing = [name for name in wanted if name not in flat]
-    if missing:
+    wanted = None if case.output_names is None else tuple(case.output_names)
+    fields = _named_fields(outputs)
+    if wanted is not None and fields is not None:
+        outputs = {name: value for name, value in fields.items() if _is_wanted(name, wanted)}
+    flat: dict[str, torch.Tensor] = {}
+    for name, tensor in _flatten(case, outputs, ""):
+        if name in flat:
+            raise ModelCaseError(f"{case.name}: the forward returned two tensors named {name!r}")
+        flat[name] = tensor
+    if wanted is None or fields is None:
+        if not flat:
+            raise ModelCaseError(f"{case.name}: the forward returned no tensor ({type(outputs).__name__})")
+        return flat if wanted is None else _named_in_order(case, wanted, flat)
+    picked = {name: [key for key in flat if key == name or key.startswith(f"{name}.")] for name in wanted}
+    if missing := [name for name, keys in picked.items() if not keys]:
+        has = ", ".join(name for name, value in fields.items() if value is not None) or "none"
+        raise ModelCaseError(f"{case.name}: the forward has no output tensor named {', '.join(missing)}; it has {has}")
+    return {key: flat[key] for keys in picked.values() for key in keys}
+
+
+def _is_wanted(name: str, wanted: Sequence[str]) -> bool:
+    return any(name == other or other.startswith(f"{name}.") for other in wanted)
+
+
+def _named_in_order(case: ModelCase, wanted: Sequence[str], flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if len(wanted) != len(flat):
         raise ModelCaseError(
-            f"{case.name}: the forward has no output tensor named {', '.join(missing)}; it has {', '.join(flat)}"
+            f"{case.name}: output_names has {len(wanted)} names ({', '.join(wanted)}) for {len(flat)} output tensors"
         )
-    return {name: flat[name] for name in wanted}
+    return dict(zip(wanted, flat.values(), strict=True))
 
 
 def _named_fields(outputs: Any) -> Mapping[str, Any] | None:
     if isinstance(outputs, Mapping):  # transformers' ModelOutput is an OrderedDict
-        return outputs
+        return {str(key): value for key, value in outputs.items()}
     if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
         return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
     if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
@@ -184,18 +307,34 @@ def _named_fields(outputs: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
+def _flatten(case: ModelCase, value: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if value is None:
+        return
     if isinstance(value, torch.Tensor):
         yield prefix or "output_0", value
-    elif (fields := _named_fields(value)) is not None:
+    elif (fields := _cache_fields(value)) is not None or (fields := _named_fields(value)) is not None:
         for key, item in fields.items():
-            yield from _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+            yield from _flatten(case, item, f"{prefix}.{key}" if prefix else key)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _flatten(item, f"{prefix}.{index}" if prefix else f"output_{index}")
+            yield from _flatten(case, item, f"{prefix}.{index}" if prefix else f"output_{index}")
+    else:
+        raise ModelCaseError(
+            f"{case.name}: output {prefix or 'of the forward'} is a {type(value).__name__}, which no ONNX output can "
+            f"carry; let output_names pick the outputs to export, or have the forward return tensors"
+        )
 
 
-def _describe(value: Any) -> str:
+def _cache_fields(value: Any) -> Mapping[str, Any] | None:
+    """The tensors of a transformers key/value cache, by layer; None for anything else."""
+    layers = getattr(value, "layers", None)
+    if not isinstance(layers, list) or not all(hasattr(layer, "keys") and hasattr(layer, "values") for layer in layers):
+        return None
+    return {str(index): {"key": layer.keys, "value": layer.values} for index, layer in enumerate(layers)}
+
+
+def describe(value: Any) -> str:
+    """A tensor as ``"float32[2, 16]"``; anything else as its type's name."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     return type(value).__name__

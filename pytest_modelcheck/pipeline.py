@@ -11,14 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
+from pathlib import Path
+from typing import overload
 
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.errors import OptionError, PassFailedError
+from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
-from pytest_modelcheck.graph.compare import graphs_equal
+from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.validity import check_model, infer_shapes
-from pytest_modelcheck.passes import PASSES, Pass, Target
+from pytest_modelcheck.passes import PASSES, TARGETS, Pass, Target
 from pytest_modelcheck.result import Refused
 
 AnyPass = ir.passes.PassBase | Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -69,3 +74,154 @@ class PassRecord:
         ops = sorted(self.ops_before.keys() | self.ops_after.keys())
         deltas = {op: self.ops_after.get(op, 0) - self.ops_before.get(op, 0) for op in ops}
         return {op: delta for op, delta in deltas.items() if delta}
+
+
+def pass_name(pass_: AnyPass) -> str:
+    """The column name of a pass: its `name`, else its function or class name."""
+    name = getattr(pass_, "name", None) or getattr(pass_, "__name__", None) or type(pass_).__name__
+    return str(name)
+
+
+def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:
+    """Run one pass on a copy of `model` (weights shared) and compare.
+
+    The result must pass onnx.checker and keep names, order, types and shapes of the graph's inputs and outputs.
+
+    Returns:
+        The new model and its record. On `PassStatus.ERROR` the model is `model` itself.
+    """
+    ops_before = op_counts(model)
+    before = model.clone()
+    infer_shapes(before)
+    started = time.perf_counter()
+    try:
+        after, claimed, refusals = _apply(before.clone(), pass_, target)
+        seconds = time.perf_counter() - started
+        _check_result(model, after)
+    except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
+        return model, PassRecord(
+            name=pass_name(pass_),
+            status=PassStatus.ERROR,
+            claimed=False,
+            changed=False,
+            ops_before=ops_before,
+            ops_after=ops_before,
+            seconds=time.perf_counter() - started,
+            error=f"{type(error).__name__}: {error}",
+        )
+    changed = not graphs_equal(before, after)
+    status = PassStatus.FIRED if changed else PassStatus.REFUSED if refusals else PassStatus.NO_OP
+    record = PassRecord(
+        name=pass_name(pass_),
+        status=status,
+        claimed=claimed,
+        changed=changed,
+        ops_before=ops_before,
+        ops_after=op_counts(after),
+        refusals=refusals,
+        seconds=seconds,
+    )
+    return (after if changed else model), record
+
+
+def _apply(model: ir.Model, pass_: AnyPass, target: Target) -> tuple[ir.Model, bool, tuple[Refused, ...]]:
+    if isinstance(pass_, Pass):
+        pass_ = dataclasses.replace(pass_, target=target)
+    if isinstance(pass_, ir.passes.PassBase):
+        result = pass_(model)
+        return result.model, result.modified, getattr(result, "refusals", ())
+    made = pass_(ir.to_proto(model))
+    if not isinstance(made, onnx.ModelProto):
+        raise PassFailedError(f"{pass_name(pass_)} returned {type(made).__name__}, not an onnx.ModelProto")
+    return ir.from_proto(made), True, ()
+
+
+def _check_result(before: ir.Model, after: ir.Model) -> None:
+    check_model(after, what="the result")
+    for was, now in zip_longest(interface(before), interface(after)):
+        if was != now:
+            raise PassFailedError(f"the graph's interface changed: {_row(was)} became {_row(now)}")
+
+
+def _row(row: tuple[str, str, str, str] | None) -> str:
+    return "nothing" if row is None else f"{row[0]} {row[1]!r} {row[2]} {row[3]}"
+
+
+def run_pipeline(
+    model: ir.Model, passes: Sequence[AnyPass] | None = None, target: Target = "portable"
+) -> tuple[ir.Model, tuple[PassRecord, ...]]:
+    """Run passes in order. `model` is not touched; weights are shared with the result.
+
+    A pass that fails leaves its record with status `error`, and the pipeline goes on from the model before it.
+
+    Args:
+        model: A valid model.
+        passes: Default: `passes.PASSES`.
+        target: ``portable``, ``opset23`` or ``onnxruntime``.
+
+    Returns:
+        The last model and one record per pass, in order.
+
+    Raises:
+        InvalidModelError: if `model` itself does not pass the checker.
+    """
+    check_target(target)
+    check_model(model)
+    records = []
+    for pass_ in PASSES if passes is None else passes:
+        model, record = run_pass(model, pass_, target)
+        records.append(record)
+    return model, tuple(records)
+
+
+def check_target(target: str) -> None:
+    """Raises OptionError, naming the known targets, if `target` is not one."""
+    if target not in TARGETS:
+        raise OptionError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+
+
+@overload
+def optimize(
+    model: onnx.ModelProto, *, passes: Sequence[AnyPass] | None = ..., target: Target = ...
+) -> onnx.ModelProto: ...
+@overload
+def optimize(model: ir.Model, *, passes: Sequence[AnyPass] | None = ..., target: Target = ...) -> ir.Model: ...
+@overload
+def optimize(
+    model: str | Path, *, passes: Sequence[AnyPass] | None = ..., target: Target = ..., output: str | Path | None = ...
+) -> Path: ...
+def optimize(
+    model: onnx.ModelProto | ir.Model | str | Path,
+    *,
+    passes: Sequence[AnyPass] | None = None,
+    target: Target = "portable",
+    output: str | Path | None = None,
+) -> onnx.ModelProto | ir.Model | Path:
+    """Optimize a model and give back the same kind, as a new object (for a path: the path written).
+
+    Args:
+        model: `onnx.ModelProto`, `onnx_ir.Model`, or the path of an .onnx file.
+        passes: Default: `passes.PASSES`.
+        target: ``portable``, ``opset23`` or ``onnxruntime``.
+        output: For a path: where to write. Default: ``<stem>.optimized.onnx`` beside it.
+
+    Raises:
+        InvalidModelError: if `model` is not a valid model.
+        PassFailedError: if a pass raises or leaves an invalid model; nothing is written.
+    """
+    if isinstance(model, ir.Model):
+        return _optimized(model, passes, target)
+    if isinstance(model, onnx.ModelProto):
+        return ir.to_proto(_optimized(ir.from_proto(model), passes, target))
+    path = Path(model)
+    destination = Path(output) if output else path.with_name(f"{path.stem}.optimized.onnx")
+    save_model(_optimized(load_model(path), passes, target), destination)
+    return destination
+
+
+def _optimized(model: ir.Model, passes: Sequence[AnyPass] | None, target: Target) -> ir.Model:
+    optimized, records = run_pipeline(model, passes, target)
+    for record in records:
+        if record.status is PassStatus.ERROR:
+            raise PassFailedError(f"{record.name}: {record.error}")
+    return optimized.clone() if optimized is model else optimized

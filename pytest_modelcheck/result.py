@@ -58,7 +58,9 @@ class Finding:
         """The finding as text: one headline, then the labelled blocks `where:` and `next:`."""
         context = f" ({self.context})" if self.context else ""
         mark = "" if self.verdict is Verdict.FAIL else f"[{self.verdict}] "
-        lines = [f"{mark}{self.gate}: {self.subject} expected {self.expected}, found {self.found} in {self.model}{context}"]
+        lines = [
+            f"{mark}{self.gate}: {self.subject} expected {self.expected}, found {self.found} in {self.model}{context}"
+        ]
         lines += _labelled("where:", self.where)
         lines += _labelled("next:", tuple(self.next.splitlines()))
         return "\n".join(lines)
