@@ -174,24 +174,23 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
     """
     original = module.forward
     own = module.__dict__.get("forward")
-    signature = inspect.Signature(
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _identifiers(inputs.names)]
-    )
+    names = _identifiers(inputs.names)
 
     def forward(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-        values = tuple(signature.bind(*args, **kwargs).arguments.values())
-        positional, named = _bind(original, inputs.forward_arguments(values))
+        given = dict(zip(names, args, strict=False)) | kwargs
+        positional, named = _bind(original, inputs.forward_arguments([given[name] for name in names]))
         return tuple(select_outputs(case, original(*positional, **named)).values())
 
-    forward.__signature__ = signature  # type: ignore[attr-defined]
-    module.forward = forward  # type: ignore[method-assign]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+    module.forward = forward
     try:
         yield module
     finally:
         if own is None:
             del module.forward
         else:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = own
 
 
 def _identifiers(names: Sequence[str]) -> list[str]:
@@ -259,7 +258,7 @@ def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
 
     With `output_names`, a mapping or dataclass is picked by key or field (a field that holds several tensors gives all
     of them); a tuple is named in order, and its length must fit. Without, every tensor is kept: mapping keys, field
-    names and indices joined with ``.``, the elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
+    names and indices joined with ``.``, elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
     A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``.
 
     Raises:
@@ -289,7 +288,9 @@ def _is_wanted(name: str, wanted: Sequence[str]) -> bool:
     return any(name == other or other.startswith(f"{name}.") for other in wanted)
 
 
-def _named_in_order(case: ModelCase, wanted: Sequence[str], flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _named_in_order(
+    case: ModelCase, wanted: Sequence[str], flat: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     if len(wanted) != len(flat):
         raise ModelCaseError(
             f"{case.name}: output_names has {len(wanted)} names ({', '.join(wanted)}) for {len(flat)} output tensors"

@@ -1,0 +1,31 @@
+"""ResNet-50 with 1000 labels.
+
+Random weights; MODELCHECK_PRETRAINED=1 loads the real ones.
+"""
+
+import os
+from typing import Literal
+
+import torch
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from examples.zoo.jitter import jitter
+from pytest_modelcheck import ModelCase
+
+
+def build() -> ResNetForImageClassification:
+    if os.environ.get("MODELCHECK_PRETRAINED") == "1":
+        return ResNetForImageClassification.from_pretrained("microsoft/resnet-50")
+    return jitter(ResNetForImageClassification(ResNetConfig(num_labels=1000)))
+
+
+def inputs(seed: int) -> dict[str, torch.Tensor]:
+    """One normalised image: (1, 3, 224, 224) float32."""
+    return {"pixel_values": torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(seed))}
+
+
+def resnet50(exporter: Literal["dynamo", "torchscript"] = "dynamo") -> ModelCase:
+    return ModelCase("resnet50", build, inputs, exporter=exporter, output_names=["logits"])
+
+
+CASES = (resnet50("dynamo"), resnet50("torchscript"))

@@ -1,0 +1,42 @@
+"""The legacy exporter: `torch.jit.trace`, then a translation operator by operator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from pytest_modelcheck.calling import ModuleInputs, flat_forward
+from pytest_modelcheck.model_case import ModelCase
+
+DEFAULT_OPSET = 17
+
+
+def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str], path: Path) -> None:
+    """Export `module` to `path`, weights inside the file."""
+    arguments = {"opset_version": case.opset or DEFAULT_OPSET, **case.export_options}
+    if case.dynamic_axes:
+        arguments["dynamic_axes"] = {name: dict(axes) for name, axes in case.dynamic_axes.items()}
+    with flat_forward(case, module, inputs) as flat, _no_mha_fastpath(), torch.no_grad():
+        torch.onnx.export(
+            flat,
+            inputs.values,
+            str(path),
+            dynamo=False,
+            input_names=list(inputs.names),
+            output_names=list(outputs),
+            **arguments,
+        )
+
+
+@contextlib.contextmanager
+def _no_mha_fastpath() -> Iterator[None]:
+    """Without it nn.TransformerEncoder becomes `aten::_native_multi_head_attention`, which no opset has."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
