@@ -1,0 +1,161 @@
+"""`hierarchy`: who owns the nodes of an exported model, as a report whose coverage can fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import onnx_ir as ir
+
+from pytest_modelcheck.calling import build_module, module_inputs
+from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
+from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind, direct_owners, inherit_owners
+from pytest_modelcheck.hierarchy.plumbing import node_roles
+from pytest_modelcheck.hierarchy.scopes import Scopes
+from pytest_modelcheck.hierarchy.stamps import has_stamps, stamped_owners
+from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
+
+
+class ExportedModel(Protocol):
+    """What `hierarchy` needs of an export: see `export.Exported`."""
+
+    @property
+    def case(self) -> ModelCase: ...
+
+    @property
+    def exporter(self) -> str: ...
+
+    @property
+    def model(self) -> ir.Model: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HierarchyReport:
+    """The owners of one model's nodes.
+
+    Coverage is over the compute nodes (`plumbing.py` has the rule): a share that the root fallback never enters.
+
+    Attributes:
+        kinds: ``direct``, ``inherited``, ``root`` and ``none`` -> number of compute nodes.
+        plumbing: Number of nodes that only compute shapes.
+        constants: Number of Constant nodes.
+        modules_ran: Paths of the modules that ran and did something, in order of first call; ``()`` where there is no
+            torch module to run. `passed_through` modules are not among them.
+        modules_covered: Those of `modules_ran` that own a node, or hold a module that does.
+        modules_uncovered: The others.
+        passed_through: Modules that returned their input unchanged (Dropout in eval mode, `nn.Identity`).
+        owners: Value name -> owner of the node that makes it; every named output of every node, Constants too.
+        reason: Why there is no coverage at all, in one sentence; empty where there is.
+        calls: The module tree and its calls; None for a model that has no torch module.
+    """
+
+    kinds: Mapping[str, int]
+    plumbing: int
+    constants: int
+    modules_ran: tuple[str, ...] = ()
+    modules_covered: tuple[str, ...] = ()
+    modules_uncovered: tuple[str, ...] = ()
+    passed_through: tuple[str, ...] = ()
+    owners: Mapping[str, Owner] = field(default_factory=dict, repr=False)
+    reason: str = ""
+    calls: ModuleCalls | None = field(default=None, repr=False)
+
+    @property
+    def compute_nodes(self) -> int:
+        """The denominator of the coverage."""
+        return sum(self.kinds.values())
+
+    @property
+    def coverage(self) -> float:
+        """(direct + inherited) / compute nodes, from 0 to 1; 0 where there are none."""
+        covered = self.kinds["direct"] + self.kinds["inherited"]
+        return covered / self.compute_nodes if self.compute_nodes else 0.0
+
+    @property
+    def module_coverage(self) -> float:
+        """`modules_covered` / `modules_ran`, from 0 to 1; 0 where no module is known to have run."""
+        return len(self.modules_covered) / len(self.modules_ran) if self.modules_ran else 0.0
+
+    def owner(self, value_name: str) -> Owner | None:
+        """The owner of the node that makes a value; None where there is no such value, or nobody owns it."""
+        return self.owners.get(value_name)
+
+
+def hierarchy(
+    exported: ExportedModel, *, model: ir.Model | None = None, calls: ModuleCalls | None = None
+) -> HierarchyReport:
+    """Who owns the nodes of an exported model, or of what passes made of it.
+
+    Args:
+        exported: The export; its case tells the module tree.
+        model: Report on this version of the model (optimized, stamped before) instead of the exported one.
+        calls: From `modules_that_ran`, if it is at hand; else the module is built and run once.
+
+    Raises:
+        ModelCaseError: if the module must be run and cannot be.
+    """
+    if calls is None and exported.case.build is not None:
+        calls = case_calls(exported.case)
+    return hierarchy_of_model(exported.model if model is None else model, calls)
+
+
+def case_calls(case: ModelCase) -> ModuleCalls:
+    """Build the module of `case` and record one forward pass on its example inputs."""
+    module = build_module(case)
+    return modules_that_ran(case, module, module_inputs(case, module, EXAMPLE_SEED))
+
+
+def hierarchy_of_model(model: ir.Model, calls: ModuleCalls | None = None) -> HierarchyReport:
+    """The same for a plain model: owners that were stamped before count as they were stamped, the rest is deduced."""
+    known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls))
+    owners = inherit_owners(model, known, calls)
+    roles = node_roles(model)
+    kinds = Counter(owners[node].kind if node in owners else OwnerKind.NONE for node in roles.compute)
+    ran = () if calls is None else tuple(path for path in calls.ran if path not in calls.passed_through)
+    holders = _with_parents(
+        path
+        for owner in owners.values()
+        if owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)
+        for path in (owner.path, *owner.others)
+    )
+    return HierarchyReport(
+        kinds={kind.value: kinds.get(kind, 0) for kind in OwnerKind},
+        plumbing=len(roles.plumbing),
+        constants=len(roles.constants),
+        modules_ran=ran,
+        modules_covered=tuple(path for path in ran if path in holders),
+        modules_uncovered=tuple(path for path in ran if path not in holders),
+        passed_through=() if calls is None else tuple(path for path in calls.ran if path in calls.passed_through),
+        owners={
+            output.name: owners[node]
+            for node in all_nodes(model)
+            for output in node.outputs
+            if output.name and node in owners
+        },
+        reason=_reason(roles.compute, known),
+        calls=calls,
+    )
+
+
+def _reason(compute: tuple[ir.Node, ...], known: Mapping[ir.Node, Owner]) -> str:
+    if not compute:
+        return "the model has no compute node"
+    if not known:
+        return (
+            "no node names a module: the file has neither torch.onnx metadata nor scopes in its node names "
+            "(another exporter made it, or an optimizer dropped them)"
+        )
+    return ""
+
+
+def _with_parents(paths: Iterable[str]) -> set[str]:
+    holders: set[str] = set()
+    for path in set(paths):
+        holders.add(path)
+        while path:
+            path = path.rpartition(".")[0]
+            holders.add(path)
+    return holders
