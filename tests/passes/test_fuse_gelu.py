@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+
+from pytest_modelcheck.passes.fuse_gelu import FuseGelu
+
+PASS = FuseGelu()
+
+ERF = """s = Div (x, sqrt2)
+         e = Erf (s)
+         a = Add (e, one)
+         m = Mul (x, a)
+         y = Mul (m, half)"""
+ERF_HALF_FIRST = """h = Mul (half, x)
+         s = Mul (x, inverse)
+         e = Erf (s)
+         a = Add (one, e)
+         y = Mul (a, h)"""
+ERF_DIVIDED = """s = Mul (inverse, x)
+         e = Erf (s)
+         a = Add (one, e)
+         b = Div (a, two)
+         y = Mul (x, b)"""
+TANH = """c = Pow (x, three)
+         k = Mul (c, cubic)
+         i = Add (x, k)
+         s = Mul (i, outer)
+         t = Tanh (s)
+         a = Add (t, one)
+         h = Mul (x, half)
+         y = Mul (h, a)"""
+TANH_MULTIPLIED = """q = Mul (x, x)
+         c = Mul (q, x)
+         k = Mul (cubic, c)
+         i = Add (k, x)
+         s = Mul (outer, i)
+         t = Tanh (s)
+         a = Add (one, t)
+         m = Mul (a, x)
+         y = Mul (half, m)"""
+TANH_FACTORED = """q = Mul (x, x)
+         k = Mul (cubic, q)
+         i = Add (one, k)
+         j = Mul (x, i)
+         s = Mul (outer, j)
+         t = Tanh (s)
+         a = Add (one, t)
+         m = Mul (a, x)
+         y = Mul (half, m)"""
+
+
+def gelu(
+    body: str, *, opset: int = 20, x: str = "float[2,n,5]", outputs: str = "float[a,b,c] y", **changed: float
+) -> onnx.ModelProto:
+    numbers = {
+        "one": 1.0,
+        "two": 2.0,
+        "three": 3.0,
+        "half": 0.5,
+        "sqrt2": math.sqrt(2),
+        "inverse": math.sqrt(0.5),
+        "outer": math.sqrt(2 / math.pi),
+        "cubic": 0.044715,
+    } | changed
+    used = {name: np.float32(number).reshape(()) for name, number in numbers.items() if name in body}
+    return make(f'<ir_version: 10, opset_import: ["" : {opset}]> g ({x} x) => ({outputs}) {{ {body} }}', **used)
+
+
+@pytest.mark.parametrize("body", [ERF, ERF_HALF_FIRST, ERF_DIVIDED, TANH, TANH_MULTIPLIED, TANH_FACTORED])
+def test_every_association_of_the_formula_becomes_gelu(body: str) -> None:
+    assert fires(PASS, gelu(body)) == {"Gelu": 1}
+
+
+@pytest.mark.parametrize("body", [ERF, TANH])
+def test_a_branch_of_an_if_is_fused_too(body: str) -> None:
+    assert fires(PASS, in_subgraph(gelu(body))) == {"Gelu": 2, "If": 1}
+
+
+def test_x_that_is_itself_a_product_is_found() -> None:
+    assert fires(
+        PASS, gelu(ERF.replace("s = Div (x", "x2 = Mul (x, x)\n s = Div (x2").replace("(x, a)", "(x2, a)"))
+    ) == {
+        "Gelu": 1,
+        "Mul": 1,
+    }
+
+
+def test_a_function_is_refused_because_its_element_type_is_the_callers() -> None:
+    assert refuses(PASS, in_function(gelu(ERF))) == {"the element type is not a known float type"}
+
+
+@pytest.mark.parametrize("target", ["portable", "opset23"])
+def test_below_opset_20_a_standard_target_is_refused(target: Any) -> None:
+    assert refuses(PASS, gelu(ERF, opset=19), target=target) == {"Gelu needs opset 20, the model imports 19"}
+
+
+@pytest.mark.parametrize(("body", "op"), [(ERF, "Gelu"), (TANH, "FastGelu")])
+def test_below_opset_20_onnxruntime_has_its_own(body: str, op: str) -> None:
+    assert fires(PASS, gelu(body, opset=14), target="onnxruntime") == {f"com.microsoft:{op}": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (ERF, {"sqrt2": 1.4143}),
+        (ERF, {"half": 0.51}),
+        (ERF, {"one": 1.001}),
+        (TANH, {"cubic": 0.0448}),
+        (TANH, {"outer": 0.8}),
+        (TANH, {"three": 2.0}),
+    ],
+)
+def test_other_numbers_are_no_gelu(body: str, changed: dict[str, float]) -> None:
+    ignores(PASS, gelu(body, **changed))
+
+
+def test_an_inner_value_that_is_read_elsewhere_is_refused() -> None:
+    model = gelu(ERF + "\n z = Neg (s)", outputs="float[a,b,c] y, float[a,b,c] z")
+
+    assert refuses(PASS, model) == {"a value inside the GELU is read by something else"}
+
+
+def test_an_inner_value_that_is_a_graph_output_is_refused() -> None:
+    model = gelu(ERF, outputs="float[a,b,c] y, float[a,b,c] s")
+
+    assert refuses(PASS, model) == {"a value inside the GELU is read by something else"}

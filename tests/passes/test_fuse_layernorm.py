@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+
+from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
+
+PASS = FuseLayernorm()
+
+LAYER = """m = ReduceMean <axes = [-1]> (x)
+           d = Sub (x, m)
+           q = Pow (d, two)
+           v = ReduceMean <axes = [-1]> (q)
+           g = Add (v, epsilon)
+           r = Sqrt (g)
+           n = Div (d, r)
+           s = Mul (n, scale)
+           y = Add (s, bias)"""
+LAYER_POSITIVE_AXIS = LAYER.replace("axes = [-1]", "axes = [2]")
+LAYER_RECIPROCAL = LAYER.replace("Pow (d, two)", "Mul (d, d)").replace(
+    "n = Div (d, r)", "i = Reciprocal (r)\n n = Mul (i, d)"
+)
+LAYER_NO_BIAS = LAYER.replace("s = Mul", "y = Mul").replace("y = Add (s, bias)", "")
+LAYER_PLAIN = LAYER_NO_BIAS.replace("n = Div", "y = Div").replace("y = Mul (n, scale)", "")
+RMS = """q = Pow (x, two)
+         v = ReduceMean <keepdims = 1> (q, last)
+         g = Add (v, epsilon)
+         r = Sqrt (g)
+         i = Reciprocal (r)
+         n = Mul (x, i)
+         y = Mul (scale, n)"""
+
+
+def norm(body: str, *, opset: int = 17, x: str = "float[2,n,5]", outputs: str = "float[a,b,c] y", **new: Any) -> Any:
+    draw = np.random.default_rng(0)
+    values = {
+        "two": np.float32(2.0).reshape(()),
+        "epsilon": np.float32(1e-12).reshape(()),
+        "scale": draw.normal(size=5).astype(np.float32),
+        "bias": draw.normal(size=5).astype(np.float32),
+        "last": np.array([-1]),
+    } | new
+    used = {name: value for name, value in values.items() if f"{name})" in body or f"({name}" in body}
+    return make(f'<ir_version: 10, opset_import: ["" : {opset}]> g ({x} x) => ({outputs}) {{ {body} }}', **used)
+
+
+@pytest.mark.parametrize("body", [LAYER, LAYER_POSITIVE_AXIS, LAYER_RECIPROCAL, LAYER_NO_BIAS, LAYER_PLAIN])
+def test_every_form_of_layer_normalization_becomes_one_node(body: str) -> None:
+    assert fires(PASS, norm(body)) == {"LayerNormalization": 1}
+
+
+def test_a_tiny_epsilon_is_kept() -> None:
+    # 1e-12 disappears in onnxscript 0.7.2, whose pattern constants have an absolute tolerance of 1e-8.
+    from pytest_modelcheck.pipeline import optimize
+
+    fused = optimize(norm(LAYER), passes=[PASS])
+
+    (node,) = fused.graph.node
+    assert next(a.f for a in node.attribute if a.name == "epsilon") == pytest.approx(1e-12, rel=1e-6)
+
+
+def test_a_branch_of_an_if_is_fused_too() -> None:
+    assert fires(PASS, in_subgraph(norm(LAYER))) == {"If": 1, "LayerNormalization": 2}
+
+
+def test_rms_normalization_is_fused_from_opset_23_on() -> None:
+    assert fires(PASS, norm(RMS, opset=23)) == {"RMSNormalization": 1}
+
+
+def test_below_opset_17_layer_normalization_is_refused() -> None:
+    assert refuses(PASS, norm(LAYER, opset=14)) == {"LayerNormalization needs opset 17, the model imports 14"}
+
+
+def test_below_opset_23_rms_normalization_is_refused() -> None:
+    assert refuses(PASS, norm(RMS, opset=22)) == {"RMSNormalization needs opset 23, the model imports 22"}
+
+
+def test_a_function_is_refused_because_its_element_type_is_the_callers() -> None:
+    (reason,) = refuses(PASS, in_function(norm(LAYER)))
+
+    assert reason == "the element type is unknown or double, which normalization operators compute in single"
+
+
+def test_an_unknown_width_is_refused() -> None:
+    assert refuses(PASS, norm(LAYER, x="float[2,n,k]")) == {"the normalized dimensions are not known"}
+
+
+def test_a_mean_that_something_else_reads_is_refused() -> None:
+    model = norm(LAYER + "\n z = Neg (m)", outputs="float[a,b,c] y, float[a,b,c] z")
+
+    assert refuses(PASS, model) == {"a value inside the normalization is read by something else"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        LAYER.replace("axes = [-1]", "axes = [1]"),
+        LAYER.replace("axes = [-1]", "axes = [-1], keepdims = 0").replace("Sub (x, m)", "Sub (x, two)"),
+        LAYER.replace("Pow (d, two)", "Pow (d, epsilon)"),
+    ],
+)
+def test_other_formulas_are_no_layer_normalization(body: str) -> None:
+    if "keepdims" in body:
+        body = body.replace("Sub (x, two)", "Sub (x, two)").replace("Div (d, r)", "Mul (d, two)")
+    ignores(PASS, norm(body))
+
+
+def test_a_scale_of_another_shape_stays_a_multiplication() -> None:
+    assert fires(PASS, norm(LAYER, scale=np.full((1,), 2, np.float32))) == {
+        "Add": 1,
+        "LayerNormalization": 1,
+        "Mul": 1,
+    }
+
+
+def test_a_variance_of_another_tensor_is_no_layer_normalization() -> None:
+    ignores(PASS, norm(LAYER.replace("n = Div (d, r)", "n = Div (x, r)")))
