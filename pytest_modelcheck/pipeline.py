@@ -7,6 +7,8 @@ A pass is one of ours (`passes.Pass`), any `onnx_ir.passes.PassBase`, or any fun
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.validity import check_model, infer_shapes
-from pytest_modelcheck.passes import PASSES, TARGETS, Pass, Target
+from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES, TARGETS, Pass, Target
 from pytest_modelcheck.result import Refused
 
 AnyPass = ir.passes.PassBase | Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -80,6 +82,43 @@ def pass_name(pass_: AnyPass) -> str:
     """The column name of a pass: its `name`, else its function or class name."""
     name = getattr(pass_, "name", None) or getattr(pass_, "__name__", None) or type(pass_).__name__
     return str(name)
+
+
+def known_pass_names(names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Every name an expectation may use: all passes of this package, and those that the pipeline names besides."""
+    own = tuple(pass_.name for pass_ in (*PASSES, *PREPARATION_PASSES))
+    return own + tuple(pass_name(pass_) for pass_ in resolve_passes(names) or () if pass_name(pass_) not in own)
+
+
+def resolve_passes(names: Sequence[str]) -> tuple[AnyPass, ...] | None:
+    """The pipeline that these names make: passes of this package, or ``module:attribute`` of anybody's.
+
+    Returns:
+        None for no names: the default pipeline.
+
+    Raises:
+        OptionError: naming the pass that does not exist, with the close match.
+    """
+    return tuple(_resolve(name.strip()) for name in names if name.strip()) or None
+
+
+def _resolve(name: str) -> AnyPass:
+    own = {pass_.name: pass_ for pass_ in (*PASSES, *PREPARATION_PASSES)}
+    if name in own:
+        return own[name]
+    if ":" not in name:
+        close = difflib.get_close_matches(name, own, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(own)}; or write module:attribute"
+        raise OptionError(f"pass {name!r} is unknown; {hint}")
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"pass {name!r} cannot be loaded: {error}") from error
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, ir.passes.PassBase) and not callable(made):
+        raise OptionError(f"pass {name!r} is a {type(made).__name__}: neither an onnx_ir pass nor a function")
+    return made
 
 
 def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pytest_modelcheck.errors import ModelCheckError
+
 
 class Verdict(StrEnum):
     """The outcome of one gate. `INCONCLUSIVE` exists for latency noise only; an unmeasured thing is an `ERROR`."""
@@ -68,3 +70,11 @@ class Finding:
 
 def _labelled(label: str, lines: tuple[str, ...]) -> list[str]:
     return [f"  {label if i == 0 else '':<7}{line}" for i, line in enumerate(lines)]
+
+
+class FindingError(ModelCheckError):
+    """Raised where a result is asked for that cannot exist, e.g. the graph of an export that failed."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.render())
+        self.finding = finding

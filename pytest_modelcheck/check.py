@@ -1,0 +1,291 @@
+"""`ModelCheck`: everything about one model case, each part computed on first use and kept.
+
+This is where the rooms meet: the export feeds the hierarchy, whose owners ride through the passes; their result feeds
+accuracy and latency. A part that cannot exist raises `FindingError`, with the finding to show; it never stands in for
+itself with a zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from pytest_modelcheck.accuracy import SweepReport, standard_stages, sweep
+from pytest_modelcheck.attribution import Attribution, attribute
+from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
+from pytest_modelcheck.capture import Captured, CaptureFailure, capture
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.export import Exported, ExportFailure, export
+from pytest_modelcheck.fusion import FusionReport, partition
+from pytest_modelcheck.graph.counts import op_counts
+from pytest_modelcheck.hierarchy import HierarchyReport, ModuleCalls, hierarchy, modules_that_ran, stamp
+from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
+from pytest_modelcheck.passes import Target
+from pytest_modelcheck.pipeline import AnyPass, PassStatus
+from pytest_modelcheck.result import Finding, FindingError, Verdict
+from pytest_modelcheck.runtime import inputs_from_signature, open_session
+
+VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
+"""Libraries whose version stands in reports and snapshots, where they are installed."""
+
+
+class ModelCheck:
+    """One model case under check.
+
+    Args:
+        case: The case, as its author declared it.
+        exporter: Instead of the case's own.
+        target: What the optimized graph may contain.
+        passes: The pipeline; None for the default.
+        cache: Directory of cached exports; None for a temporary one.
+        latency_budget: Seconds a latency measurement may take.
+        progress: Is told what is being done, in a few words; the empty text when it is done.
+    """
+
+    def __init__(
+        self,
+        case: ModelCase,
+        *,
+        exporter: str | None = None,
+        target: Target = "portable",
+        passes: Sequence[AnyPass] | None = None,
+        cache: Path | None = None,
+        latency_budget: float = 20.0,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.declared_case = case
+        self.case = case if exporter is None or case.onnx_path else dataclasses.replace(case, exporter=exporter)
+        self.target: Target = target
+        self.passes = passes
+        self.cache = cache
+        self.latency_budget = latency_budget
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._sweeps: dict[tuple[str, str, int], SweepReport] = {}
+
+    # -- words for findings and reports ---------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """The model's name in findings."""
+        return self.case.name
+
+    @property
+    def exporter(self) -> str:
+        """``dynamo``, ``torchscript``, or ``onnx`` for a file."""
+        return "onnx" if self.case.onnx_path is not None else self.case.exporter
+
+    @property
+    def context(self) -> str:
+        """Exporter and target, as findings name them."""
+        return f"{self.exporter}, target {self.target}"
+
+    def stage_context(self, stage: str) -> str:
+        """The stage with what made it: ``"optimized, dynamo, target portable"``."""
+        return f"{stage}, {self.context}" if stage == "optimized" else f"{stage}, {self.exporter}"
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Library -> installed version."""
+        installed = {dist.metadata["Name"].replace("-", "_").lower(): dist.version for dist in metadata.distributions()}
+        return {name: installed[name].partition("+")[0] for name in VERSIONED if name in installed}
+
+    # -- the torch side -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        """The module, built once under the fixed seed, in eval mode."""
+        with self._step("build"):
+            return self._or_finding("build", lambda: build_module(self.case))
+
+    @cached_property
+    def example(self) -> ModuleInputs:
+        """The inputs of the export."""
+        return self._or_finding("inputs", lambda: module_inputs(self.case, self.module, EXAMPLE_SEED))
+
+    @cached_property
+    def calls(self) -> ModuleCalls | None:
+        """Which modules ran; None for a case that is an .onnx file."""
+        if self.case.onnx_path is not None:
+            return None
+        with self._step("forward"):
+            return self._or_finding("forward", lambda: modules_that_ran(self.case, self.module, self.example))
+
+    @cached_property
+    def captured(self) -> Captured:
+        """The torch graph."""
+        with self._step("capture"):
+            result = capture(self.case, module=self.module, inputs=self.example)
+        if isinstance(result, CaptureFailure):
+            raise FindingError(
+                self._error("capture", "a torch graph", f"{result.kind}: {result.reason}", (result.where,))
+            )
+        return result
+
+    @cached_property
+    def fusion(self) -> FusionReport:
+        """The torch graph, partitioned into fused subgraphs."""
+        captured = self.captured
+        with self._step("partition"):
+            return partition(captured)
+
+    # -- the ONNX side --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def export(self) -> Exported | ExportFailure:
+        """The export, or why there is none."""
+        with self._step("export"):
+            if self.case.onnx_path is not None:
+                return export(self.case)
+            return export(self.case, module=self.module, cache=self.cache)
+
+    @property
+    def exported(self) -> Exported:
+        """The export.
+
+        Raises:
+            FindingError: if it failed.
+        """
+        result = self.export
+        if isinstance(result, ExportFailure):
+            where = (result.where,) if result.where else ()
+            raise FindingError(
+                self._error("export", "an ONNX model", f"{result.kind}: {result.reason}", where, result.next)
+            )
+        return result
+
+    @cached_property
+    def exported_model(self) -> ir.Model:
+        """The exported graph, its nodes stamped with their owners. Not to be edited."""
+        return stamp(self.exported.model, self.hierarchy)
+
+    @cached_property
+    def hierarchy(self) -> HierarchyReport:
+        """Who owns each node of the exported graph."""
+        exported, calls = self.exported, self.calls
+        with self._step("hierarchy"):
+            return hierarchy(exported, calls=calls)
+
+    @cached_property
+    def attribution(self) -> Attribution:
+        """What each pass did, alone and in its place."""
+        model = self.exported_model
+        with self._step("passes"):
+            return attribute(model, passes=self.passes, target=self.target, leave_one_out=False)
+
+    @property
+    def optimized(self) -> ir.Model:
+        """The graph after the pipeline. Not to be edited.
+
+        Raises:
+            FindingError: if a pass failed: there is no graph that the whole pipeline made.
+        """
+        findings = self.pipeline_findings("pipeline")
+        if findings:
+            raise FindingError(findings[0])
+        return self.attribution.optimized
+
+    @cached_property
+    def optimized_hierarchy(self) -> HierarchyReport:
+        """Who owns each node after the pipeline."""
+        return hierarchy(self.exported, model=self.optimized, calls=self.calls)
+
+    def graph(self, stage: str) -> ir.Model:
+        """The ``exported`` or the ``optimized`` graph."""
+        return self.exported_model if stage == "exported" else self.optimized
+
+    def op_counts(self, stage: str) -> dict[str, int]:
+        """Operator -> count at a stage, Constants left out."""
+        return op_counts(self.graph(stage))
+
+    # -- the numbers ----------------------------------------------------------------------------------------------
+
+    def inputs(self, seed: int) -> dict[str, Any]:
+        """The inputs of one seed, by name; for a bare .onnx file drawn from its signature."""
+        if self.case.onnx_path is None:
+            return module_inputs(self.case, self.module, seed).as_dict()
+        if self.case.inputs is not None:
+            return dict(self.case.inputs(seed))
+        return dict(inputs_from_signature(self._signature, seed).feeds)
+
+    @cached_property
+    def _signature(self) -> Any:
+        return open_session(self.exported.path, optimizer=False, name=self.label)
+
+    def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20) -> SweepReport:
+        """torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance."""
+        key = (repr(atol), repr(rtol), seeds)
+        if key not in self._sweeps:
+            module = None if self.case.onnx_path is not None else self.module
+            stages = standard_stages(self.case, module, self.exported.path, self.optimized)
+            with self._step("accuracy"):
+                self._sweeps[key] = sweep(
+                    stages, self.inputs, seeds=range(seeds), atol=atol, rtol=rtol, model=self.label
+                )
+        return self._sweeps[key]
+
+    # -- explaining -----------------------------------------------------------------------------------------------
+
+    def pipeline_findings(self, gate: str) -> tuple[Finding, ...]:
+        """One error for each pass of the pipeline that failed."""
+        return tuple(
+            dataclasses.replace(
+                self._error(
+                    row.name,
+                    "a valid graph",
+                    row.error or "an error",
+                    next_step="The pipeline went on from the model before this pass. Repair the pass, or take it out.",
+                ),
+                gate=gate,
+            )
+            for row in self.attribution.passes
+            if row.status is PassStatus.ERROR
+        )
+
+    def close_op(self, op: str, stage: str) -> str | None:
+        """An operator of the graph whose name is close to `op`, case aside."""
+        counts = self.op_counts(stage)
+        names = {name.lower(): name for name in counts}
+        close = difflib.get_close_matches(op.lower(), names, n=1, cutoff=0.8)
+        return f"{names[close[0]]} {counts[names[close[0]]]}" if close else None
+
+    def _error(
+        self, subject: str, expected: str, found: str, where: tuple[str, ...] = (), next_step: str = ""
+    ) -> Finding:
+        return Finding(
+            gate="modelcheck",
+            model=self.label,
+            subject=subject,
+            expected=expected,
+            found=found,
+            context=self.context,
+            where=tuple(filter(None, where)),
+            next=next_step,
+            verdict=Verdict.ERROR,
+        )
+
+    def _or_finding(self, subject: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except ModelCheckError as error:
+            raise FindingError(self._error(subject, "a working model case", str(error))) from error
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        self._progress(f"modelcheck: {self.label} [{self.exporter}]: {name} ...")
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self._progress("")

@@ -1,0 +1,97 @@
+"""What all gates share: a gate is one marker, the reading of its arguments, and one check."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.result import Finding, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+
+
+class MarkerError(ModelCheckError, ValueError):
+    """A marker whose name or arguments cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What one gate says about one test.
+
+    Attributes:
+        gate: Name of the marker.
+        measured: One short clause with the figures, e.g. ``"Attention 12, Transpose 4"``. A gate that measured nothing
+            cannot pass.
+        findings: What is wrong; empty for a pass.
+        seconds: What the gate itself cost.
+    """
+
+    gate: str
+    measured: str
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the findings; `ERROR` where nothing was measured and nothing was found."""
+        verdicts = {finding.verdict for finding in self.findings}
+        for verdict in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE):
+            if verdict in verdicts:
+                return verdict
+        return Verdict.PASS if self.measured else Verdict.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One marker and its check.
+
+    Attributes:
+        name: The marker's name.
+        parse: Takes the marker's arguments and returns an expectation, before anything is exported. Raises
+            `MarkerError` or `BoundError`. Its signature and first docstring line are the marker's help.
+        check: Measures and judges.
+    """
+
+    name: str
+    parse: Callable[..., Any]
+    check: Callable[[ModelCheck, Any], GateResult]
+
+    @property
+    def help(self) -> str:
+        """The line that ``pytest --markers`` shows."""
+        summary = (inspect.getdoc(self.parse) or "").partition("\n")[0]
+        parameters = inspect.signature(self.parse).parameters.values()
+        shown = ", ".join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters)
+        return f"{self.name}({shown}): {summary}"
+
+    def expectation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Read a marker's arguments.
+
+        Raises:
+            MarkerError: naming the marker, the argument and the close match.
+        """
+        try:
+            inspect.signature(self.parse).bind(*args, **kwargs)
+        except TypeError as error:
+            known = list(inspect.signature(self.parse).parameters)
+            unknown = [name for name in kwargs if name not in known]
+            hint = suggestion(unknown[0], known) if unknown else ""
+            raise MarkerError(f"{self.name}: {error}{hint}") from None
+        try:
+            return self.parse(*args, **kwargs)
+        except ModelCheckError as error:
+            raise MarkerError(f"{self.name}: {error}") from error
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'cleanup_attention'?"``, or the choices where nothing is close."""
+    choices = list(known)
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(choices)}" if choices else ""

@@ -1,0 +1,101 @@
+"""``expect_hierarchy``: how many nodes have a known owner, and how many modules own a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.errors import BoundError
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.result import Finding, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.hierarchy import HierarchyReport
+
+Stage = Literal["exported", "optimized"]
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectHierarchy:
+    """Bounds in percent; None where nothing is expected."""
+
+    stage: Stage
+    coverage: Bound | None
+    modules: Bound | None
+
+
+def parse(coverage: Any = None, modules: Any = None, stage: str = "exported") -> ExpectHierarchy:
+    """this share of the compute nodes has a known owner, and this share of the modules that ran owns a node
+
+    Raises:
+        MarkerError: when nothing is expected, or on an unknown stage.
+        BoundError: on a bound that cannot be read, or is no percentage.
+    """
+    if stage not in ("exported", "optimized"):
+        raise MarkerError(f"stage {stage!r} is unknown; choose exported or optimized")
+    if coverage is None and modules is None:
+        raise MarkerError('expects nothing; write e.g. coverage=">=95%"')
+    return ExpectHierarchy(stage, _percent("coverage", coverage), _percent("modules", modules))  # type: ignore[arg-type]
+
+
+def _percent(name: str, expected: Any) -> Bound | None:
+    if expected is None:
+        return None
+    bound = parse_bound(expected)
+    if not bound.percent:
+        raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}=">=95%"')
+    return bound
+
+
+def check(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> GateResult:
+    """Compare coverage and module coverage with their bounds."""
+    report = modelcheck.hierarchy if expectation.stage == "exported" else modelcheck.optimized_hierarchy
+    findings, measured = [], []
+    if expectation.coverage is not None:
+        measured.append(f"coverage {100 * report.coverage:.1f}% of {report.compute_nodes} nodes")
+        if not report.compute_nodes or not expectation.coverage.holds(100 * report.coverage):
+            findings.append(_coverage_finding(modelcheck, expectation, report))
+    if expectation.modules is not None:
+        measured.append(f"modules {100 * report.module_coverage:.1f}% of {len(report.modules_ran)}")
+        if not report.modules_ran or not expectation.modules.holds(100 * report.module_coverage):
+            findings.append(_modules_finding(modelcheck, expectation, report))
+    return GateResult(gate=GATE.name, measured=", ".join(measured), findings=tuple(findings))
+
+
+def _coverage_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, report: HierarchyReport) -> Finding:
+    kinds = ", ".join(f"{kind} {count}" for kind, count in report.kinds.items())
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject="coverage",
+        expected=str(expectation.coverage),
+        found=f"{100 * report.coverage:.1f}% of {report.compute_nodes} compute nodes ({kinds})",
+        context=modelcheck.stage_context(expectation.stage),
+        where=(report.reason,) if report.reason else (),
+        next="A node counts if its owner is named by the exporter or deduced; the root fallback never counts.",
+        verdict=Verdict.FAIL if report.compute_nodes else Verdict.ERROR,
+    )
+
+
+def _modules_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, report: HierarchyReport) -> Finding:
+    without = report.modules_uncovered
+    shown = [f"{path or 'the root module'}: ran, and owns no node" for path in without[:_SHOWN]]
+    more = [f"... and {len(without) - _SHOWN} more"] if len(without) > _SHOWN else []
+    ran = len(report.modules_ran)
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject="modules",
+        expected=str(expectation.modules),
+        found=f"{100 * report.module_coverage:.1f}% of {ran} modules" if ran else "no torch module that ran",
+        context=modelcheck.stage_context(expectation.stage),
+        where=(*shown, *more),
+        next="A module that computes something the outputs need should own a node; check its name in the export.",
+        verdict=Verdict.FAIL if ran else Verdict.ERROR,
+    )
+
+
+GATE = Gate("expect_hierarchy", parse, check)

@@ -1,0 +1,160 @@
+"""``expect_reduction``: how many nodes the pipeline, and each pass of it, removes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.errors import BoundError
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, suggestion
+from pytest_modelcheck.result import Finding, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.attribution import PassAttribution
+    from pytest_modelcheck.check import ModelCheck
+
+Basis = Literal["isolated", "in_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectReduction:
+    """Bounds on the nodes removed: in total, and per pass on the given basis. Removed nodes count as positive."""
+
+    basis: Basis
+    total: Bound | None
+    passes: tuple[tuple[str, Bound], ...]
+
+
+def parse(basis: str = "in_order", total: Any = None, **passes: Any) -> ExpectReduction:
+    """the pipeline (total) and each named pass remove this many nodes or this share: total=">=5%", fold_constants=">0"
+
+    Raises:
+        MarkerError: on an unknown pass or basis, or when nothing is expected.
+        BoundError: on a bound that cannot be read.
+    """
+    if basis not in ("isolated", "in_order"):
+        raise MarkerError(f"basis {basis!r} is unknown; choose isolated or in_order")
+    if total is None and not passes:
+        raise MarkerError('expects nothing; write e.g. total=">=5%" or fold_constants=">0"')
+    bounds = [(name, _bound(name, expected)) for name, expected in passes.items()]
+    return ExpectReduction(basis, None if total is None else _bound("total", total), tuple(bounds))  # type: ignore[arg-type]
+
+
+def _bound(name: str, expected: Any) -> Bound:
+    try:
+        bound = parse_bound(expected)
+    except BoundError as error:
+        raise BoundError(f"{name}: {error}") from error
+    if bound.whole is not None:
+        raise BoundError(f"{name}={expected!r}: write a number of nodes or a percentage")
+    return bound
+
+
+def validate(expectation: ExpectReduction, known: tuple[str, ...]) -> None:
+    """Check the pass names against the pipeline in force.
+
+    Raises:
+        MarkerError: naming the unknown pass and the close match.
+    """
+    for name, _ in expectation.passes:
+        if name not in known:
+            raise MarkerError(f"{GATE.name}: pass {name!r} is unknown{suggestion(name, known)}")
+
+
+def check(modelcheck: ModelCheck, expectation: ExpectReduction) -> GateResult:
+    """Compare what the passes removed with what was expected of them."""
+    attribution = modelcheck.attribution
+    rows = {row.name: row for row in attribution.passes}
+    findings = list(modelcheck.pipeline_findings(GATE.name))
+    measured = [f"{attribution.nodes_before} -> {attribution.nodes_after} nodes"]
+    removed = attribution.nodes_before - attribution.nodes_after
+    if (bound := expectation.total) is not None and not bound.holds(_in_unit(removed, bound, attribution.nodes_before)):
+        findings.append(_total_finding(modelcheck, bound, removed))
+    for name, bound in expectation.passes:
+        row = rows.get(name)
+        if row is None:
+            findings.append(_missing_pass(modelcheck, name, bound))
+            continue
+        delta = getattr(row, expectation.basis)
+        if delta is None:
+            findings.append(_failed_pass(modelcheck, row, bound))
+            continue
+        measured.append(f"{name} {delta:+d}")
+        if not bound.holds(_in_unit(-delta, bound, attribution.nodes_before)):
+            findings.append(_pass_finding(modelcheck, row, bound, expectation.basis, -delta))
+    return GateResult(gate=GATE.name, measured=", ".join(measured), findings=tuple(findings))
+
+
+def _in_unit(removed: int, bound: Bound, nodes: int) -> float:
+    if not bound.percent:
+        return removed
+    return 100.0 * removed / nodes if nodes else float("nan")
+
+
+def _share(removed: int, nodes: int) -> str:
+    return f"{removed} nodes removed ({100 * removed / nodes:.1f}% of {nodes})" if nodes else "an empty graph"
+
+
+def _total_finding(modelcheck: ModelCheck, bound: Bound, removed: int) -> Finding:
+    attribution = modelcheck.attribution
+    rows = sorted(attribution.passes, key=lambda row: row.in_order or 0)
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject="total",
+        expected=str(bound),
+        found=_share(removed, attribution.nodes_before),
+        context=modelcheck.stage_context("optimized"),
+        where=tuple(f"{row.name}: {row.in_order:+d}" for row in rows if row.in_order)
+        or ("no pass changed the node count",),
+        next="Compare the attribution snapshot to see which pass changed; if the change is meant, lower the marker.",
+    )
+
+
+def _pass_finding(modelcheck: ModelCheck, row: PassAttribution, bound: Bound, basis: Basis, removed: int) -> Finding:
+    where = [
+        f"{row.name}: {row.status}" + (f" on {count} candidates: {reason}" if reason else "")
+        for reason, count in row.reasons
+    ]
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject=row.name,
+        expected=str(bound),
+        found=_share(removed, modelcheck.attribution.nodes_before),
+        context=f"{basis}, {modelcheck.stage_context('optimized')}",
+        where=tuple(where) or (f"{row.name}: {row.status}, nothing in this graph to rewrite",),
+        next="If the change is meant, change the marker; the attribution snapshot shows what the other passes did.",
+    )
+
+
+def _missing_pass(modelcheck: ModelCheck, name: str, bound: Bound) -> Finding:
+    names = ", ".join(row.name for row in modelcheck.attribution.passes)
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject=name,
+        expected=str(bound),
+        found="no such pass in the pipeline",
+        context=modelcheck.stage_context("optimized"),
+        where=(f"pipeline: {names}",),
+        next="Put the pass back into the pipeline (ini modelcheck_passes), or take it out of the marker.",
+    )
+
+
+def _failed_pass(modelcheck: ModelCheck, row: PassAttribution, bound: Bound) -> Finding:
+    return Finding(
+        gate=GATE.name,
+        model=modelcheck.label,
+        subject=row.name,
+        expected=str(bound),
+        found="no figure: the pass failed",
+        context=modelcheck.stage_context("optimized"),
+        where=(row.error or "",),
+        next="The pipeline went on from the model before this pass. Repair the pass, or report the message above.",
+        verdict=Verdict.ERROR,
+    )
+
+
+GATE = Gate("expect_reduction", parse, check)

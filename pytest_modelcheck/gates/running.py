@@ -1,0 +1,95 @@
+"""Reading a test's markers before anything runs, and running every gate of a test, together."""
+
+from __future__ import annotations
+
+import difflib
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, reduction
+from pytest_modelcheck.result import Finding, FindingError, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+
+GATE_NAMES = tuple(gate.name for gate in GATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One marker on one test: the gate and what it expects."""
+
+    gate: Gate
+    expectation: Any
+
+
+def declare(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], passes: tuple[str, ...]) -> Declared | None:
+    """Read one marker; None where it is none of ours.
+
+    Args:
+        name, args, kwargs: The marker.
+        passes: Names of the passes that may be expected.
+
+    Raises:
+        MarkerError: on a bad argument, or on a name that is nearly that of a gate.
+    """
+    for gate in GATES:
+        if gate.name == name:
+            expectation = gate.expectation(args, kwargs)
+            if isinstance(expectation, reduction.ExpectReduction):
+                reduction.validate(expectation, passes)
+            return Declared(gate, expectation)
+    if name.startswith("expect_") and (close := difflib.get_close_matches(name, GATE_NAMES, n=1, cutoff=0.8)):
+        raise MarkerError(f"marker {name!r} is unknown; did you mean {close[0]!r}?")
+    return None
+
+
+def evaluate(modelcheck: ModelCheck, declared: Sequence[Declared]) -> tuple[GateResult, ...]:
+    """Run every gate, whatever the others say."""
+    return tuple(_evaluate_one(modelcheck, entry) for entry in declared)
+
+
+def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:
+    started = time.perf_counter()
+    try:
+        result = entry.gate.check(modelcheck, entry.expectation)
+    except FindingError as error:
+        result = GateResult(gate=entry.gate.name, measured="", findings=(error.finding,))
+    except ModelCheckError as error:
+        result = GateResult(gate=entry.gate.name, measured="", findings=(_error(modelcheck, entry, str(error)),))
+    except Exception as error:  # one gate that breaks must not hide the verdicts of the others
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"the gate broke: {type(error).__name__}: {error}"
+        finding = replace(_error(modelcheck, entry, found), where=(f"{frame.filename}:{frame.lineno} in {frame.name}",))
+        result = GateResult(gate=entry.gate.name, measured="", findings=(finding,))
+    if not result.measured and not result.findings:
+        result = replace(result, findings=(_error(modelcheck, entry, "nothing was measured"),))
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+def _error(modelcheck: ModelCheck, entry: Declared, found: str) -> Finding:
+    return Finding(
+        gate=entry.gate.name,
+        model=modelcheck.label,
+        subject="verdict",
+        expected="a measurement",
+        found=found,
+        verdict=Verdict.ERROR,
+    )
+
+
+def failing(results: Iterable[GateResult], inconclusive: str) -> tuple[Finding, ...]:
+    """The findings that fail a test, each once; `inconclusive` is ``warn``, ``fail`` or ``skip``."""
+    failing_verdicts = {Verdict.FAIL, Verdict.ERROR} | ({Verdict.INCONCLUSIVE} if inconclusive == "fail" else set())
+    findings = (finding for result in results for finding in result.findings)
+    return tuple(dict.fromkeys(finding for finding in findings if finding.verdict in failing_verdicts))
+
+
+def inconclusive_findings(results: Iterable[GateResult]) -> tuple[Finding, ...]:
+    """The findings that could not decide."""
+    findings = (finding for result in results for finding in result.findings)
+    return tuple(finding for finding in findings if finding.verdict is Verdict.INCONCLUSIVE)

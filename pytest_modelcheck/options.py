@@ -1,0 +1,182 @@
+"""Every option of the plugin, in one table: command line wins over ini, ini over the default.
+
+A command line default is always None: an option that was not given must not hide the ini file's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.model_case import EXPORTERS
+
+if TYPE_CHECKING:
+    import pytest
+
+TARGET_NAMES = ("portable", "opset23", "onnxruntime")  # passes.TARGETS, which cannot be imported without onnx
+INCONCLUSIVE_CHOICES = ("warn", "fail", "skip")
+REPORT_SUFFIXES = (".json",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of one run, each already of its final type.
+
+    Attributes:
+        enabled: Whether model checks run at all.
+        reports: Files to write the report to.
+        cache: Directory of cached exports; None to export anew into a temporary directory.
+        exporter: Overrides the exporter of every model case; None leaves it.
+        target: What the optimized graph may contain.
+        passes: Names of passes (or ``module:attribute``) that make the pipeline; empty for the default pipeline.
+        snapshots: Directory of the locked snapshots.
+        inconclusive: What an inconclusive latency does: ``warn``, ``fail`` or ``skip``.
+        latency_budget: Seconds a latency gate may measure.
+    """
+
+    enabled: bool
+    reports: tuple[Path, ...]
+    cache: Path | None
+    exporter: str | None
+    target: str
+    passes: tuple[str, ...]
+    snapshots: Path
+    inconclusive: str
+    latency_budget: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Option:
+    name: str
+    help: str
+    flag: str | None = None
+    ini_type: str = "string"
+    action: str = "store"
+    metavar: str | None = None
+
+
+_TABLE: tuple[_Option, ...] = (
+    _Option(
+        name="modelcheck",
+        flag="--modelcheck",
+        action="store_true",
+        ini_type="bool",
+        help="run model checks; without it tests that need them are skipped",
+    ),
+    _Option(
+        name="modelcheck_report",
+        flag="--modelcheck-report",
+        action="append",
+        metavar="FILE",
+        ini_type="linelist",
+        help=f"write the report to FILE ({', '.join(REPORT_SUFFIXES)}); repeatable",
+    ),
+    _Option(
+        name="modelcheck_cache",
+        flag="--modelcheck-cache",
+        metavar="DIR",
+        help="directory of cached exports, relative to the root directory (default: .modelcheck)",
+    ),
+    _Option(
+        name="modelcheck_no_cache",
+        flag="--modelcheck-no-cache",
+        action="store_true",
+        ini_type="bool",
+        help="export every model anew and keep nothing",
+    ),
+    _Option(
+        name="modelcheck_exporter",
+        flag="--modelcheck-exporter",
+        metavar="NAME",
+        help=f"use this exporter for every model case: {', '.join(EXPORTERS)}",
+    ),
+    _Option(
+        name="modelcheck_target",
+        flag="--modelcheck-target",
+        metavar="NAME",
+        help=f"what the optimized graph may contain: {', '.join(TARGET_NAMES)} (default: portable)",
+    ),
+    _Option(
+        name="modelcheck_passes",
+        ini_type="linelist",
+        help="the pipeline: one pass name or module:attribute per line (default: every pass of the main pipeline)",
+    ),
+    _Option(
+        name="modelcheck_snapshot_dir",
+        help="directory of the snapshots, relative to the root directory (default: snapshots)",
+    ),
+    _Option(
+        name="modelcheck_inconclusive",
+        help=f"what an inconclusive latency does: {', '.join(INCONCLUSIVE_CHOICES)} (default: warn)",
+    ),
+    _Option(
+        name="modelcheck_latency_budget",
+        help="seconds that one latency gate may measure (default: 20)",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option on the command line and in the ini file."""
+    group = parser.getgroup("modelcheck", "model-export regression tests")
+    for option in _TABLE:
+        if option.flag is not None:
+            extra: dict[str, Any] = {} if option.metavar is None else {"metavar": option.metavar}
+            group.addoption(
+                option.flag, dest=option.name, action=option.action, default=None, help=option.help, **extra
+            )
+        parser.addini(option.name, option.help, type=option.ini_type, default=None)  # type: ignore[arg-type]
+
+
+def read_options(config: pytest.Config) -> Options:
+    """The options in force.
+
+    Raises:
+        OptionError: naming the option, the value and the choices.
+    """
+    value = {option.name: _value(config, option) for option in _TABLE}
+    root = config.rootpath
+    return Options(
+        enabled=bool(value["modelcheck"]),
+        reports=tuple(_report_path(name) for name in value["modelcheck_report"] or ()),
+        cache=None if value["modelcheck_no_cache"] else root / (value["modelcheck_cache"] or ".modelcheck"),
+        exporter=_choice("--modelcheck-exporter", value["modelcheck_exporter"], EXPORTERS),
+        target=_choice("--modelcheck-target", value["modelcheck_target"], TARGET_NAMES) or "portable",
+        passes=tuple(value["modelcheck_passes"] or ()),
+        snapshots=root / (value["modelcheck_snapshot_dir"] or "snapshots"),
+        inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
+        or "warn",
+        latency_budget=_seconds("modelcheck_latency_budget", value["modelcheck_latency_budget"]),
+    )
+
+
+def _value(config: pytest.Config, option: _Option) -> Any:
+    given = config.getoption(option.name, None) if option.flag is not None else None
+    return config.getini(option.name) if given is None else given
+
+
+def _choice(option: str, value: str | None, choices: tuple[str, ...]) -> str | None:
+    if not value:
+        return None
+    if value not in choices:
+        raise OptionError(f"{option}: {value!r} is unknown; choose one of {', '.join(choices)}")
+    return value
+
+
+def _report_path(name: str) -> Path:
+    path = Path(name)
+    if path.suffix not in REPORT_SUFFIXES:
+        raise OptionError(f"--modelcheck-report: {name!r} must end in {' or '.join(REPORT_SUFFIXES)}")
+    return path
+
+
+def _seconds(option: str, value: str | None) -> float:
+    try:
+        seconds = float(value or 20)
+    except ValueError:
+        raise OptionError(f"{option}: {value!r} is not a number of seconds") from None
+    if not 0 < seconds < float("inf"):
+        raise OptionError(f"{option}: {value!r} must be above 0 and finite")
+    return seconds

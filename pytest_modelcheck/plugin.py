@@ -1,0 +1,100 @@
+"""The hooks pytest calls. A switchboard: each finds its input, calls the library, hands back the result."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_modelcheck import session as sessions
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.fixtures import (
+    FIXTURES,
+    attribution,
+    exported,
+    fusion_report,
+    hierarchy_report,
+    model_case,
+    modelcheck,
+    modelcheck_snapshot,
+    optimized,
+)
+from pytest_modelcheck.gates import GATES
+from pytest_modelcheck.gates.running import GATE_NAMES
+from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.options import add_options, read_options
+
+__all__ = [
+    "attribution",
+    "exported",
+    "fusion_report",
+    "hierarchy_report",
+    "model_case",
+    "modelcheck",
+    "modelcheck_snapshot",
+    "optimized",
+]
+
+SKIP_REASON = "model checks run with --modelcheck (or ini modelcheck = true)"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for gate in GATES:
+        config.addinivalue_line("markers", gate.help)
+    try:
+        sessions.start(config, read_options(config))
+    except ModelCheckError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    sessions.stop(config)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    return f"{val.name}-{val.exporter}" if isinstance(val, ModelCase) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    session = sessions.session_of(config)
+    for item in items:
+        if not session.options.enabled:
+            used = set(getattr(item, "fixturenames", ())) & set(FIXTURES)
+            if used or any(mark.name in GATE_NAMES for mark in item.iter_markers()):
+                item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
+            continue
+        try:
+            session.declare(item)
+        except ModelCheckError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    session = sessions.session_of(pyfuncitem.config)
+    try:
+        result = yield
+    except (Exception, pytest.fail.Exception) as error:
+        session.judge(pyfuncitem, error)
+        return None
+    session.judge(pyfuncitem, None)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    report = yield
+    if call.when == "call":
+        report.modelcheck = sessions.session_of(item.config).row(item, report.outcome)
+    return report
+
+
+def pytest_assertrepr_compare(left: object, right: object) -> list[str] | None:
+    return sessions.explain_snapshot(left, right)
+
+

@@ -1,0 +1,26 @@
+"""The report as JSON: everything the terminal shows, for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_modelcheck.report.rows import SCHEMA
+
+
+def write_json(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the report; the file appears whole or not at all.
+
+    Raises:
+        OSError: if the folder cannot be made or written.
+        ValueError: if a figure is NaN or infinite without having been turned into text.
+    """
+    text = json.dumps({"schema": SCHEMA, "tests": list(rows)}, indent=2, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as scratch:
+        scratch.write(text + "\n")
+    os.replace(scratch.name, path)

@@ -1,0 +1,43 @@
+"""What the report says of one test, as plain data: what workers send to the controller and what the JSON file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.gates import GateResult
+    from pytest_modelcheck.result import Finding
+
+SCHEMA = 1
+"""Raised when a field of the JSON report changes its meaning or goes away."""
+
+
+def row_of_test(
+    test: str, outcome: str, model: dict[str, Any], gates: Sequence[GateResult], body: Sequence[Finding]
+) -> dict[str, Any]:
+    """One test: its node id, outcome, the figures of its model, its gates, and the findings of its body."""
+    return {
+        "test": test,
+        "outcome": outcome,
+        "model": model,
+        "gates": [
+            {
+                "gate": result.gate,
+                "verdict": str(result.verdict),
+                "measured": result.measured,
+                "seconds": round(result.seconds, 3),
+                "findings": [finding_row(finding) for finding in result.findings],
+            }
+            for result in gates
+        ],
+        "findings": [finding_row(finding) for finding in body],
+    }
+
+
+
+
+def finding_row(finding: Finding) -> dict[str, Any]:
+    """A finding as plain data."""
+    return {**asdict(finding), "where": list(finding.where), "verdict": str(finding.verdict)}

@@ -1,0 +1,231 @@
+"""One pytest run: the checks it holds, the results of its tests, and what they add up to."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.gates import GateResult, MarkerError
+from pytest_modelcheck.gates.running import Declared, declare, evaluate, failing, inconclusive_findings
+from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.options import Options
+from pytest_modelcheck.result import Finding, FindingError
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
+
+_SESSION = pytest.StashKey["Session"]()
+_TEST = pytest.StashKey["TestState"]()
+
+
+@dataclass(slots=True)
+class TestState:
+    """What one test carries: its gates, its check, and what was found.
+
+    Attributes:
+        declared: The gates of its markers.
+        check: Set when the fixture `modelcheck` is requested.
+        results: Set when the gates have run.
+        body: Findings from the test's body: snapshot comparisons, results that cannot exist.
+    """
+
+    __test__ = False
+
+    declared: tuple[Declared, ...] = ()
+    check: ModelCheck | None = None
+    results: tuple[GateResult, ...] = ()
+    body: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Session:
+    """The state of one run. Held under a stash key of the pytest config."""
+
+    options: Options
+    config: pytest.Config
+    outer_place: Any = None
+    _check: ModelCheck | None = None
+
+    def declare(self, item: pytest.Item) -> None:
+        """Read the gates of a test.
+
+        Raises:
+            MarkerError: naming the test, the marker and what is wrong with it.
+        """
+        from pytest_modelcheck.pipeline import known_pass_names
+
+        passes = known_pass_names(self.options.passes)
+        declared = []
+        for mark in item.iter_markers():
+            try:
+                entry = declare(mark.name, mark.args, dict(mark.kwargs), passes)
+            except MarkerError as error:
+                raise MarkerError(f"{item.nodeid}: {error}") from error
+            if entry is not None:
+                declared.append(entry)
+        if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
+            raise MarkerError(
+                f"{item.nodeid}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
+                f'`modelcheck`; take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
+            )
+        item.stash[_TEST] = TestState(declared=tuple(reversed(declared)))
+
+    def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
+        """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
+        from pytest_modelcheck.check import ModelCheck
+        from pytest_modelcheck.pipeline import resolve_passes
+
+        if not isinstance(case, ModelCase):
+            raise pytest.UsageError(f"the fixture `model_case` must return a ModelCase, got {type(case).__name__}")
+        if self._check is None or self._check.declared_case is not case:
+            self._check = ModelCheck(
+                case,
+                exporter=self.options.exporter,
+                target=self.options.target,
+                passes=resolve_passes(self.options.passes),
+                cache=self.options.cache,
+                latency_budget=self.options.latency_budget,
+                progress=self._progress(),
+            )
+        item.stash.setdefault(_TEST, TestState()).check = self._check
+        return self._check
+
+    def snapshot_for(self, item: pytest.Item, check: ModelCheck, syrupy: Any) -> ModelCheckSnapshot:
+        """The snapshot assertion of one test."""
+        from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot, SnapshotContext
+        from pytest_modelcheck.snapshots.extension import ModelCheckExtension
+
+        context = SnapshotContext(
+            model=check.label,
+            context=check.context,
+            versions=check.versions,
+            record=item.stash.setdefault(_TEST, TestState()).body.append,
+        )
+        return ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
+
+    def judge(self, item: pytest.Item, error: BaseException | None) -> None:
+        """Run every gate of a test after its body, and fail the test with everything that was found.
+
+        Args:
+            item: The test.
+            error: What the body raised, if it did; it is raised again, with the findings as a note.
+
+        Raises:
+            pytest.fail.Exception: with the rendered findings; or `error`.
+        """
+        state = item.stash.get(_TEST, TestState())
+        if state.check is not None:
+            state.results = evaluate(state.check, state.declared)
+        unclear = inconclusive_findings(state.results)
+        findings = [finding.render() for finding in failing(state.results, self.options.inconclusive)]
+        if isinstance(error, FindingError):
+            state.body.append(error.finding)
+        if isinstance(error, ModelCheckError):  # ours, and written for the reader: no traceback through our code
+            findings, error = list(dict.fromkeys([str(error), *findings])), None
+        if error is not None:
+            if findings:
+                error.add_note("\n\n".join(["the gates of this test say:", *findings]))
+            raise error
+        if findings:
+            pytest.fail("\n\n".join(findings), pytrace=False)
+        for finding in unclear:
+            if self.options.inconclusive == "skip":
+                pytest.skip(finding.render())
+            item.warn(pytest.PytestWarning(finding.render()))
+
+    def _progress(self) -> Callable[[str], None]:
+        """Progress on the terminal, past pytest's capturing; none for -q, for workers, and where nobody watches."""
+        from pytest_modelcheck.report.progress import line_progress, no_progress
+
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        if reporter is None or not reporter.isatty or reporter.verbosity < 0:
+            return no_progress
+
+        def show(text: str) -> None:
+            with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+                line_progress()(text)
+
+        return show
+
+    def row(self, item: pytest.Item, outcome: str) -> dict[str, Any] | None:
+        """What the report says of one test, as plain data; None for a test without a model check."""
+        from pytest_modelcheck.report.rows import row_of_test
+
+        state = item.stash.get(_TEST, None)
+        if state is None or state.check is None:
+            return None
+        return row_of_test(item.nodeid, outcome, state.check.summary(), state.results, state.body)
+
+
+class Reporting:
+    """The hooks of one run that show and write what its tests sent; registered where tests report to, not in workers."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._rows: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        row = getattr(report, "modelcheck", None)
+        if row is not None:
+            self._rows.append(row)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from pytest_modelcheck.report.terminal import summary_lines
+
+        lines = summary_lines(self._rows, width=max(terminalreporter._tw.fullwidth, 80))
+        if lines:
+            terminalreporter.write_sep("=", "modelcheck")
+            for line in lines:
+                terminalreporter.write_line(line)
+
+    def pytest_sessionfinish(self) -> None:
+        from pytest_modelcheck.report.json_file import write_json
+
+        for path in self._session.options.reports:
+            write_json(self._rows, path)
+
+
+def start(config: pytest.Config, options: Options) -> None:
+    """Begin a run."""
+    session = config.stash[_SESSION] = Session(options, config)
+    if options.enabled:
+        from pytest_modelcheck.snapshots.extension import ModelCheckExtension, SnapshotPlace
+
+        session.outer_place = ModelCheckExtension.place
+        ModelCheckExtension.place = SnapshotPlace(config.rootpath, options.snapshots)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reporting(session), "modelcheck-reporting")
+
+
+def stop(config: pytest.Config) -> None:
+    """End a run: a run inside a run (pytester) gives the place of snapshots back."""
+    session = config.stash.get(_SESSION, None)
+    if session is not None and session.options.enabled:
+        from pytest_modelcheck.snapshots.extension import ModelCheckExtension
+
+        ModelCheckExtension.place = session.outer_place
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The running session."""
+    return config.stash[_SESSION]
+
+
+def explain_snapshot(left: object, right: object) -> list[str] | None:
+    """The lines for ``assert left == right`` where one side is `modelcheck_snapshot`; else None."""
+    module = sys.modules.get("pytest_modelcheck.snapshots.assertion")
+    if module is None:
+        return None
+    for side in (left, right):
+        if isinstance(side, module.ModelCheckSnapshot):
+            lines: list[str] = side.explain()
+            return lines
+    return None

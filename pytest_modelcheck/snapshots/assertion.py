@@ -1,0 +1,97 @@
+"""`modelcheck_snapshot`: equal to a result if its canonical text is the recorded one; else it says what changed where.
+
+syrupy does what its users know it for (``--snapshot-update``, unused snapshots, its report); here a result becomes
+text, and a mismatch becomes a Finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from syrupy.assertion import SnapshotAssertion
+
+from pytest_modelcheck.result import Finding
+from pytest_modelcheck.snapshots.kinds import SnapshotKind, kind_of
+from pytest_modelcheck.snapshots.text import compose, split, version_changes
+
+UPDATE = "run pytest --modelcheck --snapshot-update"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotContext:
+    """What a snapshot knows of the test it stands in.
+
+    Attributes:
+        model: The label of the model case in findings.
+        context: Exporter and target, for the finding's headline.
+        versions: Library -> version, now.
+        record: Takes each finding, for the report.
+    """
+
+    model: str
+    context: str
+    versions: Mapping[str, str]
+    record: Callable[[Finding], None]
+
+
+@dataclass(eq=False)
+class ModelCheckSnapshot:
+    """``assert modelcheck.attribution == modelcheck_snapshot``; each kind of result has its own file.
+
+    Args:
+        syrupy: The assertion object of the running test, with our extension.
+        context: What findings need to know.
+    """
+
+    syrupy: SnapshotAssertion
+    context: SnapshotContext
+    findings: list[Finding] = field(default_factory=list)
+    _asserted: dict[str, int] = field(default_factory=dict)
+
+    def __eq__(self, result: object) -> bool:
+        kind = kind_of(result)
+        count = self._asserted[kind.name] = self._asserted.get(kind.name, 0) + 1
+        name = kind.name if count == 1 else f"{kind.name}.{count}"
+        text = compose(kind.name, kind.rule, self.context.versions, kind.render(result))
+        if self.syrupy(name=name) == text:
+            return True
+        finding = self._finding(kind, text)
+        self.findings.append(finding)
+        self.context.record(finding)
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "modelcheck_snapshot"
+
+    def explain(self) -> list[str]:
+        """The lines pytest shows for the comparison that just failed."""
+        return ["the result is not the recorded one", *self.findings[-1].render().splitlines()]
+
+    def _finding(self, kind: SnapshotKind, text: str) -> Finding:
+        execution = self.syrupy.executions[self.syrupy.num_executions - 1]
+        if execution.exception is not None:
+            raise execution.exception
+        common = {"gate": "snapshot", "model": self.context.model, "context": self.context.context}
+        if execution.recalled_data is None:
+            return Finding(
+                **common,
+                subject=kind.name,
+                expected=f"a recorded snapshot in {execution.snapshot_location}",
+                found="no such file",
+                next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
+            )
+        recorded = split(str(execution.recalled_data))
+        changed = kind.differences(recorded.body, split(text).body)
+        versions = version_changes(recorded.versions, self.context.versions)
+        lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
+        return Finding(
+            **common,
+            subject=kind.name,
+            expected="the recorded rows",
+            found=f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",
+            where=changed,
+            next=f"{lead}If the change is meant, {UPDATE} and review the diff of\n{execution.snapshot_location}",
+        )

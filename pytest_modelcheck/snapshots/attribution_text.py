@@ -1,0 +1,65 @@
+"""The pass-attribution matrix of one model as canonical rows, and what differs between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_modelcheck.attribution import Attribution, PassAttribution
+
+RULE = "nodes: the graph, its subgraphs and its functions, Constant nodes left out; -72 means 72 nodes fewer"
+_REFUSED = "  refused "
+
+
+def render(attribution: Attribution) -> str:
+    """Rows ``pass isolated in_order status``, each followed by its refusal reasons."""
+    rows = [
+        f"target: {attribution.target}",
+        f"nodes: {attribution.nodes_before} -> {attribution.nodes_after}",
+        f"constants: {attribution.constants_before} -> {attribution.constants_after}",
+        "",
+        f"{'pass':<32} {'isolated':>8} {'in_order':>8}  status",
+    ]
+    for row in attribution.passes:
+        rows.append(f"{row.name:<32} {_cell(row.isolated):>8} {_cell(row.in_order):>8}  {row.status}")
+        rows += list(_notes(row))
+    return "\n".join(rows) + "\n"
+
+
+def _notes(row: PassAttribution) -> Iterator[str]:
+    if row.error is not None:
+        yield f"  error: {' '.join(row.error.split())}"
+    for reason, count in sorted(row.reasons):
+        yield f"{_REFUSED}{count} x: {reason}"
+
+
+def _cell(delta: int | None) -> str:
+    return "error" if delta is None else f"{delta:+d}" if delta else "0"
+
+
+def differences(recorded: str, now: str) -> tuple[str, ...]:
+    """One line per difference: totals, then passes in the order of today's pipeline, then passes that are gone."""
+    before, after = dict(_parse(recorded)), dict(_parse(now))
+    lines = []
+    for key in [*after, *(key for key in before if key not in after)]:
+        if key not in before:
+            lines.append(f"{key}: new, {after[key]}")
+        elif key not in after:
+            lines.append(f"{key}: gone, was {before[key]}")
+        elif before[key] != after[key]:
+            lines.append(f"{key}: {before[key]}, now {after[key]}")
+    return tuple(lines)
+
+
+def _parse(body: str) -> Iterator[tuple[str, str]]:
+    """(name, what the snapshot says of it) for the totals, each pass, and each refusal reason of a pass."""
+    current = ""
+    for line in body.splitlines():
+        if line.startswith("  "):
+            count, _, reason = line.strip().partition(": ")
+            yield f"{current}: {reason}", count
+        elif ": " in line:
+            name, _, value = line.partition(": ")
+            yield name, value
+        elif len(fields := line.split()) == 4 and fields[0] != "pass":
+            current = fields[0]
+            yield current, f"isolated {fields[1]}, in order {fields[2]}, {fields[3]}"

@@ -1,0 +1,44 @@
+"""The syrupy extension: a text file per test and kind below the snapshot directory, whose header is not compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from syrupy.location import PyTestLocation
+
+from pytest_modelcheck.snapshots.text import split
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPlace:
+    """Where the snapshots of a run lie: `snapshots` mirrors the test files below `root`."""
+
+    root: Path
+    snapshots: Path
+
+
+class ModelCheckExtension(SingleFileSnapshotExtension):
+    """``<snapshot directory>/<folder of the test file>/<test file>/<test>.<kind>.txt``.
+
+    `place` is set for the length of a run: syrupy asks the class, not an instance, where files lie, and its xdist
+    controller knows the class by its import path only.
+    """
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+    place: ClassVar[SnapshotPlace | None] = None
+
+    @classmethod
+    def dirname(cls, *, test_location: PyTestLocation) -> str:
+        if cls.place is None:
+            raise RuntimeError("modelcheck snapshots are used outside a pytest run")
+        test_file = Path(test_location.filepath)
+        inside = test_file.is_relative_to(cls.place.root)
+        folder = test_file.parent.relative_to(cls.place.root) if inside else Path()
+        return str(cls.place.snapshots / folder / test_file.stem)
+
+    def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
+        return split(serialized_data).body == split(snapshot_data).body

@@ -1,0 +1,53 @@
+"""The kinds of results that can be locked, each with its counting rule, its text and its differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_modelcheck.attribution import Attribution
+from pytest_modelcheck.snapshots import attribution_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotKind:
+    """How one type of result is locked.
+
+    Attributes:
+        name: Part of the file name.
+        type: The result's type.
+        rule: The counting rule, one line of the header.
+        render: Result -> canonical rows: no floats, no run-dependent names.
+        differences: (recorded body, today's body) -> one line per difference.
+    """
+
+    name: str
+    type: type
+    rule: str
+    render: Callable[[Any], str]
+    differences: Callable[[str, str], tuple[str, ...]]
+
+
+KINDS: tuple[SnapshotKind, ...] = (
+    SnapshotKind(
+        name="attribution",
+        type=Attribution,
+        rule=attribution_text.RULE,
+        render=attribution_text.render,
+        differences=attribution_text.differences,
+    ),
+)
+
+
+def kind_of(result: object) -> SnapshotKind:
+    """The kind of a result.
+
+    Raises:
+        TypeError: naming what can be locked.
+    """
+    for kind in KINDS:
+        if isinstance(result, kind.type):
+            return kind
+    lockable = ", ".join(f"{kind.type.__name__} (modelcheck.{kind.name})" for kind in KINDS)
+    raise TypeError(f"modelcheck_snapshot cannot lock a {type(result).__name__}; it locks {lockable}")

@@ -1,0 +1,54 @@
+"""The frame of every snapshot file: a header of comments, then canonical rows.
+
+The header holds the counting rule and the versions that recorded the file. It never takes part in a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_RECORDED = "# recorded with: "
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotText:
+    """A snapshot file, taken apart.
+
+    Attributes:
+        versions: Library -> version at the time of recording; empty where the header is missing.
+        body: Everything below the header; what is compared.
+    """
+
+    versions: dict[str, str]
+    body: str
+
+
+def compose(kind: str, rule: str, versions: Mapping[str, str], body: str) -> str:
+    """A whole snapshot file. Lines end in ``\\n``; the file ends in exactly one."""
+    recorded = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    header = [f"# pytest-modelcheck {kind}", f"# {rule}", f"{_RECORDED}{recorded}"]
+    return "\n".join(header) + "\n\n" + body.strip("\n") + "\n"
+
+
+def split(text: str) -> SnapshotText:
+    """Take a snapshot file apart; a text without header is all body."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    versions: dict[str, str] = {}
+    index = 0
+    while index < len(lines) and (lines[index].startswith("#") or not lines[index].strip()):
+        if lines[index].startswith(_RECORDED):
+            pairs = lines[index].removeprefix(_RECORDED).split(", ")
+            versions = dict(pair.rsplit(" ", 1) for pair in pairs if " " in pair)  # type: ignore[misc]
+        index += 1
+    return SnapshotText(versions, "\n".join(lines[index:]).strip("\n") + "\n")
+
+
+def version_changes(recorded: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """``"recorded with torch 2.12, now 2.13"`` for every library that differs; empty where none does."""
+    changed = [
+        f"{name} {recorded[name]}, now {now[name]}"
+        for name in sorted(recorded)
+        if now.get(name, recorded[name]) != recorded[name]
+    ]
+    return f"recorded with {'; '.join(changed)}" if changed else ""

@@ -1,0 +1,129 @@
+"""The building rules: imports run downward, every module imports alone, and the edge stays light."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pytest_modelcheck
+
+PACKAGE = Path(pytest_modelcheck.__file__).parent
+
+FLOORS = [
+    {"plugin"},
+    {"fixtures"},
+    {"session"},
+    {"options", "__main__"},
+    {"gates"},
+    {"check"},
+    {"snapshots"},
+    {"report"},
+    {"fusion"},
+    {"accuracy"},
+    {"performance"},
+    {"export"},
+    {"attribution"},
+    {"pipeline"},
+    {"passes"},
+    {"capture"},
+    {"hierarchy"},
+    {"graph"},
+    {"calling"},
+    {"runtime"},
+    {"model_case"},
+    {"result"},
+    {"bounds"},
+    {"errors"},
+]
+LEVEL = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
+EDGE = {"plugin", "fixtures", "session", "options"}
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+
+
+def room_of(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def imports_of(module, *, at_run_time_only):
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id_
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+        if (id_ := getattr(inner, "lineno", None)) is not None
+    }
+    for node in ast.walk(tree):
+        if at_run_time_only and getattr(node, "lineno", None) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "pytest_modelcheck")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_downward_only(module):
+    room = room_of(module)
+    if room is None:
+        return
+    assert room in LEVEL, f"{room} has no floor: add it to FLOORS"
+    for imported in imports_of(module, at_run_time_only=True):
+        other = room_of(imported) if imported.startswith("pytest_modelcheck.") else None
+        if other in LEVEL and other != room:
+            assert LEVEL[other] > LEVEL[room], f"{module} imports {imported}, which stands above it"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) not in EDGE])
+def test_the_library_rooms_never_import_pytest(module):
+    assert not [name for name in imports_of(module, at_run_time_only=True) if name.split(".")[0] == "pytest"]
+
+
+def test_every_module_imports_alone():
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [m for m in sys.modules if m.startswith('pytest_modelcheck')]: del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    modules = [name for name in MODULES if not name.endswith("__main__")]
+    subprocess.run([sys.executable, "-c", script, *modules], check=True, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("module", ["pytest_modelcheck", "pytest_modelcheck.plugin", "pytest_modelcheck.gates"])
+def test_the_edge_loads_no_heavy_library(module):
+    heavy = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "transformers")
+    script = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_plugin_stays_a_switchboard():
+    lines = (PACKAGE / "plugin.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 150
+
+
+def test_public_names_of_the_design_exist():
+    for module, names in {
+        "export": ["export"],
+        "passes": ["PASSES"],
+        "pipeline": ["optimize", "run_pipeline"],
+        "attribution": ["attribute"],
+        "capture": ["capture", "decompose"],
+        "fusion": ["partition"],
+        "hierarchy": ["hierarchy"],
+        "accuracy": ["compare", "sweep"],
+        "performance": ["measure_paired"],
+    }.items():
+        room = importlib.import_module(f"pytest_modelcheck.{module}")
+        assert [name for name in names if not hasattr(room, name)] == []

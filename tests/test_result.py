@@ -1,0 +1,28 @@
+"""The one shape of a failure."""
+
+from pytest_modelcheck import Finding, Verdict
+
+
+def test_a_finding_shows_figures_then_place_then_next_step():
+    finding = Finding(
+        gate="expect_ops",
+        model="bert-base",
+        subject="Attention",
+        expected="12",
+        found="0",
+        context="optimized, target opset23",
+        where=("encoder.layer.0: refused", "... the same in 11 more layers"),
+        next="recorded with transformers 5.2, now 5.23.\nIf the change is meant, run with --snapshot-update.",
+    )
+    assert finding.render() == (
+        "expect_ops: Attention expected 12, found 0 in bert-base (optimized, target opset23)\n"
+        "  where: encoder.layer.0: refused\n"
+        "         ... the same in 11 more layers\n"
+        "  next:  recorded with transformers 5.2, now 5.23.\n"
+        "         If the change is meant, run with --snapshot-update."
+    )
+
+
+def test_a_finding_without_place_is_one_line_and_an_error_is_marked():
+    finding = Finding(gate="g", model="m", subject="s", expected="a", found="b", verdict=Verdict.ERROR)
+    assert finding.render() == "[error] g: s expected a, found b in m"
