@@ -1,0 +1,15 @@
+"""Torch graphs of model cases: capture, why a capture failed, attention written out."""
+
+from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
+from pytest_modelcheck.capture.capturing import capture
+from pytest_modelcheck.capture.decomposing import decompose, written_out_attention
+
+__all__ = [
+    "CaptureFailure",
+    "CaptureFailureKind",
+    "Captured",
+    "How",
+    "capture",
+    "decompose",
+    "written_out_attention",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -118,8 +117,17 @@ def _by_producers(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
 
 
 def _by_both(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
-    atoms = [path.split(".") for path in _paths([*_readers(node), *_producers(node)], owners)]
-    return ".".join(os.path.commonprefix(atoms)) or None  # commonprefix takes sequences of anything
+    return innermost_common(_paths([*_readers(node), *_producers(node)], owners)) or None
+
+
+def innermost_common(paths: Iterable[str]) -> str:
+    """The innermost path around all `paths`; ``""`` where that is the root, or there are none."""
+    distinct = sorted({tuple(path.split(".")) for path in paths})
+    if not distinct:
+        return ""
+    first, last = distinct[0], distinct[-1]  # what the two ends of a sorted list share, all between them share
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return ".".join(first[:length])
 
 
 def _users(value: ir.Value) -> list[ir.Node]:
