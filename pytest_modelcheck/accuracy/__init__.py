@@ -1,0 +1,32 @@
+"""Comparing outputs, seed sweeps, the guilty pass, the first diverging node."""
+
+from pytest_modelcheck.accuracy.comparison import Comparison, OutputComparison, OutputStatus, compare
+from pytest_modelcheck.accuracy.stages import (
+    Stage,
+    nonfinite_parameters,
+    session_stage,
+    standard_stages,
+    to_numpy,
+    torch_stage,
+)
+from pytest_modelcheck.accuracy.sweep import PairReport, SeedResult, SweepReport, sweep
+from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
+
+__all__ = [
+    "TOLERANCES",
+    "Comparison",
+    "OutputComparison",
+    "OutputStatus",
+    "PairReport",
+    "SeedResult",
+    "Stage",
+    "SweepReport",
+    "Tolerance",
+    "compare",
+    "nonfinite_parameters",
+    "session_stage",
+    "standard_stages",
+    "sweep",
+    "to_numpy",
+    "torch_stage",
+]

@@ -1,0 +1,203 @@
+"""Stages: the ways one model can be run, each open only while it runs, so that few copies of the weights live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+
+from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.runtime import FeedError, Session, open_session
+
+Inputs = ModuleInputs | Mapping[str, Any]
+"""One set of inputs: what `calling.module_inputs` gives, or tensors and arrays by name."""
+
+Run = Callable[[Inputs], Mapping[str, Array]]
+"""Inputs -> outputs by name, in the order of the outputs."""
+
+EXPORT = "export"
+PASSES = "passes"
+RUNTIME = "onnxruntime's optimizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One way to run the model.
+
+    Attributes:
+        name: Unique, e.g. ``"exported"``.
+        open: Makes it runnable for the time of a `with` block.
+        against: Name of the earlier stage that is its reference; None for the first reference of all.
+        step: What was done to get here from there: `EXPORT`, `PASSES`, `RUNTIME` or other words.
+        nonfinite: Names the weights that hold a NaN or an infinity; asked only where an output does.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[Run]]
+    against: str | None = None
+    step: str = ""
+    nonfinite: Callable[[], tuple[str, ...]] | None = None
+
+
+def torch_stage(case: ModelCase, module: torch.nn.Module, *, name: str = "torch") -> Stage:
+    """The eager module: the reference that everything else is held against."""
+
+    def run(inputs: Inputs) -> Mapping[str, Array]:
+        if not isinstance(inputs, ModuleInputs):
+            inputs = ModuleInputs(tuple(inputs), tuple(inputs.values()))
+        outputs = run_module(case, module, inputs)
+        return {name: to_numpy(tensor) for name, tensor in outputs.items()}
+
+    return Stage(name=name, open=lambda: contextlib.nullcontext(run), nonfinite=lambda: nonfinite_parameters(module))
+
+
+def session_stage(
+    name: str,
+    session: Session | str | Path | onnx.ModelProto | ir.Model,
+    *,
+    against: str | None = None,
+    step: str = "",
+    optimizer: bool = False,
+    threads: int = 1,
+) -> Stage:
+    """A model in onnxruntime.
+
+    Args:
+        name: Name of the stage.
+        session: An open session, which stays open; or a model, whose session lives only while the stage runs.
+        against, step: See `Stage`.
+        optimizer, threads: See `runtime.open_session`; not used for an open session.
+    """
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Run]:
+        if isinstance(session, Session):
+            yield lambda inputs: session.run(feeds_for(session, inputs))
+        else:
+            made = open_session(session, optimizer=optimizer, threads=threads, name=name)
+            yield lambda inputs: made.run(feeds_for(made, inputs))
+
+    def nonfinite() -> tuple[str, ...]:
+        if isinstance(session, Session):
+            return ()
+        if isinstance(session, str | Path):
+            return nonfinite_parameters(ir.load(session))
+        return nonfinite_parameters(session if isinstance(session, ir.Model) else ir.from_proto(session))
+
+    return Stage(name=name, open=opened, against=against, step=step, nonfinite=nonfinite)
+
+
+def standard_stages(
+    case: ModelCase,
+    module: torch.nn.Module | None,
+    exported: Path | ir.Model,
+    optimized: Path | ir.Model | None = None,
+    *,
+    threads: int = 1,
+) -> tuple[Stage, ...]:
+    """torch -> exported -> optimized, kept apart, and each ONNX model against itself under onnxruntime's optimizer.
+
+    Args:
+        case, module: The reference; `module` is None for a case that is only an .onnx file.
+        exported, optimized: The two ONNX models; without the second one only the export is judged.
+        threads: Intra-op threads of each session.
+    """
+    stages = [] if module is None else [torch_stage(case, module)]
+    stages.append(
+        session_stage("exported", exported, against=None if module is None else "torch", step=EXPORT, threads=threads)
+    )
+    if optimized is not None:
+        stages.append(session_stage("optimized", optimized, against="exported", step=PASSES, threads=threads))
+    for name, model in (("exported", exported), ("optimized", optimized)):
+        if model is not None:
+            stages.append(
+                session_stage(
+                    f"{name} under onnxruntime's optimizer",
+                    model,
+                    against=name,
+                    step=RUNTIME,
+                    optimizer=True,
+                    threads=threads,
+                )
+            )
+    return tuple(stages)
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """A tensor as an array of the same dtype, bfloat16 and float8 included; on the CPU, without gradient."""
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    extended = _EXTENDED.get(tensor.dtype)
+    if extended is None:
+        return tensor.numpy()
+    bits = torch.uint8 if extended.itemsize == 1 else torch.uint16
+    return tensor.contiguous().view(bits).numpy().view(extended)
+
+
+_EXTENDED: dict[torch.dtype, np.dtype[Any]] = {
+    torch.bfloat16: np.dtype(ml_dtypes.bfloat16),
+    torch.float8_e4m3fn: np.dtype(ml_dtypes.float8_e4m3fn),
+    torch.float8_e4m3fnuz: np.dtype(ml_dtypes.float8_e4m3fnuz),
+    torch.float8_e5m2: np.dtype(ml_dtypes.float8_e5m2),
+    torch.float8_e5m2fnuz: np.dtype(ml_dtypes.float8_e5m2fnuz),
+}
+
+
+def feeds_for(session: Session, inputs: Inputs) -> dict[str, Array]:
+    """The inputs as arrays for a session, matched by name. A tensor that the graph does not take is not fed.
+
+    Raises:
+        FeedError: if the session needs an input that is not there.
+    """
+    arrays = flat_arrays(inputs)
+    needed = {port.name for port in session.inputs}
+    if missing := needed - arrays.keys():
+        unused = ", ".join(repr(name) for name in arrays if name not in needed) or "none"
+        names = ", ".join(repr(name) for name in sorted(missing))
+        raise FeedError(f"{session.name}: nothing to feed to {names}; inputs that it does not name: {unused}")
+    return {name: array for name, array in arrays.items() if name in needed}
+
+
+def flat_arrays(inputs: Inputs) -> dict[str, Array]:
+    """Every input as an array, by name. What is None is left out."""
+    named = inputs.as_dict() if isinstance(inputs, ModuleInputs) else inputs
+    given = {name: value for name, value in named.items() if value is not None}
+    return {
+        name: to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value) for name, value in given.items()
+    }
+
+
+def nonfinite_parameters(model: torch.nn.Module | ir.Model) -> tuple[str, ...]:
+    """Names of the parameters and buffers (of an ONNX model: initializers) that hold a NaN or an infinity.
+
+    Those with a NaN come first, because a mask of ``-inf`` is legal and a NaN weight never is.
+    """
+    nans, infinities = [], []
+    for name, array in _weights(model):
+        if np.isnan(array).any():
+            nans.append(name)
+        elif not np.isfinite(array).all():
+            infinities.append(name)
+    return (*nans, *infinities)
+
+
+def _weights(model: torch.nn.Module | ir.Model) -> Iterator[tuple[str, Array]]:
+    if isinstance(model, ir.Model):
+        for graph in (model.graph, *model.graph.subgraphs()):
+            for name, value in graph.initializers.items():
+                if value.const_value is not None and value.const_value.dtype.is_floating_point():
+                    yield name, value.const_value.numpy()
+    else:
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if tensor.is_floating_point():
+                yield name, to_numpy(tensor)
