@@ -190,7 +190,7 @@ def open_session(
     as_ir = model if isinstance(model, ir.Model) else ir.from_proto(model)
     name = name or as_ir.graph.name or "model"
     try:
-        if _weight_bytes(as_ir) <= INLINE_BYTES:
+        if _weight_bytes(as_ir) <= INLINE_BYTES and not _has_external_weights(as_ir):
             content = ir.to_proto(as_ir).SerializeToString()
             return _open(content, name, optimizer, threads, providers, disabled_optimizers)
         # Mapped pages stay valid after the file is gone; Windows refuses to remove it while it is mapped.
@@ -200,6 +200,12 @@ def open_session(
             return _open(str(path), name, optimizer, threads, providers, disabled_optimizers)
     except (OSError, ValueError, TypeError) as error:  # writing the model, not running it
         raise SessionError(f"{name}: cannot be written for onnxruntime: {error}") from error
+
+
+def _has_external_weights(model: ir.Model) -> bool:
+    """Whether a weight lies in a file: as bytes, a model has no folder that its file names could be relative to."""
+    graphs = (model.graph, *model.graph.subgraphs())
+    return any(isinstance(value.const_value, ir.ExternalTensor) for g in graphs for value in g.initializers.values())
 
 
 def _open_file(
