@@ -26,14 +26,14 @@ from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import Exported, ExportFailure, export
-from pytest_modelcheck.fusion import FusionReport, partition
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import HierarchyReport, ModuleCalls, hierarchy, modules_that_ran, stamp
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
+from pytest_modelcheck.report.figures import accuracy_figures, attribution_figures, failure_figures, hierarchy_figures
 from pytest_modelcheck.result import Finding, FindingError, Verdict
-from pytest_modelcheck.runtime import inputs_from_signature, open_session
+from pytest_modelcheck.runtime import open_session
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
 """Libraries whose version stands in reports and snapshots, where they are installed."""
@@ -133,8 +133,10 @@ class ModelCheck:
         return result
 
     @cached_property
-    def fusion(self) -> FusionReport:
+    def fusion(self) -> Any:
         """The torch graph, partitioned into fused subgraphs."""
+        from pytest_modelcheck.fusion import partition
+
         captured = self.captured
         with self._step("partition"):
             return partition(captured)
@@ -147,7 +149,7 @@ class ModelCheck:
         with self._step("export"):
             if self.case.onnx_path is not None:
                 return export(self.case)
-            return export(self.case, module=self.module, cache=self.cache)
+            return export(self.case, module=self.module)
 
     @property
     def exported(self) -> Exported:
@@ -216,7 +218,9 @@ class ModelCheck:
             return module_inputs(self.case, self.module, seed).as_dict()
         if self.case.inputs is not None:
             return dict(self.case.inputs(seed))
-        return dict(inputs_from_signature(self._signature, seed).feeds)
+        from pytest_modelcheck.runtime import inputs_from_signature
+
+        return dict(inputs_from_signature(self._signature, seed))
 
     @cached_property
     def _signature(self) -> Any:
@@ -258,6 +262,28 @@ class ModelCheck:
         names = {name.lower(): name for name in counts}
         close = difflib.get_close_matches(op.lower(), names, n=1, cutoff=0.8)
         return f"{names[close[0]]} {counts[names[close[0]]]}" if close else None
+
+    def summary(self) -> dict[str, Any]:
+        """Everything measured so far, as plain data; what was not measured is not there."""
+        figures: dict[str, Any] = {
+            "name": self.label,
+            "exporter": self.exporter,
+            "target": self.target,
+            "versions": self.versions,
+        }
+        made = self.__dict__  # a cached property stands here once it was computed
+        if isinstance(made.get("export"), ExportFailure):
+            figures["failure"] = failure_figures(made["export"])
+        if isinstance(made.get("export"), Exported):
+            figures["export"] = {"cached": made["export"].cached, "seconds": round(made["export"].seconds, 3)}
+        if "attribution" in made:
+            figures |= attribution_figures(self.attribution)
+        if "hierarchy" in made:
+            figures["hierarchy"] = hierarchy_figures(self.hierarchy)
+        if self._sweeps:
+            figures["accuracy"] = accuracy_figures(list(self._sweeps.values())[-1])
+        figures["seconds"] = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
+        return figures
 
     def _error(
         self, subject: str, expected: str, found: str, where: tuple[str, ...] = (), next_step: str = ""

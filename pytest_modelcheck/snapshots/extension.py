@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
+from syrupy.types import SnapshotIndex
 
 from pytest_modelcheck.snapshots.text import split
 
@@ -39,6 +40,11 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
         inside = test_file.is_relative_to(cls.place.root)
         folder = test_file.parent.relative_to(cls.place.root) if inside else Path()
         return str(cls.place.snapshots / folder / test_file.stem)
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        name = super().get_snapshot_name(test_location=test_location, index=0)
+        return f"{name}.{index}" if index else name
 
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
         return split(serialized_data).body == split(snapshot_data).body
