@@ -1,0 +1,95 @@
+"""Attention by data flow: where a softmax(Q K^T) V is, and which projections make its Q, K and V."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_modelcheck.fusion.ops import Op, OpGraph
+from pytest_modelcheck.fusion.rules import ATTENTION, CONV, GATHER, LINEAR, MATMUL, NORM, POINTWISE, SOFTMAX, VIEW
+
+_THROUGH_WEIGHTS = POINTWISE | VIEW
+_THROUGH_HEADS = POINTWISE | VIEW | NORM | GATHER | frozenset({"cat", "repeat", "repeat_interleave", "stack", "roll"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionLayer:
+    """One softmax(Q K^T) V.
+
+    Attributes:
+        core: The operator that weighs V: an SDPA call, or the last matmul.
+        owner: Module path of the core.
+        groups: Projections that read one input, as one group each: ``(q, k, v)``, ``(q,)`` and ``(k, v)`` for
+            cross-attention, one packed projection alone.
+        reason: Why the projections could not be grouped; empty where they are.
+    """
+
+    core: Op
+    owner: str
+    groups: tuple[tuple[Op, ...], ...]
+    reason: str = ""
+
+
+def attention_layers(graph: OpGraph) -> tuple[AttentionLayer, ...]:
+    """Every attention of the graph, in graph order."""
+    return tuple(_layer(core, *operands) for core, operands in _cores(graph))
+
+
+def _cores(graph: OpGraph) -> Iterator[tuple[Op, tuple[Op | None, Op | None, Op | None]]]:
+    for op in graph.ops:
+        if op.name in ATTENTION:
+            query, key, value = (graph.of(argument) for argument in op.node.args[:3])
+            yield op, (query, key, value)
+        elif op.name in MATMUL:
+            weights, value = (graph.of(argument) for argument in op.node.args[-2:])
+            softmax = _first(weights, SOFTMAX, _THROUGH_WEIGHTS)
+            scores = _first(softmax.inputs[0], MATMUL, _THROUGH_WEIGHTS) if softmax and softmax.inputs else None
+            if scores is not None:
+                query, key = (graph.of(argument) for argument in scores.node.args[-2:])
+                yield op, (query, key, value)
+
+
+def _first(start: Op | None, wanted: frozenset[str], through: frozenset[str]) -> Op | None:
+    """The nearest operator of `wanted` behind `start`, looking only through operators of `through`."""
+    queue, seen = [start] if start else [], set()
+    while queue:
+        op = queue.pop(0)
+        if op.name in wanted:
+            return op
+        if op.name in through and op not in seen:
+            seen.add(op)
+            queue += op.inputs
+    return None
+
+
+def _layer(core: Op, query: Op | None, key: Op | None, value: Op | None) -> AttentionLayer:
+    found = {}
+    for role, start in (("Q", query), ("K", key), ("V", value)):
+        projections = _projections(start)
+        if len(projections) != 1:
+            what = "no projection" if not projections else f"{len(projections)} projections"
+            return AttentionLayer(core, core.owner, (), f"{what} behind {role}")
+        found[role] = projections[0]
+    by_input: dict[Op | None, dict[Op, None]] = {}
+    for projection in found.values():
+        source = projection.inputs[0] if projection.inputs else None
+        by_input.setdefault(source, {})[projection] = None
+    groups = tuple(tuple(group) for group in by_input.values())
+    if len(groups) == 3:
+        return AttentionLayer(core, core.owner, groups, "Q, K and V read three different inputs")
+    return AttentionLayer(core, core.owner, groups)
+
+
+def _projections(start: Op | None) -> list[Op]:
+    """The nearest operators with a weight behind one operand of the attention."""
+    queue, seen, found = [start] if start else [], set(), []
+    while queue:
+        op = queue.pop(0)
+        if op in seen:
+            continue
+        seen.add(op)
+        if op.has_parameter and op.name in LINEAR | CONV | MATMUL:
+            found.append(op)
+        elif op.name in _THROUGH_HEADS:
+            queue += op.inputs
+    return found

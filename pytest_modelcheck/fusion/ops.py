@@ -1,0 +1,220 @@
+"""The compute nodes of a captured graph and the data flow between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pytest_modelcheck.capture import Captured
+
+BOOKKEEPING = frozenset(
+    [
+        "getitem",
+        "getattr",
+        "size",
+        "sym_size",
+        "sym_numel",
+        "dim",
+        "numel",
+        "tuple",
+        "list",
+        "clone",
+        "alias",
+        "detach",
+        "lift_fresh_copy",
+        "_assert_tensor_metadata",
+        "_assert_async",
+        "_assert_scalar",
+        "sym_constrain_range_for_size",
+    ]
+)
+"""Operators that compute nothing: they name a part of a result, ask for a size, or hand a tensor on."""
+
+SHOWN_ARGUMENTS = frozenset(
+    [
+        "approximate",
+        "dim",
+        "dim0",
+        "dim1",
+        "dims",
+        "is_causal",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "negative_slope",
+    ]
+)
+"""Arguments that a snapshot shows where they are ints, bools or lists of ints; strings are always shown."""
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """One compute node.
+
+    Attributes:
+        index: Its place among the compute nodes, in graph order.
+        name: Operator name without namespace and overload, e.g. ``"linear"``.
+        label: `name` with the arguments that matter, e.g. ``"gelu[approximate=tanh]"``.
+        owner: Module path, ``""`` for the root module.
+        call: Which call of that module it belongs to: 0, 1, ... for a module that is called several times.
+        inputs: The compute nodes whose results it reads, in argument order; bookkeeping between them is looked through.
+        users: The compute nodes that read its result, in graph order.
+        is_output: Whether its result is an output of the graph.
+        has_parameter: Whether it reads a parameter or buffer directly.
+        node: The graph node itself.
+    """
+
+    index: int
+    name: str
+    label: str
+    owner: str
+    call: int
+    node: torch.fx.Node
+    inputs: list[Op] = field(default_factory=list)
+    users: list[Op] = field(default_factory=list)
+    is_output: bool = False
+    has_parameter: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.label} of {self.owner or 'the root'}>"
+
+
+@dataclass(frozen=True, slots=True)
+class OpGraph:
+    """The compute nodes of one captured graph.
+
+    Attributes:
+        ops: In graph order.
+        bookkeeping: How many bookkeeping nodes stand beside them.
+        outputs: The compute nodes whose results the graph returns, in order; None for an input that is handed through.
+        made: Graph node -> its compute node.
+    """
+
+    ops: tuple[Op, ...]
+    bookkeeping: int
+
+    made: dict[torch.fx.Node, Op] = field(repr=False)
+
+    def of(self, node: object) -> Op | None:
+        """The compute node that makes the value of a graph node; None for a placeholder, a constant or no node."""
+        return _producer(node, self.made)
+
+
+def op_graph(captured: Captured) -> OpGraph:
+    """Read the compute nodes of `captured` and connect them."""
+    parameters = _parameters(captured)
+    made: dict[torch.fx.Node, Op] = {}
+    bookkeeping = 0
+    outputs: tuple[Op | None, ...] = ()
+    for node in captured.graph.nodes:
+        if node.op == "output":
+            outputs = tuple(_producer(value, made) for value in _input_nodes(node))
+        if node.op not in ("call_function", "call_method", "call_module"):
+            continue
+        name = _name(captured, node)
+        if _is_bookkeeping(name, node):
+            bookkeeping += 1
+            continue
+        owner, call = _owner(node)
+        op = Op(len(made), name, _label(name, node), owner, call, node)
+        op.has_parameter = node.op == "call_module" or any(value in parameters for value in node.all_input_nodes)
+        for value in _input_nodes(node):
+            producer = _producer(value, made)
+            if producer is not None and producer not in op.inputs:
+                op.inputs.append(producer)
+                producer.users.append(op)
+        made[node] = op
+    for op in made.values():
+        op.is_output = op in outputs
+    return OpGraph(tuple(made.values()), bookkeeping, outputs, made)
+
+
+def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
+    # a clone that changes the memory layout (contiguous) does work; a plain one is what Dropout leaves in eval mode
+    return name in BOOKKEEPING and not (name == "clone" and node.kwargs.get("memory_format") is not None)
+
+
+def _producer(node: object, made: dict[torch.fx.Node, Op]) -> Op | None:
+    while isinstance(node, torch.fx.Node):
+        if node in made:
+            return made[node]
+        if node.op not in ("call_function", "call_method"):
+            return None
+        node = next(iter(_input_nodes(node)), None)  # bookkeeping hands on its first operand
+    return None
+
+
+def _input_nodes(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    yield from _nodes_in((*node.args, *node.kwargs.values()))
+
+
+def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
+    if isinstance(value, torch.fx.Node):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _nodes_in(item)
+    elif isinstance(value, dict):
+        yield from _nodes_in(tuple(value.values()))
+
+
+def _parameters(captured: Captured) -> set[torch.fx.Node]:
+    if captured.program is None:
+        return {node for node in captured.graph.nodes if node.op == "get_attr"}
+    signature = captured.program.graph_signature
+    named = {
+        *signature.inputs_to_parameters,
+        *signature.inputs_to_buffers,
+        *signature.inputs_to_lifted_tensor_constants,
+    }
+    return {node for node in captured.graph.nodes if node.op == "placeholder" and node.name in named}
+
+
+def _name(captured: Captured, node: torch.fx.Node) -> str:
+    if node.op == "call_module":
+        return type(captured.graph_module.get_submodule(str(node.target))).__name__
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return target._schema.name.rpartition("::")[2]
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+
+def _label(name: str, node: torch.fx.Node) -> str:
+    shown = []
+    for argument, value in _named_arguments(node):
+        if isinstance(value, str) or (argument in SHOWN_ARGUMENTS and _is_plain(value)):
+            text = ",".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+            shown.append(f"{argument}={text}")
+    return f"{name}[{' '.join(shown)}]" if shown else name
+
+
+def _named_arguments(node: torch.fx.Node) -> Iterator[tuple[str, Any]]:
+    """The arguments that differ from the operator's defaults, by name."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        yield from node.kwargs.items()
+        return
+    arguments = node.target._schema.arguments
+    given = dict(zip((argument.name for argument in arguments), node.args, strict=False)) | dict(node.kwargs)
+    for argument in arguments:
+        if argument.name in given:
+            value = given[argument.name]
+            if not argument.has_default_value() or value != argument.default_value:
+                yield argument.name, value
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, list | tuple) and all(isinstance(item, int) for item in value))
+
+
+def _owner(node: torch.fx.Node) -> tuple[str, int]:
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return "", 0
+    key, (path, _) = list(stack.items())[-1]
+    match = re.search(r"@(\d+)$", str(key))
+    return re.sub(r"@\d+", "", str(path)), int(match[1]) if match else 0

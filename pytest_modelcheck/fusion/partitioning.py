@@ -1,0 +1,183 @@
+"""`partition`: a captured graph as fused subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_modelcheck.capture import Captured
+from pytest_modelcheck.fusion.attention import AttentionLayer, attention_layers
+from pytest_modelcheck.fusion.ops import Op, op_graph
+from pytest_modelcheck.fusion.rules import RULE_SETS, Rule
+
+RuleSet = Literal["default"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgraph:
+    """Operators that run as one kernel.
+
+    Attributes:
+        ops: Operator labels in graph order, e.g. ``("linear", "gelu")``.
+        owner: Path of the innermost module around all of them.
+        call: Which call of that module, for modules that are called several times.
+        pattern: Names of the rules that made it; ``"qkv"`` for grouped projections, ``"single"`` for one operator.
+        boundary: Why it ends where it does: ``"fork"``, ``"join"``, ``"output"``, ``"no rule for softmax -> matmul"``.
+        sources: What it reads from outside: the number of an earlier subgraph, in order of first use.
+    """
+
+    ops: tuple[str, ...]
+    owner: str
+    pattern: str
+    boundary: str
+    call: int = 0
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionReport:
+    """A captured graph, partitioned.
+
+    Attributes:
+        name: Name of the model case.
+        nodes: Number of compute nodes; each is in exactly one subgraph.
+        bookkeeping: Number of nodes that compute nothing (getitem, size, ...), counted apart.
+        subgraphs: In the order of their first operator.
+        attention_layers: How many softmax(Q K^T) V the data flow has.
+        qkv: How many of them have their projections grouped; a packed projection counts.
+        unfused: (owner, reason) of each attention layer that has not.
+        outputs: Which subgraphs make the outputs, in order; -1 for an input that is handed through.
+    """
+
+    name: str
+    nodes: int
+    bookkeeping: int
+    subgraphs: tuple[Subgraph, ...] = field(repr=False)
+    attention_layers: int
+    qkv: int
+    unfused: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[int, ...] = ()
+
+    @property
+    def mean_size(self) -> float:
+        """Compute nodes per subgraph; 0 for an empty graph."""
+        return self.nodes / len(self.subgraphs) if self.subgraphs else 0.0
+
+    @property
+    def max_size(self) -> int:
+        """Compute nodes of the largest subgraph."""
+        return max((len(subgraph.ops) for subgraph in self.subgraphs), default=0)
+
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    ops: list[Op]
+    rules: list[str]
+    closed: bool = False
+
+    @property
+    def tail(self) -> Op:
+        return self.ops[-1]
+
+
+def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool = True) -> FusionReport:
+    """Partition the compute nodes of `captured` into fused subgraphs.
+
+    A subgraph grows from its last operator t to u where t's result is read by u alone, a rule allows the pair, and u is
+    in no subgraph yet. So only the last operator of a subgraph is read from outside: subgraphs are connected and
+    convex, and fusing all of them at once creates no cycle. With `attention`, projections that read one input and meet
+    in one attention are grouped first, where none of them stands behind anything that another reads.
+
+    Args:
+        captured: From `capture` or `decompose`.
+        rules: Name of a rule set in `rules.RULE_SETS`.
+        attention: False leaves the attention rules and the projection groups out.
+    """
+    graph = op_graph(captured)
+    layers = attention_layers(graph)
+    table = tuple(rule for rule in RULE_SETS[rules] if attention or not rule.attention)
+    part_of: dict[Op, _Part] = {}
+    if attention:
+        for group in _projection_groups(layers):
+            part = _Part(sorted(group, key=lambda op: op.index), ["qkv"], closed=True)
+            part_of.update(dict.fromkeys(part.ops, part))
+    for op in graph.ops:
+        if op not in part_of:
+            _place(op, part_of, table)
+    parts = sorted(dict.fromkeys(part_of.values()), key=lambda part: part.ops[0].index)
+    numbers = {part: number for number, part in enumerate(parts)}
+    return FusionReport(
+        name=captured.name,
+        nodes=len(graph.ops),
+        bookkeeping=graph.bookkeeping,
+        subgraphs=tuple(_subgraph(part, part_of, numbers, table) for part in parts),
+        attention_layers=len(layers),
+        qkv=sum(1 for layer in layers if not layer.reason) if attention else 0,
+        unfused=tuple((layer.owner, layer.reason) for layer in layers if layer.reason),
+        outputs=tuple(-1 if op is None else numbers[part_of[op]] for op in graph.outputs),
+    )
+
+
+def _projection_groups(layers: Iterable[AttentionLayer]) -> list[tuple[Op, ...]]:
+    groups = dict.fromkeys(group for layer in layers for group in layer.groups if len(group) > 1)
+    taken: set[Op] = set()
+    free = []
+    for group in groups:
+        if not taken.intersection(group) and _are_side_by_side(group):
+            taken.update(group)
+            free.append(group)
+    return free
+
+
+def _are_side_by_side(group: tuple[Op, ...]) -> bool:
+    """Whether everything that the group reads is made before any of it: then fusing it cannot close a cycle."""
+    first = min(op.index for op in group)
+    return all(producer.index < first for op in group for producer in op.inputs)
+
+
+def _place(op: Op, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> None:
+    open_parts = [
+        part_of[producer]
+        for producer in op.inputs
+        if len(producer.users) == 1 and not producer.is_output and not part_of[producer].closed
+    ]
+    for rule in table:
+        for part in open_parts:
+            if part.tail.name in rule.producers and op.name in rule.consumers:
+                part.ops.append(op)
+                part.rules.append(rule.name)
+                part_of[op] = part
+                return
+    part_of[op] = _Part([op], [])
+
+
+def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...]) -> Subgraph:
+    sources = [part_of[producer] for op in part.ops for producer in op.inputs if part_of[producer] is not part]
+    return Subgraph(
+        ops=tuple(op.label for op in part.ops),
+        owner=_common_owner(part.ops),
+        pattern=", ".join(dict.fromkeys(part.rules)) or "single",
+        boundary=_boundary(part, part_of, table),
+        call=part.ops[0].call,
+        sources=tuple(dict.fromkeys(numbers[source] for source in sources)),
+    )
+
+
+def _boundary(part: _Part, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> str:
+    tail = part.tail
+    if tail.is_output or not tail.users:
+        return "output"
+    if part.closed or len(tail.users) > 1:
+        return "fork"
+    reader = tail.users[0]
+    if any(tail.name in rule.producers and reader.name in rule.consumers for rule in table):
+        return "join" if part_of[reader].ops[0] is not reader else "grouped"
+    return f"no rule for {tail.name} -> {reader.name}"
+
+
+def _common_owner(ops: list[Op]) -> str:
+    atoms = sorted({tuple(op.owner.split(".")) for op in ops})
+    first, last = atoms[0], atoms[-1]
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return ".".join(first[:length])

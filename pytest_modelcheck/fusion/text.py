@@ -1,0 +1,77 @@
+"""The canonical text of a fusion report: what a snapshot locks.
+
+One block per module (and call of it), in natural order, with one line per subgraph: its operators in order, and where
+its inputs come from. Equal blocks of repeated layers are written once. Nothing in it depends on the names of variables or
+graph nodes, and there are no floats. Why a subgraph ends (`Subgraph.boundary`) is left to the report: the last layer
+ends in an output where the others end in a fork, and would never fold with them.
+"""
+
+from __future__ import annotations
+
+from pytest_modelcheck.fusion.partitioning import FusionReport, Subgraph
+from pytest_modelcheck.hierarchy.folding import fold_rows
+
+
+def fusion_text(report: FusionReport) -> str:
+    """The report as text: a head of totals, then the blocks.
+
+    ```
+    encoder.layer.[0-11].attention.self  x12
+      #1 linear | linear | linear <- layer_norm
+      #2 view > transpose[dim0=1 dim1=2] <- #1
+    ```
+    `#1` is another subgraph of the same block, an operator's name the last operator of a subgraph elsewhere.
+    """
+    lines = [
+        f"compute nodes {report.nodes}, bookkeeping {report.bookkeeping}, subgraphs {len(report.subgraphs)}, "
+        f"attention layers {report.attention_layers}, qkv {report.qkv}/{report.attention_layers}",
+    ]
+    lines += [f"not grouped: {owner or '(root)'}: {reason}" for owner, reason in sorted(set(report.unfused))]
+    for folded in fold_rows(_blocks(report).items()):
+        count = f"  x{len(folded.paths)}" if len(folded.paths) > 1 else ""
+        lines.append(f"{folded.text}{count}")
+        for calls, rows in folded.row:
+            if calls:
+                lines.append(f"  {calls}")
+            lines += [f"  {row}" for row in rows]
+    outputs = ("input" if number < 0 else _tail(report.subgraphs[number]) for number in report.outputs)
+    lines.append(f"outputs <- {', '.join(outputs)}")
+    return "\n".join(lines) + "\n"
+
+
+def _blocks(report: FusionReport) -> dict[str | None, tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Module path -> its calls, equal calls in a row together: (which calls, rows)."""
+    members: dict[str, dict[int, list[int]]] = {}
+    for number, subgraph in enumerate(report.subgraphs):
+        members.setdefault(subgraph.owner, {}).setdefault(subgraph.call, []).append(number)
+    blocks: dict[str | None, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    for owner, calls in members.items():
+        rows = {call: _rows(report.subgraphs, numbers) for call, numbers in sorted(calls.items())}
+        by_rows: dict[tuple[str, ...], list[int]] = {}
+        for call, text in rows.items():
+            by_rows.setdefault(text, []).append(call)
+        blocks[owner] = tuple((_calls_text(which, len(calls)), text) for text, which in by_rows.items())
+    return blocks
+
+
+def _calls_text(which: list[int], total: int) -> str:
+    if total == 1:
+        return ""
+    if len(which) == total:
+        return f"each of {total} calls:"
+    return f"call {', '.join(str(call) for call in which)} of {total}:"
+
+
+def _rows(subgraphs: tuple[Subgraph, ...], numbers: list[int]) -> tuple[str, ...]:
+    local = {number: f"#{position}" for position, number in enumerate(numbers, start=1)}
+    rows = []
+    for number in numbers:
+        subgraph = subgraphs[number]
+        joint = " | " if subgraph.pattern == "qkv" else " > "
+        sources = ", ".join(local.get(source) or _tail(subgraphs[source]) for source in subgraph.sources)
+        rows.append(f"{local[number]} {joint.join(subgraph.ops)} <- {sources or 'inputs'}")
+    return tuple(rows)
+
+
+def _tail(subgraph: Subgraph) -> str:
+    return subgraph.ops[-1].partition("[")[0]
