@@ -334,6 +334,11 @@ def _cache_fields(value: Any) -> Mapping[str, Any] | None:
     return {str(index): {"key": layer.keys, "value": layer.values} for index, layer in enumerate(layers)}
 
 
+def weight_bytes(module: torch.nn.Module) -> int:
+    """Bytes of all parameters and buffers, shared ones counted once."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
 def describe(value: Any) -> str:
     """A tensor as ``"float32[2, 16]"``; anything else as its type's name."""
     if isinstance(value, torch.Tensor):

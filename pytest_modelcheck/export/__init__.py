@@ -1,6 +1,8 @@
 """torch -> ONNX: `export` gives a checked file or a typed failure, never a traceback."""
 
+from pytest_modelcheck.export.cache import ExportCache
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.exporting import export
+from pytest_modelcheck.export.key import ExportKey
 
-__all__ = ["ExportFailure", "Exported", "FailureKind", "export"]
+__all__ = ["ExportCache", "ExportFailure", "ExportKey", "Exported", "FailureKind", "export"]

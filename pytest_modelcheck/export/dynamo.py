@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from pytest_modelcheck.calling import ModuleInputs, flat_forward
+from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
+from pytest_modelcheck.graph.files import LARGE_MODEL_BYTES
 from pytest_modelcheck.model_case import ModelCase
 
 
 def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str], path: Path) -> None:
-    """Export `module` to `path`, weights beside it in ``<name>.data``."""
-    arguments: dict[str, Any] = {"verbose": False, **case.export_options}
+    """Export `module` to `path`, large weights beside it in ``<name>.data``."""
+    large = weight_bytes(module) > LARGE_MODEL_BYTES
+    arguments: dict[str, Any] = {"verbose": False, "external_data": large, **case.export_options}
     if case.opset is not None:
         arguments["opset_version"] = case.opset
     if case.dynamic_axes:

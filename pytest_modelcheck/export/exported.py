@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from pytest_modelcheck.export.key import ExportKey
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import ModelCase
 
@@ -20,8 +21,10 @@ class Exported:
         case: The case it was made of; its `exporter` is the one that was used.
         exporter: ``"dynamo"`` or ``"torchscript"``; ``"onnx"`` for a case that is an .onnx file.
         path: The .onnx file; large weights lie beside it in ``<name>.onnx.data``.
+        key: Everything that could have made the file another one.
         seconds: Wall time of the export that made the file, also where that was an earlier run.
         cached: Whether an earlier run made the file.
+        why: Where it was exported now although there is a cache: what differs from the last time, in words.
         versions: Library -> version, of the libraries that made the file.
         warnings: What the exporter said meanwhile, each text once; a tracer's warning about a frozen branch is here.
     """
@@ -29,8 +32,10 @@ class Exported:
     case: ModelCase
     exporter: str
     path: Path
+    key: ExportKey
     seconds: float
     cached: bool = False
+    why: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -16,9 +15,13 @@ import torch
 from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, module_inputs, run_module
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
 from pytest_modelcheck.export import dynamo, torchscript
+from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
+from pytest_modelcheck.export.checks import check_options, check_result, unread_inputs
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
-from pytest_modelcheck.export.failures import classify
-from pytest_modelcheck.export.quiet import listening
+from pytest_modelcheck.export.failures import classify, failure
+from pytest_modelcheck.export.from_file import open_onnx
+from pytest_modelcheck.export.key import ExportKey, export_key
+from pytest_modelcheck.export.quiet import Heard, listening
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 
@@ -27,7 +30,11 @@ _WRITE: dict[str, _Write] = {"dynamo": dynamo.write, "torchscript": torchscript.
 
 
 def export(
-    case: ModelCase, *, module: torch.nn.Module | None = None, exporter: Exporter | None = None
+    case: ModelCase,
+    *,
+    module: torch.nn.Module | None = None,
+    cache: ExportCache | None = None,
+    exporter: Exporter | None = None,
 ) -> Exported | ExportFailure:
     """Export `case` to an .onnx file.
 
@@ -35,6 +42,8 @@ def export(
         case: What to export.
         module: Already built; default: ``case.build()`` under the fixed seed. It is exported in eval mode and gets
             its own mode back.
+        cache: Where to look for an export made under the same key, and to keep a new one. None: export now, into a
+            temporary folder that lives as long as the process.
         exporter: Instead of the case's own.
 
     Returns:
@@ -43,63 +52,93 @@ def export(
     if exporter is not None:
         case = dataclasses.replace(case, exporter=exporter)
     if case.onnx_path is not None:
-        return _open(case, case.onnx_path)
+        return open_onnx(case, case.onnx_path)
     try:
         module = build_module(case) if module is None else module
     except ModelCaseError as error:
-        return _failure(case, FailureKind.BUILD_FAILED, error, "call build() by itself and mend what it raises")
-    with eval_mode(module):
+        return classify(
+            case, error, otherwise=FailureKind.BUILD_FAILED, next_step="mend build(), which raises by itself"
+        )
+    with eval_mode(module), torch.random.fork_rng(devices=[]):
         try:
             inputs = module_inputs(case, module, EXAMPLE_SEED)
         except ModelCaseError as error:
-            return _failure(case, FailureKind.INPUTS_FAILED, error, "inputs(seed) gives a dict or tuple of tensors")
-        try:
-            outputs = tuple(run_module(case, module, inputs))
-        except ModelCaseError as error:
-            return _failure(case, FailureKind.SIGNATURE_MISMATCH, error, "inputs() names the forward's parameters")
-        return _export(case, module, inputs, outputs)
+            step = "let inputs(seed) return a dict of tensors by parameter name, or a tuple of tensors"
+            return failure(case, FailureKind.INPUTS_FAILED, str(error), next_step=step, error=error)
+        key = export_key(case, module, inputs)
+        if cache is None:
+            return _export(case, module, inputs, key, _temporary_folder())
+        return _cached_export(case, module, inputs, key, cache)
+
+
+def _cached_export(
+    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, cache: ExportCache
+) -> Exported | ExportFailure:
+    with cache.locked(case):
+        found = cache.find(case, key)
+        if isinstance(found, Exported):
+            return found
+        if key.uncacheable:
+            made = _export(case, module, inputs, key, _temporary_folder())
+            return dataclasses.replace(made, why=found) if isinstance(made, Exported) else made
+        with cache.scratch(case) as folder:
+            made = _export(case, module, inputs, key, folder)
+            return cache.store(dataclasses.replace(made, why=found)) if isinstance(made, Exported) else made
 
 
 def _export(
-    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str]
+    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, folder: Path
 ) -> Exported | ExportFailure:
-    folder = Path(tempfile.mkdtemp(prefix="modelcheck-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / "model.onnx"
+    if (wrong := check_options(case, inputs)) is not None:
+        return wrong
+    try:
+        outputs = tuple(run_module(case, module, inputs))
+    except ModelCaseError as error:
+        forward_raised = error.__cause__ is not None
+        kind = FailureKind.FORWARD_FAILED if forward_raised else FailureKind.OUTPUTS_FAILED
+        step = "call the module with inputs(0) by itself and mend that" if forward_raised else "mend output_names="
+        return classify(case, error, otherwise=kind, next_step=step)
+    path = folder / MODEL_FILE
     start = time.perf_counter()
     with listening() as heard:
         try:
             _WRITE[case.exporter](case, module, inputs, outputs, path)
         except Exception as error:
-            return classify(case, error, heard.printed)
+            return classify(case, error, heard=heard.printed)
+    return _finished(case, inputs, outputs, key, path, start, heard)
+
+
+def _finished(
+    case: ModelCase,
+    inputs: ModuleInputs,
+    outputs: Sequence[str],
+    key: ExportKey,
+    path: Path,
+    start: float,
+    heard: Heard,
+) -> Exported | ExportFailure:
+    """Check what the exporter wrote."""
     try:
-        load_model(path)
+        model = load_model(path)
     except InvalidModelError as error:
-        return _failure(case, FailureKind.INVALID_MODEL, error, "the other exporter may take the model")
+        step = "report it to the exporter's project; the other exporter may take the model"
+        return failure(case, FailureKind.INVALID_MODEL, str(error), next_step=step, error=error)
+    if (wrong := check_result(case, model, inputs, outputs)) is not None:
+        return wrong
+    for name in unread_inputs(model, inputs):
+        heard.add(f"the exported graph does not read the input {name!r}")
     return Exported(
         case=case,
         exporter=case.exporter,
         path=path,
+        key=key,
         seconds=time.perf_counter() - start,
-        versions={name: metadata.version(name) for name in ("torch", "onnx", "onnx_ir", "onnxscript")},
+        versions=dict(key.versions),
         warnings=tuple(heard.warnings),
     )
 
 
-def _open(case: ModelCase, path: Path) -> Exported | ExportFailure:
-    start = time.perf_counter()
-    try:
-        load_model(path)
-    except (InvalidModelError, OSError) as error:
-        return dataclasses.replace(
-            _failure(
-                case, FailureKind.INVALID_MODEL, error, "give the path of a valid .onnx file with its data beside it"
-            ),
-            exporter="onnx",
-        )
-    return Exported(case=case, exporter="onnx", path=path, seconds=time.perf_counter() - start)
-
-
-def _failure(case: ModelCase, kind: FailureKind, error: Exception, next_step: str) -> ExportFailure:
-    reason = " ".join(str(error).split()).removeprefix(f"{case.name}: ")
-    return ExportFailure(case_name=case.name, exporter=case.exporter, kind=kind, reason=reason, next=next_step)
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="modelcheck-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -4,88 +4,115 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
+from pytest_modelcheck.export.sources import is_library
 from pytest_modelcheck.model_case import ModelCase
 
 _NEXT = {
     FailureKind.UNSUPPORTED_OPERATOR: "write it with supported operators, raise opset=, or try the other exporter",
-    FailureKind.DATA_DEPENDENT_CONTROL_FLOW: "use torch.where or torch.cond there, or decide the branch outside forward",
+    FailureKind.DATA_DEPENDENT_CONTROL_FLOW: "use torch.where or torch.cond there, or decide outside forward",
     FailureKind.DYNAMIC_SHAPE: "change dynamic_axes (another name, one axis less) or the shapes of the example inputs",
-    FailureKind.OUT_OF_MEMORY: "free memory, or export a smaller model: an export holds about three copies of the weights",
+    FailureKind.SIGNATURE_MISMATCH: "let inputs() give what forward takes, by the names of its parameters",
+    FailureKind.OUT_OF_MEMORY: "free memory, or use a smaller model: an export holds three copies of the weights",
     FailureKind.UNKNOWN: "read the exporter's own words in the detail; the other exporter may take the model",
 }
 
+# In the order in which they are tried; a pattern is looked for in "<exception type>: <message>" of the whole chain.
 _SIGNS: tuple[tuple[FailureKind, str], ...] = (
     (
         FailureKind.OUT_OF_MEMORY,
-        r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory|No space left",
+        r"MemoryError|can't allocate memory|not enough memory|[Cc]annot allocate memory|No space left|out of memory",
     ),
     (
         FailureKind.DATA_DEPENDENT_CONTROL_FLOW,
-        r"GuardOnDataDependentSymNode|data-dependent (expression|branching|control flow)|Dynamic control flow|"
-        r"DynamicControlFlow|Could not guard on data",
+        r"GuardOnDataDependentSymNode|[Dd]ata-dependent (?:expression|branching|control flow)|[Dd]ynamic control flow",
     ),
-    (FailureKind.DYNAMIC_SHAPE, r"Constraints? violated|ConstraintViolation|CONSTRAINT_VIOLATION|was specialized to"),
+    (
+        FailureKind.DYNAMIC_SHAPE,
+        r"Constraints? violated|ConstraintViolation|specialized to be a constant|was specialized",
+    ),
     (
         FailureKind.UNSUPPORTED_OPERATOR,
-        r"UnsupportedOperatorError|No ONNX function found for|Exporting the operator|unrecognized namespace",
+        r"UnsupportedOperatorError|No ONNX function found for[^\n]*|Exporting the operator|unrecognized namespace",
+    ),
+    (
+        FailureKind.SIGNATURE_MISMATCH,
+        r"TypeError:[^\n]*(?:missing \d+ required|unexpected keyword|positional arguments? but|multiple values for)",
     ),
 )
 
 
-def classify(case: ModelCase, error: BaseException, heard: str = "") -> ExportFailure:
-    """The failure that `error`, raised by an exporter, stands for."""
+def failure(
+    case: ModelCase, kind: FailureKind, reason: str, *, next_step: str, error: BaseException | None = None
+) -> ExportFailure:
+    """A failure that we found ourselves; `error` is where its place and detail come from."""
+    return ExportFailure(
+        case_name=case.name,
+        exporter="onnx" if case.onnx_path is not None else case.exporter,
+        kind=kind,
+        reason=_one_line(reason).removeprefix(f"{case.name}: "),
+        where="" if error is None else _where(list(_chain(error)), ""),
+        next=next_step,
+        detail="" if error is None else "".join(traceback.format_exception(error)),
+    )
+
+
+def classify(
+    case: ModelCase,
+    error: BaseException,
+    *,
+    otherwise: FailureKind = FailureKind.UNKNOWN,
+    next_step: str = "",
+    heard: str = "",
+) -> ExportFailure:
+    """The failure that `error` stands for; `otherwise` where its words are not known."""
     chain = list(_chain(error))
     text = "\n".join(f"{type(item).__name__}: {item}" for item in chain)
-    kind = next((kind for kind, sign in _SIGNS if re.search(sign, text)), FailureKind.UNKNOWN)
+    kind = next((kind for kind, sign in _SIGNS if re.search(sign, text)), otherwise)
     detail = "".join(traceback.format_exception(error))
     return ExportFailure(
         case_name=case.name,
         exporter=case.exporter,
         kind=kind,
-        reason=_sentence(kind, text),
+        reason=_sentence(case, kind, text),
         where=_where(chain, text),
-        next=_NEXT[kind],
+        next=_NEXT.get(kind, next_step),
         detail=f"{heard}\n{detail}".strip(),
     )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions that led to `error`, the first one first."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and not any(current is other for other in seen):
         seen.append(current)
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return reversed(seen)
 
 
-def _sentence(kind: FailureKind, text: str) -> str:
+def _sentence(case: ModelCase, kind: FailureKind, text: str) -> str:
+    """The first line that shows the kind; the first line at all where none does."""
     sign = dict(_SIGNS).get(kind)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    chosen = next((line for line in lines if sign and re.search(sign, line)), lines[0] if lines else "no message")
-    return " ".join(chosen.split())[:300]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if sign is not None:
+        lines = [line for line in lines if re.search(sign, line)] or lines
+    return _one_line(lines[0] if lines else "no message")[:400].replace(f"ModelCaseError: {case.name}: ", "", 1)
 
 
-def _where(chain: list[BaseException], text: str) -> str:
-    """The innermost line of the user's own code, from the traceback, or else from the trace that torch quotes."""
+def _where(chain: Sequence[BaseException], text: str) -> str:
+    """The innermost line of the user's own code: of the traceback, or of the stack that torch quotes in its message."""
     for item in chain:
         for frame in reversed(traceback.extract_tb(item.__traceback__)):
-            if not _is_library(frame.filename):
-                return f"{frame.filename}:{frame.lineno}: {frame.line or ''}".strip()
-    for quoted in reversed(re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)):
-        if not _is_library(quoted[0]):
-            return f"{quoted[0]}:{quoted[1]}: {quoted[2]}".strip()
+            if not is_library(frame.filename):
+                return f"{frame.filename}:{frame.lineno}: {frame.line or ''}".rstrip(": ")
+    for file, number, line in reversed(re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)):
+        if not is_library(file):
+            return f"{file}:{number}: {line}".rstrip(": ")
     return ""
 
 
-def _is_library(filename: str) -> bool:
-    package = Path(__file__).parent.parent
-    return (
-        "site-packages" in filename
-        or filename.startswith("<")
-        or "/lib/python3" in filename
-        or (Path(filename).is_relative_to(package))
-    )
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

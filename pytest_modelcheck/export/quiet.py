@@ -8,11 +8,17 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 _LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "transformers")
 _LIMIT = 20_000
-_NOISE = re.compile(r"torchvision is not installed|LeafSpec|deprecated", re.IGNORECASE)
-"""Said in every run of these versions, and not about the user's model."""
+_LONGEST = 400
+_NOISE = re.compile(
+    r"torchvision is not installed|LeafSpec|deprecated|legacy TorchScript-based|feature will be removed|"
+    r"shares the same shape constraints",
+    re.IGNORECASE,
+)
+"""Said in every run with these versions, and not about the user's model."""
 
 
 class Heard:
@@ -32,9 +38,12 @@ class Heard:
         return self._stream.getvalue()[-_LIMIT:]
 
     def add(self, message: str) -> None:
+        """Note one message, unless it is noise."""
         text = " ".join(message.split())
         if text and not _NOISE.search(text):
-            self.warnings.setdefault(text[:500])
+            self.warnings.setdefault(
+                text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+            )
 
 
 class _Handler(logging.Handler):
@@ -72,7 +81,7 @@ def listening() -> Iterator[Heard]:
                 yield heard
             finally:
                 for warning in caught:
-                    heard.add(str(warning.message))
+                    heard.add(f"{warning.message} ({Path(warning.filename).name}:{warning.lineno})")
     finally:
         for logger, handlers, propagate in saved:
             logger.handlers[:] = handlers

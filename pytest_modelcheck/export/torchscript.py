@@ -6,16 +6,18 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 
-from pytest_modelcheck.calling import ModuleInputs, flat_forward
+from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
+from pytest_modelcheck.graph.files import LARGE_MODEL_BYTES, save_model
 from pytest_modelcheck.model_case import ModelCase
 
 DEFAULT_OPSET = 17
 
 
 def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str], path: Path) -> None:
-    """Export `module` to `path`, weights inside the file."""
+    """Export `module` to `path`; the exporter writes weights inside the file, large ones are moved beside it."""
     arguments = {"opset_version": case.opset or DEFAULT_OPSET, **case.export_options}
     if case.dynamic_axes:
         arguments["dynamic_axes"] = {name: dict(axes) for name, axes in case.dynamic_axes.items()}
@@ -29,6 +31,8 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
             output_names=list(outputs),
             **arguments,
         )
+    if weight_bytes(module) > LARGE_MODEL_BYTES:
+        save_model(ir.load(path), path)
 
 
 @contextlib.contextmanager

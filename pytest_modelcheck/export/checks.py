@@ -1,0 +1,93 @@
+"""What is checked around an exporter: options that cannot work, and results that are not what was asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+import torch
+
+from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.export.exported import ExportFailure, FailureKind
+from pytest_modelcheck.export.failures import failure
+from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.model_case import ModelCase
+
+_INSTEAD = {
+    "model": "build=",
+    "args": "inputs=",
+    "kwargs": "inputs=",
+    "f": "the path that export() gives",
+    "dynamo": "exporter=",
+    "input_names": "the names that inputs= gives",
+    "output_names": "output_names=",
+    "dynamic_axes": "dynamic_axes=",
+    "dynamic_shapes": "dynamic_axes=",
+    "opset_version": "opset=",
+}
+
+
+def check_options(case: ModelCase, inputs: ModuleInputs) -> ExportFailure | None:
+    """The first thing in the options of `case` that no exporter could do; None if there is none."""
+    known = inspect.signature(torch.onnx.export).parameters
+    for name in case.export_options:
+        if name in _INSTEAD:
+            reason = f"export_options holds {name!r}, which the model case sets itself"
+            return failure(
+                case, FailureKind.INVALID_OPTION, reason, next_step=f"use {_INSTEAD[name]} of ModelCase instead"
+            )
+        if name not in known:
+            reason = f"torch.onnx.export has no option {name!r}"
+            usable = ", ".join(sorted(set(known) - set(_INSTEAD)))
+            return failure(case, FailureKind.INVALID_OPTION, reason, next_step=f"use one of: {usable}")
+    for reason in _wrong_axes(case, inputs):
+        return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step="mend dynamic_axes= or the example inputs")
+    return None
+
+
+def _wrong_axes(case: ModelCase, inputs: ModuleInputs) -> Iterator[str]:
+    tensors = inputs.as_dict()
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, axes in (case.dynamic_axes or {}).items():
+        if name not in tensors:
+            yield f"dynamic_axes names the input {name!r}; the inputs are {', '.join(tensors)}"
+            continue
+        shape = tuple(tensors[name].shape)
+        for axis, dimension in axes.items():
+            if not isinstance(dimension, str) or not dimension.isidentifier():
+                yield f"dynamic_axes calls axis {axis} of {name!r} {dimension!r}; a dimension's name is an identifier"
+            if not isinstance(axis, int) or not 0 <= axis < len(shape):
+                yield f"dynamic_axes names axis {axis!r} of {name!r}, whose shape is {list(shape)}"
+                continue
+            size, other = sizes.setdefault(dimension, (shape[axis], name))
+            if size != shape[axis]:
+                yield f"dimension {dimension!r} is {size} in {other!r} and {shape[axis]} in {name!r}, so it is not one"
+
+
+def check_result(
+    case: ModelCase, model: ir.Model, inputs: ModuleInputs, outputs: Sequence[str]
+) -> ExportFailure | None:
+    """The first way in which `model` is not what was asked for: no node, other outputs, a fixed dynamic axis."""
+    graph = model.graph
+    if count_nodes(model, constants=True) == 0:
+        reason = "the exported graph has no node: the forward gives back its inputs or constants only"
+        return failure(case, FailureKind.INVALID_MODEL, reason, next_step="export a module that computes something")
+    names = [value.name for value in graph.outputs]
+    if names != list(outputs):
+        reason = f"the exported graph has the outputs {', '.join(map(str, names))}, asked for were {', '.join(outputs)}"
+        return failure(case, FailureKind.INVALID_MODEL, reason, next_step="return each tensor once from forward")
+    for value in graph.inputs:
+        for axis, dimension in (case.dynamic_axes or {}).get(value.name or "", {}).items():
+            found = None if value.shape is None else value.shape[axis]
+            if isinstance(found, int):
+                reason = f"axis {axis} ({dimension!r}) of input {value.name!r} came out fixed at {found}"
+                step = f"keep forward from depending on that size, or leave {dimension!r} out of dynamic_axes"
+                return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step=step)
+    return None
+
+
+def unread_inputs(model: ir.Model, inputs: ModuleInputs) -> tuple[str, ...]:
+    """Inputs of the case that the exported graph does not have, or has and does not read."""
+    read = {value.name for value in model.graph.inputs if value.uses() or value.is_graph_output()}
+    return tuple(name for name in inputs.names if name not in read)

@@ -1,0 +1,145 @@
+"""Describing code for the export key: functions with what they close over, and classes with what they define.
+
+Source files are part of the key anyway; this also sees what was exchanged at run time, and code that no file holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pytest_modelcheck.export.plain_text import digest_bytes, plain_text, qualified_name
+from pytest_modelcheck.export.sources import is_library
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.export.describe import Describer
+
+_BUILTIN: tuple[type, ...] = (
+    *(types.BuiltinFunctionType, types.MethodWrapperType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.ClassMethodDescriptorType, np.ufunc, functools._lru_cache_wrapper),
+)
+_FOUNDATIONS = ("builtins", "abc", "typing", "enum", "collections", "collections.abc", "dataclasses")
+
+
+def visit_callable(describer: Describer, path: str, value: Any) -> bool:
+    """Describe a function, method, partial or operator; False for anything else."""
+    entries, visit = describer.entries, describer.visit
+    if isinstance(value, functools.partial):
+        entries[path] = "partial"
+        for label, part in (("func", value.func), ("args", value.args), ("keywords", value.keywords)):
+            visit(f"{path}.{label}", part)
+    elif isinstance(value, types.MethodType):
+        entries[path] = "method"
+        visit(f"{path}.function", value.__func__)
+        visit(f"{path}.self", value.__self__)
+    elif isinstance(value, types.FunctionType):
+        _visit_function(describer, path, value)
+    elif isinstance(value, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        entries[path] = f"operator {value}"
+    elif isinstance(value, _BUILTIN):
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+        entries[path] = f"builtin {getattr(value, '__module__', None)}.{name}"
+        owner = getattr(value, "__self__", None)
+        if owner is not None and not isinstance(owner, types.ModuleType | type):
+            visit(f"{path}.self", owner)
+        if isinstance(value, functools._lru_cache_wrapper):
+            visit(f"{path}.wrapped", value.__wrapped__)
+    else:
+        return False
+    return True
+
+
+def _visit_function(describer: Describer, path: str, function: types.FunctionType) -> None:
+    """Bytecode, defaults, closure and attributes; of the user's functions also the globals that they read."""
+    code = function.__code__
+    describer.entries[path] = f"function {function.__module__}.{function.__qualname__}"
+    describer.add_file(code.co_filename)
+    describer.visit(f"{path}.code", code)
+    for label, value in (("defaults", function.__defaults__), ("kwdefaults", function.__kwdefaults__)):
+        if value:
+            describer.visit(f"{path}.{label}", value)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            content = cell.cell_contents
+        except ValueError:  # declared, not assigned yet
+            describer.entries[f"{path}.closure.{name}"] = "empty"
+        else:
+            describer.visit(f"{path}.closure.{name}", content)
+    for name, value in sorted(vars(function).items()):
+        describer.visit(f"{path}.{name}", value)
+    if function.__module__ == "__main__" or not is_library(code.co_filename):
+        for name in sorted(_global_names(code)):
+            if name in function.__globals__:
+                describer.visit(f"{path}.globals.{name}", function.__globals__[name])
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    """Every name that `code`, or a function inside it, may read as a global (attribute names are among them)."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def visit_code(describer: Describer, path: str, code: types.CodeType) -> None:
+    """Instructions, names and constants; neither file name nor line numbers."""
+    describer.entries[path] = _code_digest(code)
+    for number, constant in enumerate(code.co_consts):
+        if plain_text(constant) is None and not isinstance(constant, types.CodeType):
+            describer.visit(f"{path}.constants[{number}]", constant)
+
+
+def _code_digest(code: types.CodeType) -> str:
+    names = (code.co_name, *code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars)
+    counts = f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags}"
+    constants = [
+        _code_digest(item) if isinstance(item, types.CodeType) else plain_text(item) for item in code.co_consts
+    ]
+    return digest_bytes(code.co_code + repr((counts, names, constants)).encode())
+
+
+def see_class(describer: Describer, kind: type) -> None:
+    """Note `kind` and its bases: their files, the code of their methods, the values of their attributes.
+
+    Of library classes only code and plain values: the rest is fixed by their version, which is part of the key.
+    """
+    for base in kind.__mro__:
+        if base in describer.classes or base.__module__ in _FOUNDATIONS:
+            continue
+        describer.classes.add(base)
+        file = getattr(sys.modules.get(base.__module__), "__file__", None)
+        describer.add_file(file)
+        library = base.__module__ != "__main__" and (file is None or is_library(file))
+        for name, value in sorted(vars(base).items()):
+            _visit_class_attribute(describer, f"class {qualified_name(base)}.{name}", name, value, library)
+
+
+def _visit_class_attribute(describer: Describer, path: str, name: str, value: Any, library: bool) -> None:
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    elif isinstance(value, functools.cached_property):
+        value = value.func
+    if isinstance(value, property):
+        for label, function in (("get", value.fget), ("set", value.fset)):
+            _visit_class_attribute(describer, f"{path}.{label}", label, function, library)
+    elif isinstance(value, types.FunctionType):
+        if library:
+            describer.entries[path] = _code_digest(value.__code__)
+        else:
+            describer.visit(path, value)
+    elif (
+        name.startswith("__")
+        or name == "_abc_impl"
+        or isinstance(value, types.GetSetDescriptorType | types.MemberDescriptorType)
+    ):
+        return
+    elif not library:
+        describer.visit(path, value)
+    elif (text := plain_text(value)) is not None:
+        describer.entries[path] = text
