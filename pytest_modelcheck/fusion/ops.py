@@ -10,45 +10,15 @@ from typing import Any
 import torch
 
 from pytest_modelcheck.capture import Captured
+from pytest_modelcheck.fusion.rules import names
 
-BOOKKEEPING = frozenset(
-    [
-        "getitem",
-        "getattr",
-        "size",
-        "sym_size",
-        "sym_numel",
-        "dim",
-        "numel",
-        "tuple",
-        "list",
-        "clone",
-        "alias",
-        "detach",
-        "lift_fresh_copy",
-        "_assert_tensor_metadata",
-        "_assert_async",
-        "_assert_scalar",
-        "sym_constrain_range_for_size",
-    ]
+BOOKKEEPING = names(
+    "getitem getattr size sym_size sym_numel dim numel tuple list clone alias detach lift_fresh_copy "
+    "_assert_tensor_metadata _assert_async _assert_scalar sym_constrain_range_for_size"
 )
 """Operators that compute nothing: they name a part of a result, ask for a size, or hand a tensor on."""
 
-SHOWN_ARGUMENTS = frozenset(
-    [
-        "approximate",
-        "dim",
-        "dim0",
-        "dim1",
-        "dims",
-        "is_causal",
-        "stride",
-        "padding",
-        "dilation",
-        "groups",
-        "negative_slope",
-    ]
-)
+SHOWN_ARGUMENTS = names("approximate dim dim0 dim1 dims is_causal stride padding dilation groups negative_slope")
 """Arguments that a snapshot shows where they are ints, bools or lists of ints; strings are always shown."""
 
 
@@ -97,7 +67,7 @@ class OpGraph:
 
     ops: tuple[Op, ...]
     bookkeeping: int
-
+    outputs: tuple[Op | None, ...]
     made: dict[torch.fx.Node, Op] = field(repr=False)
 
     def of(self, node: object) -> Op | None:

@@ -4,113 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+
+def names(text: str) -> frozenset[str]:
+    """A set of operator names, written as one text with spaces between."""
+    return frozenset(text.split())
+
+
 LINEAR = frozenset({"linear", "addmm", "mm"})
 CONV = frozenset({"conv1d", "conv2d", "conv3d", "convolution"})
 MATMUL = frozenset({"matmul", "bmm", "baddbmm"})
 SOFTMAX = frozenset({"softmax", "_softmax", "_safe_softmax"})
-NORM = frozenset(
-    [
-        "layer_norm",
-        "native_layer_norm",
-        "batch_norm",
-        "_native_batch_norm_legit_no_training",
-        "group_norm",
-        "native_group_norm",
-        "rms_norm",
-        "_fused_rms_norm",
-        "instance_norm",
-    ]
+NORM = names(
+    "layer_norm native_layer_norm batch_norm _native_batch_norm_legit_no_training group_norm native_group_norm "
+    "rms_norm _fused_rms_norm instance_norm"
 )
-ACTIVATION = frozenset(
-    [
-        "gelu",
-        "relu",
-        "relu_",
-        "relu6",
-        "silu",
-        "silu_",
-        "sigmoid",
-        "tanh",
-        "hardswish",
-        "hardswish_",
-        "hardsigmoid",
-        "hardtanh",
-        "hardtanh_",
-        "leaky_relu",
-        "leaky_relu_",
-        "elu",
-        "mish",
-        "softplus",
-        "log_softmax",
-    ]
+ACTIVATION = names(
+    "gelu relu relu_ relu6 silu silu_ sigmoid tanh hardswish hardswish_ hardsigmoid hardtanh hardtanh_ "
+    "leaky_relu leaky_relu_ elu mish softplus log_softmax"
 )
-POINTWISE = frozenset(
-    [
-        "add",
-        "add_",
-        "sub",
-        "rsub",
-        "mul",
-        "mul_",
-        "div",
-        "div_",
-        "neg",
-        "pow",
-        "exp",
-        "log",
-        "sqrt",
-        "rsqrt",
-        "erf",
-        "abs",
-        "sin",
-        "cos",
-        "reciprocal",
-        "minimum",
-        "maximum",
-        "clamp",
-        "clamp_min",
-        "where",
-        "masked_fill",
-        "logical_not",
-        "logical_and",
-        "__and__",
-        "__or__",
-        "bitwise_and",
-        "bitwise_not",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "_to_copy",
-        "to",
-        "dropout",
-    ]
+POINTWISE = names(
+    "add add_ sub rsub mul mul_ div div_ neg pow exp log sqrt rsqrt erf abs sin cos reciprocal minimum maximum "
+    "clamp clamp_min where masked_fill logical_not logical_and __and__ __or__ bitwise_and bitwise_not eq ne lt "
+    "le gt ge _to_copy to dropout"
 )
-VIEW = frozenset(
-    [
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "transpose",
-        "permute",
-        "t",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "flatten",
-        "slice",
-        "select",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "contiguous",
-        "clone",
-        "expand_as",
-        "unflatten",
-    ]
+VIEW = names(
+    "view reshape _unsafe_view transpose permute t unsqueeze squeeze expand flatten slice select chunk split "
+    "split_with_sizes unbind contiguous clone expand_as unflatten"
 )
 GATHER = frozenset({"embedding", "index", "index_select", "gather"})
 ATTENTION = frozenset({"scaled_dot_product_attention"})

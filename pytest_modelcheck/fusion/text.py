@@ -1,8 +1,8 @@
 """The canonical text of a fusion report: what a snapshot locks.
 
 One block per module (and call of it), in natural order, with one line per subgraph: its operators in order, and where
-its inputs come from. Equal blocks of repeated layers are written once. Nothing in it depends on the names of variables or
-graph nodes, and there are no floats. Why a subgraph ends (`Subgraph.boundary`) is left to the report: the last layer
+its inputs come from. Equal blocks of repeated layers are written once. Nothing in it depends on the names of variables
+or graph nodes, and there are no floats. Why a subgraph ends (`Subgraph.boundary`) is left to the report: the last layer
 ends in an output where the others end in a fork, and would never fold with them.
 """
 
