@@ -10,17 +10,26 @@ from pytest_modelcheck.hierarchy.report import (
     hierarchy_of_model,
 )
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
+from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
+from pytest_modelcheck.hierarchy.table_diff import diff_tables
+from pytest_modelcheck.hierarchy.table_text import parse, render
 
 __all__ = [
     "ExportedModel",
     "HierarchyReport",
     "ModuleCalls",
+    "ModuleRow",
+    "ModuleTable",
     "Owner",
     "OwnerKind",
     "case_calls",
+    "diff_tables",
     "hierarchy",
     "hierarchy_of_model",
+    "module_table",
     "modules_that_ran",
+    "parse",
+    "render",
     "stamp",
     "strip",
 ]

@@ -1,0 +1,127 @@
+"""The module-level op table: what each module of a model contributes to its ONNX graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.counts import all_nodes, is_constant, op_label
+from pytest_modelcheck.hierarchy.folding import escape, natural_key
+from pytest_modelcheck.hierarchy.owners import OwnerKind
+from pytest_modelcheck.hierarchy.report import HierarchyReport
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRow:
+    """One module's share of the graph.
+
+    Attributes:
+        path: Module path, ``""`` for the root module, None for nodes that no module is known to own.
+        class_name: Name of the module's class; ``""`` where it is not known.
+        ops: (operator label, count), sorted by label; empty for a module that ran and owns no node.
+    """
+
+    path: str | None
+    class_name: str
+    ops: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleTable:
+    """One row per module that ran or owns a node, in natural order of the paths.
+
+    Counted are all nodes but Constants, shape plumbing included; a fused node counts for its primary owner.
+    """
+
+    rows: tuple[ModuleRow, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[ModuleRow]) -> ModuleTable:
+        """A table of `rows` in any order.
+
+        Raises:
+            ValueError: if a path occurs twice.
+        """
+        ordered = tuple(sorted(rows, key=lambda row: natural_key(row.path)))
+        paths = [row.path for row in ordered]
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"path {next(path for path in paths if paths.count(path) > 1)!r} has two rows")
+        return cls(ordered)
+
+    @property
+    def by_path(self) -> Mapping[str | None, ModuleRow]:
+        """Path -> its row."""
+        return {row.path: row for row in self.rows}
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the table counts."""
+        return sum(count for row in self.rows for _, count in row.ops)
+
+
+def module_table(model: ir.Model, report: HierarchyReport) -> ModuleTable:
+    """The table of `model`, with the owners that `report` gives its nodes.
+
+    Every module that ran has a row, also one that only passed its input through: an `nn.Identity` that someone inserts
+    changes no node, and still shows here.
+    """
+    counts: dict[str | None, Counter[str]] = {}
+    if report.calls is not None:
+        counts.update({path: Counter() for path in report.calls.ran})
+    for node in all_nodes(model):
+        if is_constant(node):
+            continue
+        owners = (report.owner(output.name) for output in node.outputs if output.name)
+        owner = next((owner for owner in owners if owner is not None), None)
+        known = owner is not None and owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)
+        counts.setdefault(owner.path if owner is not None and known else None, Counter())[node_label(node, model)] += 1
+    classes = {} if report.calls is None else report.calls.classes
+    return ModuleTable.of(
+        ModuleRow(path, classes.get(path, "") if path is not None else "", tuple(sorted(ops.items())))
+        for path, ops in counts.items()
+    )
+
+
+def node_label(node: ir.Node, model: ir.Model) -> str:
+    """The operator with its text attributes that differ from the default: ``"Gelu(approximate=tanh)"``.
+
+    A text attribute chooses a variant (`approximate`, `mode`, `direction`, `activations`), so a changed variant shows.
+    """
+    defaults = _default_texts(node, model.opset_imports.get(node.domain))
+    shown = []
+    for name, attribute in sorted(node.attributes.items()):
+        text = _text(attribute)
+        if text is not None and text != defaults.get(name):
+            shown.append(f"{name}={text}")
+    label = f"{op_label(node)}({';'.join(shown)})" if shown else op_label(node)
+    return escape(label, ",")
+
+
+def _text(attribute: ir.Attr) -> str | None:
+    if attribute.is_ref():
+        return None
+    if attribute.type == ir.AttributeType.STRING:
+        return attribute.as_string()
+    if attribute.type == ir.AttributeType.STRINGS:
+        return "|".join(attribute.as_strings())
+    return None
+
+
+def _default_texts(node: ir.Node, opset: int | None) -> dict[str, str]:
+    """Attribute name -> the operator's default text; empty for an operator that onnx does not know."""
+    if opset is None or not onnx.defs.has(node.op_type, node.domain):
+        return {}
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:  # known to onnx, but not in this version of the opset
+        return {}
+    return {
+        name: _text(ir.serde.deserialize_attribute(attribute.default_value)) or ""
+        for name, attribute in schema.attributes.items()
+        if attribute.type in (onnx.defs.OpSchema.AttrType.STRING, onnx.defs.OpSchema.AttrType.STRINGS)
+        and attribute.default_value.name
+    }
