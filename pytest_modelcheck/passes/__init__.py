@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
 from pytest_modelcheck.passes.eliminate_dead_nodes import EliminateDeadNodes
+from pytest_modelcheck.passes.eliminate_duplicate_constants import EliminateDuplicateConstants
+from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
+from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
+from pytest_modelcheck.passes.eliminate_unused_initializers import EliminateUnusedInitializers
+from pytest_modelcheck.passes.fold_constants import FoldConstants
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
 from pytest_modelcheck.passes.rewriting import TARGETS, Pass, PassOutcome, Target
+from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 
 PASSES: tuple[Pass, ...] = (
     EliminateDeadNodes(),
+    EliminateIdentityOps(),
+    EliminateUnusedInitializers(),
+    EliminateDuplicateConstants(),
+    EliminateRedundantTransposes(),
+    FoldConstants(),
+    SimplifyShapeChains(),
     FuseConvBatchnorm(),
     FuseConvRelu(),
+    CleanupAttention(),
     FuseLayernorm(),
     FuseGelu(),
 )

@@ -1,8 +1,9 @@
-"""``eliminate_dead_nodes``: remove nodes whose outputs nobody reads.
+"""``eliminate_dead_nodes``: remove nodes whose outputs nobody reads, and functions that nobody calls.
 
 1. A node is dead if none of its outputs is read, in its own graph or in a subgraph, or is a graph output.
 2. Producers that only a dead node read die with it.
-3. Unused trailing outputs of a living node stay: trimming them would change its interface, not the node count.
+3. A function that no living node calls, directly or through another function, is removed.
+4. Unused trailing outputs of a living node stay: trimming them would change its interface, not the node count.
 
 Operators have no side effects (ONNX IR specification, "Graphs"), so this is always right.
 """
@@ -23,3 +24,20 @@ class EliminateDeadNodes(Pass):
         for node in rewriter.nodes():
             if not any(output.uses() or output.is_graph_output() for output in node.outputs):
                 rewriter.remove_dead(node)
+        _remove_uncalled_functions(rewriter)
+
+
+def _remove_uncalled_functions(rewriter: Rewriter) -> None:
+    functions = rewriter.model.functions
+    called = set()
+    pending = [node.op_identifier() for node in rewriter.model.graph.all_nodes()]
+    while pending:
+        identifier = pending.pop()
+        if identifier in functions and identifier not in called:
+            called.add(identifier)
+            pending += [node.op_identifier() for node in functions[identifier].all_nodes()]
+    for identifier in [key for key in functions if key not in called]:
+        if rewriter.exhausted:
+            return
+        del functions[identifier]
+        rewriter.edited()

@@ -7,21 +7,24 @@ owners survive, and a bisection can stop a pass after its first n rewrites.
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.metadata import merge_metadata
+from pytest_modelcheck.passes.scopes import Scope, all_scopes, captured, detach_subgraphs, taken_names
 from pytest_modelcheck.result import Refused
+
+__all__ = ["TARGETS", "Pass", "PassOutcome", "Rewriter", "Scope", "Target"]
 
 Target = Literal["portable", "opset23", "onnxruntime"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-Scope = ir.Graph | ir.Function
-"""What owns nodes: the main graph, a subgraph of If/Loop/Scan, or a function."""
+
+_NAME_LOST = "its output is a graph output and the replacement cannot take that name"
 
 
 @dataclass
@@ -72,18 +75,17 @@ class Rewriter:
         self.rewrites = 0
         self.refusals: list[Refused] = []
         self._max_rewrites = max_rewrites
-        self._names = _value_and_node_names(model)
+        self._names = taken_names(model)
         self._serial = 0
+        self._function_graphs = {
+            id(graph) for function in model.functions.values() for graph in (function.graph, *function.subgraphs())
+        }
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def scopes(self) -> Iterator[Scope]:
         """The main graph, then every subgraph, then every function and its subgraphs."""
-        yield self.model.graph
-        yield from self.model.graph.subgraphs()
-        for function in self.model.functions.values():
-            yield function
-            yield from function.subgraphs()
+        return all_scopes(self.model)
 
     def nodes(self, *op_types: str) -> Iterator[ir.Node]:
         """Standard-domain nodes of these op types (all nodes of any domain, if none is given) in every scope.
@@ -91,7 +93,7 @@ class Rewriter:
         The list is taken at the start of each scope; nodes that a rewrite removed meanwhile are skipped.
         """
         for scope in list(self.scopes()):
-            for node in list(scope):
+            for node in tuple(scope):
                 if node.graph is None or self.exhausted:
                     continue
                 if not op_types or (node.domain == "" and node.op_type in op_types):
@@ -130,11 +132,22 @@ class Rewriter:
             return None
         return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]
 
+    def import_domain(self, domain: str, version: int) -> None:
+        """Make the model and its functions import `domain`, where they do not yet."""
+        self.model.opset_imports.setdefault(domain, version)
+        for function in self.model.functions.values():
+            function.opset_imports.setdefault(domain, version)
+
     # -- saying no ------------------------------------------------------------------------------------------------
 
     def refuse(self, reason: str, node: ir.Node) -> bool:
         """Record why a rewrite starting at `node` was not made; False, so that a guard can return it."""
         self.refusals.append(Refused(reason, node.name or ""))
+        return False
+
+    def refuse_value(self, reason: str, value: ir.Value) -> bool:
+        """`refuse`, for a rewrite that starts at a value without a producer."""
+        self.refusals.append(Refused(reason, value.name or ""))
         return False
 
     # -- editing --------------------------------------------------------------------------------------------------
@@ -182,6 +195,23 @@ class Rewriter:
             output.shape = ir.Shape(shape)
         return node
 
+    def split(
+        self, value: ir.Value, axis: int, sizes: Sequence[int], scope: Scope, likes: Sequence[ir.Value]
+    ) -> ir.Node:
+        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; not yet in any graph."""
+        attributes: dict[str, Any] = {"axis": axis}
+        inputs = [value]
+        if self.opset() >= 13:
+            inputs.append(self.constant_value(scope, np.asarray(sizes, dtype=np.int64), "sizes"))
+        else:
+            attributes["split"] = list(sizes)
+        node = ir.node("Split", inputs, attributes=attributes, num_outputs=len(sizes))
+        node.name = self.new_value_name("Split")
+        for output, like in zip(node.outputs, likes, strict=True):
+            output.name = self.new_value_name(like.name or "Split")
+            output.type, output.shape = like.type, like.shape
+        return node
+
     def constant_value(self, scope: Scope, array: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
         """A new constant that nodes of `scope` can read.
 
@@ -189,14 +219,22 @@ class Rewriter:
         """
         name = self.new_value_name(hint)
         tensor = ir.tensor(array, name=name) if isinstance(array, np.ndarray) else array
-        if isinstance(scope, ir.Graph) and not _inside_function(scope, self.model):
-            value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+        if isinstance(scope, ir.Graph) and id(scope) not in self._function_graphs:
+            value = ir.Value(
+                name=name,
+                const_value=tensor,
+                type=ir.TensorType(tensor.dtype),
+                shape=ir.Shape(cast(ir.Shape, tensor.shape)),
+            )
             scope.register_initializer(value)
             return value
         node = ir.node("Constant", [], attributes={"value": tensor})
         node.name = self.new_value_name("Constant")
         node.outputs[0].name, node.outputs[0].const_value = name, tensor
-        node.outputs[0].type, node.outputs[0].shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape)
+        node.outputs[0].type, node.outputs[0].shape = (
+            ir.TensorType(tensor.dtype),
+            ir.Shape(cast(ir.Shape, tensor.shape)),
+        )
         if len(scope):
             scope.insert_before(scope[0], node)
         else:
@@ -234,7 +272,7 @@ class Rewriter:
         """
         for old, new in values.items():
             if not self.can_replace_value(old, new):
-                return self.refuse("its output is a graph output and the replacement cannot take that name", old_nodes[0])
+                return self.refuse(_NAME_LOST, old_nodes[0])
         anchor = old_nodes[-1]
         scope = anchor.graph
         if scope is None:
@@ -253,6 +291,21 @@ class Rewriter:
         self.rewrites += 1
         self._drop_if_dead(node)
 
+    def replace_value(self, old: ir.Value, new: ir.Value) -> bool:
+        """One rewrite without new nodes: every reader of `old` reads `new`; what made `old` is dropped if it died.
+
+        For values without a producer too (initializers).
+
+        Returns:
+            True; False (recorded as a refusal) where an output name could not be kept.
+        """
+        if not self.can_replace_value(old, new):
+            return self.refuse_value(_NAME_LOST, old)
+        self._redirect(old, new)
+        self.rewrites += 1
+        self._drop_value_if_dead(old)
+        return True
+
     def edited(self) -> None:
         """Count one rewrite that was made in place (an attribute or an input exchanged)."""
         self.rewrites += 1
@@ -263,6 +316,10 @@ class Rewriter:
         node.replace_input_with(index, value)
         if old is not None:
             self._drop_value_if_dead(old)
+
+    def sweep(self, value: ir.Value) -> None:
+        """Drop what made `value` if nothing reads it any more. Not counted: call `edited` once per rewrite."""
+        self._drop_value_if_dead(value)
 
     def finish(self) -> None:
         """Bring every scope back into topological order. Called once, after the pass."""
@@ -290,7 +347,8 @@ class Rewriter:
             scope = node.graph
             if scope is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
                 continue
-            read = list(dict.fromkeys([*node.inputs, *_captured(node)]))
+            read = list(dict.fromkeys([*node.inputs, *captured(node)]))
+            detach_subgraphs(node)
             scope.remove(node, safe=True)
             for value in read:
                 if value is not None and (producer := self._drop_value_if_dead(value, recurse=False)) is not None:
@@ -308,37 +366,3 @@ class Rewriter:
         if recurse and producer is not None:
             self._drop_if_dead(producer)
         return producer
-
-
-def _captured(node: ir.Node) -> Iterator[ir.Value]:
-    """Values of outer scopes that the subgraphs of `node` read."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs: Collection[ir.Graph] = (attribute.as_graph(),)
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = tuple(attribute.as_graphs())
-        else:
-            continue
-        for graph in graphs:
-            for inner in graph.all_nodes():
-                yield from (value for value in inner.inputs if value is not None and value.graph is not inner.graph)
-
-
-def _inside_function(graph: ir.Graph, model: ir.Model) -> bool:
-    return any(graph is inner for function in model.functions.values() for inner in function.subgraphs())
-
-
-def _value_and_node_names(model: ir.Model) -> set[str]:
-    names: set[str] = set()
-    graphs: list[Scope] = [model.graph, *model.graph.subgraphs()]
-    for function in model.functions.values():
-        graphs += [function, *function.subgraphs()]
-    for graph in graphs:
-        names.update(value.name for value in graph.inputs if value.name)
-        if isinstance(graph, ir.Graph):
-            names.update(graph.initializers)
-        for node in graph:
-            names.update(output.name for output in node.outputs if output.name)
-            if node.name:
-                names.add(node.name)
-    return names

@@ -1,0 +1,189 @@
+"""Dimensions as integers or integer polynomials, so that equality can be decided: ``seq * 12`` equals ``12 * seq``.
+
+The atoms of a polynomial are names of dimensions (``batch``), of unknown elements of integer tensors, and canonical
+texts of operations that are no polynomial (``min(512,seq)``). Two dimensions are equal only if their polynomials are.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+
+Monomial = tuple[str, ...]
+"""A product of atoms, sorted; the empty tuple is the number one."""
+
+UNKNOWN_SIGN = "?"
+"""First character of an atom that may be negative. Every other atom is the size of an axis: zero or more."""
+
+
+class Poly:
+    """A polynomial over atoms with integer coefficients that is not a plain number. Immutable."""
+
+    __slots__ = ("_hash", "terms")
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        self.terms: tuple[tuple[Monomial, int], ...] = tuple(sorted(terms.items()))
+        self._hash = hash(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Poly) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        parts = ("*".join([*([str(c)] if c != 1 or not m else []), *m]) for m, c in self.terms)
+        return "+".join(parts)
+
+
+Dim = int | Poly
+"""The size of an axis, or an element of an integer tensor."""
+
+
+def atom(name: str) -> Poly:
+    """The polynomial that is just `name`."""
+    return Poly({(name,): 1})
+
+
+def _terms(dim: Dim) -> Iterable[tuple[Monomial, int]]:
+    return (((), dim),) if isinstance(dim, int) else dim.terms
+
+
+def _made(terms: Mapping[Monomial, int]) -> Dim:
+    kept = {monomial: coefficient for monomial, coefficient in terms.items() if coefficient}
+    if not kept:
+        return 0
+    if len(kept) == 1 and () in kept:
+        return kept[()]
+    return Poly(kept)
+
+
+def add(left: Dim, right: Dim) -> Dim:
+    """left + right."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left + right
+    total = dict(_terms(left))
+    for monomial, coefficient in _terms(right):
+        total[monomial] = total.get(monomial, 0) + coefficient
+    return _made(total)
+
+
+def subtract(left: Dim, right: Dim) -> Dim:
+    """left - right."""
+    return add(left, multiply(right, -1))
+
+
+def multiply(left: Dim, right: Dim) -> Dim:
+    """left * right."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left * right
+    total: dict[Monomial, int] = {}
+    for a, x in _terms(left):
+        for b, y in _terms(right):
+            monomial = tuple(sorted(a + b))
+            total[monomial] = total.get(monomial, 0) + x * y
+    return _made(total)
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of all `dims`; 1 for none."""
+    result: Dim = 1
+    for dim in dims:
+        result = multiply(result, dim)
+    return result
+
+
+def divide_exactly(dividend: Dim, divisor: Dim) -> Dim | None:
+    """The quotient where the division leaves no rest for any value of the atoms; None where that is not certain."""
+    if isinstance(dividend, int) and isinstance(divisor, int):
+        return dividend // divisor if divisor and dividend % divisor == 0 else None
+    terms = tuple(_terms(divisor))
+    if len(terms) != 1:
+        return 1 if dividend == divisor else None
+    (by, factor), quotient = terms[0], {}
+    for monomial, coefficient in _terms(dividend):
+        rest = list(monomial)
+        for name in by:
+            if name not in rest:
+                return None
+            rest.remove(name)
+        if coefficient % factor:
+            return None
+        quotient[tuple(rest)] = coefficient // factor
+    return _made(quotient)
+
+
+def is_nonnegative(dim: Dim) -> bool:
+    """Whether `dim` is certainly zero or more."""
+    return all(c >= 0 and not any(name.startswith(UNKNOWN_SIGN) for name in m) for m, c in _terms(dim))
+
+
+def truncated_quotient(dividend: Dim, divisor: Dim) -> Dim:
+    """ONNX's integer ``Div``: rounded towards zero."""
+    exact = divide_exactly(dividend, divisor) if divisor != 0 else None
+    if exact is not None:
+        return exact
+    if isinstance(dividend, int) and isinstance(divisor, int) and divisor:
+        return math.trunc(dividend / divisor) if abs(dividend) < 2**52 else _operation("div", (dividend, divisor))
+    return _operation("div", (dividend, divisor))
+
+
+def minimum(left: Dim, right: Dim) -> Dim:
+    """min(left, right)."""
+    if left == right:
+        return left
+    if isinstance(left, int) and isinstance(right, int):
+        return min(left, right)
+    return _operation("min", sorted((left, right), key=repr))
+
+
+def maximum(left: Dim, right: Dim) -> Dim:
+    """max(left, right)."""
+    if left == right:
+        return left
+    if isinstance(left, int) and isinstance(right, int):
+        return max(left, right)
+    if left in (0, 1) and isinstance(right, Poly) and left == 0 and is_nonnegative(right):
+        return right
+    if right == 0 and is_nonnegative(left):
+        return left
+    return _operation("max", sorted((left, right), key=repr))
+
+
+def remainder(dividend: Dim, divisor: Dim) -> Dim:
+    """ONNX's integer ``Mod`` (sign of the divisor)."""
+    if isinstance(dividend, int) and isinstance(divisor, int) and divisor:
+        return dividend % divisor
+    return _operation("mod", (dividend, divisor))
+
+
+def _operation(name: str, operands: Iterable[Dim]) -> Poly:
+    operands = tuple(operands)
+    sign = "" if all(is_nonnegative(operand) for operand in operands) else UNKNOWN_SIGN
+    return atom(f"{sign}{name}({','.join(map(repr, operands))})")
+
+
+def parse(name: str) -> Dim:
+    """A dimension's name as a polynomial: ``"batch"`` is an atom, ``"2*seq + 1"`` is read."""
+    try:
+        read = _read(ast.parse(name, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError):
+        read = None
+    return atom(name) if read is None else read
+
+
+def _read(tree: ast.expr) -> Dim | None:
+    match tree:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name):
+            return atom(name)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() as operator, right=right):
+            a, b = _read(left), _read(right)
+            if a is None or b is None:
+                return None
+            apply = {ast.Add: add, ast.Sub: subtract, ast.Mult: multiply}[type(operator)]
+            return apply(a, b)
+        case _:
+            return None

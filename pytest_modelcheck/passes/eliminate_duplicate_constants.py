@@ -1,0 +1,87 @@
+"""``eliminate_duplicate_constants``: keep one of several constants with the same content.
+
+1. Two constants are the same if dtype, shape and bytes are (so 0.0 and -0.0 differ, and a NaN equals itself).
+2. Constant nodes and initializers are compared with each other; the initializer is kept, else the first.
+3. A constant of an outer scope stands for one of a subgraph, never the other way round; functions see only their own.
+4. A constant that is a graph output keeps its node; an initializer that is a graph input may be overridden: not one.
+
+Linear in the bytes of the weights: contents are compared only where dtype, shape and a sample of the bytes agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.compare import same_tensor
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter, Scope
+from pytest_modelcheck.passes.scopes import subgraphs
+
+_SAMPLED_ELEMENTS = 16
+
+
+@dataclass(frozen=True)
+class EliminateDuplicateConstants(Pass):
+    name: ClassVar[str] = "eliminate_duplicate_constants"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        roots: list[Scope] = [rewriter.model.graph, *rewriter.model.functions.values()]
+        for root in roots:
+            _visit(rewriter, root, _Seen())
+
+
+@dataclass
+class _Seen:
+    """The constants that a scope can read, by fingerprint; `outer` is the scope around it."""
+
+    outer: _Seen | None = None
+    by_key: dict[Hashable, list[ir.Value]] = field(default_factory=dict)
+
+    def find(self, key: Hashable, tensor: ir.TensorProtocol) -> ir.Value | None:
+        if self.outer is not None and (found := self.outer.find(key, tensor)) is not None:
+            return found
+        return next(
+            (v for v in self.by_key.get(key, ()) if same_tensor(ir.convenience.get_const_tensor(v), tensor)), None
+        )
+
+
+def _visit(rewriter: Rewriter, scope: Scope, seen: _Seen) -> None:
+    values = [] if isinstance(scope, ir.Function) else list(scope.initializers.values())
+    nodes = tuple(scope)
+    values += [node.outputs[0] for node in nodes if node.op_type == "Constant" and node.domain == ""]
+    for value in values:
+        if rewriter.exhausted:
+            return
+        _try_merge(rewriter, value, seen)
+    for node in nodes:
+        for graph in subgraphs(node):
+            _visit(rewriter, graph, _Seen(outer=seen))
+
+
+def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
+    if value.is_graph_input():
+        return
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is None:  # a Constant whose value is an attribute of the function, or sparse
+        return
+    key = _fingerprint(tensor)
+    kept = seen.find(key, tensor)
+    if kept is None:
+        seen.by_key.setdefault(key, []).append(value)
+    elif (node := value.producer()) is not None:
+        rewriter.replace([node], [], {value: kept})
+    elif not value.is_graph_output():
+        rewriter.replace_value(value, kept)
+    else:
+        rewriter.refuse_value("it is a graph output", value)
+
+
+def _fingerprint(tensor: ir.TensorProtocol) -> Hashable:
+    array = tensor.numpy().reshape(-1)
+    sample = array[:: max(1, array.size // _SAMPLED_ELEMENTS)][: 2 * _SAMPLED_ELEMENTS]
+    content = tuple(sample) if sample.dtype == object else np.ascontiguousarray(sample).tobytes()
+    return tensor.dtype, tuple(tensor.shape), content

@@ -1,0 +1,251 @@
+"""``eliminate_identity_ops``: remove nodes that hand on their input unchanged.
+
+1. ``Identity``; ``Dropout`` in inference mode whose mask nobody reads; Concat, Sum, Max, Min, Mean of one input.
+2. ``Cast`` and ``CastLike`` to the type that the input has; a Cast after a lossless Cast reads the first input.
+3. ``Reshape``, ``Expand``, ``Slice``, ``Flatten``, ``Tile``, ``Pad`` that leave the shape as it is (dynamic axes too);
+   ``Transpose`` with the axes in order.
+4. Add or Sub of 0, Mul or Div of 1, Pow of 1, And of true, Or of false, where broadcasting does not change the shape.
+   Exactly 0 and 1: an Add of a small epsilon is not one of them.
+5. ``Relu(Relu(x))``, and Abs, Ceil, Floor, Round, Sign of themselves; ``Not(Not(x))`` and ``Neg(Neg(x))``.
+
+The output's name never changes: where a graph output would have to be named by a graph input, a constant or another
+output, the node stays. Sources: https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.shape_rules import integer_attribute, slice_bounds, sliced
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+
+@dataclass(frozen=True)
+class EliminateIdentityOps(Pass):
+    name: ClassVar[str] = "eliminate_identity_ops"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        known = SymbolicShapes(rewriter.model)
+        for node in rewriter.nodes(*_RULES):
+            source = _RULES[node.op_type](rewriter, known, node)
+            if source is not None and source is not node.outputs[0]:
+                rewriter.replace([node], [], {node.outputs[0]: source})
+
+
+Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
+"""Gives the value that may stand for the first output of the node, or None (a close case is refused)."""
+
+
+def _identity(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    return node.inputs[0]
+
+
+def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    return node.inputs[0] if len(node.inputs) == 1 else None
+
+
+def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+        return _refused(rewriter, node, "the mask of the Dropout is read")
+    opset = rewriter.opset()
+    if opset < 7 and integer_attribute(node, "is_test", 0) != 1:
+        return _refused(rewriter, node, "the Dropout is in training mode")
+    if opset >= 12 and len(node.inputs) > 2 and node.inputs[2] is not None:
+        training = rewriter.constant(node.inputs[2])
+        if training is None:
+            return _refused(rewriter, node, "whether the Dropout is in training mode is not known")
+        if training.item():
+            return _refused(rewriter, node, "the Dropout is in training mode")
+    return node.inputs[0]
+
+
+def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    source = node.inputs[0]
+    to = integer_attribute(node, "to", None)
+    if source is None or to is None or source.dtype is None:
+        return None
+    if source.dtype == to:
+        return source
+    inner = source.producer()
+    if inner is None or inner.op_type != "Cast" or inner.domain != "" or (origin := inner.inputs[0]) is None:
+        return None
+    if origin.dtype is None or not _loses_nothing(origin.dtype, source.dtype):
+        return None
+    if origin.dtype == to:
+        return origin
+    if origin.dtype == ir.DataType.BOOL or {origin.dtype, source.dtype, to} & {ir.DataType.STRING}:
+        return None
+    node.replace_input_with(0, origin)
+    rewriter.edited()
+    rewriter.sweep(source)
+    return None
+
+
+def _cast_like(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    source, like = node.inputs[0], node.inputs[1]
+    if source is None or like is None or source.dtype is None or source.dtype != like.dtype:
+        return None
+    return source
+
+
+_EXACT = {
+    ir.DataType.BOOL: ("INT32", "INT64", "FLOAT", "DOUBLE", "UINT8", "INT8", "FLOAT16"),
+    ir.DataType.INT8: ("INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE"),
+    ir.DataType.UINT8: ("INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE"),
+    ir.DataType.INT16: ("INT32", "INT64", "FLOAT", "DOUBLE"),
+    ir.DataType.INT32: ("INT64", "DOUBLE"),
+    ir.DataType.FLOAT16: ("FLOAT", "DOUBLE"),
+    ir.DataType.BFLOAT16: ("FLOAT", "DOUBLE"),
+    ir.DataType.FLOAT: ("DOUBLE",),
+}
+"""Type -> types that hold each of its values exactly."""
+
+
+def _loses_nothing(source: ir.DataType, target: ir.DataType) -> bool:
+    return target.name in _EXACT.get(source, ())
+
+
+def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    source = node.inputs[0]
+    shape = known.shape(node.outputs[0])
+    return source if shape is not None and known.shape(source) == shape else None
+
+
+def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    order = node.attributes.get("perm")
+    if order is None:
+        shape = known.shape(node.inputs[0])
+        return node.inputs[0] if shape is not None and len(shape) < 2 else None
+    if order.is_ref():
+        return None
+    axes = list(order.as_ints())
+    return node.inputs[0] if axes == sorted(axes) else None
+
+
+def _slice(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
+    if shape is None or bounds is None:
+        return None
+    for axis, (start, end, step) in bounds.items():
+        if step != 1 or sliced(shape[axis], start, end, step) != shape[axis]:
+            return None
+    return node.inputs[0]
+
+
+def _pad(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    attribute = node.attributes.get("pads")
+    if attribute is not None:
+        pads = None if attribute.is_ref() else tuple(attribute.as_ints())
+    else:
+        pads = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
+    return node.inputs[0] if pads is not None and not any(pads) else None
+
+
+def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    repeats = known.constant_content(node.inputs[1]) if len(node.inputs) == 2 else None
+    return node.inputs[0] if repeats is not None and all(repeat == 1 for repeat in repeats) else None
+
+
+def _neutral(element: float, *, commutes: bool) -> Rule:
+    def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+        if rewriter.opset() < 7:  # broadcasting was another one
+            return None
+        for index in (1, 0) if commutes else (1,):
+            if (
+                len(node.inputs) != 2
+                or node.inputs[1 - index] is None
+                or not _is_all(rewriter, node.inputs[index], element)
+            ):
+                continue
+            source, constant = node.inputs[1 - index], node.inputs[index]
+            assert source is not None
+            assert constant is not None
+            if source.dtype is not None and source.dtype != node.outputs[0].dtype and node.op_type == "Pow":
+                continue
+            rank = len(constant.shape) if constant.shape is not None else None
+            ones = constant.shape is not None and all(dim == 1 for dim in constant.shape)
+            shape = known.shape(source)
+            if rank == 0 or (ones and shape is not None and rank is not None and rank <= len(shape)):
+                return source
+            if shape is not None and shape == known.shape(node.outputs[0]) and shape == _met(known, source, constant):
+                return source
+            return _refused(rewriter, node, f"its constant of {element:g} may change the shape by broadcasting")
+        return None
+
+    return rule
+
+
+def _met(known: SymbolicShapes, source: ir.Value, constant: ir.Value) -> tuple[object, ...] | None:
+    """The shape that broadcasting gives, for a constant of which no axis can stretch `source`."""
+    shape, other = known.shape(source), known.shape(constant)
+    if shape is None or other is None or len(other) > len(shape):
+        return None
+    aligned = shape[len(shape) - len(other) :]
+    return shape if all(b in (1, a) for a, b in zip(aligned, other, strict=True)) else None
+
+
+def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
+    if value is None or value.is_graph_input():
+        return False
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.size == 0:
+        return False
+    array = tensor.numpy().reshape(-1)
+    return bool(array[0] == element) and bool(np.all(array == element))
+
+
+def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    source = node.inputs[0]
+    inner = None if source is None else source.producer()
+    return source if inner is not None and inner.op_identifier() == node.op_identifier() else None
+
+
+def _involution(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    inner = None if node.inputs[0] is None else node.inputs[0].producer()
+    return inner.inputs[0] if inner is not None and inner.op_identifier() == node.op_identifier() else None
+
+
+def _refused(rewriter: Rewriter, node: ir.Node, reason: str) -> ir.Value | None:
+    rewriter.refuse(reason, node)
+    return None
+
+
+_RULES: dict[str, Rule] = {
+    "Abs": _idempotent,
+    "Add": _neutral(0, commutes=True),
+    "And": _neutral(True, commutes=True),
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "Ceil": _idempotent,
+    "Concat": _only_input,
+    "Div": _neutral(1, commutes=False),
+    "Dropout": _dropout,
+    "Expand": _same_shape,
+    "Flatten": _same_shape,
+    "Floor": _idempotent,
+    "Identity": _identity,
+    "Max": _only_input,
+    "Mean": _only_input,
+    "Min": _only_input,
+    "Mul": _neutral(1, commutes=True),
+    "Neg": _involution,
+    "Not": _involution,
+    "Or": _neutral(False, commutes=True),
+    "Pad": _pad,
+    "Pow": _neutral(1, commutes=False),
+    "Relu": _idempotent,
+    "Reshape": _same_shape,
+    "Round": _idempotent,
+    "Sign": _idempotent,
+    "Slice": _slice,
+    "Sub": _neutral(0, commutes=False),
+    "Sum": _only_input,
+    "Tile": _tile,
+    "Transpose": _transpose,
+}

@@ -1,0 +1,36 @@
+"""``eliminate_unused_initializers``: remove weights that nobody reads.
+
+1. An initializer of the graph or of a subgraph is unused if no node, in its own graph or a subgraph, reads it and it is
+   no graph output.
+2. An initializer that is a graph input as well (IR version 3, or a default value) stays: without it the caller would
+   have to pass that input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+
+
+@dataclass(frozen=True)
+class EliminateUnusedInitializers(Pass):
+    name: ClassVar[str] = "eliminate_unused_initializers"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for graph in rewriter.scopes():
+            if not isinstance(graph, ir.Graph):
+                continue
+            for name, value in list(graph.initializers.items()):
+                if rewriter.exhausted:
+                    return
+                if value.uses() or value.is_graph_output():
+                    continue
+                if value.is_graph_input():
+                    rewriter.refuse_value("it is the default value of a graph input", value)
+                    continue
+                del graph.initializers[name]
+                rewriter.edited()

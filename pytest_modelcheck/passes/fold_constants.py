@@ -1,0 +1,182 @@
+"""``fold_constants``: compute once, at export, what depends on constants only.
+
+1. A node whose inputs are all constant is evaluated; ``Shape`` and ``Size`` of a value of static shape as well.
+2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
+   initializers, and for a graph output, whose name a node must produce.
+3. A fold may make the file larger by at most `max_growth_bytes` over the constants that die with it. Where it would,
+   the constants before it are folded instead.
+4. An ``If`` with a constant condition is replaced by the branch that runs.
+5. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
+   and what the evaluator cannot do.
+
+Source: the operators' reference implementation in ``onnx.reference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.evaluate import Array, CannotEvaluate, evaluate
+from pytest_modelcheck.passes.inlining import inline_constant_ifs
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.scopes import subgraphs
+from pytest_modelcheck.passes.shape_rules import integer_attribute
+
+NODE_BYTES = 128
+"""What a node takes in a file, about: names, operator, attributes."""
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass):
+    """See the module.
+
+    Attributes:
+        max_growth_bytes: By how much one fold may make the file larger.
+    """
+
+    max_growth_bytes: int = 0
+
+    name: ClassVar[str] = "fold_constants"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        inline_constant_ifs(rewriter)
+        folder = _Folder(rewriter, self.max_growth_bytes)
+        for node in rewriter.nodes():
+            folder.evaluate(node)
+        folder.fold()
+
+
+class _Folder:
+    """First evaluates in graph order, then folds where a constant result meets a node that stays."""
+
+    def __init__(self, rewriter: Rewriter, max_growth_bytes: int) -> None:
+        self.rewriter = rewriter
+        self.max_growth_bytes = max_growth_bytes
+        self.results: dict[ir.Node, list[Array]] = {}
+
+    def evaluate(self, node: ir.Node) -> None:
+        if node.domain != "" or node.op_type == "Constant":
+            return
+        if (static := _static_shape_result(node)) is not None:
+            self.results[node] = [static]
+            return
+        inputs: list[Array | None] = []
+        for value in node.inputs:
+            array = None if value is None else self._array(value)
+            if value is not None and array is None:
+                return
+            inputs.append(array)
+        if any(True for _ in subgraphs(node)):
+            return
+        try:
+            self.results[node] = evaluate(node, inputs, self.rewriter.opset())
+        except CannotEvaluate as error:
+            self.rewriter.refuse(str(error), node)
+
+    def _array(self, value: ir.Value) -> Array | None:
+        producer = value.producer()
+        if producer in self.results:
+            return self.results[producer][value.index() or 0]
+        return self.rewriter.constant(value)
+
+    def fold(self) -> None:
+        frontier = [node for node in self.results if self._meets_a_node_that_stays(node)]
+        pending = list(reversed(frontier))
+        considered: set[ir.Node] = set()
+        while pending and not self.rewriter.exhausted:
+            node = pending.pop()
+            if node.graph is None or node in considered:
+                continue
+            considered.add(node)
+            if not self._try_fold(node):
+                pending += [p for value in node.inputs if value is not None and (p := value.producer()) in self.results]
+
+    def _meets_a_node_that_stays(self, node: ir.Node) -> bool:
+        return any(
+            output.is_graph_output() or any(user not in self.results for user, _ in output.uses())
+            for output in node.outputs
+        )
+
+    def _try_fold(self, node: ir.Node) -> bool:
+        scope = node.graph
+        assert scope is not None
+        read = [
+            (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if _is_read(output)
+        ]
+        growth = sum(_nbytes(array) for _, array in read) - self._freed_bytes(node)
+        if growth > self.max_growth_bytes:
+            return self.rewriter.refuse(f"the constant would make the file {growth} bytes larger", node)
+        constants, nodes = {}, []
+        for output, array in read:
+            if output.is_graph_output():
+                made = ir.node("Constant", [], attributes={"value": _tensor(array, output)})
+                made.name = self.rewriter.new_value_name("Constant")
+                made.outputs[0].name = self.rewriter.new_value_name(output.name or "constant")
+                nodes.append(made)
+                constants[output] = made.outputs[0]
+            else:
+                constants[output] = self.rewriter.constant_value(
+                    scope, _tensor(array, output), output.name or "constant"
+                )
+        del self.results[node]
+        return self.rewriter.replace([node], nodes, constants)
+
+    def _freed_bytes(self, node: ir.Node) -> int:
+        """Bytes of the constants, and of the nodes, that nothing reads any more once `node` is gone."""
+        dying, freed, stack = {node}, NODE_BYTES, [node]
+        while stack:
+            for value in dict.fromkeys(stack.pop().inputs):
+                if value is None or value.is_graph_output() or any(user not in dying for user, _ in value.uses()):
+                    continue
+                producer = value.producer()
+                if producer is None:
+                    if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
+                        freed += value.const_value.nbytes
+                elif producer not in dying and all(
+                    not output.is_graph_output() and all(user in dying for user, _ in output.uses())
+                    for output in producer.outputs
+                ):
+                    dying.add(producer)
+                    tensor = ir.convenience.get_const_tensor(value)
+                    freed += NODE_BYTES + (0 if tensor is None else tensor.nbytes)
+                    stack.append(producer)
+        return freed
+
+
+def _is_read(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def _nbytes(array: Array) -> int:
+    return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes
+
+
+def _tensor(array: Array, value: ir.Value) -> ir.TensorProtocol:
+    if array.dtype == object:
+        return ir.StringTensor(array, shape=ir.Shape(array.shape), name=value.name)
+    return ir.tensor(array, dtype=value.dtype, name=value.name)
+
+
+def _static_shape_result(node: ir.Node) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    if node.op_type not in ("Shape", "Size") or node.inputs[0] is None or node.inputs[0].shape is None:
+        return None
+    dims = tuple(node.inputs[0].shape)
+    if node.op_type == "Size":
+        return np.array(np.prod(_numbers(dims), dtype=np.int64)) if _are_numbers(dims) else None
+    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", len(dims))
+    if start is None or end is None or not _are_numbers(dims[start:end]):
+        return None
+    return np.array(_numbers(dims[start:end]), dtype=np.int64)
+
+
+def _are_numbers(dims: Iterable[object]) -> bool:
+    return all(isinstance(dim, int) for dim in dims)
+
+
+def _numbers(dims: Iterable[Any]) -> list[int]:
+    return [int(dim) for dim in dims]

@@ -1,0 +1,195 @@
+"""``simplify_shape_chains``: replace computed shapes by constants, and two reshapes by one; dynamic axes too.
+
+1. An integer tensor whose elements are all known (``Gather(Shape(x))`` of a static axis) becomes a constant.
+2. A computed target of Reshape becomes a constant, with 0 where an axis keeps its size and at most one -1.
+3. A Reshape, Expand, Slice ... whose output provably has its input's shape disappears.
+4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing.
+5. Two shape computations that give the same elements become one.
+
+"Provably" means that two polynomials over named dimensions are equal (dims.py). A symbolic dimension is taken to be at
+least 1: a Reshape with both 0 and -1 is not defined for empty tensors.
+Source: https://onnx.ai/onnx/operators/onnx__Reshape.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.dims import is_nonnegative
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.shape_rules import integer_attribute, slice_bounds, sliced
+from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
+
+_FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
+_RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_SAME_IF_SHAPE_IS = (*_RESHAPES, "Expand")
+
+
+@dataclass(frozen=True)
+class SimplifyShapeChains(Pass):
+    name: ClassVar[str] = "simplify_shape_chains"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        if rewriter.opset() < _FIRST_OPSET:
+            return
+        known = SymbolicShapes(rewriter.model)
+        computed: dict[tuple[object, ...], ir.Value] = {}
+        for node in rewriter.nodes():
+            if node.domain != "" or node.op_type == "Constant" or not node.inputs:
+                continue
+            if _try_make_constant(rewriter, known, node) or _try_reuse(rewriter, known, node, computed):
+                continue
+            if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
+                continue
+            _try_fix_target(rewriter, known, node)
+
+
+def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    value = node.outputs[0]
+    elements = known.constant_content(value) if len(node.outputs) == 1 else None
+    shape = known.shape(value)
+    if elements is None or shape is None or len(shape) > 1 or value.dtype is None or node.graph is None:
+        return False
+    limits = np.iinfo(value.dtype.numpy()) if value.dtype != ir.DataType.BOOL else None
+    if limits is not None and any(not limits.min <= element <= limits.max for element in elements):
+        return rewriter.refuse("its elements do not fit the integer type", node)
+    array = np.array(elements, dtype=value.dtype.numpy()).reshape([-1] if shape else [])
+    if value.is_graph_output():
+        return False  # a constant output is fold_constants' business
+    constant = rewriter.constant_value(node.graph, array, value.name or "shape")
+    return rewriter.replace([node], [], {value: constant})
+
+
+def _try_reuse(
+    rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, computed: dict[tuple[object, ...], ir.Value]
+) -> bool:
+    value = node.outputs[0]
+    elements = known.content(value) if len(node.outputs) == 1 else None
+    shape = known.shape(value)
+    if elements is None or shape is None or not elements:
+        return False
+    key = (id(node.graph), value.dtype, len(shape), elements)
+    earlier = computed.setdefault(key, value)
+    if earlier is value:
+        return False
+    producer = earlier.producer()
+    if producer is None or producer.graph is None:  # it was removed meanwhile
+        computed[key] = value
+        return False
+    if value.is_graph_output():
+        return False
+    return rewriter.replace([node], [], {value: earlier})
+
+
+def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 3, also through a chain of reshapes: back to the first value that has the same shape."""
+    if node.op_type == "Slice":
+        source = node.inputs[0]
+        if source is None or not _keeps_everything(known, node):
+            return False
+        return rewriter.replace([node], [], {node.outputs[0]: source})
+    if node.op_type not in _SAME_IF_SHAPE_IS:
+        return False
+    shape = known.shape(node.outputs[0])
+    source = node.inputs[0]
+    same: ir.Value | None = None
+    while shape is not None and source is not None:
+        if known.shape(source) == shape and not _has_unknown_sign(shape):
+            same = source
+        producer = source.producer()
+        if producer is None or producer.domain != "" or producer.op_type not in _RESHAPES:
+            break
+        if node.op_type == "Expand":
+            break
+        source = producer.inputs[0]
+    if same is None or not rewriter.can_replace_value(node.outputs[0], same):
+        return False if same is None else rewriter.refuse("a graph output would lose its name", node)
+    return rewriter.replace([node], [], {node.outputs[0]: same})
+
+
+def _keeps_everything(known: SymbolicShapes, node: ir.Node) -> bool:
+    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
+    if shape is None or bounds is None:
+        return False
+    return all(
+        step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
+        for axis, (start, end, step) in bounds.items()
+    )
+
+
+def _has_unknown_sign(shape: Shape) -> bool:
+    return not all(is_nonnegative(dim) for dim in shape)
+
+
+def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 4: this reshape reads the output of another one that nothing else reads."""
+    source = node.inputs[0]
+    if node.op_type not in _RESHAPES or source is None:
+        return False
+    inner = source.producer()
+    if inner is None or inner.domain != "" or inner.op_type not in _RESHAPES or inner.graph is not node.graph:
+        return False
+    if not rewriter.only_use(source):
+        return False
+    origin, output = inner.inputs[0], node.outputs[0]
+    shape = known.shape(output)
+    if origin is None or shape is None or node.graph is None:
+        return rewriter.refuse("the rank after two reshapes is not known", node)
+    target = reshape_target(known.shape(origin), shape)
+    if target is None and (static := _constant_target(known, node)) is not None and 0 not in static:
+        target = static
+    if target is None:
+        return rewriter.refuse(
+            "more than one axis after two reshapes has no size that is known to be its input's", node
+        )
+    constant = rewriter.constant_value(node.graph, np.array(target, dtype=np.int64), "shape")
+    merged = rewriter.node("Reshape", [origin, constant], like=output)
+    return rewriter.replace([inner, node], [merged], {output: merged.outputs[0]})
+
+
+def _constant_target(known: SymbolicShapes, node: ir.Node) -> tuple[int, ...] | None:
+    if node.op_type != "Reshape" or len(node.inputs) < 2 or integer_attribute(node, "allowzero", 0) != 0:
+        return None
+    return known.constant_content(node.inputs[1])
+
+
+def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 2."""
+    if node.op_type != "Reshape" or len(node.inputs) < 2 or rewriter.constant(node.inputs[1]) is not None:
+        return False
+    if integer_attribute(node, "allowzero", 0) != 0:
+        return rewriter.refuse("allowzero is set and the target is not constant", node)
+    elements = known.content(node.inputs[1])
+    if elements is None:
+        return rewriter.refuse("the number of elements of the Reshape target is not known", node)
+    shape = known.shape(node.outputs[0])
+    target = None if shape is None else reshape_target(known.shape(node.inputs[0]), shape)
+    if target is None:
+        return rewriter.refuse("more than one element of the Reshape target is not known", node)
+    assert node.graph is not None
+    constant = rewriter.constant_value(node.graph, np.array(target, dtype=np.int64), "shape")
+    rewriter.set_input(node, 1, constant)
+    rewriter.edited()
+    return True
+
+
+def reshape_target(source: Shape | None, shape: Shape) -> tuple[int, ...] | None:
+    """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
+
+    0 stands for an axis that keeps its size, -1 for the one size that is not known.
+    """
+    target: list[int] = []
+    for axis, dim in enumerate(shape):
+        if isinstance(dim, int) and dim > 0:
+            target.append(dim)
+        elif source is not None and axis < len(source) and source[axis] == dim:
+            target.append(0)
+        elif isinstance(dim, int):
+            return None
+        else:
+            target.append(-1)
+    return tuple(target) if target.count(-1) <= 1 else None
