@@ -1,6 +1,7 @@
 """Comparing outputs, seed sweeps, the guilty pass, the first diverging node."""
 
-from pytest_modelcheck.accuracy.comparison import Comparison, OutputComparison, OutputStatus, compare
+from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.stages import (
     Stage,
     nonfinite_parameters,
@@ -9,7 +10,8 @@ from pytest_modelcheck.accuracy.stages import (
     to_numpy,
     torch_stage,
 )
-from pytest_modelcheck.accuracy.sweep import PairReport, SeedResult, SweepReport, sweep
+from pytest_modelcheck.accuracy.sweep import sweep
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, SweepReport
 from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
 
 __all__ = [

@@ -14,7 +14,6 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -29,70 +28,10 @@ from pytest_modelcheck.accuracy.metrics import (
     measure,
     top1_agreement,
 )
+from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus, badness, finding_of
 from pytest_modelcheck.accuracy.tolerance import Tolerance, Width, tolerance_for
-from pytest_modelcheck.result import Finding, Verdict
-
-
-class OutputStatus(StrEnum):
-    """What the comparison of one output came to; the value is the phrase a finding uses."""
-
-    EQUAL_ENOUGH = "within tolerance"
-    OVER_TOLERANCE = "over tolerance"
-    INFINITE = "infinities differ"
-    CANDIDATE_NAN = "NaN in the candidate"
-    REFERENCE_NAN = "NaN in the reference"
-    RESHAPED = "reshaped"
-    RETYPED = "retyped"
-    REORDERED = "reordered"
-    MISSING = "missing"
-    EXTRA = "extra"
-    CONSTANT = "empty comparison: the reference is constant"
-    NO_ELEMENTS = "no elements"
-
-    @property
-    def failed(self) -> bool:
-        """Whether the two sides differ, or the reference is useless."""
-        return self not in (OutputStatus.EQUAL_ENOUGH, OutputStatus.CONSTANT, OutputStatus.NO_ELEMENTS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputComparison:
-    """One output, compared.
-
-    Attributes:
-        name: Output name.
-        status: See `OutputStatus`.
-        dtype, shape: Of the reference (of the candidate for an extra output).
-        detail: What is wrong, in one clause; empty where nothing is.
-        magnitude: Largest finite magnitude of the reference.
-        tolerance: What was applied; None for exact types and where nothing could be compared.
-        metrics: The differences; all NaN where nothing could be compared.
-        top1: Share of rows (last axis) whose largest element is at the same index; NaN where that means nothing.
-    """
-
-    name: str
-    status: OutputStatus
-    dtype: str
-    shape: tuple[int, ...]
-    detail: str = ""
-    magnitude: float = math.nan
-    tolerance: Tolerance | None = None
-    metrics: Metrics = UNMEASURED
-    top1: float = math.nan
-
-    @property
-    def passed(self) -> bool:
-        return not self.status.failed
-
-    @property
-    def max_abs(self) -> float:
-        """Largest absolute difference; NaN where it could not be measured."""
-        return 0.0 if self.status is OutputStatus.NO_ELEMENTS else self.metrics.max_abs
-
-    @property
-    def scaled(self) -> float:
-        """``max_abs / max(1, max|reference|)``; NaN where it could not be measured."""
-        return 0.0 if self.status is OutputStatus.NO_ELEMENTS else self.max_abs / max(1.0, self.magnitude)
+from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.result import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +65,7 @@ class Comparison:
     def badness(self) -> tuple[int, float]:
         """What to sort comparisons by: a failed one above an empty one above one that passed, then by difference."""
         worst = self.worst
-        return (3, math.inf) if worst is None else _badness(worst)
+        return (3, math.inf) if worst is None else badness(worst)
 
     @property
     def has_nan(self) -> bool:
@@ -142,7 +81,7 @@ class Comparison:
     @property
     def worst(self) -> OutputComparison | None:
         """The output a finding is about: a failed one before an empty one, then by scaled difference."""
-        return max(self.outputs, key=_badness, default=None)
+        return max(self.outputs, key=badness, default=None)
 
 
 def compare(
@@ -164,7 +103,7 @@ def compare(
         model, context: Named in the finding.
 
     Raises:
-        ValueError: for a tolerance that is negative, infinite, NaN, or for an output that does not exist.
+        OptionError: for a tolerance that is negative, infinite, NaN, or for an output that does not exist.
     """
     _check_tolerance_names(reference, atol, rtol)
     left = {name: np.asarray(array) for name, array in reference.items()}
@@ -188,14 +127,14 @@ def compare(
         if name not in left
     ]
     made = tuple(outputs)
-    return Comparison(outputs=made, finding=_finding(made, model, context))
+    return Comparison(outputs=made, finding=finding_of(made, model, context))
 
 
 def _check_tolerance_names(reference: Mapping[str, Array], *widths: Width) -> None:
     for width in widths:
         for name in width if isinstance(width, Mapping) else ():
             if name not in reference:
-                raise ValueError(f"tolerance for output {name!r}, which does not exist; there is {_listed(reference)}")
+                raise OptionError(f"tolerance for output {name!r}, which does not exist; there is {_listed(reference)}")
 
 
 def _compare_output(
@@ -298,73 +237,3 @@ def largest(values: tuple[float, ...]) -> float:
     if not values or any(math.isnan(value) for value in values):
         return math.nan
     return max(values)
-
-
-def _badness(output: OutputComparison) -> tuple[int, float]:
-    rank = 2 if output.status.failed else 1 if output.status is not OutputStatus.EQUAL_ENOUGH else 0
-    return rank, math.inf if math.isnan(output.scaled) else output.scaled
-
-
-def _finding(outputs: tuple[OutputComparison, ...], model: str, context: str) -> Finding | None:
-    measured = any(output.status is OutputStatus.EQUAL_ENOUGH for output in outputs)
-    bad = [output for output in outputs if output.status.failed]
-    # Constant floats are suspicious in any company; a constant mask or index is not, beside something measured.
-    bad += [output for output in outputs if output.status is OutputStatus.CONSTANT and output.tolerance is not None]
-    if not measured and not bad:
-        bad = list(outputs)
-    if not outputs:
-        return Finding(
-            gate="expect_accuracy",
-            model=model,
-            subject="outputs",
-            expected="at least one output",
-            found="none on either side: nothing was measured",
-            context=context,
-            next="Give the model an output, or correct output_names.",
-            verdict=Verdict.ERROR,
-        )
-    if not bad:
-        return None
-    worst = max(bad, key=_badness)
-    return Finding(
-        gate="expect_accuracy",
-        model=model,
-        subject=f"output {worst.name!r}",
-        expected=_expected(worst),
-        found=_found(worst),
-        context=context,
-        where=tuple(f"output {output.name!r}: {output.status}; {output.detail}".rstrip("; ") for output in bad),
-        next=_NEXT.get(worst.status, ""),
-        verdict=Verdict.FAIL if worst.status.failed else Verdict.ERROR,
-    )
-
-
-def _expected(output: OutputComparison) -> str:
-    described = f"{output.dtype}{list(output.shape)}"
-    if output.status is OutputStatus.EXTRA:
-        return "no such output"
-    if output.tolerance is not None:
-        return f"{described} with {output.tolerance.describe(output.magnitude)}"
-    return described if math.isnan(output.metrics.max_abs) else f"{described}, equal"
-
-
-def _found(output: OutputComparison) -> str:
-    if output.status is OutputStatus.OVER_TOLERANCE and not math.isnan(output.max_abs):
-        metrics = output.metrics
-        return (
-            f"max |difference| {output.max_abs:.4g} (scaled {output.scaled:.3g}, "
-            f"cosine {metrics.cosine:.8f}, SNR {metrics.snr_db:.1f} dB)"
-        )
-    return f"{output.status}: {output.detail}"
-
-
-_NEXT = {
-    OutputStatus.REFERENCE_NAN: "The reference itself is broken: look for NaN or infinite weights, then for the first "
-    "operation that makes a NaN (0/0, log of a negative number, softmax over a fully masked row).",
-    OutputStatus.CONSTANT: "Nothing was compared. Give zero-initialised weights a value (jitter them under a seed) or "
-    "name other outputs in output_names.",
-    OutputStatus.NO_ELEMENTS: "Nothing was compared. Use inputs that give outputs with elements.",
-    OutputStatus.MISSING: "An output was dropped or renamed; consumers read outputs by name.",
-    OutputStatus.EXTRA: "An output was added or renamed; name the outputs in output_names if it is meant.",
-    OutputStatus.REORDERED: "Consumers that read outputs by position get the wrong one.",
-}

@@ -7,112 +7,21 @@ hold weights, and a session is made once, not per seed. Outputs wait on disk whe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from pytest_modelcheck.accuracy.comparison import Comparison, OutputStatus, compare, largest
-from pytest_modelcheck.accuracy.metrics import Array, percentile
-from pytest_modelcheck.accuracy.outputs import OutputStore
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Stage, flat_arrays
+from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.accuracy.output import OutputStatus
+from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Stage
+from pytest_modelcheck.accuracy.store import OutputStore
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, SweepReport, error_finding
 from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding
 
 SEEDS = range(20)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedResult:
-    """One seed of one pair. `max_abs` and `scaled` as in `Comparison`: NaN where something could not be measured."""
-
-    seed: int
-    passed: bool
-    max_abs: float
-    scaled: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairReport:
-    """A candidate against its reference over all seeds.
-
-    Attributes:
-        reference, candidate: Stage names.
-        step: What was done between the two.
-        seeds: One result per seed, in the order they ran; empty where a stage failed.
-        worst: The full comparison of the worst seed: the first one that failed with the worst kind of failure.
-        worst_seed: Its seed; None where nothing ran.
-        finding: What is wrong; None if every seed passed.
-    """
-
-    reference: str
-    candidate: str
-    step: str
-    seeds: tuple[SeedResult, ...]
-    worst: Comparison | None
-    worst_seed: int | None
-    finding: Finding | None
-
-    @property
-    def passed(self) -> bool:
-        return self.finding is None
-
-    @property
-    def max_abs(self) -> float:
-        """Largest absolute difference of any seed; NaN if one could not be measured."""
-        return largest(tuple(result.max_abs for result in self.seeds))
-
-    @property
-    def scaled_min(self) -> float:
-        return _over(self.seeds, min)
-
-    @property
-    def scaled_mean(self) -> float:
-        return _over(self.seeds, lambda values: math.fsum(values) / len(values))
-
-    @property
-    def scaled_p99(self) -> float:
-        return _over(self.seeds, lambda values: percentile(np.asarray(values)))
-
-    @property
-    def scaled_max(self) -> float:
-        return _over(self.seeds, max)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepReport:
-    """All pairs of a sweep.
-
-    Attributes:
-        model: Name of the model case.
-        seeds: The seeds that ran.
-        pairs: One report per stage that has a reference, in stage order.
-        findings: What is wrong, in stage order; empty if everything agrees.
-        notes: What a reader should know and no verdict depends on, such as a stage that is not deterministic.
-        seconds: Stage name -> wall time of making it runnable and running all seeds.
-    """
-
-    model: str
-    seeds: tuple[int, ...]
-    pairs: tuple[PairReport, ...]
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def passed(self) -> bool:
-        return not self.findings
-
-    def pair(self, candidate: str) -> PairReport:
-        """The report of the stage named `candidate`. Raises KeyError where it has no reference or did not run."""
-        for pair in self.pairs:
-            if pair.candidate == candidate:
-                return pair
-        raise KeyError(f"no pair {candidate!r}; there is {', '.join(repr(pair.candidate) for pair in self.pairs)}")
 
 
 def sweep(
@@ -139,26 +48,30 @@ def sweep(
     """
     seeds = tuple(seeds)
     _check(stages, seeds)
-    source = _Inputs(inputs, model)
+    source = WatchedInputs(inputs, model)
     pairs: list[PairReport] = []
     findings: list[Finding] = []
-    notes: list[str] = []
+    notes: dict[str, str] = {}
     seconds: dict[str, float] = {}
     ran: dict[str, Stage] = {}
+    useless: set[str | None] = set()  # stages that a finding has already said to give NaN
     with OutputStore() as store:
         for index, stage in enumerate(stages):
             started = time.perf_counter()
             finding, note = _run_stage(stage, source, seeds, store)
             seconds[stage.name] = time.perf_counter() - started
-            notes += [note] if note else []
+            notes |= {stage.name: note} if note else {}
             if finding:
                 findings.append(finding)
                 continue
             ran[stage.name] = stage
             if stage.against in ran:
-                pair = _compare_pair(ran[stage.against], stage, seeds, store, atol, rtol, model)
+                pair = _compare_pair(ran[stage.against], stage, seeds, store, atol, rtol, model, notes)
                 pairs.append(pair)
-                findings += [pair.finding] if pair.finding else []
+                told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
+                findings += [pair.finding] if pair.finding and not told else []
+                if pair.worst is not None and pair.worst.has_nan:
+                    useless |= {stage.against, stage.name}
             elif stage.against is not None:
                 findings.append(_unmeasured(stage, model))
             store.keep_only({later.against for later in stages[index + 1 :]})
@@ -168,7 +81,7 @@ def sweep(
         seeds=seeds,
         pairs=tuple(pairs),
         findings=tuple(findings),
-        notes=tuple(notes),
+        notes=tuple(notes.values()),
         seconds=seconds,
     )
 
@@ -187,58 +100,8 @@ def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
         raise ValueError("no stage is compared with another one: nothing would be measured")
 
 
-class _Inputs:
-    """The inputs function, watched: equal seeds must give equal inputs, and different seeds different ones."""
-
-    def __init__(self, draw: Callable[[int], Inputs], model: str) -> None:
-        self.model = model
-        self._draw = draw
-        self._digests: dict[int, bytes] = {}
-        self._changed: list[int] = []
-
-    def __call__(self, seed: int) -> Inputs:
-        drawn = self._draw(seed)
-        digest = input_digest(drawn)
-        if self._digests.setdefault(seed, digest) != digest and seed not in self._changed:
-            self._changed.append(seed)
-        return drawn
-
-    def findings(self) -> list[Finding]:
-        found = []
-        if self._changed:
-            found.append(
-                _error(
-                    self.model,
-                    "inputs",
-                    "the same values each time it is called with the same seed",
-                    f"other values for seed {self._changed[0]} on a second call",
-                    next="Draw from a generator made from the seed. The stages were fed different inputs.",
-                )
-            )
-        if len(self._digests) > 1 and len(set(self._digests.values())) == 1:
-            found.append(
-                _error(
-                    self.model,
-                    "inputs",
-                    f"different values for {len(self._digests)} seeds",
-                    "the same values for every seed: only one input was measured",
-                    next="Use the seed: inputs(seed) is called with 0, 1, 2, ...",
-                )
-            )
-        return found
-
-
-def input_digest(inputs: Inputs) -> bytes:
-    """A hash over names, dtypes, shapes and bytes of the inputs."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, array in flat_arrays(inputs).items():
-        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
-        digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes())
-    return digest.digest()
-
-
 def _run_stage(
-    stage: Stage, inputs: _Inputs, seeds: tuple[int, ...], store: OutputStore
+    stage: Stage, inputs: WatchedInputs, seeds: tuple[int, ...], store: OutputStore
 ) -> tuple[Finding | None, str | None]:
     """Run all seeds, the first one twice. Returns what made that impossible, and a note on determinism."""
     seed: int | None = None
@@ -254,7 +117,7 @@ def _run_stage(
     except Exception as error:  # modules, inputs and stages are anybody's code: whatever they raise becomes a finding
         where = "opening it" if seed is None else f"seed {seed}"
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
-        return _error(inputs.model, f"stage {stage.name!r}", "outputs", f"an error at {where}: {text}"), None
+        return error_finding(inputs.model, f"stage {stage.name!r}", "outputs", f"an error at {where}: {text}"), None
     return None, note
 
 
@@ -273,6 +136,7 @@ def _compare_pair(
     atol: Width,
     rtol: Width,
     model: str,
+    notes: Mapping[str, str],
 ) -> PairReport:
     results: list[SeedResult] = []
     worst, worst_seed = None, None
@@ -296,6 +160,8 @@ def _compare_pair(
     finding = worst.finding if worst else None
     if finding is not None and worst is not None:
         finding = _located(finding, worst, reference, candidate, failed, seeds)
+        told = (notes[stage.name] for stage in (reference, candidate) if stage.name in notes)
+        finding = dataclasses.replace(finding, where=(*finding.where, *told))
     return PairReport(
         reference=reference.name,
         candidate=candidate.name,
@@ -337,27 +203,9 @@ _NEXT = {
 
 
 def _unmeasured(stage: Stage, model: str) -> Finding:
-    return _error(
+    return error_finding(
         model,
         f"stage {stage.name!r}",
         f"a comparison with {stage.against!r}",
         f"none: stage {stage.against!r} did not run",
     )
-
-
-def _error(model: str, subject: str, expected: str, found: str, *, next: str = "") -> Finding:
-    return Finding(
-        gate="expect_accuracy",
-        model=model,
-        subject=subject,
-        expected=expected,
-        found=found,
-        next=next,
-        verdict=Verdict.ERROR,
-    )
-
-
-def _over(seeds: tuple[SeedResult, ...], statistic: Callable[[list[float]], float]) -> float:
-    """A statistic of the scaled differences; NaN where there is none, or one of them is NaN."""
-    values = [result.scaled for result in seeds]
-    return statistic(values) if values and not any(math.isnan(value) for value in values) else math.nan

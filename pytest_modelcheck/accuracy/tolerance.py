@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pytest_modelcheck.errors import OptionError
+
 Width = float | Mapping[str, float] | None
 """A tolerance for all outputs, one per output name, or None for the default of the output's dtype."""
 
@@ -52,7 +54,7 @@ def tolerance_for(output: str, dtype: np.dtype[Any], atol: Width, rtol: Width) -
     """The tolerance of one output: what was asked for, else the default of its dtype.
 
     Raises:
-        ValueError: for a negative, infinite or NaN width: it could never fail, or never pass.
+        OptionError: for a negative, infinite or NaN width: it could never fail, or never pass.
     """
     default = TOLERANCES.get(dtype.name, TOLERANCES["float32"])
     return Tolerance(_width(output, atol, default, "atol"), _width(output, rtol, default, "rtol"))
@@ -62,5 +64,5 @@ def _width(output: str, asked: Width, default: float, label: str) -> float:
     width = asked.get(output) if isinstance(asked, Mapping) else asked
     width = default if width is None else float(width)
     if not 0.0 <= width < float("inf"):
-        raise ValueError(f"{label} of output {output!r} must be a finite number >= 0, got {width}")
+        raise OptionError(f"{label} of output {output!r} must be a finite number >= 0, got {width}")
     return width

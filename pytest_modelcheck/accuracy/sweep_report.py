@@ -1,0 +1,121 @@
+"""What a sweep found: per pair of stages, per seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytest_modelcheck.accuracy.comparison import Comparison, largest
+from pytest_modelcheck.accuracy.metrics import percentile
+from pytest_modelcheck.result import Finding, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedResult:
+    """One seed of one pair. `max_abs` and `scaled` as in `Comparison`: NaN where something could not be measured."""
+
+    seed: int
+    passed: bool
+    max_abs: float
+    scaled: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairReport:
+    """A candidate against its reference over all seeds.
+
+    Attributes:
+        reference, candidate: Stage names.
+        step: What was done between the two.
+        seeds: One result per seed, in the order they ran; empty where a stage failed.
+        worst: The full comparison of the worst seed: the first one that failed with the worst kind of failure.
+        worst_seed: Its seed; None where nothing ran.
+        finding: What is wrong; None if every seed passed.
+    """
+
+    reference: str
+    candidate: str
+    step: str
+    seeds: tuple[SeedResult, ...]
+    worst: Comparison | None
+    worst_seed: int | None
+    finding: Finding | None
+
+    @property
+    def passed(self) -> bool:
+        return self.finding is None
+
+    @property
+    def max_abs(self) -> float:
+        """Largest absolute difference of any seed; NaN if one could not be measured."""
+        return largest(tuple(result.max_abs for result in self.seeds))
+
+    @property
+    def scaled_min(self) -> float:
+        return _over(self.seeds, min)
+
+    @property
+    def scaled_mean(self) -> float:
+        return _over(self.seeds, lambda values: math.fsum(values) / len(values))
+
+    @property
+    def scaled_p99(self) -> float:
+        return _over(self.seeds, lambda values: percentile(np.asarray(values)))
+
+    @property
+    def scaled_max(self) -> float:
+        return _over(self.seeds, max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """All pairs of a sweep.
+
+    Attributes:
+        model: Name of the model case.
+        seeds: The seeds that ran.
+        pairs: One report per stage that has a reference, in stage order.
+        findings: What is wrong, in stage order; empty if everything agrees.
+        notes: What a reader should know and no verdict depends on, such as a stage that is not deterministic.
+        seconds: Stage name -> wall time of making it runnable and running all seeds.
+    """
+
+    model: str
+    seeds: tuple[int, ...]
+    pairs: tuple[PairReport, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+    def pair(self, candidate: str) -> PairReport:
+        """The report of the stage named `candidate`. Raises KeyError where it has no reference or did not run."""
+        for pair in self.pairs:
+            if pair.candidate == candidate:
+                return pair
+        raise KeyError(f"no pair {candidate!r}; there is {', '.join(repr(pair.candidate) for pair in self.pairs)}")
+
+
+def error_finding(model: str, subject: str, expected: str, found: str, *, next: str = "") -> Finding:
+    """A finding of verdict `error`: something was not measured."""
+    return Finding(
+        gate="expect_accuracy",
+        model=model,
+        subject=subject,
+        expected=expected,
+        found=found,
+        next=next,
+        verdict=Verdict.ERROR,
+    )
+
+
+def _over(seeds: tuple[SeedResult, ...], statistic: Callable[[list[float]], float]) -> float:
+    """A statistic of the scaled differences; NaN where there is none, or one of them is NaN."""
+    values = [result.scaled for result in seeds]
+    return statistic(values) if values and not any(math.isnan(value) for value in values) else math.nan

@@ -1,0 +1,62 @@
+"""Inputs that are watched while they are drawn: a sweep over inputs that ignore their seed measures one seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from pytest_modelcheck.accuracy.stages import Inputs, flat_arrays
+from pytest_modelcheck.accuracy.sweep_report import error_finding
+from pytest_modelcheck.result import Finding
+
+
+class WatchedInputs:
+    """The inputs function, watched: equal seeds must give equal inputs, and different seeds different ones."""
+
+    def __init__(self, draw: Callable[[int], Inputs], model: str) -> None:
+        self.model = model
+        self._draw = draw
+        self._digests: dict[int, bytes] = {}
+        self._changed: list[int] = []
+
+    def __call__(self, seed: int) -> Inputs:
+        drawn = self._draw(seed)
+        digest = input_digest(drawn)
+        if self._digests.setdefault(seed, digest) != digest and seed not in self._changed:
+            self._changed.append(seed)
+        return drawn
+
+    def findings(self) -> list[Finding]:
+        found = []
+        if self._changed:
+            found.append(
+                error_finding(
+                    self.model,
+                    "inputs",
+                    "the same values each time it is called with the same seed",
+                    f"other values for seed {self._changed[0]} on a second call",
+                    next="Draw from a generator made from the seed. The stages were fed different inputs.",
+                )
+            )
+        if len(self._digests) > 1 and len(set(self._digests.values())) == 1:
+            found.append(
+                error_finding(
+                    self.model,
+                    "inputs",
+                    f"different values for {len(self._digests)} seeds",
+                    "the same values for every seed: only one input was measured",
+                    next="Use the seed: inputs(seed) is called with 0, 1, 2, ...",
+                )
+            )
+        return found
+
+
+def input_digest(inputs: Inputs) -> bytes:
+    """A hash over names, dtypes, shapes and bytes of the inputs."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in flat_arrays(inputs).items():
+        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes())
+    return digest.digest()
