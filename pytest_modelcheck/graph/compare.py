@@ -32,6 +32,8 @@ def graphs_equal(left: ir.Model, right: ir.Model) -> bool:
 
 
 def _scopes_equal(left: Any, right: Any, matched: dict[ir.Value, ir.Value]) -> bool:
+    if len(getattr(left, "initializers", ())) != len(getattr(right, "initializers", ())):
+        return False
     if len(left) != len(right) or not _match_all(left.inputs, right.inputs, matched):
         return False
     for a, b in zip(left, right, strict=True):
