@@ -12,31 +12,43 @@ import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy import SweepReport, standard_stages, sweep
+from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.attribution import Attribution, attribute
+from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import Exported, ExportFailure, export
+from pytest_modelcheck.fusion import FusionReport, partition
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import HierarchyReport, ModuleCalls, hierarchy, modules_that_ran, stamp
-from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
-from pytest_modelcheck.passes import Target
+from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
+from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
-from pytest_modelcheck.report.figures import accuracy_figures, attribution_figures, failure_figures, hierarchy_figures
+from pytest_modelcheck.report.figures import (
+    accuracy_figures,
+    attribution_figures,
+    failure_figures,
+    hierarchy_figures,
+    latency_figures,
+)
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.targets import Target
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
 """Libraries whose version stands in reports and snapshots, where they are installed."""
+
+_T = TypeVar("_T")
 
 
 class ModelCheck:
@@ -56,7 +68,7 @@ class ModelCheck:
         self,
         case: ModelCase,
         *,
-        exporter: str | None = None,
+        exporter: Exporter | None = None,
         target: Target = "portable",
         passes: Sequence[AnyPass] | None = None,
         cache: Path | None = None,
@@ -71,6 +83,7 @@ class ModelCheck:
         self.latency_budget = latency_budget
         self.seconds: dict[str, float] = {}
         self._progress = progress
+        self._latency: PairedLatency | None = None
         self._sweeps: dict[tuple[str, str, int], SweepReport] = {}
 
     # -- words for findings and reports ---------------------------------------------------------------------------
@@ -133,10 +146,8 @@ class ModelCheck:
         return result
 
     @cached_property
-    def fusion(self) -> Any:
+    def fusion(self) -> FusionReport:
         """The torch graph, partitioned into fused subgraphs."""
-        from pytest_modelcheck.fusion import partition
-
         captured = self.captured
         with self._step("partition"):
             return partition(captured)
@@ -238,6 +249,24 @@ class ModelCheck:
                 )
         return self._sweeps[key]
 
+    def latency(self, bound: Bound) -> PairedLatency:
+        """Time of the exported over time of the optimized graph, in onnxruntime at its default level, one thread.
+
+        Measured until `bound` is clearly met or missed, or the budget is spent.
+        """
+        exported, optimized = self.exported.path, self.optimized
+        drawn = self.inputs(EXAMPLE_SEED)
+        with self._step("latency"):
+            a = open_session(exported, optimizer=True, name="exported")
+            b = open_session(optimized, optimizer=True, name="optimized")
+            self._latency = measure_paired(
+                (a, feeds_for(a, drawn)),
+                (b, feeds_for(b, drawn)),
+                budget_s=self.latency_budget,
+                judge=partial(evaluate_speedup, bound=bound),
+            )
+        return self._latency
+
     # -- explaining -----------------------------------------------------------------------------------------------
 
     def pipeline_findings(self, gate: str) -> tuple[Finding, ...]:
@@ -282,6 +311,8 @@ class ModelCheck:
             figures["hierarchy"] = hierarchy_figures(self.hierarchy)
         if self._sweeps:
             figures["accuracy"] = accuracy_figures(list(self._sweeps.values())[-1])
+        if self._latency is not None:
+            figures["latency"] = latency_figures(self._latency)
         figures["seconds"] = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
         return figures
 
@@ -300,7 +331,7 @@ class ModelCheck:
             verdict=Verdict.ERROR,
         )
 
-    def _or_finding(self, subject: str, make: Callable[[], Any]) -> Any:
+    def _or_finding(self, subject: str, make: Callable[[], _T]) -> _T:
         try:
             return make()
         except ModelCheckError as error:

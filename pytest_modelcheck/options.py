@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.model_case import EXPORTERS
+from pytest_modelcheck.model_case import EXPORTERS, Exporter
+from pytest_modelcheck.targets import TARGETS, Target
 
 if TYPE_CHECKING:
     import pytest
 
-TARGET_NAMES = ("portable", "opset23", "onnxruntime")  # passes.TARGETS, which cannot be imported without onnx
 INCONCLUSIVE_CHOICES = ("warn", "fail", "skip")
 REPORT_SUFFIXES = (".json",)
 
@@ -39,8 +39,8 @@ class Options:
     enabled: bool
     reports: tuple[Path, ...]
     cache: Path | None
-    exporter: str | None
-    target: str
+    exporter: Exporter | None
+    target: Target
     passes: tuple[str, ...]
     snapshots: Path
     inconclusive: str
@@ -96,7 +96,7 @@ _TABLE: tuple[_Option, ...] = (
         name="modelcheck_target",
         flag="--modelcheck-target",
         metavar="NAME",
-        help=f"what the optimized graph may contain: {', '.join(TARGET_NAMES)} (default: portable)",
+        help=f"what the optimized graph may contain: {', '.join(TARGETS)} (default: portable)",
     ),
     _Option(
         name="modelcheck_passes",
@@ -143,7 +143,7 @@ def read_options(config: pytest.Config) -> Options:
         reports=tuple(_report_path(name) for name in value["modelcheck_report"] or ()),
         cache=None if value["modelcheck_no_cache"] else root / (value["modelcheck_cache"] or ".modelcheck"),
         exporter=_choice("--modelcheck-exporter", value["modelcheck_exporter"], EXPORTERS),
-        target=_choice("--modelcheck-target", value["modelcheck_target"], TARGET_NAMES) or "portable",
+        target=_choice("--modelcheck-target", value["modelcheck_target"], TARGETS) or "portable",
         passes=tuple(value["modelcheck_passes"] or ()),
         snapshots=root / (value["modelcheck_snapshot_dir"] or "snapshots"),
         inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
@@ -157,12 +157,16 @@ def _value(config: pytest.Config, option: _Option) -> Any:
     return config.getini(option.name) if given is None else given
 
 
-def _choice(option: str, value: str | None, choices: tuple[str, ...]) -> str | None:
+Choice = TypeVar("Choice", bound=str)
+
+
+def _choice(option: str, value: str | None, choices: tuple[Choice, ...]) -> Choice | None:
     if not value:
         return None
-    if value not in choices:
-        raise OptionError(f"{option}: {value!r} is unknown; choose one of {', '.join(choices)}")
-    return value
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise OptionError(f"{option}: {value!r} is unknown; choose one of {', '.join(choices)}")
 
 
 def _report_path(name: str) -> Path:

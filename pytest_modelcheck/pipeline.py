@@ -118,7 +118,8 @@ def _resolve(name: str) -> AnyPass:
     made = found() if isinstance(found, type) else found
     if not isinstance(made, ir.passes.PassBase) and not callable(made):
         raise OptionError(f"pass {name!r} is a {type(made).__name__}: neither an onnx_ir pass nor a function")
-    return made
+    resolved: AnyPass = made
+    return resolved
 
 
 def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:

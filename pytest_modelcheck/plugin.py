@@ -96,5 +96,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 def pytest_assertrepr_compare(left: object, right: object) -> list[str] | None:
     return sessions.explain_snapshot(left, right)
-
-

@@ -166,7 +166,7 @@ class Session:
 
 
 class Reporting:
-    """The hooks of one run that show and write what its tests sent; registered where tests report to, not in workers."""
+    """The hooks that show and write what the tests of a run sent; registered where they report to, not in workers."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

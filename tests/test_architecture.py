@@ -34,6 +34,7 @@ FLOORS = [
     {"calling"},
     {"runtime"},
     {"model_case"},
+    {"targets"},
     {"result"},
     {"bounds"},
     {"errors"},

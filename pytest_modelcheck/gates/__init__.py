@@ -1,6 +1,10 @@
 """The registry of gates: one file per marker, one line here. Importing it loads neither torch nor onnx."""
 
-from pytest_modelcheck.gates import accuracy, hierarchy, ops, reduction
+from pytest_modelcheck.gates import accuracy as accuracy
+from pytest_modelcheck.gates import hierarchy as hierarchy
+from pytest_modelcheck.gates import latency as latency
+from pytest_modelcheck.gates import ops as ops
+from pytest_modelcheck.gates import reduction as reduction
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
 
 GATES: tuple[Gate, ...] = (
@@ -8,6 +12,7 @@ GATES: tuple[Gate, ...] = (
     ops.GATE,
     accuracy.GATE,
     hierarchy.GATE,
+    latency.GATE,
 )
 
 __all__ = ["GATES", "Gate", "GateResult", "MarkerError"]

@@ -51,9 +51,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     report = modelcheck.accuracy(atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds)
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
-        dataclasses.replace(
-            finding, context=", ".join(part for part in (finding.context, modelcheck.context) if part)
-        )
+        dataclasses.replace(finding, context=", ".join(part for part in (finding.context, modelcheck.context) if part))
         for finding in report.findings
     )
     measured = f"{', '.join(pairs)} over {len(report.seeds)} seeds" if pairs else ""

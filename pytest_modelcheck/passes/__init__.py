@@ -13,8 +13,9 @@ from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
-from pytest_modelcheck.passes.rewriting import TARGETS, Pass, PassOutcome, Target
+from pytest_modelcheck.passes.rewriting import Pass, PassOutcome
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
+from pytest_modelcheck.targets import TARGETS, Target
 
 PASSES: tuple[Pass, ...] = (
     EliminateDeadNodes(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -17,11 +17,9 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.passes.scopes import Scope, all_scopes, captured, detach_subgraphs, taken_names
 from pytest_modelcheck.result import Refused
+from pytest_modelcheck.targets import Target
 
-__all__ = ["TARGETS", "Pass", "PassOutcome", "Rewriter", "Scope", "Target"]
-
-Target = Literal["portable", "opset23", "onnxruntime"]
-TARGETS: tuple[Target, ...] = get_args(Target)
+__all__ = ["Pass", "PassOutcome", "Rewriter", "Scope", "Target"]
 
 
 _NAME_LOST = "its output is a graph output and the replacement cannot take that name"
@@ -198,7 +196,7 @@ class Rewriter:
     def split(
         self, value: ir.Value, axis: int, sizes: Sequence[int], scope: Scope, likes: Sequence[ir.Value]
     ) -> ir.Node:
-        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; not yet in any graph."""
+        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; in no graph yet."""
         attributes: dict[str, Any] = {"axis": axis}
         inputs = [value]
         if self.opset() >= 13:

@@ -36,8 +36,6 @@ def row_of_test(
     }
 
 
-
-
 def finding_row(finding: Finding) -> dict[str, Any]:
     """A finding as plain data."""
     return {**asdict(finding), "where": list(finding.where), "verdict": str(finding.verdict)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from syrupy.assertion import SnapshotAssertion
 
@@ -74,10 +75,9 @@ class ModelCheckSnapshot:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
         if execution.exception is not None:
             raise execution.exception
-        common = {"gate": "snapshot", "model": self.context.model, "context": self.context.context}
+        finding = partial(Finding, gate="snapshot", model=self.context.model, context=self.context.context)
         if execution.recalled_data is None:
-            return Finding(
-                **common,
+            return finding(
                 subject=kind.name,
                 expected=f"a recorded snapshot in {execution.snapshot_location}",
                 found="no such file",
@@ -87,8 +87,7 @@ class ModelCheckSnapshot:
         changed = kind.differences(recorded.body, split(text).body)
         versions = version_changes(recorded.versions, self.context.versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
-        return Finding(
-            **common,
+        return finding(
             subject=kind.name,
             expected="the recorded rows",
             found=f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_modelcheck.attribution import Attribution
+from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.snapshots import attribution_text
+from pytest_modelcheck.snapshots.blocks import block_differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,13 @@ KINDS: tuple[SnapshotKind, ...] = (
         rule=attribution_text.RULE,
         render=attribution_text.render,
         differences=attribution_text.differences,
+    ),
+    SnapshotKind(
+        name="fusion",
+        type=FusionReport,
+        rule="compute nodes of the torch graph; equal blocks of repeated layers are written once, with their count",
+        render=fusion_text,
+        differences=block_differences,
     ),
 )
 

@@ -39,7 +39,7 @@ def split(text: str) -> SnapshotText:
     while index < len(lines) and (lines[index].startswith("#") or not lines[index].strip()):
         if lines[index].startswith(_RECORDED):
             pairs = lines[index].removeprefix(_RECORDED).split(", ")
-            versions = dict(pair.rsplit(" ", 1) for pair in pairs if " " in pair)  # type: ignore[misc]
+            versions = dict(pair.rsplit(" ", 1) for pair in pairs if " " in pair)
         index += 1
     return SnapshotText(versions, "\n".join(lines[index:]).strip("\n") + "\n")
 

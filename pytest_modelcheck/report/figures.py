@@ -1,0 +1,107 @@
+"""The figures of one model as plain data: what stands in the terminal summary and in the JSON report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.accuracy import SweepReport
+    from pytest_modelcheck.attribution import Attribution
+    from pytest_modelcheck.export import ExportFailure
+    from pytest_modelcheck.hierarchy import HierarchyReport
+    from pytest_modelcheck.performance import PairedLatency
+
+
+def failure_figures(failure: ExportFailure) -> dict[str, Any]:
+    """A failed export: kind, the cause in a sentence, and the exporter's own words."""
+    return {
+        "kind": str(failure.kind),
+        "reason": failure.reason,
+        "where": failure.where,
+        "next": failure.next,
+        "detail": failure.detail,
+        "text": failure.render(),
+    }
+
+
+def attribution_figures(attribution: Attribution) -> dict[str, Any]:
+    """Node counts and one row per pass."""
+    return {
+        "nodes": {
+            "before": attribution.nodes_before,
+            "after": attribution.nodes_after,
+            "constants_before": attribution.constants_before,
+            "constants_after": attribution.constants_after,
+        },
+        "passes": [
+            {
+                "name": row.name,
+                "isolated": row.isolated,
+                "in_order": row.in_order,
+                "leave_one_out": row.leave_one_out,
+                "status": str(row.status),
+                "reasons": [{"reason": reason, "count": count} for reason, count in row.reasons],
+                "error": row.error,
+                "seconds": round(row.seconds, 4),
+            }
+            for row in attribution.passes
+        ],
+    }
+
+
+def hierarchy_figures(report: HierarchyReport) -> dict[str, Any]:
+    """Coverage with its numerator and denominator."""
+    return {
+        "coverage": report.coverage,
+        "kinds": dict(report.kinds),
+        "modules_ran": len(report.modules_ran),
+        "modules_covered": len(report.modules_covered),
+        "modules_uncovered": list(report.modules_uncovered),
+        "text": f"{100 * report.coverage:.1f}%" if report.compute_nodes else "no compute node",
+    }
+
+
+def accuracy_figures(report: SweepReport) -> dict[str, Any]:
+    """The scaled maximal difference of each pair of stages; text where one is no number."""
+    pairs = [
+        {
+            "reference": pair.reference,
+            "candidate": pair.candidate,
+            "step": pair.step,
+            "scaled_max": _number(pair.scaled_max),
+            "max_abs": _number(pair.max_abs),
+            "worst_seed": pair.worst_seed,
+            "passed": pair.passed,
+        }
+        for pair in report.pairs
+    ]
+    worst = max(
+        (pair.scaled_max for pair in report.pairs), key=lambda v: math.inf if math.isnan(v) else v, default=None
+    )
+    return {
+        "seeds": len(report.seeds),
+        "passed": report.passed,
+        "pairs": pairs,
+        "notes": list(report.notes),
+        "text": "failed" if worst is None else f"{worst:.1e}",
+    }
+
+
+def latency_figures(latency: PairedLatency) -> dict[str, Any]:
+    """The ratio exported / optimized with its interval and the noise measured beside it."""
+    low, high = latency.interval
+    return {
+        "ratio": _number(latency.ratio),
+        "interval": [_number(low), _number(high)],
+        "noise": [_number(end) for end in latency.noise],
+        "pairs": latency.pairs,
+        "exported_ms": _number(latency.a_ms),
+        "optimized_ms": _number(latency.b_ms),
+        "text": f"x{latency.ratio:.3f} [{low:.3f}, {high:.3f}]" if latency.pairs else "failed",
+    }
+
+
+def _number(value: float) -> float | str:
+    """JSON has no NaN: such a figure becomes text, never null or zero."""
+    return value if math.isfinite(value) else str(value)

@@ -1,0 +1,39 @@
+"""What differs between two texts made of blocks: an unindented head line, followed by indented rows."""
+
+from __future__ import annotations
+
+import difflib
+
+_SHOWN = 12
+
+
+def block_differences(recorded: str, now: str) -> tuple[str, ...]:
+    """``- old row`` and ``+ new row``, each below the head of its block; the blocks in today's order."""
+    before, after = _blocks(recorded), _blocks(now)
+    lines: list[str] = []
+    for head in [*after, *(head for head in before if head not in after)]:
+        if head not in before:
+            lines += [f"+ {head}", *(f"    {row.strip()}" for row in after[head])]
+        elif head not in after:
+            lines += [f"- {head}", *(f"    {row.strip()}" for row in before[head])]
+        elif before[head] != after[head]:
+            lines.append(head)
+            changed = (line for line in difflib.ndiff(before[head], after[head]) if line[0] in "+-")
+            lines += [f"  {line[0]} {line[2:].strip()}" for line in changed]
+    return tuple(lines[:_SHOWN]) + ((f"... and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())
+
+
+def _blocks(text: str) -> dict[str, list[str]]:
+    """Head line -> rows below it; a head that occurs again gets a number, so that no block is lost."""
+    blocks: dict[str, list[str]] = {}
+    rows: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(" "):
+            rows.append(line)
+        elif line:
+            head, count = line, 1
+            while head in blocks:
+                count += 1
+                head = f"{line} ({count})"
+            rows = blocks[head] = []
+    return blocks
