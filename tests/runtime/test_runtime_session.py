@@ -1,0 +1,195 @@
+"""Sessions: what they say about models that do not load and inputs that do not fit."""
+
+import gc
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from pytest_modelcheck.runtime import FeedError, SessionError, open_session
+
+LINEAR = """<ir_version: 8, opset_import: ["" : 18]>
+g (float[N,2] x, int64[N] ids) => (float[N,2] y, int64[N] same) {
+ y = Relu(x)
+ same = Identity(ids)
+}"""
+
+
+def model_of(text):
+    return ir.from_onnx_text(text)
+
+
+@pytest.fixture
+def session():
+    return open_session(model_of(LINEAR), optimizer=False, name="linear")
+
+
+def feeds(rows=3):
+    return {"x": np.full((rows, 2), -1.5, np.float32), "ids": np.arange(rows)}
+
+
+def test_outputs_come_by_name_in_graph_order(session):
+    outputs = session.run(feeds())
+    assert list(outputs) == ["y", "same"]
+    assert outputs["y"].tolist() == [[0, 0]] * 3
+    assert outputs["same"].tolist() == [0, 1, 2]
+
+
+def test_the_signature_names_types_and_symbolic_sizes(session):
+    assert [(p.name, p.element, p.shape) for p in session.inputs] == [
+        ("x", "float", ("N", 2)),
+        ("ids", "int64", ("N",)),
+    ]
+    assert str(session.inputs[0]) == "'x' float['N', 2]"
+
+
+def test_a_misspelled_input_is_named_with_the_one_it_was_meant_to_be(session):
+    with pytest.raises(FeedError, match=r"input 'ids' is missing; unknown input 'idx' \(did you mean 'ids'\?\)"):
+        session.run({"x": feeds()["x"], "idx": feeds()["ids"]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"ids": np.arange(3, dtype=np.int32)}, "input 'ids' must be int64, got int32"),
+        ({"x": np.zeros((3, 3), np.float32)}, r"input 'x' must have shape \['N', 2\], got \[3, 3\]"),
+        ({"x": np.zeros(3, np.float32)}, r"input 'x' must have shape \['N', 2\], got \[3\]"),
+        ({"extra": np.zeros(3, np.float32)}, "unknown input 'extra'"),
+    ],
+)
+def test_a_misfit_is_a_clear_error_that_lists_what_the_model_takes(session, changed, message):
+    with pytest.raises(FeedError, match=message) as caught:
+        session.run(feeds() | changed)
+    assert "The model takes 'x' float['N', 2], 'ids' int64['N']" in str(caught.value)
+
+
+def test_every_misfit_is_named_at_once(session):
+    with pytest.raises(FeedError) as caught:
+        session.run({"x": np.zeros((1, 2)), "id": np.zeros(1)})
+    assert "'ids' is missing" in str(caught.value)
+    assert "'id'" in str(caught.value)
+    assert "'x' must be float, got float64" in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", [False, True])
+def test_bfloat16_float8_and_zero_dimensional_values_keep_their_bits(optimizer):
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (bfloat16[N,2] x, float[] s, float16[2] h) => (bfloat16[N,2] y, float[] z, float8e4m3fn[2] e, bfloat16[0] w) {
+     y = Identity(x)
+     z = Identity(s)
+     e = Cast<to=17>(h)
+     w = Constant<value = bfloat16[0] {}>()
+    }"""
+    x = (np.arange(6).reshape(3, 2) / 3).astype(ml_dtypes.bfloat16)
+    session = open_session(model_of(text), optimizer=optimizer)
+    outputs = session.run({"x": x, "s": np.float32(7), "h": np.array([1, 448], np.float16)})
+    assert outputs["y"].dtype == ml_dtypes.bfloat16
+    assert outputs["y"].tobytes() == x.tobytes()
+    assert outputs["z"].shape == ()
+    assert outputs["z"] == 7
+    assert outputs["e"].tolist() == [1, 448]
+    assert outputs["w"].shape == (0,)
+
+
+def test_raw_bits_outlive_the_run_that_made_them():
+    text = '<ir_version: 10, opset_import: ["" : 21]> g (bfloat16[N] x) => (bfloat16[N] y) { y = Identity(x) }'
+    session = open_session(model_of(text), optimizer=False)
+    first = session.run({"x": np.ones(4096, ml_dtypes.bfloat16)})["y"]
+    for _ in range(5):
+        session.run({"x": np.zeros(4096, ml_dtypes.bfloat16)})
+    gc.collect()
+    assert np.all(first == 1)
+
+
+def test_strings_go_in_and_come_out():
+    text = '<ir_version: 8, opset_import: ["" : 18]> g (string[2] x) => (string[2] y) { y = Identity(x) }'
+    outputs = open_session(model_of(text), optimizer=False).run({"x": np.array(["a", "ß"])})
+    assert outputs["y"].tolist() == ["a", "ß"]
+
+
+def test_a_sequence_output_is_numbered():
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2] a, float[3] b) => (seq(float[]) s) { s = SequenceConstruct(a, b) }"""
+    outputs = open_session(model_of(text), optimizer=False).run(
+        {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)}
+    )
+    assert {name: array.shape for name, array in outputs.items()} == {"s.0": (2,), "s.1": (3,)}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_file_that_is_no_model_is_a_typed_error_that_names_it(tmp_path, content):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(SessionError, match=r"broken\.onnx: onnxruntime cannot load the model"):
+        open_session(path, optimizer=False)
+
+
+def test_a_missing_file_is_a_typed_error(tmp_path):
+    with pytest.raises(SessionError, match="no such file"):
+        open_session(tmp_path / "absent.onnx", optimizer=False)
+
+
+def test_an_operator_that_onnxruntime_lacks_is_a_typed_error_that_names_it():
+    text = """<ir_version: 8, opset_import: ["" : 18, "my.domain" : 1]>
+    g (float[N] x) => (float[N] y) { y = my.domain.Foo(x) }"""
+    with pytest.raises(SessionError, match=r"my\.domain"):
+        open_session(model_of(text), optimizer=False)
+
+
+def test_a_run_that_fails_is_a_typed_error_that_names_the_session():
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[N] x, int64[M] shape) => (float[A,B] y) { y = Reshape(x, shape) }"""
+    session = open_session(model_of(text), optimizer=False, name="reshaping")
+    with pytest.raises(SessionError, match="reshaping: onnxruntime failed to run the model"):
+        session.run({"x": np.zeros(3, np.float32), "shape": np.array([2, 2])})
+
+
+def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback():
+    with pytest.raises(SessionError, match=r"no execution provider 'CPUExecutionProviderr' \(did you mean 'CPUExec"):
+        open_session(model_of(LINEAR), optimizer=False, providers=["CPUExecutionProviderr"])
+
+
+def test_a_default_may_be_fed_and_may_be_left_out():
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2] x, float[2] bias) => (float[2] y) <float[2] bias = {1, 2}> { y = Add(x, bias) }"""
+    session = open_session(model_of(text), optimizer=False)
+    x = np.zeros(2, np.float32)
+    assert session.run({"x": x})["y"].tolist() == [1, 2]
+    assert session.run({"x": x, "bias": np.array([5, 5], np.float32)})["y"].tolist() == [5, 5]
+
+
+def test_weights_above_the_inline_limit_go_through_a_file_and_the_model_stays_as_it_was():
+    weight = ir.tensor(np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32), name="w")
+    model = _matmul(weight)
+    session = open_session(model, optimizer=True)
+    x = np.eye(600, dtype=np.float32)[:2]
+    np.testing.assert_allclose(session.run({"x": x})["y"], weight.numpy()[:2], rtol=1e-6)
+    assert model.graph.initializers["w"].const_value is weight
+    del session
+    again = open_session(ir.to_proto(model), optimizer=False)
+    np.testing.assert_allclose(again.run({"x": x})["y"], weight.numpy()[:2], rtol=1e-6)
+
+
+def _matmul(weight):
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", 600]))
+    w = ir.Value(name="w", const_value=weight, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([600, 600]))
+    node = ir.node("MatMul", [x, w])
+    y = node.outputs[0]
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape(["N", 600])
+    graph = ir.Graph([x], [y], nodes=[node], initializers=[w], opset_imports={"": 18}, name="matmul")
+    return ir.Model(graph, ir_version=8)
+
+
+def test_a_bound_run_is_checked_before_and_runs_without_checks(session):
+    run = session.bind(feeds())
+    assert [value.shape for value in run()] == [(3, 2), (3,)]
+    with pytest.raises(FeedError):
+        session.bind({})
+
+
+def test_the_same_session_twice_gives_the_same_bits():
+    weight = ir.tensor(np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32), name="w")
+    session = open_session(_matmul(weight), optimizer=True, threads=2)
+    x = np.random.default_rng(1).standard_normal((64, 600)).astype(np.float32)
+    assert session.run({"x": x})["y"].tobytes() == session.run({"x": x})["y"].tobytes()
