@@ -1,0 +1,119 @@
+"""Heads after a Split: ``Split -> n x (Reshape -> Transpose)`` becomes ``Reshape -> Transpose -> Split``.
+
+1. A Split of the last axis into widths ``h_i * d``, each part reshaped to (..., h_i, d) and transposed to heads first
+   (0, 2, 1, 3), is the same as reshaping the whole to (..., sum h_i, d), transposing once and splitting the heads.
+2. A part that is transposed to (0, 2, 3, 1), as k is, gets the remaining (0, 1, 3, 2) behind the Split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.attention.reshaping import reshape_target
+from pytest_modelcheck.passes.dims import Dim
+from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, only_reader, produced_by, scope_of
+from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+_HEADS_FIRST = (0, 2, 1, 3)
+_KEYS_LAST = (0, 2, 3, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """What turns a projection (..., count * depth) into heads (batch, count, sequence, depth)."""
+
+    reshape: ir.Node
+    transpose: ir.Node
+    leading: tuple[Dim, Dim]
+    count: int
+    depth: int
+    perm: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for heads that one Reshape and one Transpose can make together."""
+        return (self.leading, self.depth)
+
+    @staticmethod
+    def saved(heads: Sequence[Heads]) -> int:
+        """How many nodes moving these behind one Split saves."""
+        return 2 * len(heads) - 2 - sum(h.perm == _KEYS_LAST for h in heads)
+
+
+def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
+    """The heads made of `value`, where a Reshape and a Transpose, read by nothing else, make them."""
+    reshape = only_reader(value, "Reshape")
+    if reshape is None or reshape.inputs[0] is not value:
+        return None
+    transpose = only_reader(reshape.outputs[0], "Transpose")
+    start, shape = shapes.shape(value), shapes.shape(reshape.outputs[0])
+    if transpose is None or transpose.outputs[0].is_graph_output() or start is None or shape is None or len(shape) != 4:
+        return None
+    perm = attribute_ints(transpose, "perm")
+    batch, sequence, count, depth = shape
+    if perm not in (_HEADS_FIRST, _KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
+        return None
+    if count * depth != start[-1] or depth == 0:
+        return None
+    return Heads(reshape=reshape, transpose=transpose, leading=(batch, sequence), count=count, depth=depth, perm=perm)
+
+
+def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
+    """Rules 1 and 2 for one Split."""
+    whole = split.inputs[0]
+    start = shapes.shape(whole)
+    if whole is None or start is None or attribute_int(split, "axis", 0) not in (-1, len(start) - 1):
+        return False
+    maybe = [heads_of(shapes, output) for output in split.outputs]
+    heads = [h for h in maybe if h is not None]
+    if len(heads) != len(maybe) or len({h.key for h in heads}) != 1:
+        return False
+    if Heads.saved(heads) <= 0:
+        return rewriter.refuse("moving the heads behind the Split would not save a node", split)
+    first = heads[0]
+    count = sum(h.count for h in heads)
+    shape = (*first.leading, count, first.depth)
+    scope = scope_of(split)
+    constant = reshape_target(start, shape)
+    joined = None if constant is not None else _joined_target(rewriter, first, count)
+    if constant is not None:
+        target = rewriter.constant_value(scope, np.asarray(constant, dtype=np.int64), "shape")
+    elif joined is not None:
+        target = joined.outputs[0]
+    else:
+        return rewriter.refuse("the shape of the merged heads is not known", split)
+    reshape = rewriter.node("Reshape", [whole, target], dtype=whole.dtype)
+    transpose = rewriter.node("Transpose", [reshape.outputs[0]], {"perm": list(_HEADS_FIRST)}, dtype=whole.dtype)
+    parts = rewriter.split(
+        transpose.outputs[0], 1, [h.count for h in heads], scope, [h.transpose.outputs[0] for h in heads]
+    )
+    made = [*([] if joined is None else [joined]), reshape, transpose, parts]
+    values = {}
+    for part, h in zip(parts.outputs, heads, strict=True):
+        if h.perm == _KEYS_LAST:
+            part.shape = None
+            swapped = rewriter.node("Transpose", [part], {"perm": [0, 1, 3, 2]}, like=h.transpose.outputs[0])
+            made.append(swapped)
+            part = swapped.outputs[0]
+        values[h.transpose.outputs[0]] = part
+    old = [split, *(node for h in heads for node in (h.reshape, h.transpose))]
+    return rewriter.replace(old, made, values)
+
+
+def _joined_target(rewriter: Rewriter, first: Heads, count: int) -> ir.Node | None:
+    """The Concat that makes the computed Reshape target of `first`, with `count` heads instead of its own."""
+    joined = produced_by(first.reshape.inputs[1], "Concat")
+    tail = None if joined is None else rewriter.constant(joined.inputs[-1])
+    if joined is None or tail is None or tail.size > 2:
+        return None
+    kept = list(joined.inputs[: -1 if tail.size == 2 else -2])
+    if not kept:
+        return None
+    sizes = np.asarray([count, first.depth], dtype=np.int64)
+    end = rewriter.constant_value(scope_of(first.reshape), sizes, "heads")
+    return rewriter.node("Concat", [*kept, end], {"axis": 0}, dtype=ir.DataType.INT64)

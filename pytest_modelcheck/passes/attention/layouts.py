@@ -1,0 +1,178 @@
+"""Chains of Reshape and Transpose, composed into the shortest chain that does the same.
+
+A tensor's axes are read as products of factors. A Reshape regroups and splits factors without moving them, a Transpose
+moves whole axes; what a chain does is the order in which its factors come out. From that, the shortest chain is one of:
+nothing, a Reshape, a Transpose, a Reshape and a Transpose in either order, or Reshape, Transpose, Reshape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pytest_modelcheck.passes.dims import Dim, divide_exactly, product
+
+
+@dataclass(eq=False, slots=True)
+class Factor:
+    """One factor of an axis; two factors are the same only if they are the same object."""
+
+    size: Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of a shortest chain: ``Transpose`` with `perm`, or ``Reshape``; `shape` is what comes out."""
+
+    op_type: str
+    shape: tuple[Dim, ...]
+    perm: tuple[int, ...] = ()
+
+
+class Layout:
+    """The axes of a tensor as lists of factors, followed through a chain."""
+
+    def __init__(self, shape: Sequence[Dim]) -> None:
+        self.source = [_factors(size) for size in shape]
+        self.axes = [list(axis) for axis in self.source]
+
+    def transpose(self, perm: Sequence[int]) -> None:
+        """Follow a Transpose."""
+        self.axes = [self.axes[axis] for axis in perm]
+
+    def reshape(self, shape: Sequence[Dim]) -> bool:
+        """Follow a Reshape to `shape`; False where the grouping of the factors is not provable."""
+        rest = [factor for axis in self.axes for factor in axis]
+        dims = list(shape)
+        front: list[list[Factor]] = []
+        back: list[list[Factor]] = []
+        while dims and (taken := self._take(rest, dims[0], front=True)) is not None:
+            front.append(taken)
+            dims.pop(0)
+        while len(dims) > 1 and (taken := self._take(rest, dims[-1], front=False)) is not None:
+            back.insert(0, taken)
+            dims.pop()
+        if len(dims) > 1 or (rest and not dims):
+            return False
+        if dims and isinstance(dims[0], int) and isinstance(product(factor.size for factor in rest), int):
+            return False  # a known dimension that does not fit
+        self.axes = [*front, *([rest] if dims else []), *back]
+        return True
+
+    def _take(self, rest: list[Factor], size: Dim, *, front: bool) -> list[Factor] | None:
+        """Remove factors of product `size` from one end of `rest`; None, with nothing taken, where that fails."""
+        needed, taken = size, 0
+        if needed == 0:
+            return None
+        while needed != 1:
+            if taken == len(rest):
+                return None
+            index = taken if front else len(rest) - 1 - taken
+            factor = rest[index]
+            if (left := divide_exactly(needed, factor.size)) is not None:
+                needed = left
+            elif (other := divide_exactly(factor.size, needed)) is not None:
+                self._split(factor, (needed, other) if front else (other, needed), rest)
+                needed = 1
+            else:
+                return None
+            taken += 1
+        if front:
+            found, rest[:] = rest[:taken], rest[taken:]
+        else:
+            found, rest[:] = rest[len(rest) - taken :], rest[: len(rest) - taken]
+        return found
+
+    def _split(self, factor: Factor, parts: tuple[Dim, Dim], rest: list[Factor]) -> None:
+        pair = [Factor(part) for part in parts]
+        for axis in (*self.source, *self.axes, rest):
+            if factor in axis:
+                index = axis.index(factor)
+                axis[index : index + 1] = pair
+
+
+def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
+    """The fewest steps from the source of `layout` to its axes, which have the dimensions `final`."""
+    order = [factor for axis in layout.source for factor in axis]
+    found = [factor for axis in layout.axes for factor in axis]
+    shapes_equal = [_key(axis) for axis in layout.source] == [_key(axis) for axis in layout.axes]
+    if found == order:
+        return [] if shapes_equal else [Step("Reshape", tuple(final))]
+    position = {factor: index for index, factor in enumerate(order)}
+    candidates = []
+    # Each final axis is whole in the source: Reshape, then Transpose.
+    if all(_is_run(axis, position) for axis in layout.axes):
+        indices = sorted(range(len(layout.axes)), key=lambda i: _start(layout.axes, i, position))
+        shape = tuple(final[i] for i in indices)
+        perm = tuple(indices.index(i) for i in range(len(indices)))
+        candidates.append([Step("Reshape", shape), Step("Transpose", tuple(final), perm)])
+    # Each axis of the source stays whole: Transpose, then Reshape unless the axes are the final ones already.
+    moved = _blocks_in_order(layout.source, found)
+    if moved is not None:
+        shape = tuple(_product(layout.source[axis]) for axis in moved)
+        steps = [Step("Transpose", shape, tuple(moved))]
+        if [_key(layout.source[axis]) for axis in moved] != [_key(axis) for axis in layout.axes]:
+            steps.append(Step("Reshape", tuple(final)))
+        candidates.append(steps)
+    if not candidates:
+        blocks = _runs(found, position)
+        ordered = sorted(range(len(blocks)), key=lambda i: position[blocks[i][0]])
+        split = tuple(_product(blocks[i]) for i in ordered)
+        perm = tuple(ordered.index(i) for i in range(len(blocks)))
+        candidates.append(
+            [
+                Step("Reshape", split),
+                Step("Transpose", tuple(_product(block) for block in blocks), perm),
+                Step("Reshape", tuple(final)),
+            ]
+        )
+    return min(candidates, key=len)
+
+
+def _start(axes: list[list[Factor]], index: int, position: dict[Factor, int]) -> tuple[float, int]:
+    """Sort key of a final axis in source order; an axis of size 1 goes behind its left neighbour."""
+    if axes[index]:
+        return (position[axes[index][0]], index)
+    before = [axis for axis in axes[:index] if axis]
+    return ((position[before[-1][-1]] + 0.5) if before else -1.0, index)
+
+
+def _factors(size: Dim) -> list[Factor]:
+    return [] if size == 1 else [Factor(size)]
+
+
+def _key(axis: list[Factor]) -> tuple[int, ...]:
+    return tuple(id(factor) for factor in axis)
+
+
+def _product(axis: list[Factor]) -> Dim:
+    return product(factor.size for factor in axis)
+
+
+def _blocks_in_order(blocks: list[list[Factor]], found: list[Factor]) -> list[int] | None:
+    """The order of whole `blocks` that reads as `found`; None where a block is torn apart or empty."""
+    if any(not block for block in blocks):
+        return None
+    order, rest = [], list(found)
+    while rest:
+        index = next((i for i, block in enumerate(blocks) if block[0] is rest[0]), None)
+        if index is None or rest[: len(blocks[index])] != blocks[index]:
+            return None
+        order.append(index)
+        del rest[: len(blocks[index])]
+    return order
+
+
+def _is_run(axis: list[Factor], position: dict[Factor, int]) -> bool:
+    return all(position[right] == position[left] + 1 for left, right in pairwise(axis))
+
+
+def _runs(found: list[Factor], position: dict[Factor, int]) -> list[list[Factor]]:
+    runs: list[list[Factor]] = []
+    for factor in found:
+        if runs and position[runs[-1][-1]] + 1 == position[factor]:
+            runs[-1].append(factor)
+        else:
+            runs.append([factor])
+    return runs

@@ -1,0 +1,172 @@
+"""Projections of one input by several weights become one product and a Split.
+
+1. Of the projections that feed q, k and v of *one* attention, those of the same input ``x @ W_i [+ b_i]`` become
+   ``Split(x @ [W_1 | W_2 ...] [+ [b_1 | b_2 ...]])``: all of them in self-attention, k and v in cross-attention.
+   "Same input" alone would merge too much: every layer of a decoder projects the same encoder output.
+2. Only where nodes are saved, the heads (`heads`) that can move behind the Split counted in. A projection without a
+   bias beside ones that have it gets a bias of zeros.
+
+Source: the packed in_proj_weight of torch.nn.MultiheadAttention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.attention.derived import DerivedConstants
+from pytest_modelcheck.passes.attention.finding import Attention
+from pytest_modelcheck.passes.attention.heads import Heads, heads_of
+from pytest_modelcheck.passes.matching import attribute_float, attribute_int, only_reader, rank, scope_of
+from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+_MAX_VISITED = 60
+"""Nodes between an operand and its projection; rotary embeddings and repeated key-value heads are about 25."""
+
+_STOPS = ("Softmax", "LayerNormalization", "RMSNormalization", "Loop", "If", "Scan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """``result = x @ weight [+ bias]``, weight (in, out) or, with `transposed`, (out, in)."""
+
+    x: ir.Value
+    product: ir.Node
+    add: ir.Node | None
+    weight: ir.Value
+    bias: ir.Value | None
+    transposed: bool
+
+    @property
+    def result(self) -> ir.Value:
+        return (self.add or self.product).outputs[0]
+
+    @property
+    def nodes(self) -> list[ir.Node]:
+        return [self.product] if self.add is None else [self.product, self.add]
+
+
+def try_merge(
+    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, attention: Attention
+) -> ir.Node | None:
+    """Merge what can be merged of the projections of one attention. The new Split, None where nothing was done."""
+    found = list(dict.fromkeys(_products_behind(attention)))
+    groups: dict[tuple[ir.Value, bool], list[Projection]] = {}
+    for product in found:
+        projection = _projection(rewriter, product)
+        if projection is not None:
+            groups.setdefault((projection.x, projection.transposed), []).append(projection)
+    for group in groups.values():
+        if len(group) > 1 and (split := _try_merge_group(rewriter, shapes, derived, group)) is not None:
+            return split
+    return None
+
+
+def _products_behind(attention: Attention) -> list[ir.Node]:
+    """MatMul and Gemm nodes with a constant matrix that q, k and v are computed from, in that order."""
+    found = []
+    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
+        seen: set[ir.Node] = set()
+        stack = [operand]
+        while stack and len(seen) < _MAX_VISITED:
+            value = stack.pop()
+            node = None if value is None else value.producer()
+            if node is None or node in seen or node.graph is not attention.softmax.graph or node.op_type in _STOPS:
+                continue
+            seen.add(node)
+            if node.op_type in ("MatMul", "Gemm") and node.domain == "":
+                if Rewriter.constant(node.inputs[1]) is not None:
+                    found.append(node)
+                continue
+            stack.extend(reversed(node.inputs))
+    return found
+
+
+def _projection(rewriter: Rewriter, product: ir.Node) -> Projection | None:
+    x, weight = product.inputs[0], product.inputs[1]
+    matrix = rewriter.constant(weight)
+    if x is None or weight is None or matrix is None or matrix.ndim != 2:
+        return None
+    bias = product.inputs[2] if len(product.inputs) > 2 else None
+    transposed = bool(attribute_int(product, "transB", 0))
+    if product.op_type == "Gemm":
+        plain = attribute_float(product, "alpha", 1.0) == attribute_float(product, "beta", 1.0) == 1.0
+        if not plain or attribute_int(product, "transA", 0):
+            return None
+        if bias is not None and not _is_bias(rewriter, bias, weight, transposed):
+            return None
+        return Projection(x=x, product=product, add=None, weight=weight, bias=bias, transposed=transposed)
+    add = only_reader(product.outputs[0], "Add")
+    if add is not None:
+        bias = add.inputs[1] if add.inputs[0] is product.outputs[0] else add.inputs[0]
+        if not _is_bias(rewriter, bias, weight, transposed):
+            add, bias = None, None
+    return Projection(x=x, product=product, add=add, weight=weight, bias=bias, transposed=transposed)
+
+
+def _is_bias(rewriter: Rewriter, bias: ir.Value | None, weight: ir.Value, transposed: bool) -> bool:
+    constant, matrix = rewriter.constant(bias), rewriter.constant(weight)
+    return constant is not None and matrix is not None and constant.shape == (matrix.shape[0 if transposed else 1],)
+
+
+def _try_merge_group(
+    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, group: Sequence[Projection]
+) -> ir.Node | None:
+    first = group[0]
+    if any(projection.result.is_graph_output() for projection in group):
+        rewriter.refuse("a projection is a graph output", first.product)
+        return None
+    heads = [heads_of(shapes, projection.result) for projection in group]
+    with_bias = any(projection.bias is not None for projection in group)
+    is_gemm = with_bias and rank(first.x) == 2
+    merged_nodes = 1 + (with_bias and not is_gemm) + 1
+    if len({h.key for h in heads if h is not None}) == 1 and None not in heads:
+        saved = sum(len(p.nodes) for p in group) - merged_nodes + Heads.saved([h for h in heads if h is not None])
+    else:
+        saved = sum(len(p.nodes) for p in group) - merged_nodes
+    if saved <= 0:
+        rewriter.refuse("merging these projections of one input would not save a node", first.product)
+        return None
+    scope = scope_of(first.product)
+    weights = [rewriter.constant(projection.weight) for projection in group]
+    biases = [None if p.bias is None else rewriter.constant(p.bias) for p in group]
+    arrays = [weight for weight in weights if weight is not None]
+    widths = [array.shape[0 if first.transposed else 1] for array in arrays]
+    axis = 0 if first.transposed else 1
+    matrix = derived.get(
+        scope,
+        ("packed", *(p.weight for p in group)),
+        lambda: np.concatenate(arrays, axis=axis),
+        first.weight.name or "weight",
+    )
+    bias = None
+    if with_bias:
+        dtype = arrays[0].dtype
+        parts = [np.zeros(width, dtype) if b is None else b for b, width in zip(biases, widths, strict=True)]
+        key = ("packed bias", *(p.bias or width for p, width in zip(group, widths, strict=True)))
+        bias = derived.get(scope, key, lambda: np.concatenate(parts), "bias")
+    made = _product(rewriter, first, matrix, bias, is_gemm)
+    split = rewriter.split(made[-1].outputs[0], -1, widths, scope, [projection.result for projection in group])
+    old = [node for projection in group for node in projection.nodes]
+    values = {p.result: output for p, output in zip(group, split.outputs, strict=True)}
+    rewriter.replace(old, [*made, split], values)
+    return split
+
+
+def _product(
+    rewriter: Rewriter, first: Projection, matrix: ir.Value, bias: ir.Value | None, is_gemm: bool
+) -> list[ir.Node]:
+    dtype = first.result.dtype
+    attributes = {"transB": 1} if first.transposed else {}
+    if is_gemm:
+        return [rewriter.node("Gemm", [first.x, matrix, bias], attributes, dtype=dtype)]
+    if first.transposed:
+        return [rewriter.node("Gemm", [first.x, matrix], attributes, dtype=dtype)]
+    product = rewriter.node("MatMul", [first.x, matrix], dtype=dtype)
+    if bias is None:
+        return [product]
+    return [product, rewriter.node("Add", [product.outputs[0], bias], dtype=dtype)]

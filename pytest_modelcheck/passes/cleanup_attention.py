@@ -1,0 +1,66 @@
+"""``cleanup_attention``: less work around ``softmax(q @ k) @ v``, found by data flow.
+
+For every attention (`attention.finding`), in this order:
+
+1. The NaN guard behind the Softmax is dropped where no row can be empty (`attention.nan_guard`).
+2. All scalings become part of a projection's weight, or one Mul (`attention.scaling`).
+3. Reshape and Transpose chains of q, k, v and the context become the shortest equivalent ones (`attention.reshaping`).
+4. Projections of one input become one product and a Split (`attention.projections`), and their heads move behind it
+   (`attention.heads`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.attention import heads, nan_guard, projections, reshaping, scaling
+from pytest_modelcheck.passes.attention.derived import DerivedConstants
+from pytest_modelcheck.passes.attention.finding import Attention, find_attention
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+
+@dataclass(frozen=True)
+class CleanupAttention(Pass):
+    name: ClassVar[str] = "cleanup_attention"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        shapes, derived = SymbolicShapes(rewriter.model), DerivedConstants(rewriter)
+        for softmax in rewriter.nodes("Softmax"):
+            if (attention := find_attention(softmax)) is not None:
+                _clean(rewriter, shapes, derived, attention)
+
+
+def _clean(rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, attention: Attention) -> None:
+    nan_guard.try_drop(rewriter, attention)
+    scaling.try_fold(rewriter, derived, attention)
+    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
+        reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
+    reshaping.try_shorten(rewriter, shapes, reshaping.chain_after(attention.context.outputs[0]))
+    projections.try_merge(rewriter, shapes, derived, attention)
+    for split in _splits_behind(attention):
+        heads.try_hoist(rewriter, shapes, split)
+
+
+def _splits_behind(attention: Attention) -> list[ir.Node]:
+    """The Split nodes that q, k and v are computed from, nearest first."""
+    found: dict[ir.Node, None] = {}
+    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
+        stack, seen = [operand], 0
+        while stack and seen < 60:
+            value = stack.pop()
+            node = None if value is None else value.producer()
+            seen += 1
+            if (
+                node is None
+                or node.graph is not attention.softmax.graph
+                or node.op_type in ("MatMul", "Gemm", "Softmax")
+            ):
+                continue
+            if node.op_type == "Split" and node.domain == "":
+                found.setdefault(node)
+            stack.extend(node.inputs)
+    return list(found)

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+
+from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
+from pytest_modelcheck.pipeline import run_pass
+
+PASS = CleanupAttention()
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+BATCH, SEQUENCE, WIDTH, HEADS, DEPTH = 2, 6, 12, 3, 4
+
+
+def numbers(**more: Any) -> dict[str, np.ndarray[Any, Any]]:
+    draw = np.random.default_rng(0)
+    made = {f"w{name}": draw.normal(size=(WIDTH, WIDTH)) / 3 for name in "qkv"}
+    made |= {f"b{name}": draw.normal(size=WIDTH) / 3 for name in "qkv"}
+    values = {name: array.astype(np.float32) for name, array in made.items()}
+    values |= {
+        "heads": np.array([0, 0, HEADS, DEPTH]),
+        "joined": np.array([0, 0, WIDTH]),
+        "scale": np.float32(0.37),
+        "root": np.float32(0.6),
+        "zero": np.float32(0),
+        "lowest": np.finfo(np.float32).min,
+        "infinity": np.float32(-np.inf),
+        "causal": np.tril(np.ones((SEQUENCE, SEQUENCE), bool)),
+    }
+    return {name: np.asarray(array) for name, array in (values | more).items()}
+
+
+def project(name: str, x: str = "x", *, perm: str = "0, 2, 1, 3", bias: bool = True) -> str:
+    product = f"m{name} = MatMul ({x}, w{name})\n l{name} = " + (
+        f"Add (m{name}, b{name})" if bias else f"Identity (m{name})"
+    )
+    if not bias:
+        product = f"l{name} = MatMul ({x}, w{name})"
+    return f"""{product}
+        r{name} = Reshape (l{name}, heads)
+        {name} = Transpose <perm = [{perm}]> (r{name})
+    """
+
+
+CONTEXT = """c = MatMul (p, v)
+        t = Transpose <perm = [0, 2, 1, 3]> (c)
+        y = Reshape (t, joined)"""
+
+EAGER = f"""{project("q")} {project("k", perm="0, 2, 3, 1")} {project("v")}
+        s = MatMul (q, k)
+        z = Mul (s, scale)
+        p = Softmax <axis = -1> (z)
+        {CONTEXT}"""
+
+SDPA = f"""{project("q")} {project("k", perm="0, 2, 3, 1")} {project("v")}
+        qs = Mul (q, root)
+        ks = Mul (k, root)
+        s = MatMul (qs, ks)
+        a = Add (s, mask)
+        p0 = Softmax <axis = -1> (a)
+        n = IsNaN (p0)
+        p = Where (n, zero, p0)
+        {CONTEXT}"""
+
+
+def attention(
+    body: str,
+    *,
+    inputs: str = f"float[batch,seq,{WIDTH}] x",
+    outputs: str = "float[a,b,c] y",
+    **more: Any,
+) -> onnx.ModelProto:
+    used = {name: array for name, array in numbers(**more).items() if any(f"{c}{name}" in body for c in "( ")}
+    made = make(f"{HEADER} g ({inputs}) => ({outputs}) {{ {body} }}", **used)
+    return made
+
+
+PACKED = {"Add": 1, "MatMul": 3, "Reshape": 2, "Softmax": 1, "Split": 1, "Transpose": 3}
+
+
+def test_an_eager_attention_becomes_one_projection_and_no_scale() -> None:
+    assert fires(PASS, attention(EAGER)) == PACKED
+
+
+def test_a_branch_of_an_if_is_cleaned_too() -> None:
+    assert fires(PASS, in_subgraph(attention(EAGER))) == {"If": 1} | {op: 2 * n for op, n in PACKED.items()}
+
+
+def test_a_function_without_shapes_is_cleaned_as_far_as_it_goes() -> None:
+    counts = fires(PASS, in_function(attention(EAGER)))
+
+    assert counts == {
+        "Add": 1,
+        "MatMul": 3,
+        "Reshape": 4,
+        "Softmax": 1,
+        "Split": 1,
+        "Transpose": 4,
+        "test.local:Body": 1,
+    }
+
+
+def test_fixed_shapes_work_like_symbolic_ones() -> None:
+    model = attention(EAGER, inputs=f"float[{BATCH},{SEQUENCE},{WIDTH}] x")
+
+    assert fires(PASS, model) == PACKED
+
+
+@pytest.mark.parametrize("masked", ["lowest", "infinity"])
+def test_the_guard_goes_only_where_a_padding_mask_leaves_finite_rows(masked: str) -> None:
+    body = f"mask = Where (keep, zero, {masked})\n{SDPA}"
+    model = attention(body, inputs=f"float[batch,seq,{WIDTH}] x, bool[batch,1,1,seq] keep")
+    after, record = run_pass(ir.from_proto(model), PASS)
+
+    counts = fires(PASS, model)
+    assert ("IsNaN" in counts) is (masked == "infinity")
+    assert [r.reason for r in record.refusals] == (["the mask may leave an empty row"] if masked == "infinity" else [])
+    assert "Mul" not in counts
+    assert after is not None
+
+
+def test_a_constant_causal_mask_leaves_no_empty_row() -> None:
+    body = f"mask = Where (causal, zero, infinity)\n{SDPA}"
+
+    assert "IsNaN" not in fires(PASS, attention(body, inputs=f"float[batch,{SEQUENCE},{WIDTH}] x"))
+
+
+def test_a_constant_mask_with_an_empty_row_keeps_the_guard() -> None:
+    empty = np.tril(np.ones((SEQUENCE, SEQUENCE), bool))
+    empty[0] = False
+    body = f"mask = Where (causal, zero, infinity)\n{SDPA}"
+
+    assert "IsNaN" in fires(PASS, attention(body, inputs=f"float[batch,{SEQUENCE},{WIDTH}] x", causal=empty))
+
+
+def test_the_guard_is_idle_without_a_mask() -> None:
+    body = SDPA.replace("a = Add (s, mask)", "").replace("Softmax <axis = -1> (a)", "Softmax <axis = -1> (s)")
+
+    assert "IsNaN" not in fires(PASS, attention(body))
+
+
+def test_a_mask_from_outside_keeps_the_guard() -> None:
+    model = attention(SDPA, inputs=f"float[batch,seq,{WIDTH}] x, float[batch,1,seq,seq] mask")
+
+    assert "IsNaN" in fires(PASS, model)
+
+
+LONG_K = """mk = MatMul (x, wk)
+        lk = Add (mk, bk)
+        rk = Reshape (lk, heads)
+        k0 = Transpose <perm = [0, 2, 1, 3]> (rk)
+        k1 = Reshape (k0, folded)
+        k2 = Transpose <perm = [0, 2, 1]> (k1)
+        k = Reshape (k2, unfolded)
+    """
+
+
+def test_the_long_way_round_of_k_is_composed() -> None:
+    body = EAGER.replace(project("k", perm="0, 2, 3, 1"), LONG_K)
+    shapes = {
+        "folded": np.array([-1, SEQUENCE, DEPTH]),
+        "unfolded": np.array([BATCH, HEADS, DEPTH, SEQUENCE]),
+    }
+
+    assert fires(PASS, attention(body, inputs=f"float[{BATCH},{SEQUENCE},{WIDTH}] x", **shapes)) == PACKED
+
+
+def test_cross_attention_merges_keys_and_values_only() -> None:
+    body = EAGER.replace("MatMul (x, wk)", "MatMul (memory, wk)").replace("MatMul (x, wv)", "MatMul (memory, wv)")
+    model = attention(body, inputs=f"float[batch,seq,{WIDTH}] x, float[batch,keys,{WIDTH}] memory")
+
+    counts = fires(PASS, model)
+    assert counts["MatMul"] == 4
+    assert counts["Split"] == 1
+
+
+def test_two_layers_that_read_the_same_memory_are_not_merged_with_each_other() -> None:
+    first = EAGER.replace("MatMul (x, wk)", "MatMul (memory, wk)").replace("MatMul (x, wv)", "MatMul (memory, wv)")
+    names = ["mq", "lq", "rq", "q", "mk", "lk", "rk", "k", "mv", "lv", "rv", "v", "s", "z", "p", "c", "t", "y"]
+    second = re.sub(rf"\b({'|'.join(names)})\b", r"\g<1>2", first).replace("(x, wq)", "(y, wq)")
+    model = attention(
+        first + "\n" + second,
+        inputs=f"float[batch,seq,{WIDTH}] x, float[batch,keys,{WIDTH}] memory",
+        outputs="float[a,b,c] y2",
+    )
+
+    counts = fires(PASS, model)
+    assert counts["Split"] == 2
+    assert counts["MatMul"] == 8
+
+
+def test_a_projection_without_bias_is_merged_with_zeros() -> None:
+    body = EAGER.replace(project("k", perm="0, 2, 3, 1"), project("k", perm="0, 2, 3, 1", bias=False))
+
+    assert fires(PASS, attention(body)) == PACKED
+
+
+def test_a_weight_that_something_else_reads_is_not_changed_in_place() -> None:
+    model = attention(EAGER + "\n o = MatMul (x, wq)", outputs="float[a,b,c] y, float[d,e,f] o")
+
+    assert fires(PASS, model)["MatMul"] == 4
+
+
+def test_a_projection_that_is_a_graph_output_is_refused() -> None:
+    model = attention(EAGER, outputs="float[a,b,c] y, float[d,e,f] lq, float[i,j,l] lk, float[m,n,o] lv")
+    _, record = run_pass(ir.from_proto(model), PASS)
+
+    assert "a projection is a graph output" in {refusal.reason for refusal in record.refusals}
+
+
+def test_one_scale_of_a_computed_q_is_refused() -> None:
+    body = """s = MatMul (q, k)
+        z = Mul (s, scale)
+        p = Softmax <axis = -1> (z)
+        y = MatMul (p, v)"""
+    shape = f"float[batch,{HEADS}"
+    model = attention(
+        body,
+        inputs=f"{shape},queries,{DEPTH}] q, {shape},{DEPTH},keys] k, {shape},keys,{DEPTH}] v",
+        outputs="float[a,b,c,d] y",
+    )
+
+    assert refuses(PASS, model) == {"the one scale is not next to a constant projection that only it reads"}
+
+
+def test_two_scales_of_computed_operands_become_one() -> None:
+    body = """qs = Mul (q, root)
+        ks = Mul (root, k)
+        s = MatMul (qs, ks)
+        z = Div (s, scale)
+        p = Softmax <axis = -1> (z)
+        y = MatMul (p, v)"""
+    shape = f"float[batch,{HEADS}"
+    model = attention(
+        body,
+        inputs=f"{shape},queries,{DEPTH}] q, {shape},{DEPTH},keys] k, {shape},keys,{DEPTH}] v",
+        outputs="float[a,b,c,d] y",
+    )
+
+    assert fires(PASS, model) == {"MatMul": 2, "Mul": 1, "Softmax": 1}
+
+
+def test_a_softmax_that_is_no_attention_is_ignored() -> None:
+    ignores(PASS, attention("l = MatMul (x, wq)\n y = Softmax <axis = -1> (l)"))
+
+
+def test_a_packed_projection_hands_out_its_heads_at_once() -> None:
+    packed = np.random.default_rng(1).normal(size=(WIDTH, 3 * WIDTH)).astype(np.float32)
+    body = f"""m = MatMul (x, packed)
+        lq, lk, lv = Split <axis = -1> (m, widths)
+        rq = Reshape (lq, heads)
+        q = Transpose <perm = [0, 2, 1, 3]> (rq)
+        rk = Reshape (lk, heads)
+        k = Transpose <perm = [0, 2, 3, 1]> (rk)
+        rv = Reshape (lv, heads)
+        v = Transpose <perm = [0, 2, 1, 3]> (rv)
+        s = MatMul (q, k)
+        z = Mul (s, scale)
+        p = Softmax <axis = -1> (z)
+        {CONTEXT}"""
+    model = attention(body, packed=packed, widths=np.array([WIDTH] * 3))
+
+    assert fires(PASS, model) == {"MatMul": 3, "Reshape": 2, "Softmax": 1, "Split": 1, "Transpose": 3}
