@@ -1,0 +1,31 @@
+"""Fixtures of all tests: `project` is a small pytest project to run the plugin in."""
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session")
+def everything_imported():
+    """Load what a check loads lazily, once: pytester forgets modules that are first imported inside one of its runs."""
+    import torch
+
+    from pytest_modelcheck import ModelCase
+    from pytest_modelcheck.bounds import parse_bound
+    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.gates.latency import GATE
+    from pytest_modelcheck.report import json_file, rows, terminal  # noqa: F401 - loaded, not used
+    from pytest_modelcheck.snapshots import assertion, extension  # noqa: F401 - loaded, not used
+
+    case = ModelCase("warm", lambda: torch.nn.Linear(3, 2), lambda seed: (torch.randn(2, 3),), exporter="torchscript")
+    check = ModelCheck(case, latency_budget=0.01)
+    check.attribution, check.fusion, check.accuracy(seeds=1)
+    GATE.check(check, GATE.parse(">=0.01"))
+    assert parse_bound("1").holds(1)
+
+
+@pytest.fixture
+def project(pytester, everything_imported):
+    from harness import Project
+
+    return Project(pytester)
