@@ -71,7 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         try:
             session.declare(item)
         except ModelCheckError as error:
-            raise pytest.UsageError(str(error)) from error
+            session.refuse(item, items, error)
+            return
 
 
 @pytest.hookimpl(wrapper=True)

@@ -77,6 +77,21 @@ class Session:
             )
         item.stash[_TEST] = TestState(declared=tuple(reversed(declared)))
 
+    def refuse(self, item: pytest.Item, items: list[pytest.Item], error: ModelCheckError) -> None:
+        """End the run before any test, because of what `item` carries.
+
+        A worker of xdist reports a failed collection of no tests instead: its controller would take the usage error
+        for a crash, and show the assertion it then fails on.
+
+        Raises:
+            pytest.UsageError: outside workers.
+        """
+        if not hasattr(self.config, "workerinput"):
+            raise pytest.UsageError(str(error)) from error
+        items.clear()
+        report = pytest.CollectReport(item.nodeid, "failed", str(error), [])
+        self.config.hook.pytest_collectreport(report=report)
+
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
         from pytest_modelcheck.check import ModelCheck

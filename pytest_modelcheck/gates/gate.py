@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.errors import BoundError, ModelCheckError
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ class Gate:
             return self.parse(*args, **kwargs)
         except ModelCheckError as error:
             raise MarkerError(f"{self.name}: {error}") from error
+
+
+def named_bound(name: str, expected: Any) -> Bound:
+    """`parse_bound` whose error names the marker's argument as well."""
+    try:
+        return parse_bound(expected)
+    except BoundError as error:
+        raise BoundError(f"{name}: {error}") from error
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def parse(coverage: Any = None, modules: Any = None, stage: str = "exported") ->
 def _percent(name: str, expected: Any) -> Bound | None:
     if expected is None:
         return None
-    bound = parse_bound(expected)
+    bound = named_bound(name, expected)
     if not bound.percent:
         raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}=">=95%"')
     return bound

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult
+from pytest_modelcheck.gates.gate import Gate, GateResult, named_bound
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def parse(speedup: Any) -> ExpectLatency:
     Raises:
         BoundError: on a bound that cannot be read, or is no plain number.
     """
-    bound = parse_bound(speedup)
+    bound = named_bound("speedup", speedup)
     if bound.percent or bound.whole is not None:
         raise BoundError(f'speedup={speedup!r}: write a ratio, e.g. speedup=">=1.02"')
     return ExpectLatency(bound)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
 from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
         raise MarkerError("names no operator; write e.g. Attention=12")
     counts = []
     for op, expected in ops.items():
-        bound = parse_bound(expected)
+        bound = named_bound(op, expected)
         if bound.percent or bound.whole is not None:
             raise BoundError(f"{op}={expected!r}: a node count is a plain number")
         counts.append((op, bound))

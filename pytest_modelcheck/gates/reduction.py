@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, suggestion
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound, suggestion
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def parse(basis: str = "in_order", total: Any = None, **passes: Any) -> ExpectRe
 
 
 def _bound(name: str, expected: Any) -> Bound:
-    try:
-        bound = parse_bound(expected)
-    except BoundError as error:
-        raise BoundError(f"{name}: {error}") from error
+    bound = named_bound(name, expected)
     if bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: write a number of nodes or a percentage")
     return bound
