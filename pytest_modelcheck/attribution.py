@@ -18,7 +18,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.passes import PASSES, Target
-from pytest_modelcheck.pipeline import AnyPass, PassRecord, PassStatus, check_target, pass_name, run_pass
+from pytest_modelcheck.pipeline import AnyPass, PassRecord, PassStatus, check_target, pass_name, prepare, run_prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +101,11 @@ def attribute(
     check_target(target)
     check_model(model)
     chosen = tuple(PASSES if passes is None else passes)
-    alone = [run_pass(model, pass_, target)[1] for pass_ in chosen]
-    stages = [model]
+    stages = [prepare(model)]
+    alone = [run_prepared(stages[0], pass_, target)[1] for pass_ in chosen]
     in_order = []
     for pass_ in chosen:
-        after, record = run_pass(stages[-1], pass_, target)
+        after, record = run_prepared(stages[-1], pass_, target)
         stages.append(after)
         in_order.append(record)
     missed = _leave_one_out(stages, chosen, target) if leave_one_out else [None] * len(chosen)
@@ -130,7 +130,7 @@ def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target
         model = stages[index]
         statuses = set()
         for pass_ in passes[index + 1 :]:
-            model, record = run_pass(model, pass_, target)
+            model, record = run_prepared(model, pass_, target)
             statuses.add(record.status)
         deltas.append(None if PassStatus.ERROR in statuses else full - count_nodes(model))
     return deltas

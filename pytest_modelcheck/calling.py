@@ -178,6 +178,8 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
 
     def forward(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
         given = dict(zip(names, args, strict=False)) | kwargs
+        if len(args) + len(kwargs) != len(names) or len(given) != len(names):
+            raise TypeError(f"{case.name}: takes {', '.join(names)}; got {len(args)} values and {', '.join(kwargs)}")
         positional, named = _bind(original, inputs.forward_arguments([given[name] for name in names]))
         return tuple(select_outputs(case, original(*positional, **named)).values())
 

@@ -27,10 +27,19 @@ from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.export import Exported, ExportFailure, export
+from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
 from pytest_modelcheck.fusion import FusionReport, partition
 from pytest_modelcheck.graph.counts import op_counts
-from pytest_modelcheck.hierarchy import HierarchyReport, ModuleCalls, hierarchy, modules_that_ran, stamp
+from pytest_modelcheck.hierarchy import (
+    HierarchyReport,
+    ModuleCalls,
+    ModuleTable,
+    hierarchy,
+    module_table,
+    modules_that_ran,
+    stamp,
+)
+from pytest_modelcheck.hierarchy.folding import fold_rows
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
@@ -47,6 +56,8 @@ from pytest_modelcheck.targets import Target
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
 """Libraries whose version stands in reports and snapshots, where they are installed."""
+
+_PLACES = 8  # as many lines of a finding's `where` as people read
 
 _T = TypeVar("_T")
 
@@ -160,7 +171,8 @@ class ModelCheck:
         with self._step("export"):
             if self.case.onnx_path is not None:
                 return export(self.case)
-            return export(self.case, module=self.module)
+            cache = None if self.cache is None else ExportCache(self.cache)
+            return export(self.case, module=self.module, cache=cache)
 
     @property
     def exported(self) -> Exported:
@@ -212,6 +224,15 @@ class ModelCheck:
     def optimized_hierarchy(self) -> HierarchyReport:
         """Who owns each node after the pipeline."""
         return hierarchy(self.exported, model=self.optimized, calls=self.calls)
+
+    @cached_property
+    def modules(self) -> ModuleTable:
+        """What each module contributes to the exported graph."""
+        return module_table(self.exported_model, self.hierarchy)
+
+    def modules_at(self, stage: str) -> ModuleTable:
+        """The same for the ``exported`` or the ``optimized`` graph."""
+        return self.modules if stage == "exported" else module_table(self.optimized, self.optimized_hierarchy)
 
     def graph(self, stage: str) -> ir.Model:
         """The ``exported`` or the ``optimized`` graph."""
@@ -284,6 +305,24 @@ class ModelCheck:
             for row in self.attribution.passes
             if row.status is PassStatus.ERROR
         )
+
+    def where_op(self, op: str, stage: str) -> tuple[str, ...]:
+        """The modules that hold an operator; for one that is nowhere, what the passes refused to rewrite."""
+        counts = (
+            (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))
+            for row in self.modules_at(stage).rows
+        )
+        lines = [
+            f"{folded.text}: {folded.row}{f' each (x{len(folded.paths)})' if len(folded.paths) > 1 else ''}"
+            for folded in fold_rows((path, count) for path, count in counts if count)
+        ]
+        if not lines and stage == "optimized":
+            lines = [
+                f"refused by {row.name}, {count} x: {reason}"
+                for row in self.attribution.passes
+                for reason, count in row.reasons
+            ]
+        return tuple(lines[:_PLACES]) + ((f"... and {len(lines) - _PLACES} more",) if len(lines) > _PLACES else ())
 
     def close_op(self, op: str, stage: str) -> str | None:
         """An operator of the graph whose name is close to `op`, case aside."""

@@ -130,16 +130,30 @@ def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tu
     Returns:
         The new model and its record. On `PassStatus.ERROR` the model is `model` itself.
     """
-    ops_before = op_counts(model)
-    before = model.clone()
-    infer_shapes(before)
+    after, record = run_prepared(prepare(model), pass_, target)
+    return (after if record.changed else model), record
+
+
+def prepare(model: ir.Model) -> ir.Model:
+    """A copy of `model`, weights shared, with every type and shape that can be inferred."""
+    copy = model.clone()
+    infer_shapes(copy)
+    return copy
+
+
+def run_prepared(before: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:
+    """`run_pass` on a model that `prepare` or this function made; it is not touched, and the result is prepared."""
+    ops_before = op_counts(before)
     started = time.perf_counter()
     try:
         after, claimed, refusals = _apply(before.clone(), pass_, target)
         seconds = time.perf_counter() - started
-        _check_result(model, after)
+        changed = not graphs_equal(before, after)
+        if changed:
+            _check_result(before, after)
+            infer_shapes(after)
     except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
-        return model, PassRecord(
+        return before, PassRecord(
             name=pass_name(pass_),
             status=PassStatus.ERROR,
             claimed=False,
@@ -149,7 +163,6 @@ def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tu
             seconds=time.perf_counter() - started,
             error=f"{type(error).__name__}: {error}",
         )
-    changed = not graphs_equal(before, after)
     status = PassStatus.FIRED if changed else PassStatus.REFUSED if refusals else PassStatus.NO_OP
     record = PassRecord(
         name=pass_name(pass_),
@@ -161,7 +174,7 @@ def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tu
         refusals=refusals,
         seconds=seconds,
     )
-    return (after if changed else model), record
+    return (after if changed else before), record
 
 
 def _apply(model: ir.Model, pass_: AnyPass, target: Target) -> tuple[ir.Model, bool, tuple[Refused, ...]]:
@@ -207,11 +220,12 @@ def run_pipeline(
     """
     check_target(target)
     check_model(model)
+    current = prepare(model)
     records = []
     for pass_ in PASSES if passes is None else passes:
-        model, record = run_pass(model, pass_, target)
+        current, record = run_prepared(current, pass_, target)
         records.append(record)
-    return model, tuple(records)
+    return current, tuple(records)
 
 
 def check_target(target: str) -> None:
@@ -264,4 +278,4 @@ def _optimized(model: ir.Model, passes: Sequence[AnyPass] | None, target: Target
     for record in records:
         if record.status is PassStatus.ERROR:
             raise PassFailedError(f"{record.name}: {record.error}")
-    return optimized.clone() if optimized is model else optimized
+    return optimized

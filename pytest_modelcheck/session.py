@@ -121,6 +121,7 @@ class Session:
             model=check.label,
             context=check.context,
             versions=check.versions,
+            modules=lambda: check.modules,
             record=item.stash.setdefault(_TEST, TestState()).body.append,
         )
         return ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)

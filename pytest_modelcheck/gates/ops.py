@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
 
 Stage = Literal["exported", "optimized"]
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,22 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
     return ExpectOps(stage, tuple(counts))  # type: ignore[arg-type]
 
 
+def validate(expectation: ExpectOps) -> None:
+    """Check the operator names: a bound such as ``"<=4"`` on a name that cannot exist would always hold.
+
+    Raises:
+        MarkerError: naming the operator that ONNX does not have, and the close match.
+    """
+    import onnx
+
+    known = sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""})
+    for op, _ in expectation.counts:
+        if ":" not in op and op not in known:
+            close = difflib.get_close_matches(op, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "an operator of another domain is written domain:name"
+            raise MarkerError(f"{GATE.name}: ONNX has no operator {op!r}; {hint}")
+
+
 def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
     """Compare the operator counts of the exported or the optimized graph."""
     found = modelcheck.op_counts(expectation.stage)
@@ -57,7 +76,6 @@ def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
 
 
 def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count: int) -> Finding:
-    where = modelcheck.where_op(op, stage)
     next_step = f"If the change is meant, write {op}={count} in the marker."
     if count == 0 and (close := modelcheck.close_op(op, stage)):
         next_step = f"The graph has {close}; if that is the operator you mean, name it. " + next_step
@@ -68,9 +86,24 @@ def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count:
         expected=str(bound),
         found=str(count),
         context=modelcheck.stage_context(stage),
-        where=where,
+        where=_where(modelcheck, stage, op),
         next=next_step,
     )
+
+
+def _where(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
+    """The modules whose nodes of this operator are there."""
+    from pytest_modelcheck.graph.counts import all_nodes, op_label
+    from pytest_modelcheck.graph.metadata import contributors
+
+    owners = Counter(contributors(node)[:1] for node in all_nodes(modelcheck.graph(stage)) if op_label(node) == op)
+    lines = [f"{_module(owner)}: {count} x {op}" for owner, count in owners.items()]
+    more = [f"... and {len(lines) - _SHOWN} more modules"] if len(lines) > _SHOWN else []
+    return (*lines[:_SHOWN], *more)
+
+
+def _module(owner: tuple[str, ...]) -> str:
+    return (owner[0] or "the root module") if owner else "no known module"
 
 
 GATE = Gate("expect_ops", parse, check)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, reduction
+from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, ops, reduction
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def declare(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], passes: tu
             expectation = gate.expectation(args, kwargs)
             if isinstance(expectation, reduction.ExpectReduction):
                 reduction.validate(expectation, passes)
+            elif isinstance(expectation, ops.ExpectOps):
+                ops.validate(expectation)
             return Declared(gate, expectation)
     if name.startswith("expect_") and (close := difflib.get_close_matches(name, GATE_NAMES, n=1, cutoff=0.8)):
         raise MarkerError(f"marker {name!r} is unknown; did you mean {close[0]!r}?")

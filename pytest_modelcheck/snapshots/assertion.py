@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.snapshots.kinds import SnapshotKind, kind_of
+from pytest_modelcheck.snapshots.kinds import SnapshotKind, kind_named, kind_of
 from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
 UPDATE = "run pytest --modelcheck --snapshot-update"
@@ -27,12 +28,14 @@ class SnapshotContext:
         model: The label of the model case in findings.
         context: Exporter and target, for the finding's headline.
         versions: Library -> version, now.
+        modules: Makes today's module table; called only to explain a mismatch.
         record: Takes each finding, for the report.
     """
 
     model: str
     context: str
     versions: Mapping[str, str]
+    modules: Callable[[], object]
     record: Callable[[Finding], None]
 
 
@@ -71,6 +74,16 @@ class ModelCheckSnapshot:
         """The lines pytest shows for the comparison that just failed."""
         return ["the result is not the recorded one", *self.findings[-1].render().splitlines()]
 
+    def _changed_modules(self) -> tuple[str, ...]:
+        """Which modules changed since this test's module table was recorded, to say where an attribution changed."""
+        location = self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index="modules")
+        try:
+            recorded = split(Path(location).read_text(encoding="utf-8")).body
+        except OSError:
+            return ()
+        kind = kind_named("modules")
+        return tuple(f"module {line}" for line in kind.differences(recorded, kind.render(self.context.modules())))
+
     def _finding(self, kind: SnapshotKind, text: str) -> Finding:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
         if execution.exception is not None:
@@ -85,6 +98,8 @@ class ModelCheckSnapshot:
             )
         recorded = split(str(execution.recalled_data))
         changed = kind.differences(recorded.body, split(text).body)
+        if kind.name == "attribution":
+            changed += self._changed_modules()
         versions = version_changes(recorded.versions, self.context.versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         return finding(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
+from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
 
@@ -31,6 +32,15 @@ class SnapshotKind:
     differences: Callable[[str, str], tuple[str, ...]]
 
 
+def module_differences(recorded: str, now: str) -> tuple[str, ...]:
+    """What each module gained or lost; the plain rows where the recorded text is no module table."""
+    try:
+        before = parse(recorded)
+    except ValueError:
+        return block_differences(recorded, now)
+    return diff_tables(before, parse(now))
+
+
 KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="attribution",
@@ -38,6 +48,13 @@ KINDS: tuple[SnapshotKind, ...] = (
         rule=attribution_text.RULE,
         render=attribution_text.render,
         differences=attribution_text.differences,
+    ),
+    SnapshotKind(
+        name="modules",
+        type=ModuleTable,
+        rule="nodes that each module of the model owns in the exported graph, Constant nodes left out; - is none",
+        render=render,
+        differences=module_differences,
     ),
     SnapshotKind(
         name="fusion",
@@ -60,3 +77,8 @@ def kind_of(result: object) -> SnapshotKind:
             return kind
     lockable = ", ".join(f"{kind.type.__name__} (modelcheck.{kind.name})" for kind in KINDS)
     raise TypeError(f"modelcheck_snapshot cannot lock a {type(result).__name__}; it locks {lockable}")
+
+
+def kind_named(name: str) -> SnapshotKind:
+    """The kind of this name. Raises StopIteration for an unknown one."""
+    return next(kind for kind in KINDS if kind.name == name)
