@@ -68,7 +68,7 @@ def _wrong_axes(case: ModelCase, inputs: ModuleInputs) -> Iterator[str]:
 def check_result(
     case: ModelCase, model: ir.Model, inputs: ModuleInputs, outputs: Sequence[str]
 ) -> ExportFailure | None:
-    """The first way in which `model` is not what was asked for: no node, other outputs, a fixed dynamic axis."""
+    """The first way in which `model` is not what was asked for: no node, other outputs or opset, a fixed axis."""
     graph = model.graph
     if count_nodes(model, constants=True) == 0:
         reason = "the exported graph has no node: the forward gives back its inputs or constants only"
@@ -77,6 +77,10 @@ def check_result(
     if names != list(outputs):
         reason = f"the exported graph has the outputs {', '.join(map(str, names))}, asked for were {', '.join(outputs)}"
         return failure(case, FailureKind.INVALID_MODEL, reason, next_step="return each tensor once from forward")
+    opset = model.opset_imports.get("")
+    if case.opset is not None and opset != case.opset:
+        reason = f"the exporter was asked for opset {case.opset} and gave {opset}: it could not convert the model"
+        return failure(case, FailureKind.INVALID_OPTION, reason, next_step=f"leave opset= out, or set it to {opset}")
     for value in graph.inputs:
         for axis, dimension in (case.dynamic_axes or {}).get(value.name or "", {}).items():
             found = None if value.shape is None else value.shape[axis]

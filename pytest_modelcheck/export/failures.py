@@ -107,11 +107,15 @@ def _where(chain: Sequence[BaseException], text: str) -> str:
     for item in chain:
         for frame in reversed(traceback.extract_tb(item.__traceback__)):
             if not is_library(frame.filename):
-                return f"{frame.filename}:{frame.lineno}: {frame.line or ''}".rstrip(": ")
+                return _place(frame.filename, frame.lineno, frame.line)
     for file, number, line in reversed(re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)):
         if not is_library(file):
-            return f"{file}:{number}: {line}".rstrip(": ")
+            return _place(file, number, line)
     return ""
+
+
+def _place(file: str, number: int | str | None, line: str | None) -> str:
+    return f"{file}:{number}: {line}" if line else f"{file}:{number}"
 
 
 def _one_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,7 +13,7 @@ from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import failure
 from pytest_modelcheck.export.key import ExportKey, library_versions
-from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.graph.counts import all_nodes, count_nodes
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import ModelCase
 
@@ -24,7 +25,7 @@ def open_onnx(case: ModelCase, path: Path) -> Exported | ExportFailure:
         model = load_model(path)
         if count_nodes(model, constants=True) == 0:
             raise InvalidModelError(f"{path}: the graph has no node")
-        key = _file_key(path, model)
+        key = _file_key(path)
     except (InvalidModelError, OSError) as error:
         step = "give the path of a valid .onnx file, with its external data in the same folder"
         return failure(case, FailureKind.INVALID_MODEL, str(error), next_step=step)
@@ -38,15 +39,23 @@ def open_onnx(case: ModelCase, path: Path) -> Exported | ExportFailure:
     )
 
 
-def _file_key(path: Path, model: ir.Model) -> ExportKey:
-    locations = {
-        str(value.const_value.location)
-        for graph in (model.graph, *model.graph.subgraphs())
-        for value in graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    }
+def _file_key(path: Path) -> ExportKey:
+    """The content of the file and of every file that its tensors lie in."""
+    files = {path.name: path}
+    for tensor in _tensors(ir.load(path)):
+        if isinstance(tensor, ir.ExternalTensor):
+            files[str(tensor.location)] = path.parent / tensor.location
     sources = {}
-    for file in (path, *(path.parent / location for location in sorted(locations))):
+    for name, file in sorted(files.items()):
         with file.open("rb") as stream:
-            sources[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+            sources[name] = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     return ExportKey(options={}, versions=library_versions(), sources=sources, model={}, code={}, inputs={})
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol | None]:
+    for graph in (model.graph, *model.graph.subgraphs()):
+        yield from (value.const_value for value in graph.initializers.values())
+    for node in all_nodes(model):
+        for attribute in node.attributes.values():
+            if attribute.type is ir.AttributeType.TENSOR:
+                yield attribute.as_tensor()

@@ -1,0 +1,240 @@
+"""Failed exports: each is a value with its kind, its cause in one sentence, the user's line and a next step."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxscript  # noqa: F401  (its import is not what these tests time)
+import pytest
+import torch
+from torch import nn
+
+from pytest_modelcheck import ModelCase
+from pytest_modelcheck.export import ExportFailure, FailureKind, export
+from pytest_modelcheck.model_case import EXPORTERS
+
+
+def failed(build, made=lambda seed: (torch.ones(2, 4),), **options) -> ExportFailure:
+    result = export(ModelCase("broken", build, made, **options))
+    assert isinstance(result, ExportFailure)
+    assert result.case_name == "broken"
+    assert "\n" not in result.reason
+    assert result.next, result
+    assert result.render().startswith(f"export of broken by {result.exporter} failed ({result.kind}): ")
+    return result
+
+
+@torch.library.custom_op("modelcheck_tests::mystery", mutates_args=())
+def mystery(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+@mystery.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+class Mystery(nn.Module):
+    def forward(self, input):
+        return torch.ops.modelcheck_tests.mystery(input) + 1
+
+
+class Branch(nn.Module):
+    def forward(self, input):
+        if input.sum() > 0:
+            return input + 1
+        return input - 1
+
+
+class Fixed(nn.Module):
+    def forward(self, input):
+        return input.reshape(2, 2, 2) * 2
+
+
+class Echo(nn.Module):
+    def forward(self, input):
+        return input
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_operator_that_the_exporter_does_not_know_is_named(exporter):
+    failure = failed(Mystery, exporter=exporter)
+    assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
+    assert "modelcheck_tests" in failure.reason
+    assert "mystery" in failure.reason
+
+
+def test_a_branch_on_data_is_found_by_dynamo_with_its_line():
+    failure = failed(Branch)
+    assert failure.kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW
+    assert failure.where.startswith(__file__)
+    assert failure.where.endswith("if input.sum() > 0:")
+
+
+def test_a_dynamic_axis_that_the_forward_fixes_is_a_failure_although_the_exporter_accepts_it():
+    failure = failed(Fixed, dynamic_axes={"input": {0: "batch"}})
+    assert failure.kind is FailureKind.DYNAMIC_SHAPE
+    assert "batch" in failure.reason
+
+
+def test_two_dimensions_of_one_name_with_different_sizes_are_refused_before_the_export():
+    class Two(nn.Module):
+        def forward(self, a, b):
+            return a.sum() + b.sum()
+
+    axes = {"a": {0: "batch"}, "b": {0: "batch"}}
+    failure = failed(Two, lambda seed: (torch.ones(2), torch.ones(3)), dynamic_axes=axes)
+    assert failure.kind is FailureKind.DYNAMIC_SHAPE
+    assert failure.reason == "dimension 'batch' is 2 in 'a' and 3 in 'b', so it is not one"
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"inptu": {0: "batch"}}, "dynamic_axes names the input 'inptu'; the inputs are input"),
+        ({"input": {2: "batch"}}, "dynamic_axes names axis 2 of 'input', whose shape is [2, 4]"),
+        ({"input": {-1: "batch"}}, "dynamic_axes names axis -1 of 'input', whose shape is [2, 4]"),
+        (
+            {"input": {0: "batch size"}},
+            "dynamic_axes calls axis 0 of 'input' 'batch size'; a dimension's name is an identifier",
+        ),
+    ],
+)
+def test_dynamic_axes_that_do_not_fit_the_inputs_are_refused(axes, said):
+    failure = failed(lambda: nn.Linear(4, 4), dynamic_axes=axes)
+    assert failure.kind is FailureKind.DYNAMIC_SHAPE
+    assert failure.reason == said
+
+
+def test_a_build_that_raises_is_named_with_its_line():
+    def build():
+        raise FileNotFoundError("no weights.bin")
+
+    failure = failed(build)
+    assert failure.kind is FailureKind.BUILD_FAILED
+    assert failure.reason == "FileNotFoundError: no weights.bin"
+    assert failure.where.startswith(__file__)
+    assert "raise FileNotFoundError" in failure.where
+
+
+def test_a_build_that_gives_no_module_is_named():
+    failure = failed(lambda: "bert")
+    assert failure.kind is FailureKind.BUILD_FAILED
+    assert failure.reason == "build() returned str, not a torch.nn.Module"
+
+
+def test_a_build_that_needs_more_memory_than_there_is_is_out_of_memory():
+    failure = failed(lambda: nn.Linear(10**7, 10**7))
+    assert failure.kind is FailureKind.OUT_OF_MEMORY
+
+
+def _raises(seed):
+    raise KeyError("tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (_raises, "inputs(0) raised KeyError: 'tokenizer'"),
+        (lambda seed: {}, "inputs(0) must return a dict of tensors or a tuple of tensors, got an empty dict"),
+        (lambda seed: 3, "inputs(0) must return a dict of tensors or a tuple of tensors, got int"),
+        (lambda seed: {"input": 3.0}, "inputs(0) holds no tensor: input"),
+        (lambda seed: {"input": np.ones(3)}, "input 'input' is a ndarray; an input is a tensor, "),
+        (lambda seed: (torch.ones(2), torch.ones(2)), "inputs() gives 2 positional inputs, forward takes 1: input"),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_named(made, said):
+    failure = failed(lambda: nn.Linear(4, 4), made)
+    assert failure.kind is FailureKind.INPUTS_FAILED
+    assert failure.reason.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda seed: {"x": torch.ones(2, 4)}, "unexpected keyword argument 'x'"),
+        (lambda seed: {"input": torch.ones(2, 4), "x": torch.ones(1)}, "unexpected keyword argument 'x'"),
+    ],
+)
+def test_inputs_that_forward_does_not_take_are_a_signature_mismatch(made, said):
+    failure = failed(lambda: nn.Linear(4, 4), made)
+    assert failure.kind is FailureKind.SIGNATURE_MISMATCH
+    assert said in failure.reason
+
+
+def test_a_missing_input_is_a_signature_mismatch():
+    class Two(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    failure = failed(Two, lambda seed: {"a": torch.ones(2)})
+    assert failure.kind is FailureKind.SIGNATURE_MISMATCH
+    assert "missing 1 required positional argument: 'b'" in failure.reason
+
+
+def test_a_forward_that_raises_by_itself_is_no_fault_of_the_exporter():
+    failure = failed(lambda: nn.Linear(5, 5))
+    assert failure.kind is FailureKind.FORWARD_FAILED
+    assert "cannot be multiplied" in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names", "said"),
+    [
+        (lambda x: {"logits": x + 1}, ["logit"], "the forward has no output tensor named logit; it has logits"),
+        (lambda x: (x + 1, x + 2), ["a"], "output_names has 1 names (a) for 2 output tensors"),
+        (lambda x: {"a": x + 1, "n": 3}, None, "output n is a int, which no ONNX output can carry"),
+        (lambda x: None, None, "the forward returned no tensor (NoneType)"),
+        (lambda x: {"a": x + 1, "b": None}, ["b"], "the forward has no output tensor named b; it has a"),
+    ],
+)
+def test_outputs_that_cannot_be_exported_are_named(outputs, names, said):
+    class Net(nn.Module):
+        def forward(self, input):
+            return outputs(input)
+
+    failure = failed(Net, output_names=names)
+    assert failure.kind is FailureKind.OUTPUTS_FAILED
+    assert said in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "step"),
+    [
+        ({"dynamo": False}, "export_options holds 'dynamo'", "exporter="),
+        ({"opset_version": 18}, "export_options holds 'opset_version'", "opset="),
+        ({"optimise": False}, "torch.onnx.export has no option 'optimise'", "optimize"),
+    ],
+)
+def test_export_options_that_cannot_work_are_refused(options, said, step):
+    failure = failed(lambda: nn.Linear(4, 4), export_options=options)
+    assert failure.kind is FailureKind.INVALID_OPTION
+    assert failure.reason.startswith(said)
+    assert step in failure.next
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_opset_that_does_not_exist_is_a_failure(exporter):
+    assert "99" in failed(lambda: nn.Linear(4, 4), opset=99, exporter=exporter).reason
+
+
+def test_a_failure_keeps_the_exporters_own_words():
+    failure = failed(Mystery)
+    assert "Traceback" in failure.detail
+    assert "torch/onnx" in failure.detail
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_forward_that_computes_nothing_gives_no_model_without_nodes(exporter):
+    result = export(ModelCase("echo", Echo, lambda seed: (torch.ones(2),), exporter=exporter))
+    if isinstance(result, ExportFailure):
+        assert result.kind is FailureKind.INVALID_MODEL
+        assert "no node" in result.reason
+    else:
+        assert result.model.graph.num_nodes() > 0
+
+
+def test_no_failure_leaves_a_file_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for exporter in EXPORTERS:
+        failed(Mystery, exporter=exporter)
+    assert list(Path().iterdir()) == []
