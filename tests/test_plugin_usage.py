@@ -41,6 +41,11 @@ BOUND = "write a number (72), a comparison ('>=5%', '<4'), a range ('60..80') or
         ),
         ("expect_ops(Gemm='50%')", "expect_ops: Gemm='50%': a node count is a plain number"),
         ("expect_ops(Gemm='1/2')", "expect_ops: Gemm='1/2': a node count is a plain number"),
+        ("expect_ops(Transpse='<=4')", "expect_ops: ONNX has no operator 'Transpse'; did you mean 'Transpose'?"),
+        (
+            "expect_ops(XyzXyz=0)",
+            "expect_ops: ONNX has no operator 'XyzXyz' (one of another domain is written domain:name)",
+        ),
         ("expect_ops(Gemm=None)", f"expect_ops: Gemm: bound None is a NoneType; {BOUND}"),
         ("expect_hierarchy(coverage=5)", 'expect_hierarchy: coverage=5: write a percentage, e.g. coverage=">=95%"'),
         ("expect_hierarchy()", 'expect_hierarchy: expects nothing; write e.g. coverage=">=95%"'),

@@ -59,8 +59,10 @@ def validate(expectation: ExpectOps) -> None:
     for op, _ in expectation.counts:
         if ":" not in op and op not in known:
             close = difflib.get_close_matches(op, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "an operator of another domain is written domain:name"
-            raise MarkerError(f"{GATE.name}: ONNX has no operator {op!r}; {hint}")
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise MarkerError(
+                f"{GATE.name}: ONNX has no operator {op!r}{hint} (one of another domain is written domain:name)"
+            )
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
