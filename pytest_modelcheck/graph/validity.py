@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
+from onnx_ir.passes.common import CheckerPass
 
 from pytest_modelcheck.errors import InvalidModelError
 
@@ -37,16 +35,34 @@ def infer_shapes(model: ir.Model) -> None:
     cannot be inferred keep what they had; passes refuse what they cannot prove.
     """
     _read_small_tensors(model)
-    declared = [(value, value.type, value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
-    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns and goes on; an invalid model is the checker's to report
+    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    finally:
-        logger.setLevel(level)
-        for value, type_, shape in declared:
-            value.type, value.shape = type_, shape
+        proto = onnx.shape_inference.infer_shapes(
+            ir.to_proto(_without_large_weights(model)), check_type=False, strict_mode=False, data_prop=True
+        )
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return  # an invalid model is the checker's to report
+    for graph, inferred in zip(model.graphs(), ir.from_proto(proto).graphs(), strict=True):
+        found = ir.convenience.create_value_mapping(inferred)
+        for name, value in ir.convenience.create_value_mapping(graph).items():
+            if id(value) not in kept and (known := found.get(name)) is not None:
+                # onnx_ir's own pass writes dtypes, which makes a tensor of a sequence whose type was not known.
+                value.type = known.type or value.type
+                value.shape = known.shape if known.shape is not None else value.shape
+
+
+def _without_large_weights(model: ir.Model) -> ir.Model:
+    """A copy in which large initializers of the main graph are inputs: their values say nothing about shapes."""
+    copy = model.clone()
+    for name, value in list(copy.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _SMALL_TENSOR_BYTES:
+            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+            value.const_value = None
+            del copy.graph.initializers[name]
+            if not value.is_graph_input():
+                copy.graph.inputs.append(value)
+    return copy
 
 
 def _read_small_tensors(model: ir.Model) -> None:
