@@ -136,20 +136,24 @@ class _Folder:
                 producer = value.producer()
                 if producer is None:
                     if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
-                        freed += value.const_value.nbytes
+                        freed += _tensor_bytes(value.const_value)
                 elif producer not in dying and all(
                     not output.is_graph_output() and all(user in dying for user, _ in output.uses())
                     for output in producer.outputs
                 ):
                     dying.add(producer)
                     tensor = ir.convenience.get_const_tensor(value)
-                    freed += NODE_BYTES + (0 if tensor is None else tensor.nbytes)
+                    freed += NODE_BYTES + (0 if tensor is None else _tensor_bytes(tensor))
                     stack.append(producer)
         return freed
 
 
 def _is_read(value: ir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
+
+
+def _tensor_bytes(tensor: ir.TensorProtocol) -> int:
+    return _nbytes(tensor.numpy()) if tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
 def _nbytes(array: Array) -> int:

@@ -1,0 +1,171 @@
+"""Nodes that hand on their input, and look-alikes that do not."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+
+from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
+from pytest_modelcheck.pipeline import run_pass
+
+HEADER = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 4] x) => (float[N, 4] y)
+"""
+
+
+def model(body, header=HEADER, **weights):
+    return make(header + "{" + body + "}", **weights)
+
+
+def after(made):
+    return run_pass(ir.from_proto(made), EliminateIdentityOps())[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("a = Relu(x) b = Identity(a) y = Exp(b)", {}),
+        ("a = Relu(x) y = Identity(a)", {}),
+        ("a = Relu(x) b = Dropout(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Dropout(a, ratio, no) y = Exp(b)", {"ratio": np.float32(0.5), "no": np.array(False)}),
+        ("a = Relu(x) b = Cast<to = 1>(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = CastLike(a, x) y = Exp(b)", {}),
+        ("a = Relu(x) b = Concat<axis = 1>(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Sum(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Add(a, c) y = Exp(b)", {"c": np.zeros((1, 4), np.float32)}),
+        ("a = Relu(x) b = Add(c, a) y = Exp(b)", {"c": np.zeros((), np.float32)}),
+        ("a = Relu(x) b = Sub(a, c) y = Exp(b)", {"c": np.zeros((4,), np.float32)}),
+        ("a = Relu(x) b = Mul(c, a) y = Exp(b)", {"c": np.ones((1,), np.float32)}),
+        ("a = Relu(x) b = Div(a, c) y = Exp(b)", {"c": np.ones((1,), np.float32)}),
+        ("a = Relu(x) b = Pow(a, c) y = Exp(b)", {"c": np.array(1, np.int64)}),
+        ("a = Relu(x) b = Transpose<perm = [0, 1]>(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Flatten(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Reshape(a, c) y = Exp(b)", {"c": np.array([0, 4])}),
+        ("a = Relu(x) b = Reshape(a, c) y = Exp(b)", {"c": np.array([-1, 4])}),
+        ("a = Relu(x) s = Shape(x) b = Reshape(a, s) y = Exp(b)", {}),
+        ("a = Relu(x) s = Shape(x) b = Expand(a, s) y = Exp(b)", {}),
+        ("a = Relu(x) b = Expand(a, c) y = Exp(b)", {"c": np.array([1, 4])}),
+        ("a = Relu(x) b = Tile(a, c) y = Exp(b)", {"c": np.array([1, 1])}),
+        ("a = Relu(x) b = Pad(a, c) y = Exp(b)", {"c": np.zeros(4, np.int64)}),
+        ("a = Relu(x) b = Slice(a, s, e) y = Exp(b)", {"s": np.array([0, 0]), "e": np.array([2**62, 4])}),
+        ("a = Relu(x) b = Slice(a, s, e, t) y = Exp(b)", {"s": np.array([0]), "e": np.array([9]), "t": np.array([-1])}),
+        ("a = Relu(x) b = Relu(a) y = Exp(b)", {}),
+        ("a = Relu(x) b = Neg(a) c = Neg(b) y = Exp(c)", {}),
+        ("a = Cast<to = 11>(x) b = Cast<to = 1>(a) c = Relu(b) y = Exp(c)", {}),
+    ],
+)
+def test_a_node_that_hands_on_its_input_is_removed(body, weights):
+    made = model(body, **weights)
+    kept = {"Relu": 1} if "y = Identity" in body else {"Exp": 1, "Relu": 1}
+    assert fires(EliminateIdentityOps(), made) == kept
+    graph = after(made).graph
+    assert [value.name for value in graph.outputs] == ["y"]
+    assert str(graph.outputs[0].shape) == "[N,4]"
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("y = Add(x, c)", {"c": np.full(1, 1e-12, np.float32)}),
+        ("y = Add(x, c)", {"c": np.full(1, 1e-8, np.float32)}),
+        ("y = Mul(x, c)", {"c": np.full(1, 1 + 1e-7, np.float32)}),
+        ("y = Add(x, c)", {"c": np.array([0, 0, 1e-30, 0], np.float32)}),
+        ("y = Sub(c, x)", {"c": np.zeros(1, np.float32)}),
+        ("y = Div(c, x)", {"c": np.ones(1, np.float32)}),
+        ("a = Cast<to = 10>(x) y = Cast<to = 1>(a)", {}),
+        ("a = Cast<to = 7>(x) y = Cast<to = 1>(a)", {}),
+        ("y = Slice(x, s, e, t)", {"s": np.array([-1]), "e": np.array([-9]), "t": np.array([0]), "p": np.array([-1])}),
+        ("y = Transpose<perm = [0, 1]>(x)", {}),
+    ],
+)
+def test_a_node_that_changes_its_input_stays(body, weights):
+    weights.pop("p", None)
+    made = model(body, **weights)
+    assert after(made).graph.num_nodes() == len(made.graph.node)
+
+
+def test_an_add_of_zero_that_stretches_its_input_is_refused():
+    header = HEADER.replace("float[N, 4] x", "float[N, 1] x")
+    made = model("a = Relu(x) b = Add(a, c) y = Exp(b)", header, c=np.zeros((1, 4), np.float32))
+    assert refuses(EliminateIdentityOps(), made) == {"its constant of 0 may change the shape by broadcasting"}
+
+
+def test_a_multiplication_by_one_that_adds_an_axis_is_refused():
+    header = HEADER.replace("float[N, 4] y", "float[1, N, 4] y")
+    made = model("a = Relu(x) b = Mul(a, c) y = Exp(b)", header, c=np.ones((1, 1, 1), np.float32))
+    assert refuses(EliminateIdentityOps(), made) == {"its constant of 1 may change the shape by broadcasting"}
+
+
+def test_an_identity_between_graph_input_and_output_is_refused():
+    assert refuses(EliminateIdentityOps(), model("y = Identity(x)")) == {
+        "its output is a graph output and the replacement cannot take that name"
+    }
+
+
+def test_an_identity_between_two_graph_outputs_is_refused():
+    header = HEADER.replace("(float[N, 4] y)", "(float[N, 4] z, float[N, 4] y)")
+    assert refuses(EliminateIdentityOps(), model("z = Relu(x) y = Identity(z)", header)) == {
+        "its output is a graph output and the replacement cannot take that name"
+    }
+
+
+def test_an_identity_whose_input_is_read_elsewhere_leaves_both_names_in_place():
+    header = HEADER.replace("(float[N, 4] y)", "(float[N, 4] y, float[N, 4] z)")
+    made = model("a = Relu(x) y = Identity(a) z = Exp(a)", header)
+    assert fires(EliminateIdentityOps(), made) == {"Exp": 1, "Relu": 1}
+    assert [value.name for value in after(made).graph.outputs] == ["y", "z"]
+
+
+def test_a_dropout_whose_mask_is_an_output_is_refused():
+    header = HEADER.replace("(float[N, 4] y)", "(float[N, 4] y, bool[N, 4] m)")
+    assert refuses(EliminateIdentityOps(), model("a = Relu(x) y, m = Dropout(a)", header)) == {
+        "the mask of the Dropout is read"
+    }
+
+
+def test_a_dropout_in_training_mode_is_refused():
+    made = model("a = Relu(x) y = Dropout(a, r, yes)", r=np.float32(0.5), yes=np.array(True))
+    assert refuses(EliminateIdentityOps(), made) == {"the Dropout is in training mode"}
+
+
+def test_a_dropout_whose_mode_is_an_input_is_refused():
+    header = HEADER.replace("(float[N, 4] x)", "(float[N, 4] x, bool mode)")
+    made = model("a = Relu(x) y = Dropout(a, r, mode)", header, r=np.float32(0.5))
+    assert refuses(EliminateIdentityOps(), made) == {"whether the Dropout is in training mode is not known"}
+
+
+def test_an_overridable_zero_is_not_taken_for_a_constant():
+    made = make("""<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N] x, float[1] c) => (float[N] y) <float[1] c = {0.0}> { y = Add(x, c) }""")
+    ignores(EliminateIdentityOps(), made)
+
+
+def test_an_identity_inside_a_branch_is_removed_and_the_name_of_the_branch_output_kept():
+    made = in_subgraph(model("a = Relu(x) b = Identity(a) c = Exp(b) y = Identity(c)"))
+    assert fires(EliminateIdentityOps(), made) == {"If": 1, "Exp": 2, "Relu": 2}
+
+
+def test_an_identity_of_an_outer_value_that_a_branch_hands_out_is_refused():
+    reason = "its output is a graph output and the replacement cannot take that name"
+    assert refuses(EliminateIdentityOps(), in_subgraph(model("y = Identity(x)"))) == {reason}
+
+
+def test_an_identity_inside_a_function_is_removed():
+    made = in_function(model("a = Relu(x) b = Identity(a) y = Exp(b)"))
+    assert fires(EliminateIdentityOps(), made) == {"Exp": 1, "Relu": 1, "test.local:Body": 1}
+
+
+def test_an_identity_inside_a_loop_body_is_removed():
+    made = make("""<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 4] x) => (float[N, 4] y) {
+    trips = Constant<value = int64 {3}>()
+    go = Constant<value = bool {1}>()
+    y = Loop<body = body (int64 i, bool on, float[N, 4] s) => (bool on_out, float[N, 4] s_out) {
+        on_out = Identity(on)
+        a = Identity(s)
+        b = Relu(a)
+        c = Identity(b)
+        s_out = Add(c, x)
+    }>(trips, go, x)
+}""")
+    assert fires(EliminateIdentityOps(), made) == {"Add": 1, "Identity": 1, "Loop": 1, "Relu": 1}

@@ -1,0 +1,239 @@
+"""Folding: what is computed once, how large it may be, and what is left alone."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
+from onnx import helper
+
+from pytest_modelcheck.passes.fold_constants import FoldConstants
+from pytest_modelcheck.pipeline import PassStatus, run_pass
+
+TRANSPOSED_WEIGHT = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 4] x) => (float[N, 2] y) {
+    t = Transpose<perm = [1, 0]>(w)
+    c = Cast<to = 1>(t)
+    y = MatMul(x, c)
+}"""
+WEIGHT = {"w": np.arange(8, dtype=np.float32).reshape(2, 4)}
+
+
+def folded(model, **options):
+    return run_pass(ir.from_proto(model), FoldConstants(**options))[0]
+
+
+def test_a_transposed_weight_becomes_an_initializer_and_the_original_goes():
+    assert fires(FoldConstants(), make(TRANSPOSED_WEIGHT, **WEIGHT)) == {"MatMul": 1}
+    model = folded(make(TRANSPOSED_WEIGHT, **WEIGHT))
+    (value,) = model.graph.initializers.values()
+    assert np.array_equal(value.const_value.numpy(), WEIGHT["w"].T)
+    assert not [node for node in model.graph if node.op_type == "Constant"]
+
+
+def test_a_chain_inside_a_branch_is_folded():
+    assert fires(FoldConstants(), in_subgraph(make(TRANSPOSED_WEIGHT, **WEIGHT)))["MatMul"] == 2
+
+
+def test_a_chain_inside_a_function_becomes_a_constant_node():
+    made = in_function(make(TRANSPOSED_WEIGHT, **WEIGHT))
+    assert fires(FoldConstants(), made) == {"MatMul": 1, "test.local:Body": 1}
+
+
+def test_a_result_that_two_nodes_read_is_folded_once():
+    made = make(
+        TRANSPOSED_WEIGHT.replace("y = MatMul(x, c)", "a = MatMul(x, c) s = ReduceSum(c) y = Add(a, s)"), **WEIGHT
+    )
+    assert fires(FoldConstants(), made) == {"Add": 1, "MatMul": 1}
+
+
+def test_one_int64_constant_does_not_keep_the_others_from_being_folded():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[4] x, int64[2] i) => (float[2, 2] y, int64[2] j) {
+    n = Neg(number)
+    j = Add(i, n)
+    s = Sqrt(w)
+    a = Mul(x, s)
+    two = Constant<value_ints = [2, 2]>()
+    y = Reshape(a, two)
+}""",
+        number=np.array([1, 2]),
+        w=np.array([1, 2, 3, 4], np.float32),
+    )
+    assert fires(FoldConstants(), made) == {"Add": 1, "Mul": 1, "Reshape": 1}
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+)
+def test_every_number_type_is_folded_to_the_same_type(dtype):
+    array = np.array([[1, 2], [3, 4]], dtype)
+    elem = helper.np_dtype_to_tensor_dtype(array.dtype)
+    graph = helper.make_graph(
+        [helper.make_node("Transpose", ["w"], ["t"]), helper.make_node("Concat", ["x", "t"], ["y"], axis=0)],
+        "g",
+        [helper.make_tensor_value_info("x", elem, ["N", 2])],
+        [helper.make_tensor_value_info("y", elem, ["M", 2])],
+        [onnx.numpy_helper.from_array(array, "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    after = folded(made)
+    assert [node.op_type for node in after.graph] == ["Concat"]
+    assert outputs(ir.to_proto(after), {"x": array})["y"].dtype == array.dtype
+
+
+def test_bfloat16_and_strings_are_folded():
+    made = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Cast", ["w"], ["b"], to=onnx.TensorProto.BFLOAT16),
+                helper.make_node("Cast", ["b"], ["f"], to=onnx.TensorProto.FLOAT),
+                helper.make_node("Add", ["x", "f"], ["y"]),
+                helper.make_node("Concat", ["s", "s"], ["ss"], axis=0),
+                helper.make_node("Equal", ["ss", "z"], ["e"]),
+            ],
+            "g",
+            [helper.make_tensor_value_info("x", 1, [2]), helper.make_tensor_value_info("z", 8, [2])],
+            [helper.make_tensor_value_info("y", 1, [2]), helper.make_tensor_value_info("e", 9, [2])],
+            [
+                onnx.numpy_helper.from_array(np.array([1.01, 2], np.float32), "w"),
+                helper.make_tensor("s", onnx.TensorProto.STRING, [1], [b"a"]),
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 19)],
+        ir_version=9,
+    )
+    after = folded(made, max_growth_bytes=100)
+    assert [node.op_type for node in after.graph] == ["Add", "Equal"]
+    found = outputs(ir.to_proto(after), {"x": np.zeros(2, np.float32), "z": np.array(["a", "b"], object)})
+    assert found["e"].tolist() == [True, False]
+    assert found["y"][0] == np.float32(1.0078125)
+
+
+def test_the_shape_of_a_value_of_static_shape_is_folded():
+    made = make("""<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2, 3] x, float[N, 6] z) => (float[3, 2] y, int64[1] n, int64 m) {
+    s = Shape<start = 1>(x)
+    two = Constant<value_ints = [2]>()
+    t = Concat<axis = 0>(s, two)
+    y = Reshape(x, t)
+    n = Shape<start = 0, end = 1>(z)
+    m = Size(x)
+}""")
+    assert fires(FoldConstants(), made) == {"Reshape": 1, "Shape": 1}
+
+
+def test_a_constant_output_keeps_its_name_and_is_a_constant_node():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x) => (float[2] y, float[2] z) { y = Exp(w) z = Relu(x) }""",
+        w=np.ones(2, np.float32),
+    )
+    assert fires(FoldConstants(), made) == {"Relu": 1}
+
+
+EXPANDED = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[64, 64] x) => (float[64, 64] y) { n = Neg(w) e = Expand(n, s) y = Add(x, e) }"""
+
+
+def test_a_fold_that_would_make_the_file_larger_is_refused_and_what_is_before_it_folded():
+    made = make(EXPANDED, w=np.ones((1, 1), np.float32), s=np.array([64, 64]))
+    assert fires(FoldConstants(), made) == {"Add": 1, "Expand": 1}
+    _, record = run_pass(ir.from_proto(made), FoldConstants())
+    assert [refusal.reason for refusal in record.refusals] == ["the constant would make the file 16108 bytes larger"]
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(16107, {"Add": 1, "Expand": 1}), (16108, {"Add": 1})])
+def test_the_size_limit_is_exact_and_can_be_raised(allowed, expected):
+    made = make(EXPANDED, w=np.ones((1, 1), np.float32), s=np.array([64, 64]))
+    assert fires(FoldConstants(max_growth_bytes=allowed), made) == expected
+
+
+def test_a_weight_that_something_else_reads_is_not_stored_twice():
+    made = make(
+        TRANSPOSED_WEIGHT.replace("y = MatMul(x, c)", "a = MatMul(x, c) b = MatMul(a, v) y = MatMul(b, c)").replace(
+            "w)\n", "v)\n"
+        ),
+        v=np.ones((200, 400), np.float32).reshape(2, -1)[:, :4],
+    )
+    assert fires(FoldConstants(), made, tolerance=1e-4)["MatMul"] == 3
+    large = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 64] x) => (float[N, 64] y) {
+    t = Transpose<perm = [1, 0]>(w)
+    a = MatMul(x, t)
+    y = MatMul(a, w)
+}""",
+        w=np.ones((64, 64), np.float32),
+    )
+    assert refuses(FoldConstants(), large) == {"the constant would make the file 16256 bytes larger"}
+
+
+def test_a_random_operator_is_refused():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x) => (float[2] y) { r = RandomNormalLike(w) y = Add(x, r) }""",
+        w=np.ones(2, np.float32),
+    )
+    assert refuses(FoldConstants(), made) == {"its result is random"}
+
+
+def test_an_overridable_default_is_not_a_constant():
+    made = make("""<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x, float[2] w) => (float[2] y) <float[2] w = {1.0, 2.0}> { e = Exp(w) y = Add(x, e) }""")
+    ignores(FoldConstants(), made)
+
+
+def test_a_node_of_another_domain_is_left_alone():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
+agraph (float[2] x) => (float[2] y) { e = com.microsoft.Gelu(w) y = Add(x, e) }""",
+        w=np.ones(2, np.float32),
+    )
+    ignores(FoldConstants(), made)
+
+
+BRANCHES = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x) => (float[2] y) {
+    a = Exp(x)
+    b = If<then_branch = t () => (float[2] r) { q = Neg(a) r = Abs(q) },
+           else_branch = e () => (float[2] r) { q = Sqrt(x) r = Relu(q) }>(choice)
+    y = Add(b, a)
+}"""
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+@pytest.mark.parametrize(("choice", "kept"), [(True, {"Abs": 1, "Neg": 1}), (False, {"Relu": 1, "Sqrt": 1})])
+def test_an_if_with_a_constant_condition_is_replaced_by_the_branch_that_runs(choice, kept):
+    made = make(BRANCHES, choice=np.array(choice))
+    assert fires(FoldConstants(), made) == {"Add": 1, "Exp": 1, **kept}
+
+
+def test_an_if_inside_the_branch_that_runs_is_inlined_too():
+    nested = BRANCHES.replace(
+        "q = Neg(a) r = Abs(q)",
+        """one = Constant<value = float[2] {1.0, 2.0}>()
+        q = If<then_branch = tt () => (float[2] u) { u = Mul(a, one) },
+               else_branch = ee () => (float[2] u) { u = Div(a, one) }>(choice)
+        r = Abs(q)""",
+    )
+    assert fires(FoldConstants(), make(nested, choice=np.array(True))) == {"Abs": 1, "Add": 1, "Exp": 1, "Mul": 1}
+
+
+def test_an_if_whose_result_is_a_graph_output_keeps_the_output_name():
+    made = make(BRANCHES.replace("b = If", "y = If").replace("y = Add(b, a)", ""), choice=np.array(True))
+    assert fires(FoldConstants(), made) == {"Abs": 1, "Exp": 1, "Neg": 1}
+
+
+def test_what_the_evaluator_cannot_do_is_refused_and_the_rest_is_folded():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x) => (float[2] y) { i = GatherND(w, bad) e = Exp(w) a = Add(x, e) y = Add(a, i) }""",
+        w=np.ones(2, np.float32),
+        bad=np.array([[7], [9]]),
+    )
+    after, record = run_pass(ir.from_proto(made), FoldConstants())
+    assert record.status is PassStatus.FIRED
+    assert [node.op_type for node in after.graph] == ["GatherND", "Add", "Add"]
+    assert record.refusals[0].reason == "the reference implementation of GatherND failed: IndexError"

@@ -1,0 +1,215 @@
+"""Computed shapes that become constants, reshapes that become one: dynamic axes too, and where it must not happen."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from fusing_checks import fires, ignores, in_subgraph, make, refuses
+
+from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains, reshape_target
+from pytest_modelcheck.pipeline import run_pass
+
+HEADS = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[batch, seq, 12] x) => (float[batch, seq, 3, 4] y) {
+    s = Shape(x)
+    b0 = Gather<axis = 0>(s, zero)
+    s2 = Shape(x)
+    b1 = Gather<axis = 0>(s2, one)
+    u0 = Unsqueeze(b0, axes)
+    u1 = Unsqueeze(b1, axes)
+    t = Concat<axis = 0>(u0, u1, heads, size)
+    y = Reshape(x, t)
+}"""
+NUMBERS = {
+    "zero": np.array(0),
+    "one": np.array(1),
+    "axes": np.array([0]),
+    "heads": np.array([3]),
+    "size": np.array([4]),
+}
+HEADER = '<ir_version: 8, opset_import: ["": 17]> agraph '
+
+
+def target_of(model):
+    after, _ = run_pass(ir.from_proto(model), SimplifyShapeChains())
+    reshape = next(node for node in after.graph.all_nodes() if node.op_type == "Reshape")
+    return reshape.inputs[1].const_value.numpy().tolist()
+
+
+def test_a_target_built_from_shape_gather_unsqueeze_concat_becomes_a_constant():
+    made = make(HEADS, **NUMBERS)
+    assert fires(SimplifyShapeChains(), made) == {"Reshape": 1}
+    assert target_of(made) == [0, 0, 3, 4]
+
+
+def test_the_same_chain_inside_a_branch_that_reads_an_outer_value():
+    assert fires(SimplifyShapeChains(), in_subgraph(make(HEADS, **NUMBERS))) == {"If": 1, "Reshape": 2}
+
+
+def test_a_computed_rest_becomes_minus_one():
+    made = make(
+        HEADER
+        + """(float[batch, seq, 12] x) => (float[rows, 12] y) {
+    s = Shape(x) b = Gather<axis = 0>(s, zero) n = Gather<axis = 0>(s, one) r = Mul(b, n) u = Unsqueeze(r, axes)
+    t = Concat<axis = 0>(u, twelve) y = Reshape(x, t)
+}""",
+        zero=np.array(0),
+        one=np.array(1),
+        axes=np.array([0]),
+        twelve=np.array([12]),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Reshape": 1}
+    assert target_of(made) == [-1, 12]
+
+
+def test_axes_that_elementwise_ops_matmul_and_transpose_carry_are_followed():
+    made = make(
+        HEADER
+        + """(float[batch, seq, 12] x) => (float[batch, seq, 6] y) {
+    s = Shape(x) b = Gather<axis = 0>(s, zero) n = Gather<axis = 0>(s, one)
+    m = MatMul(x, w) g = Erf(m) p = Transpose<perm = [1, 0, 2]>(g) q = Transpose<perm = [1, 0, 2]>(p)
+    ub = Unsqueeze(b, axes) un = Unsqueeze(n, axes) t = Concat<axis = 0>(ub, un, six) y = Reshape(q, t)
+}""",
+        zero=np.array(0),
+        one=np.array(1),
+        axes=np.array([0]),
+        six=np.array([6]),
+        w=np.ones((12, 6), np.float32),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Erf": 1, "MatMul": 1, "Transpose": 2}
+
+
+def test_a_target_with_two_sizes_from_another_input_is_refused():
+    made = make(
+        HEADER + """(float[a, b] x, float[c, d] other) => (float[c, d] y) { s = Shape(other) y = Reshape(x, s) }"""
+    )
+    assert refuses(SimplifyShapeChains(), made) == {"more than one element of the Reshape target is not known"}
+
+
+def test_a_target_that_is_an_input_is_refused():
+    made = make(HEADER + "(float[a, b] x, int64[3] t) => (float[c, d, e] y) { y = Reshape(x, t) }")
+    assert refuses(SimplifyShapeChains(), made) == {"more than one element of the Reshape target is not known"}
+
+
+def test_a_target_of_unknown_length_is_refused():
+    made = make(
+        HEADER + "(float[a, b] x, int64[n] t) => (float y) { r = Reshape(x, t) y = ReduceSum<keepdims = 0>(r) }"
+    )
+    assert refuses(SimplifyShapeChains(), made) == {"the number of elements of the Reshape target is not known"}
+
+
+def test_two_reshapes_become_one():
+    made = make(
+        HEADER
+        + "(float[batch, seq, 12] x) => (float[batch, seq, 3, 4] y) { a = Reshape(x, rows) y = Reshape(a, heads) }",
+        rows=np.array([-1, 12]),
+        heads=np.array([2, -1, 3, 4]),
+    )
+    assert fires(SimplifyShapeChains(), made, size=2) == {"Reshape": 1}
+
+
+def test_a_reshape_that_undoes_another_takes_both_away():
+    made = make(
+        HEADER
+        + """(float[batch, 3, 4] x) => (float[batch, 3, 4] y) {
+    r = Relu(x) a = Reshape(r, flat) b = Reshape(a, back) y = Exp(b)
+}""",
+        flat=np.array([0, 12]),
+        back=np.array([-1, 3, 4]),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Exp": 1, "Relu": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Unsqueeze(r, one) b = Squeeze(a, one) y = Exp(b)",
+        "a = Flatten<axis = 1>(r) b = Reshape(a, back) y = Exp(b)",
+        "a = Unsqueeze(r, one) c = Unsqueeze(a, one) d = Squeeze(c, one) b = Squeeze(d, one) y = Exp(b)",
+    ],
+)
+def test_squeeze_unsqueeze_and_flatten_cancel(body):
+    made = make(
+        HEADER + "(float[batch, 3, 4] x) => (float[batch, 3, 4] y) { r = Relu(x)" + body + "}",
+        one=np.array([1]),
+        back=np.array([-1, 3, 4]),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Exp": 1, "Relu": 1}
+
+
+def test_a_reshape_that_is_read_twice_stays():
+    made = make(
+        HEADER + "(float[n, 3, 4] x) => (float[n, 12] y, float[n, 4, 3] z) { y = Reshape(x, a) z = Reshape(y, b) }",
+        a=np.array([0, 12]),
+        b=np.array([0, 4, 3]),
+    )
+    ignores(SimplifyShapeChains(), made)
+
+
+def test_expand_to_the_shape_a_value_has_is_removed_where_the_comparison_with_minus_one_is_decided():
+    made = make(
+        HEADER
+        + """(float[batch, 4] x) => (float[batch, 4] y) {
+    s = Shape(x) c = Equal(s, minus) w = Where(c, ones, s) e = Expand(x, w) y = Relu(e)
+}""",
+        minus=np.array([-1]),
+        ones=np.array([1, 1]),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Relu": 1}
+
+
+def test_two_computations_of_one_shape_become_one():
+    made = make(
+        HEADER
+        + """(float[batch, seq] x) => (float[batch, seq, 2] y) {
+    s = Shape(x) t = Concat<axis = 0>(s, two) a = Expand(c, t)
+    r = Relu(x) s2 = Shape(r) t2 = Concat<axis = 0>(s2, two) b = Expand(d, t2)
+    y = Add(a, b)
+}""",
+        two=np.array([2]),
+        c=np.ones((1, 1, 2), np.float32),
+        d=np.ones((1, 1, 1), np.float32),
+    )
+    # The second Shape reads another value, but gives the same elements.
+    assert fires(SimplifyShapeChains(), made) == {"Add": 1, "Concat": 1, "Expand": 2, "Shape": 1}
+
+
+def test_a_slice_of_everything_that_is_bounded_by_the_axis_itself_is_removed():
+    made = make(
+        HEADER
+        + """(float[batch, seq] x) => (float[batch, seq] y) {
+    s = Shape(x) n = Slice(s, one, two) r = Relu(x) c = Slice(r, zero, n, one) y = Exp(c)
+}""",
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Exp": 1, "Relu": 1}
+
+
+def test_two_reshapes_of_which_the_second_needs_two_unknown_sizes_are_refused():
+    made = make(
+        HEADER + "(float[a, b, 12] x, int64[2] n) => (float[p, q] y) { r = Reshape(x, rows) y = Reshape(r, n) }",
+        rows=np.array([-1, 12]),
+    )
+    assert "more than one axis after two reshapes has no size that is known to be its input's" in refuses(
+        SimplifyShapeChains(), made
+    )
+
+
+def test_an_unnamed_axis_is_not_taken_for_another_unnamed_axis():
+    made = make(
+        HEADER + "(float[?, ?] x, float[?, ?] z) => (float[?, ?] y) { s = Shape(z) e = Expand(x, s) y = Relu(e) }"
+    )
+    ignores(SimplifyShapeChains(), made)
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "target"),
+    [
+        ((2, 3), (6,), (6,)),
+        ((2, 3), (0, 6), None),
+        (None, (3, 4), (3, 4)),
+    ],
+)
+def test_reshape_target(source, shape, target):
+    assert reshape_target(source, shape) == target
