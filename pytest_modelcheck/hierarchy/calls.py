@@ -1,15 +1,18 @@
-"""Which modules ran, and from where they were called: one forward pass with hooks."""
+"""Which modules ran, from where they were called, and what became of their results: one forward pass with hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.hierarchy.dataflow import DataFlow, tensors_in
 from pytest_modelcheck.model_case import ModelCase
 
 
@@ -25,6 +28,10 @@ class ModuleCalls:
         counts: Module path -> how often it was called.
         passed_through: Modules that returned one of their own inputs unchanged in every call (`nn.Identity`, Dropout in
             eval mode): there is nothing that a node could do for them.
+        unused: Modules that worked, and nothing of what they computed reaches an output.
+        constant: Modules that worked, and whose results depend on no input: an exporter may fold them into a constant.
+        norm_sources: BatchNorm -> the module whose output it normalizes, where that is one module: an exporter may fold
+            it into that module's convolution.
     """
 
     classes: Mapping[str, str]
@@ -32,11 +39,20 @@ class ModuleCalls:
     stacks: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     passed_through: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
+    constant: frozenset[str] = frozenset()
+    norm_sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ran(self) -> tuple[str, ...]:
         """Paths of the modules that were called, in order of first call."""
         return tuple(self.counts)
+
+    @property
+    def accountable(self) -> tuple[str, ...]:
+        """Those of `ran` that an export must show: whose work depends on an input and reaches an output."""
+        excused = self.passed_through | self.unused | self.constant
+        return tuple(path for path in self.counts if path not in excused)
 
 
 def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> ModuleCalls:
@@ -45,21 +61,26 @@ def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInp
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit the case.
     """
-    recorder = _Recorder(module)
-    with recorder.recording():
-        run_module(case, module, inputs)
-    return recorder.calls()
+    recorder = _Recorder(module, inputs)
+    with recorder.recording(), recorder.flow:
+        outputs = run_module(case, module, inputs)
+    return recorder.calls(outputs)
 
 
 class _Recorder:
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, inputs: ModuleInputs) -> None:
         # A module object is the key, not its id(): it is held here, so the entry cannot go stale.
         self._paths = {submodule: path for path, submodule in module.named_modules()}
         self._module = module
         self._stack: list[str] = []
+        self._open: list[_Call] = []
         self._stacks: dict[tuple[str, ...], int] = {}
         self._counts: dict[str, int] = {}
         self._worked: set[str] = set()
+        self._operators: dict[str, set[int]] = {}
+        self._made_by: Any = WeakTensorKeyDictionary()
+        self._sources: dict[str, set[str | None]] = {}
+        self.flow = DataFlow(inputs.values)
 
     def recording(self) -> ExitStack:
         stack = ExitStack()
@@ -70,44 +91,78 @@ class _Recorder:
         return stack
 
     def _hooks(self, path: str) -> tuple[Any, Any]:
-        def before(_module: torch.nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+        def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = tuple(tensors_in((args, kwargs)))
             self._stack.append(path)
+            self._open.append(_Call(self.flow.count, given, tuple(map(_version, given))))
             stack = tuple(self._stack)
             self._stacks[stack] = self._stacks.get(stack, 0) + 1
             self._counts[path] = self._counts.get(path, 0) + 1
+            if isinstance(module, _BatchNorm):
+                source, _ = self._made_by.get(given[0], (None, 0)) if given else (None, 0)
+                self._sources.setdefault(path, set()).add(source)
 
-        def after(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        def after(_module: torch.nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
             self._stack.pop()
-            given = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
-            made = list(_tensors(output))
-            if not made or not all(any(tensor is other for other in given) for tensor in made):
+            call = self._open.pop()
+            self._operators.setdefault(path, set()).update(range(call.start, self.flow.count))
+            made = list(tensors_in(output))
+            if (
+                call.wrote_in_place
+                or not made
+                or not all(any(tensor is other for other in call.given) for tensor in made)
+            ):
                 self._worked.add(path)
+                for tensor in made:
+                    if self._made_by.get(tensor, (None, -1))[1] < call.start:  # else a module inside made it
+                        self._made_by[tensor] = (path, call.start)
 
         return before, after
 
-    def calls(self) -> ModuleCalls:
+    def calls(self, outputs: Mapping[str, torch.Tensor]) -> ModuleCalls:
+        useful = self.flow.leading_to(outputs.values())
+        worked = [path for path in self._counts if path in self._worked]
+        reaching = {path: self._operators[path] & useful for path in worked}
+        constant = {
+            path for path, found in reaching.items() if found and not any(map(self.flow.depends_on_inputs, found))
+        }
+        return ModuleCalls(
+            classes={path: type(submodule).__name__ for submodule, path in self._paths.items()},
+            parameters=self._parameters(),
+            stacks=self._stacks,
+            counts=self._counts,
+            passed_through=frozenset(self._counts.keys() - self._worked),
+            unused=frozenset(path for path, found in reaching.items() if not found),
+            constant=frozenset(constant),
+            norm_sources={
+                path: source
+                for path, sources in self._sources.items()
+                if len(sources) == 1 and (source := next(iter(sources))) is not None
+            },
+        )
+
+    def _parameters(self) -> dict[str, str]:
+        modules = dict(self._module.named_modules(remove_duplicate=False))
         names = [
             name
             for listed in (self._module.named_parameters, self._module.named_buffers)
             for name, _ in listed(remove_duplicate=False)
         ]
-        first_name = dict(self._module.named_modules(remove_duplicate=False))
-        owners = {name: self._paths[first_name[name.rpartition(".")[0]]] for name in names}
-        return ModuleCalls(
-            classes={path: type(submodule).__name__ for submodule, path in self._paths.items()},
-            parameters=owners,
-            stacks=self._stacks,
-            counts=self._counts,
-            passed_through=frozenset(self._counts.keys() - self._worked),
-        )
+        return {name: self._paths[modules[name.rpartition(".")[0]]] for name in names}
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """A call that has begun: the number of its first operator, and the tensors it was given with their versions."""
+
+    start: int
+    given: tuple[torch.Tensor, ...]
+    versions: tuple[int, ...]
+
+    @property
+    def wrote_in_place(self) -> bool:
+        return any(_version(tensor) != version for tensor, version in zip(self.given, self.versions, strict=True))
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # inference tensors keep no count of their writes

@@ -70,6 +70,7 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
                 owners[node] = Owner(path, OwnerKind.INHERITED)
         for node, owner in known.items():
             owners[node] = _with_sole_parameters(node, owner, calls.parameters)
+        _take_in_folded_norms(owners, calls)
     for rule in (_by_readers, _by_producers, _by_both):
         changed = True
         while changed:
@@ -106,6 +107,22 @@ def _with_sole_parameters(node: ir.Node, owner: Owner, parameters: Mapping[str, 
     paths = [parameters.get(value.name or "") for value in node.inputs if value is not None and len(_users(value)) == 1]
     others = tuple(dict.fromkeys([*owner.others, *(path for path in paths if path and path != owner.path)]))
     return owner if others == owner.others else Owner(owner.path, owner.kind, others)
+
+
+def _take_in_folded_norms(owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
+    """Name the BatchNorms that torchscript folded into a convolution.
+
+    It leaves the convolution's name and writes new weights under no parameter's name. So: a BatchNorm that owns
+    nothing, and the convolution of the module whose output it normalizes, if that reads no named weight.
+    """
+    owned = {path for owner in owners.values() for path in (owner.path, *owner.others)}
+    folded = {source: path for path, source in calls.norm_sources.items() if path not in owned}
+    for node, owner in owners.items():
+        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.inputs) > 1 else None
+        if weight is None or not weight.is_initializer() or weight.name in calls.parameters:
+            continue
+        if owner.path in folded:
+            owners[node] = Owner(owner.path, owner.kind, (*owner.others, folded[owner.path]))
 
 
 def _by_readers(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:

@@ -42,11 +42,13 @@ class HierarchyReport:
         kinds: ``direct``, ``inherited``, ``root`` and ``none`` -> number of compute nodes.
         plumbing: Number of nodes that only compute shapes.
         constants: Number of Constant nodes.
-        modules_ran: Paths of the modules that ran and did something, in order of first call; ``()`` where there is no
-            torch module to run. `passed_through` modules are not among them.
+        modules_ran: Paths of the modules that ran and whose work depends on an input and reaches an output, in order of
+            first call; ``()`` where there is no torch module to run. The modules that ran and need no node are listed
+            in `excused`.
         modules_covered: Those of `modules_ran` that own a node, or hold a module that does.
         modules_uncovered: The others.
-        passed_through: Modules that returned their input unchanged (Dropout in eval mode, `nn.Identity`).
+        excused: Module path -> why it needs no node: ``"passed its input through"`` (Dropout in eval mode,
+            `nn.Identity`), ``"its result is not used"``, ``"its result depends on no input"``.
         owners: Value name -> owner of the node that makes it; every named output of every node, Constants too.
         reason: Why there is no coverage at all, in one sentence; empty where there is.
         calls: The module tree and its calls; None for a model that has no torch module.
@@ -58,7 +60,7 @@ class HierarchyReport:
     modules_ran: tuple[str, ...] = ()
     modules_covered: tuple[str, ...] = ()
     modules_uncovered: tuple[str, ...] = ()
-    passed_through: tuple[str, ...] = ()
+    excused: Mapping[str, str] = field(default_factory=dict)
     owners: Mapping[str, Owner] = field(default_factory=dict, repr=False)
     reason: str = ""
     calls: ModuleCalls | None = field(default=None, repr=False)
@@ -114,7 +116,7 @@ def hierarchy_of_model(model: ir.Model, calls: ModuleCalls | None = None) -> Hie
     owners = inherit_owners(model, known, calls)
     roles = node_roles(model)
     kinds = Counter(owners[node].kind if node in owners else OwnerKind.NONE for node in roles.compute)
-    ran = () if calls is None else tuple(path for path in calls.ran if path not in calls.passed_through)
+    ran = () if calls is None else calls.accountable
     holders = _with_parents(
         path
         for owner in owners.values()
@@ -128,7 +130,7 @@ def hierarchy_of_model(model: ir.Model, calls: ModuleCalls | None = None) -> Hie
         modules_ran=ran,
         modules_covered=tuple(path for path in ran if path in holders),
         modules_uncovered=tuple(path for path in ran if path not in holders),
-        passed_through=() if calls is None else tuple(path for path in calls.ran if path in calls.passed_through),
+        excused={} if calls is None else _excused(calls),
         owners={
             output.name: owners[node]
             for node in all_nodes(model)
@@ -138,6 +140,15 @@ def hierarchy_of_model(model: ir.Model, calls: ModuleCalls | None = None) -> Hie
         reason=_reason(roles.compute, known),
         calls=calls,
     )
+
+
+def _excused(calls: ModuleCalls) -> dict[str, str]:
+    reasons = (
+        (calls.passed_through, "passed its input through"),
+        (calls.unused, "its result is not used"),
+        (calls.constant, "its result depends on no input"),
+    )
+    return {path: reason for path in calls.ran for paths, reason in reasons if path in paths}
 
 
 def _reason(compute: tuple[ir.Node, ...], known: Mapping[ir.Node, Owner]) -> str:

@@ -1,0 +1,78 @@
+"""The data flow of one forward pass: which operators lead from the model's inputs to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
+    """Records, while it is entered, which operator read the results of which; the results themselves are not kept.
+
+    Operators are numbered in order. A tensor that an operator changes in place counts as made by it, and so does the
+    tensor that it is a view of.
+    """
+
+    def __init__(self, inputs: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._maker: Any = WeakTensorKeyDictionary()
+        self._reads: list[frozenset[int]] = []
+        self._depends: list[bool] = []
+        self._inputs: Any = WeakTensorKeyDictionary()
+        for tensor in inputs:
+            self._inputs[tensor] = True
+
+    @property
+    def count(self) -> int:
+        """How many operators ran so far: the number of the next one."""
+        return len(self._reads)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = list(tensors_in((args, kwargs or {})))
+        makers = frozenset(self._maker[tensor] for tensor in read if tensor in self._maker)
+        number = len(self._reads)
+        self._reads.append(makers)
+        self._depends.append(
+            any(self._depends[maker] for maker in makers) or any(tensor in self._inputs for tensor in read)
+        )
+        made = list(tensors_in(result))
+        if func._schema.is_mutable:
+            made += read
+        for tensor in made:
+            self._maker[tensor] = number
+            if func._schema.is_mutable and tensor._base is not None:
+                self._maker[tensor._base] = number
+        return result
+
+    def leading_to(self, outputs: Iterable[torch.Tensor]) -> frozenset[int]:
+        """The operators whose results reach any of `outputs`."""
+        stack = [self._maker[tensor] for tensor in outputs if tensor in self._maker]
+        found = set(stack)
+        while stack:
+            for maker in self._reads[stack.pop()] - found:
+                found.add(maker)
+                stack.append(maker)
+        return frozenset(found)
+
+    def depends_on_inputs(self, operator: int) -> bool:
+        """Whether an operator's result depends on the model's inputs (not on their shapes alone)."""
+        return self._depends[operator]
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested lists, tuples and mappings (dataclass-like mappings of transformers among them)."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
