@@ -77,13 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    session = sessions.session_of(pyfuncitem.config)
+    error: BaseException | None = None
+    result: object = None
     try:
         result = yield
-    except (Exception, pytest.fail.Exception) as error:
-        session.judge(pyfuncitem, error)
-        return None
-    session.judge(pyfuncitem, None)
+    except (Exception, pytest.fail.Exception) as raised:
+        error = raised  # judged outside this block: a failure raised here would show it once more, as its context
+    sessions.session_of(pyfuncitem.config).judge(pyfuncitem, error)
     return result
 
 
