@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound, suggestion
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
     from pytest_modelcheck.attribution import PassAttribution
@@ -75,8 +75,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectReduction) -> GateResult:
             continue
         delta = getattr(row, expectation.basis)
         if delta is None:
-            findings.append(_failed_pass(modelcheck, row, bound))
-            continue
+            continue  # the pass failed: among the pipeline's findings
         measured.append(f"{name} {delta:+d}")
         if not bound.holds(_in_unit(-delta, bound, attribution.nodes_before)):
             findings.append(_pass_finding(modelcheck, row, bound, expectation.basis, -delta))
@@ -110,10 +109,6 @@ def _total_finding(modelcheck: ModelCheck, bound: Bound, removed: int) -> Findin
 
 
 def _pass_finding(modelcheck: ModelCheck, row: PassAttribution, bound: Bound, basis: Basis, removed: int) -> Finding:
-    where = [
-        f"{row.name}: {row.status}" + (f" on {count} candidates: {reason}" if reason else "")
-        for reason, count in row.reasons
-    ]
     return Finding(
         gate=GATE.name,
         model=modelcheck.label,
@@ -121,9 +116,18 @@ def _pass_finding(modelcheck: ModelCheck, row: PassAttribution, bound: Bound, ba
         expected=str(bound),
         found=_share(removed, modelcheck.attribution.nodes_before),
         context=f"{basis}, {modelcheck.stage_context('optimized')}",
-        where=tuple(where) or (f"{row.name}: {row.status}, nothing in this graph to rewrite",),
+        where=_pass_where(modelcheck, row, basis),
         next="If the change is meant, change the marker; the attribution snapshot shows what the other passes did.",
     )
+
+
+def _pass_where(modelcheck: ModelCheck, row: PassAttribution, basis: Basis) -> tuple[str, ...]:
+    """What the pass did: its status with the operators it changed, and what it refused."""
+    status = row.isolated_status if basis == "isolated" else row.status
+    record = next(record for record in modelcheck.attribution.records if record.name == row.name)
+    ops = ", ".join(f"{op} {delta:+d}" for op, delta in record.ops_delta.items()) if basis == "in_order" else ""
+    did = {"no_op": ", nothing in this graph to rewrite", "fired": f": {ops}" if ops else ""}.get(status, "")
+    return (f"{row.name}: {status}{did}", *(f"refused {count} x: {reason}" for reason, count in row.reasons))
 
 
 def _missing_pass(modelcheck: ModelCheck, name: str, bound: Bound) -> Finding:
@@ -137,20 +141,6 @@ def _missing_pass(modelcheck: ModelCheck, name: str, bound: Bound) -> Finding:
         context=modelcheck.stage_context("optimized"),
         where=(f"pipeline: {names}",),
         next="Put the pass back into the pipeline (ini modelcheck_passes), or take it out of the marker.",
-    )
-
-
-def _failed_pass(modelcheck: ModelCheck, row: PassAttribution, bound: Bound) -> Finding:
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=row.name,
-        expected=str(bound),
-        found="no figure: the pass failed",
-        context=modelcheck.stage_context("optimized"),
-        where=(row.error or "",),
-        next="The pipeline went on from the model before this pass. Repair the pass, or report the message above.",
-        verdict=Verdict.ERROR,
     )
 
 
