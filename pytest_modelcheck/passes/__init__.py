@@ -13,6 +13,7 @@ from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
+from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 from pytest_modelcheck.passes.rewriting import Pass, PassOutcome
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 from pytest_modelcheck.targets import TARGETS, Target
@@ -27,6 +28,7 @@ PASSES: tuple[Pass, ...] = (
     SimplifyShapeChains(),
     FuseConvBatchnorm(),
     FuseConvRelu(),
+    FuseMatmulAdd(),
     CleanupAttention(),
     FuseLayernorm(),
     FuseGelu(),

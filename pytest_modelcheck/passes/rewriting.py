@@ -7,7 +7,7 @@ owners survive, and a bisection can stop a pass after its first n rewrites.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -314,6 +314,34 @@ class Rewriter:
         node.replace_input_with(index, value)
         if old is not None:
             self._drop_value_if_dead(old)
+
+    def insert_first(self, scope: Scope, node: ir.Node) -> None:
+        """Put `node`, which reads only what is known at the start of `scope`, there. Not counted."""
+        if len(scope):
+            scope.insert_before(scope[0], node)
+        else:
+            scope.append(node)
+
+    def insert_behind(self, value: ir.Value, node: ir.Node, *, but: Collection[ir.Node] = ()) -> None:
+        """Put `node`, which reads `value`, behind it: all readers of `value` outside `but` read its output instead.
+
+        Where `value` is a graph output, the output of `node` takes its name, type and place. Not counted.
+        """
+        producer = value.producer()
+        if producer is None or producer.graph is None:
+            raise ValueError(f"{self.pass_name}: value {value.name!r} has no producer to stand behind")
+        merge_metadata([producer], [node])
+        output = node.outputs[0]
+        moved = [use for use in value.uses() if use.node is not node and use.node not in but]
+        producer.graph.insert_after(producer, node)
+        if value.is_graph_output():
+            kept = [use for use in value.uses() if use not in moved]
+            self._redirect(value, output)
+            for use in kept:
+                use.node.replace_input_with(use.idx, value)
+        else:
+            for use in moved:
+                use.node.replace_input_with(use.idx, output)
 
     def sweep(self, value: ir.Value) -> None:
         """Drop what made `value` if nothing reads it any more. Not counted: call `edited` once per rewrite."""

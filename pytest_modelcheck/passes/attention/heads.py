@@ -92,7 +92,9 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     parts = rewriter.split(
         transpose.outputs[0], 1, [h.count for h in heads], scope, [h.transpose.outputs[0] for h in heads]
     )
-    made = [*([] if joined is None else [joined]), reshape, transpose, parts]
+    made = [reshape, transpose, parts]
+    if joined is not None and joined.graph is None:
+        made.insert(0, joined)
     values = {}
     for part, h in zip(parts.outputs, heads, strict=True):
         if h.perm == _KEYS_LAST:
@@ -114,6 +116,11 @@ def _joined_target(rewriter: Rewriter, first: Heads, count: int) -> ir.Node | No
     kept = list(joined.inputs[: -1 if tail.size == 2 else -2])
     if not kept:
         return None
+    for use in kept[0].uses() if kept[0] is not None else ():
+        if use.node.op_type == "Concat" and list(use.node.inputs[:-1]) == kept:
+            made = rewriter.constant(use.node.inputs[-1])
+            if made is not None and made.tolist() == [count, first.depth]:
+                return use.node
     sizes = np.asarray([count, first.depth], dtype=np.int64)
     end = rewriter.constant_value(scope_of(first.reshape), sizes, "heads")
     return rewriter.node("Concat", [*kept, end], {"axis": 0}, dtype=ir.DataType.INT64)

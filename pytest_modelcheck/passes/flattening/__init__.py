@@ -1,0 +1,1 @@
+"""Carrying a flattened (batch * sequence, hidden) view through a part of a graph: for ``fuse_matmul_add``."""

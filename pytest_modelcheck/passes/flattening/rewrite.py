@@ -1,0 +1,175 @@
+"""Putting the flattened view through a region: Reshapes at its border, its nodes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.dims import Dim, product
+from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
+from pytest_modelcheck.passes.flattening.targets import Targets
+from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, scope_of
+from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+_AXIS_OPS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax", "Split"})
+
+
+class Flattener:
+    """Rewrites one region. `obstacle` first; where it is None, `apply` cannot fail."""
+
+    def __init__(self, rewriter: Rewriter, shapes: SymbolicShapes, region: Region) -> None:
+        self._rewriter = rewriter
+        self._shapes = shapes
+        self._region = region
+        self._scope = scope_of(next(iter(region.roles)))
+        self._targets = Targets(rewriter, shapes, self._scope, region.lead)
+
+    def obstacle(self) -> str | None:
+        """Why the region cannot or should not be flattened; None where it should."""
+        computed = 0
+        for value in (*self._region.entries(), *self._region.exits()):
+            if not isinstance(self._shape(value)[-1], int) or self._shape(value)[-1] == 0:
+                return "the width of the activations is not known"
+        tails = set()
+        for value in self._region.exits():
+            for shape in self._shapes_to_restore(value):
+                if not self._targets.can_make(shape):
+                    return "the sizes of the flattened axes are not carried by a graph input"
+                if self._targets.needs_computing(shape):
+                    tails.add(tuple(shape[len(self._region.lead) :]))
+        computed = len(tails) + (1 if tails else 0) + (1 if tails and self._rewriter.opset() < 15 else 0)
+        if Balance(self._shapes, self._region).total() <= computed:
+            return "a flattened view would need as many Reshape nodes as it saves"
+        return None
+
+    def border(self) -> list[ir.Node]:
+        """The Reshape nodes outside the region that `apply` edits or removes."""
+        found = [producer for value in self._region.entries() if (producer := value.producer()) is not None]
+        found += [node for value in self._region.exits() for node in self._outside_readers(value)]
+        return [node for node in dict.fromkeys(found) if node.op_type == "Reshape"]
+
+    def apply(self) -> None:
+        """Make the region work on the view."""
+        roles = self._region.roles
+        exits = self._region.exits()
+        for value in self._region.entries():
+            view = self._enter(value)
+            for use in value.uses():
+                if use.node in roles and view is not value:
+                    use.node.replace_input_with(use.idx, view)
+            self._rewriter.sweep(value)
+        for value in exits:
+            self._leave(value)
+        for node in roles:
+            self._adjust_axes(node)
+            for output in node.outputs:
+                output.shape = self._view_shape(output)
+        self._rewriter.edited()
+
+    def _shape(self, value: ir.Value) -> tuple[Dim, ...]:
+        shape = self._shapes.shape(value)
+        if shape is None:
+            raise ValueError(f"the shape of {value.name!r} was known and is not any more")
+        return shape
+
+    def _view_shape(self, value: ir.Value) -> ir.Shape:
+        rows, width = product(self._region.lead), self._shape(value)[-1]
+        return ir.Shape([rows if isinstance(rows, int) else None, width if isinstance(width, int) else None])
+
+    def _outside_readers(self, value: ir.Value) -> list[ir.Node]:
+        return list(dict.fromkeys(use.node for use in value.uses() if use.node not in self._region.roles))
+
+    def _shapes_to_restore(self, value: ir.Value) -> list[tuple[Dim, ...]]:
+        """The shapes that Reshapes behind the region's output `value` will make."""
+        wanted = []
+        readers = self._outside_readers(value)
+        if value.is_graph_output() or any(not self._is_reshape(node, value) for node in readers):
+            wanted.append(self._shape(value))
+        for node in readers:
+            if self._is_reshape(node, value) and not is_view(self._shapes, node, value) and not self._is_absolute(node):
+                wanted.append(self._shape(node.outputs[0]))
+        return wanted
+
+    def _is_reshape(self, node: ir.Node, value: ir.Value) -> bool:
+        known = self._shapes.shape(node.outputs[0]) is not None if node.outputs else False
+        return node.op_type == "Reshape" and node.domain == "" and node.inputs[0] is value and known
+
+    def _is_absolute(self, reshape: ir.Node) -> bool:
+        """Whether the target of `reshape` copies no dimension of its input."""
+        content = self._shapes.content(reshape.inputs[1])
+        return content is not None and all(element != 0 for element in content)
+
+    def _enter(self, value: ir.Value) -> ir.Value:
+        """The view of a value from outside."""
+        producer = value.producer()
+        inside = all(use.node in self._region.roles for use in value.uses()) and not value.is_graph_output()
+        if producer is not None and producer.op_type == "Reshape" and producer.domain == "" and inside:
+            if is_unflattening(self._shapes, producer) and producer.inputs[0] is not None:
+                return producer.inputs[0]
+            self._rewriter.set_input(producer, 1, self._view_target(value))
+            value.shape = self._view_shape(value)
+            return value
+        node = self._rewriter.node("Reshape", [value, self._view_target(value)], dtype=value.dtype)
+        node.outputs[0].shape = self._view_shape(value)
+        if producer is not None and producer.graph is self._scope:
+            self._rewriter.insert_behind(value, node, but=[use.node for use in value.uses()])
+        else:
+            self._rewriter.insert_first(self._scope, node)
+        return node.outputs[0]
+
+    def _view_target(self, value: ir.Value) -> ir.Value:
+        target = np.asarray([-1, self._shape(value)[-1]], dtype=np.int64)
+        return self._rewriter.constant_value(self._scope, target, "view")
+
+    def _leave(self, value: ir.Value) -> None:
+        """Give what is outside the shape it expects."""
+        shape = self._shape(value)
+        reshapes = [node for node in self._outside_readers(value) if self._is_reshape(node, value)]
+        if value.is_graph_output() or len(reshapes) < len(self._outside_readers(value)):
+            back = self._rewriter.node("Reshape", [value, self._targets.make(shape)], like=value)
+            self._rewriter.insert_behind(value, back, but=[*self._region.roles, *reshapes])
+        for node in reshapes:
+            if is_view(self._shapes, node, value):
+                self._rewriter.replace([node], [], {node.outputs[0]: value})
+            elif not self._is_absolute(node):
+                self._rewriter.set_input(node, 1, self._targets.make(self._shape(node.outputs[0])))
+
+    def _adjust_axes(self, node: ir.Node) -> None:
+        """Name the last axis -1, which is right for the view as well."""
+        if node.op_type in _AXIS_OPS and attribute_int(node, "axis", -1) not in (-1,):
+            node.attributes["axis"] = ir.AttrInt64("axis", -1)
+        elif attribute_ints(node, "axes") is not None:
+            node.attributes["axes"] = ir.AttrInt64s("axes", [-1])
+        elif node.op_type.startswith("Reduce") and len(node.inputs) > 1:
+            axes = self._rewriter.constant(node.inputs[1])
+            if axes is not None and np.any(axes != -1):
+                last = np.asarray([-1], dtype=np.int64)
+                self._rewriter.set_input(node, 1, self._rewriter.constant_value(self._scope, last, "axes"))
+
+
+def flatten(rewriter: Rewriter, shapes: SymbolicShapes, regions: Sequence[Region]) -> tuple[list[Region], bool]:
+    """Flatten the regions that gain by it. Those done, and whether one had to wait for shapes to be read again."""
+    done: list[Region] = []
+    touched: set[ir.Node] = set()
+    waiting = False
+    for region in regions:
+        Balance(shapes, region).prune()
+        if not region.roles:
+            continue
+        flattener = Flattener(rewriter, shapes, region)
+        pairs = [node for node in region.roles if node.op_type == "MatMul"]
+        obstacle = flattener.obstacle()
+        if obstacle is not None:
+            for node in pairs[:1]:
+                rewriter.refuse(obstacle, node)
+            continue
+        if touched.intersection(flattener.border()):
+            waiting = True
+            continue
+        touched.update(flattener.border())
+        flattener.apply()
+        done.append(region)
+    return done, waiting

@@ -1,0 +1,98 @@
+"""Which nodes do to a (rows, width) view what they do to (..., width): they only look along the last axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.dims import Dim
+from pytest_modelcheck.passes.matching import attribute_int, attribute_ints
+from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+# fmt: off
+_ELEMENTWISE = frozenset({
+    "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor",
+    "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Not", "Or", "Pow", "PRelu", "Reciprocal",
+    "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
+    "ThresholdedRelu", "Where", "Xor",
+})
+# fmt: on
+_REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2"})
+_NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization"})
+_SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
+
+Lead = tuple[Dim, ...]
+"""The axes before the last one, two or more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A node that can work on the flattened view: `operands` are the inputs that have the leading axes `lead`."""
+
+    lead: Lead
+    operands: tuple[ir.Value, ...]
+
+
+def lead_of(shapes: SymbolicShapes, value: ir.Value | None) -> Lead | None:
+    """All axes of `value` but the last; None where there are fewer than three or they are not known."""
+    shape = shapes.shape(value)
+    return None if shape is None or len(shape) < 3 else shape[:-1]
+
+
+def role_of(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> Role | None:
+    """The role of `node`, None where it looks at more than the last axis or a shape is not known."""
+    if node.domain != "" or not node.outputs:
+        return None
+    lead = lead_of(shapes, node.outputs[0])
+    if lead is None or any(lead_of(shapes, output) != lead for output in node.outputs[1:]):
+        return None
+    if node.op_type in _ELEMENTWISE:
+        return _elementwise(shapes, node, lead)
+    data = node.inputs[0] if node.inputs else None
+    if data is None or lead_of(shapes, data) != lead or not _is_along_the_last(rewriter, shapes, node, len(lead)):
+        return None
+    return Role(lead, (data,))
+
+
+def _elementwise(shapes: SymbolicShapes, node: ir.Node, lead: Lead) -> Role | None:
+    operands = []
+    for value in node.inputs:
+        if value is None:
+            continue
+        shape = shapes.shape(value)
+        if shape is None:
+            return None
+        if len(shape) <= 1:
+            continue  # broadcast along the last axis, as it is along that of the view
+        if shape[:-1] != lead:
+            return None
+        operands.append(value)
+    return Role(lead, tuple(dict.fromkeys(operands))) if operands and len(node.outputs) == 1 else None
+
+
+def _is_along_the_last(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node, last: int) -> bool:
+    if node.op_type == "MatMul":
+        weight = shapes.shape(node.inputs[1])
+        return weight is not None and len(weight) == 2
+    if node.op_type in _NORMALIZATIONS:
+        vectors = all(value is None or len(shapes.shape(value) or (0, 0)) <= 1 for value in node.inputs[1:])
+        return vectors and len(node.outputs) == 1 and attribute_int(node, "axis", -1) in (-1, last)
+    if node.op_type in _SOFTMAXES:
+        return rewriter.opset() >= 13 and attribute_int(node, "axis", -1) in (-1, last)
+    if node.op_type == "Split":
+        return attribute_int(node, "axis", 0) in (-1, last)
+    if node.op_type in _REDUCTIONS:
+        return attribute_int(node, "keepdims", 1) == 1 and reduced_axes(rewriter, node) in ((-1,), (last,))
+    return False
+
+
+def reduced_axes(rewriter: Rewriter, node: ir.Node) -> tuple[int, ...] | None:
+    """The axes of a reduction, from the attribute or a constant input; None for all axes or unknown ones."""
+    axes = attribute_ints(node, "axes")
+    if axes is None and len(node.inputs) > 1:
+        constant = rewriter.constant(node.inputs[1])
+        axes = None if constant is None else tuple(int(axis) for axis in constant.reshape(-1))
+    return axes or None

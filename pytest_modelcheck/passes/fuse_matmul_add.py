@@ -1,0 +1,69 @@
+"""``fuse_matmul_add``: a matrix product and the addition behind it become one Gemm.
+
+1. Of matrices: ``Add(MatMul(a, B), c) -> Gemm(a, B, c)``, where c is proven to broadcast to the product and not beyond
+   it: a bias, or a residual of the same shape.
+2. Of activations (batch, sequence, width) ``Gemm`` has no form. But most of a transformer layer only looks along the
+   last axis, and does to the view (batch * sequence, width) what it does to the activations. So the view is carried
+   through each connected part of the graph that can work on it (`flattening`), Reshapes to and from it are put, moved
+   or dropped at the border, and rule 1 applies inside - where that removes nodes net; else it is refused.
+
+Source: https://onnx.ai/onnx/operators/onnx__Gemm.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.dims import Dim
+from pytest_modelcheck.passes.flattening.regions import find_regions
+from pytest_modelcheck.passes.flattening.rewrite import flatten
+from pytest_modelcheck.passes.matching import only_reader, other_input
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+
+_GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+"""What onnxruntime's CPU kernel takes; the operator itself takes more."""
+
+_MAX_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class FuseMatmulAdd(Pass):
+    name: ClassVar[str] = "fuse_matmul_add"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for scope in list(rewriter.scopes()):
+            for _ in range(_MAX_ROUNDS):
+                shapes = SymbolicShapes(rewriter.model)
+                _, waiting = flatten(rewriter, shapes, find_regions(rewriter, shapes, scope))
+                if not waiting:
+                    break
+        shapes = SymbolicShapes(rewriter.model)
+        for product in rewriter.nodes("MatMul"):
+            add = only_reader(product.outputs[0], "Add")
+            if add is not None and len(shapes.shape(product.outputs[0]) or ()) == 2:
+                _try_fuse(rewriter, shapes, product, add)
+
+
+def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add: ir.Node) -> bool:
+    """Rule 1."""
+    result = product.outputs[0]
+    added = other_input(add, result)
+    shape, operands = shapes.shape(result), [shapes.shape(value) for value in product.inputs]
+    if any(operand is None or len(operand) != 2 for operand in operands) or shape is None:
+        return rewriter.refuse("the MatMul is not proven to multiply matrices", product)
+    if result.dtype not in _GEMM_TYPES:
+        return rewriter.refuse("the element type is not float or double", product)
+    if added is result or added is None or not _broadcasts(shapes.shape(added), shape):
+        return rewriter.refuse("the addend is not proven to broadcast to the product", product)
+    gemm = rewriter.node("Gemm", [*product.inputs, added], like=add.outputs[0])
+    return rewriter.replace([product, add], [gemm], {add.outputs[0]: gemm.outputs[0]})
+
+
+def _broadcasts(addend: tuple[Dim, ...] | None, shape: tuple[Dim, ...]) -> bool:
+    if addend is None or len(addend) > 2:
+        return False
+    return all(size in (1, of) for size, of in zip(reversed(addend), reversed(shape), strict=False))
