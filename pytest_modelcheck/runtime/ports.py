@@ -17,7 +17,7 @@ from pytest_modelcheck.errors import ModelCheckError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_STANDARD: dict[str, np.dtype[Any]] = {
+STANDARD: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
     "float16": np.dtype(np.float16),
@@ -74,7 +74,7 @@ class Port:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """The numpy dtype of a tensor; None for sequences, maps and packed 4-bit types."""
-        return _STANDARD.get(self.element) or EXTENDED.get(self.element)
+        return STANDARD.get(self.element) or EXTENDED.get(self.element)
 
     def __str__(self) -> str:
         return f"{self.name!r} {self.element}{list(self.shape)}"
@@ -136,7 +136,7 @@ def to_array(value: Any, port: Port, session: str) -> Array:
 def _from_ort_value(value: Any, port: Port, session: str) -> Array:
     if port.dtype is None or not value.is_tensor():
         raise SessionError(f"{session}: output {port.name!r} is {port.type}, which has no array form")
-    if port.element in _STANDARD:
+    if port.element in STANDARD:
         return np.asarray(value.numpy())
     shape = tuple(value.shape())
     size = int(np.prod(shape, dtype=np.int64)) * port.dtype.itemsize

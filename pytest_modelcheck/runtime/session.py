@@ -1,12 +1,11 @@
 """onnxruntime sessions: made in one place, with every option that could change a number or a time set on purpose.
 
-Weights are handed to onnxruntime as external data in a file, because it memory-maps them: 134 MB of weights cost 134 MB
-that way and 385 MB as bytes (onnxruntime 1.31, measured by resident set size). A session then holds one copy.
+A session holds one copy of the weights: from a file with external data, which onnxruntime memory-maps, 134 MB of
+weights cost 134 MB; as bytes they would cost 385 MB (onnxruntime 1.31, resident set size).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +29,9 @@ from pytest_modelcheck.runtime.ports import (
     to_array,
     to_ort_value,
 )
+from pytest_modelcheck.runtime.weights import SplitModel, split_weights
 
 CPU = ("CPUExecutionProvider",)
-
-INLINE_BYTES = 1024 * 1024
-"""Models in memory with at most this many bytes of weights are handed over as bytes, larger ones through a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +53,7 @@ class Session:
     threads: int
     overridable: tuple[Port, ...] = ()
     _ort: Any
+    _weights: tuple[Any, ...] = ()  # memory that onnxruntime reads and does not own
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
         """One inference: output name -> array, in graph order. A sequence output gives ``name.0``, ``name.1``, ...
@@ -75,8 +73,8 @@ class Session:
         arrays = self._checked(feeds)
         if self._needs_raw_bits():
             values = {name: to_ort_value(array) for name, array in arrays.items()}
-            return partial(_run, self.name, self._ort.run_with_ort_values, None, values)
-        return partial(_run, self.name, self._ort.run, None, arrays)
+            return partial(_run, self, self._ort.run_with_ort_values, None, values)
+        return partial(_run, self, self._ort.run, None, arrays)
 
     def _needs_raw_bits(self) -> bool:
         return any(port.element in EXTENDED for port in (*self.inputs, *self.outputs))
@@ -118,8 +116,7 @@ def open_session(
     """Make a session.
 
     Args:
-        model: A file, or a model in memory; large weights of the latter go through a temporary file, so that no
-            protobuf above 2 GiB and no second copy in memory is made.
+        model: A file, or a model in memory, whose weights are shared with it.
         optimizer: False runs the graph as it is written (``ORT_DISABLE_ALL``), True at onnxruntime's default level.
         threads: Intra-op threads: fixed, because the order of additions depends on it.
         providers: Execution providers. onnxruntime falls back silently to the CPU; here that is an error.
@@ -130,57 +127,30 @@ def open_session(
         SessionError: if the model cannot be read or run; the message carries onnxruntime's reason.
     """
     if isinstance(model, str | Path):
-        return _open_file(Path(model), name or Path(model).name, optimizer, threads, providers, disabled_optimizers)
-    as_ir = model if isinstance(model, ir.Model) else ir.from_proto(model)
-    name = name or as_ir.graph.name or "model"
-    try:
-        if _weight_bytes(as_ir) <= INLINE_BYTES and not _has_external_weights(as_ir):
-            content = ir.to_proto(as_ir).SerializeToString()
-            return _open(content, name, optimizer, threads, providers, disabled_optimizers)
-        # Mapped pages stay valid after the file is gone; Windows refuses to remove it while it is mapped.
-        with tempfile.TemporaryDirectory(prefix="modelcheck-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / "model.onnx"
-            ir.save(as_ir, path, external_data="model.onnx.data")
-            return _open(str(path), name, optimizer, threads, providers, disabled_optimizers)
-    except (OSError, ValueError, TypeError) as error:  # writing the model, not running it
-        raise SessionError(f"{name}: cannot be written for onnxruntime: {error}") from error
-
-
-def _has_external_weights(model: ir.Model) -> bool:
-    """Whether a weight lies in a file: as bytes, a model has no folder that its file names could be relative to."""
-    graphs = (model.graph, *model.graph.subgraphs())
-    return any(isinstance(value.const_value, ir.ExternalTensor) for g in graphs for value in g.initializers.values())
-
-
-def _open_file(
-    path: Path, name: str, optimizer: bool, threads: int, providers: Sequence[str], disabled: Iterable[str]
-) -> Session:
-    if not path.is_file():
-        raise SessionError(f"{name}: no such file: {path}")
-    return _open(str(path), name, optimizer, threads, providers, disabled)
-
-
-def _open(
-    source: str | bytes, name: str, optimizer: bool, threads: int, providers: Sequence[str], disabled: Iterable[str]
-) -> Session:
-    available = ort.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise SessionError(
-                f"{name}: this onnxruntime has no execution provider {provider!r}{close_match(provider, available)}; "
-                f"it has {', '.join(available)}"
-            )
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimizer else level.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors come back as exceptions; printing them too would tear up pytest's output
-    # A spinning pool of one session would take the cores from the other one it is compared with.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = Path(model)
+        name = name or path.name
+        if not path.is_file():
+            raise SessionError(f"{name}: no such file: {path}")
+        source: str | SplitModel = str(path)
+    else:
+        as_ir = model if isinstance(model, ir.Model) else ir.from_proto(model)
+        name = name or as_ir.graph.name or "model"
+        try:
+            source = split_weights(as_ir)
+        except (OSError, ValueError, TypeError) as error:
+            raise SessionError(f"{name}: cannot be written for onnxruntime: {error}") from error
+    _check_providers(name, providers)
+    options = _options(optimizer, threads)
+    weights: tuple[Any, ...] = ()
+    if isinstance(source, SplitModel):
+        weights = source.values
+        options.add_external_initializers(list(source.names), list(source.values))
     try:
         made = ort.InferenceSession(
-            source, options, providers=list(providers), disabled_optimizers=list(disabled) or None
+            source.content if isinstance(source, SplitModel) else source,
+            options,
+            providers=list(providers),
+            disabled_optimizers=list(disabled_optimizers) or None,
         )
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise SessionError(f"{name}: onnxruntime cannot load the model: {_reason(error)}") from error
@@ -192,24 +162,41 @@ def _open(
         threads=threads,
         overridable=_ports(made.get_overridable_initializers()),
         _ort=made,
+        _weights=weights,
     )
 
 
-def _weight_bytes(model: ir.Model) -> int:
-    graphs = (model.graph, *model.graph.subgraphs())
-    tensors = (value.const_value for graph in graphs for value in graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None and tensor.dtype != ir.DataType.STRING)
+def _check_providers(name: str, providers: Sequence[str]) -> None:
+    available = ort.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise SessionError(
+                f"{name}: this onnxruntime has no execution provider {provider!r}{close_match(provider, available)}; "
+                f"it has {', '.join(available)}"
+            )
+
+
+def _options(optimizer: bool, threads: int) -> Any:
+    options = ort.SessionOptions()
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimizer else level.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come back as exceptions; printing them too would tear up pytest's output
+    # A spinning pool of one session would take the cores from the other one it is compared with.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _ports(arguments: Iterable[Any]) -> tuple[Port, ...]:
     return tuple(Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments)
 
 
-def _run(name: str, run: Callable[..., Sequence[Any]], *args: Any) -> Sequence[Any]:
+def _run(session: Session, run: Callable[..., Sequence[Any]], *args: Any) -> Sequence[Any]:
     try:
         return run(*args)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        raise SessionError(f"{name}: onnxruntime failed to run the model: {_reason(error)}") from error
+        raise SessionError(f"{session.name}: onnxruntime failed to run the model: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

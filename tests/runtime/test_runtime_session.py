@@ -159,7 +159,7 @@ def test_a_default_may_be_fed_and_may_be_left_out():
     assert session.run({"x": x, "bias": np.array([5, 5], np.float32)})["y"].tolist() == [5, 5]
 
 
-def test_weights_above_the_inline_limit_go_through_a_file_and_the_model_stays_as_it_was():
+def test_large_weights_are_shared_with_the_model_which_stays_as_it_was():
     weight = ir.tensor(np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32), name="w")
     model = _matmul(weight)
     session = open_session(model, optimizer=True)
@@ -173,10 +173,10 @@ def test_weights_above_the_inline_limit_go_through_a_file_and_the_model_stays_as
 
 def _matmul(weight):
     x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", 600]))
-    w = ir.Value(name="w", const_value=weight, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([600, 600]))
+    w = ir.Value(name="w", const_value=weight, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(weight.shape))
     node = ir.node("MatMul", [x, w])
     y = node.outputs[0]
-    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape(["N", 600])
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape(["N", weight.shape[1]])
     graph = ir.Graph([x], [y], nodes=[node], initializers=[w], opset_imports={"": 18}, name="matmul")
     return ir.Model(graph, ir_version=8)
 
@@ -193,3 +193,45 @@ def test_the_same_session_twice_gives_the_same_bits():
     session = open_session(_matmul(weight), optimizer=True, threads=2)
     x = np.random.default_rng(1).standard_normal((64, 600)).astype(np.float32)
     assert session.run({"x": x})["y"].tobytes() == session.run({"x": x})["y"].tobytes()
+
+
+def test_a_session_keeps_the_weights_alive_after_the_model_is_gone():
+    weight = np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32)
+    run = open_session(_matmul(ir.tensor(weight.copy(), name="w")), optimizer=False).bind(
+        {"x": np.eye(600, dtype=np.float32)}
+    )
+    gc.collect()
+    overwritten = [np.zeros((600, 600), np.float32) for _ in range(20)]
+    np.testing.assert_allclose(run()[0], weight, rtol=1e-6)
+    assert len(overwritten) == 20
+
+
+@pytest.mark.parametrize("size", [4, 600])
+def test_weights_that_lie_in_a_file_are_read_from_there(tmp_path, size):
+    weight = np.random.default_rng(0).standard_normal((600, size)).astype(np.float32)
+    model = _matmul(ir.tensor(weight, name="w"))
+    ir.save(model, tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=0)
+    loaded = ir.load(tmp_path / "m.onnx")
+    assert isinstance(loaded.graph.initializers["w"].const_value, ir.ExternalTensor)
+    outputs = open_session(loaded, optimizer=True).run({"x": np.eye(600, dtype=np.float32)})
+    np.testing.assert_allclose(outputs["y"], weight, rtol=1e-6)
+
+
+def test_weights_whose_file_is_gone_are_a_typed_error(tmp_path):
+    ir.save(_matmul(ir.tensor(np.ones((600, 600), np.float32), name="w")), tmp_path / "m.onnx", external_data="m.data")
+    loaded = ir.load(tmp_path / "m.onnx")
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(SessionError, match="cannot be written for onnxruntime"):
+        open_session(loaded, optimizer=False, name="lost")
+
+
+@pytest.mark.parametrize("dtype", [ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.INT64, ir.DataType.INT4])
+def test_large_weights_of_every_kind_arrive_as_they_are(dtype):
+    weight = ir.tensor(np.arange(-7, 7).repeat(10000).astype(dtype.numpy()), dtype=dtype, name="w")
+    value = ir.Value(name="w", const_value=weight, type=ir.TensorType(dtype), shape=ir.Shape(weight.shape))
+    node = ir.node("Cast", [value], attributes={"to": int(ir.DataType.FLOAT)})
+    y = node.outputs[0]
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape(weight.shape)
+    graph = ir.Graph([], [y], nodes=[node], initializers=[value], opset_imports={"": 21}, name="cast")
+    outputs = open_session(ir.Model(graph, ir_version=10), optimizer=False).run({})
+    assert outputs["y"][::10000].tolist() == list(range(-7, 7))
