@@ -33,6 +33,7 @@ class TestState:
         declared: The gates of its markers.
         check: Set when the fixture `modelcheck` is requested.
         results: Set when the gates have run.
+        snapshot: Set when the fixture `modelcheck_snapshot` is requested.
         body: Findings from the test's body: snapshot comparisons, results that cannot exist.
     """
 
@@ -41,6 +42,7 @@ class TestState:
     declared: tuple[Declared, ...] = ()
     check: ModelCheck | None = None
     results: tuple[GateResult, ...] = ()
+    snapshot: ModelCheckSnapshot | None = None
     body: list[Finding] = field(default_factory=list)
 
 
@@ -117,21 +119,18 @@ class Session:
         from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot, SnapshotContext
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension
 
-        context = SnapshotContext(
-            model=check.label,
-            context=check.context,
-            versions=check.versions,
-            modules=lambda: check.modules,
-            record=item.stash.setdefault(_TEST, TestState()).body.append,
-        )
-        return ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
+        state = item.stash.setdefault(_TEST, TestState())
+        context = SnapshotContext(model=check.label, context=check.context, versions=check.versions)
+        state.snapshot = ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
+        return state.snapshot
 
     def judge(self, item: pytest.Item, error: BaseException | None) -> None:
         """Run every gate of a test after its body, and fail the test with everything that was found.
 
         Args:
             item: The test.
-            error: What the body raised, if it did; it is raised again, with the findings as a note.
+            error: What the body raised, if it did. Ours is shown as findings, without a traceback; any other one is
+                raised again, with the findings as a note.
 
         Raises:
             pytest.fail.Exception: with the rendered findings; or `error`.
@@ -143,8 +142,12 @@ class Session:
         findings = [finding.render() for finding in failing(state.results, self.options.inconclusive)]
         if isinstance(error, FindingError):
             state.body.append(error.finding)
-        if isinstance(error, ModelCheckError):  # ours, and written for the reader: no traceback through our code
+        if isinstance(error, ModelCheckError):
             findings, error = list(dict.fromkeys([str(error), *findings])), None
+        elif state.snapshot is not None and state.check is not None and state.snapshot.raised(error):
+            state.snapshot.compare_the_rest(state.check)
+            state.body += state.snapshot.findings
+            findings, error = [*(finding.render() for finding in state.snapshot.findings), *findings], None
         if error is not None:
             if findings:
                 error.add_note("\n\n".join(["the gates of this test say:", *findings]))

@@ -6,17 +6,18 @@ text, and a mismatch becomes a Finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
-from pytest_modelcheck.result import Finding
-from pytest_modelcheck.snapshots.kinds import SnapshotKind, kind_named, kind_of
+from pytest_modelcheck.result import Finding, FindingError
+from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
 from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
+_EXPLAINED = "the result is not the recorded one"
 UPDATE = "run pytest --modelcheck --snapshot-update"
 
 
@@ -28,15 +29,11 @@ class SnapshotContext:
         model: The label of the model case in findings.
         context: Exporter and target, for the finding's headline.
         versions: Library -> version, now.
-        modules: Makes today's module table; called only to explain a mismatch.
-        record: Takes each finding, for the report.
     """
 
     model: str
     context: str
     versions: Mapping[str, str]
-    modules: Callable[[], object]
-    record: Callable[[Finding], None]
 
 
 @dataclass(eq=False)
@@ -60,9 +57,7 @@ class ModelCheckSnapshot:
         text = compose(kind.name, kind.rule, self.context.versions, kind.render(result))
         if self.syrupy(name=name) == text:
             return True
-        finding = self._finding(kind, text)
-        self.findings.append(finding)
-        self.context.record(finding)
+        self.findings.append(self._finding(kind, text))
         return False
 
     __hash__ = None  # type: ignore[assignment]
@@ -72,17 +67,27 @@ class ModelCheckSnapshot:
 
     def explain(self) -> list[str]:
         """The lines pytest shows for the comparison that just failed."""
-        return ["the result is not the recorded one", *self.findings[-1].render().splitlines()]
+        return [_EXPLAINED, *self.findings[-1].render().splitlines()]
 
-    def _changed_modules(self) -> tuple[str, ...]:
-        """Which modules changed since this test's module table was recorded, to say where an attribution changed."""
-        location = self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index="modules")
-        try:
-            recorded = split(Path(location).read_text(encoding="utf-8")).body
-        except OSError:
-            return ()
-        kind = kind_named("modules")
-        return tuple(f"module {line}" for line in kind.differences(recorded, kind.render(self.context.modules())))
+    def raised(self, error: BaseException | None) -> bool:
+        """Whether `error` is the assertion of a comparison with this object."""
+        return isinstance(error, AssertionError) and bool(self.findings) and _EXPLAINED in str(error)
+
+    def compare_the_rest(self, results: object) -> None:
+        """Compare what is recorded for this test and the failed body did not get to, so that one run shows all.
+
+        Args:
+            results: Has one attribute per kind, named like it.
+        """
+        for kind in KINDS:
+            if kind.name not in self._asserted and self._location(kind.name).is_file():
+                try:
+                    self.__eq__(getattr(results, kind.name))
+                except FindingError as error:
+                    self.findings.append(error.finding)
+
+    def _location(self, name: str) -> Path:
+        return Path(self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index=name))
 
     def _finding(self, kind: SnapshotKind, text: str) -> Finding:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
@@ -98,8 +103,6 @@ class ModelCheckSnapshot:
             )
         recorded = split(str(execution.recalled_data))
         changed = kind.differences(recorded.body, split(text).body)
-        if kind.name == "attribution":
-            changed += self._changed_modules()
         versions = version_changes(recorded.versions, self.context.versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         return finding(

@@ -77,8 +77,3 @@ def kind_of(result: object) -> SnapshotKind:
             return kind
     lockable = ", ".join(f"{kind.type.__name__} (modelcheck.{kind.name})" for kind in KINDS)
     raise TypeError(f"modelcheck_snapshot cannot lock a {type(result).__name__}; it locks {lockable}")
-
-
-def kind_named(name: str) -> SnapshotKind:
-    """The kind of this name. Raises StopIteration for an unknown one."""
-    return next(kind for kind in KINDS if kind.name == name)
