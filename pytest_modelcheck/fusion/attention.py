@@ -70,9 +70,9 @@ def _layer(core: Op, query: Op | None, key: Op | None, value: Op | None) -> Atte
             what = "no projection" if not projections else f"{len(projections)} projections"
             return AttentionLayer(core, core.owner, (), f"{what} behind {role}")
         found[role] = projections[0]
-    by_input: dict[Op | None, dict[Op, None]] = {}
+    by_input: dict[object, dict[Op, None]] = {}
     for projection in found.values():
-        source = projection.inputs[0] if projection.inputs else None
+        source = projection.arguments[0] if projection.arguments else None
         by_input.setdefault(source, {})[projection] = None
     groups = tuple(tuple(group) for group in by_input.values())
     if len(groups) == 3:

@@ -34,6 +34,7 @@ class Op:
         call: Which call of that module it belongs to: 0, 1, ... for a module that is called several times.
         inputs: The compute nodes whose results it reads, in argument order; bookkeeping between them is looked through.
         users: The compute nodes that read its result, in graph order.
+        arguments: What it reads but its parameters, in argument order: a compute node, or an input of the graph.
         is_output: Whether its result is an output of the graph.
         has_parameter: Whether it reads a parameter or buffer directly.
         node: The graph node itself.
@@ -47,6 +48,7 @@ class Op:
     node: torch.fx.Node
     inputs: list[Op] = field(default_factory=list)
     users: list[Op] = field(default_factory=list)
+    arguments: list[Op | torch.fx.Node] = field(default_factory=list)
     is_output: bool = False
     has_parameter: bool = False
 
@@ -94,10 +96,12 @@ def op_graph(captured: Captured) -> OpGraph:
         op = Op(len(made), name, _label(name, node), owner, call, node)
         op.has_parameter = node.op == "call_module" or any(value in parameters for value in node.all_input_nodes)
         for value in _input_nodes(node):
-            producer = _producer(value, made)
-            if producer is not None and producer not in op.inputs:
-                op.inputs.append(producer)
-                producer.users.append(op)
+            source = _source(value, made)
+            if source is not None and source not in parameters and source not in op.arguments:
+                op.arguments.append(source)
+                if isinstance(source, Op):
+                    op.inputs.append(source)
+                    source.users.append(op)
         made[node] = op
     for op in made.values():
         op.is_output = op in outputs
@@ -110,12 +114,19 @@ def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
 
 
 def _producer(node: object, made: dict[torch.fx.Node, Op]) -> Op | None:
+    source = _source(node, made)
+    return source if isinstance(source, Op) else None
+
+
+def _source(node: object, made: dict[torch.fx.Node, Op]) -> Op | torch.fx.Node | None:
+    """The compute node or the input of the graph that a value comes from, through bookkeeping, which hands on its first
+    operand."""
     while isinstance(node, torch.fx.Node):
         if node in made:
             return made[node]
         if node.op not in ("call_function", "call_method"):
-            return None
-        node = next(iter(_input_nodes(node)), None)  # bookkeeping hands on its first operand
+            return node
+        node = next(_input_nodes(node), None)
     return None
 
 

@@ -24,7 +24,8 @@ class Subgraph:
         call: Which call of that module, for modules that are called several times.
         pattern: Names of the rules that made it; ``"qkv"`` for grouped projections, ``"single"`` for one operator.
         boundary: Why it ends where it does: ``"fork"``, ``"join"``, ``"output"``, ``"no rule for softmax -> matmul"``.
-        sources: What it reads from outside: the number of an earlier subgraph, in order of first use.
+        sources: What it reads from outside: the numbers of other subgraphs, in order of first use.
+        members: The places of its operators among the compute nodes of the graph, in the order of `ops`.
     """
 
     ops: tuple[str, ...]
@@ -33,6 +34,7 @@ class Subgraph:
     boundary: str
     call: int = 0
     sources: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,7 @@ def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], 
         boundary=_boundary(part, part_of, table),
         call=part.ops[0].call,
         sources=tuple(dict.fromkeys(numbers[source] for source in sources)),
+        members=tuple(op.index for op in part.ops),
     )
 
 

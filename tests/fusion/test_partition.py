@@ -1,0 +1,153 @@
+"""Fused subgraphs: the invariants on every model, and what may and may not fuse."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_modelcheck.capture import Captured, capture, decompose
+from pytest_modelcheck.fusion import FusionReport, partition
+from pytest_modelcheck.fusion.ops import op_graph
+from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case
+
+CASES = {"bert": bert_case, "albert": albert_case, "resnet": resnet_case, "cross": cross_case}
+
+
+@cache
+def model(name: str, decomposed: bool) -> Captured:
+    made = capture(CASES[name]())
+    assert isinstance(made, Captured), made.render()
+    return decompose(made) if decomposed else made
+
+
+def captured(module: nn.Module, *shapes: tuple[int, ...]) -> Captured:
+    made = capture(module_case(module.eval(), *shapes))
+    assert isinstance(made, Captured), made.render()
+    return made
+
+
+def patterns(report: FusionReport) -> list[str]:
+    return [" > ".join(op.partition("[")[0] for op in subgraph.ops) for subgraph in report.subgraphs]
+
+
+EVERY_GRAPH = [
+    (name, decomposed, attention) for name in CASES for decomposed in (False, True) for attention in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
+def test_each_compute_node_is_in_exactly_one_subgraph(name: str, decomposed: bool, attention: bool) -> None:
+    report = partition(model(name, decomposed), attention=attention)
+    members = [member for subgraph in report.subgraphs for member in subgraph.members]
+    assert sorted(members) == list(range(report.nodes))
+    assert report.nodes == len(op_graph(model(name, decomposed)).ops)
+
+
+@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
+def test_fusing_every_subgraph_creates_no_cycle(name: str, decomposed: bool, attention: bool) -> None:
+    """No cycle among the subgraphs: so each of them is convex, too."""
+    report = partition(model(name, decomposed), attention=attention)
+    waiting = {number: set(subgraph.sources) for number, subgraph in enumerate(report.subgraphs)}
+    while ready := [number for number, sources in waiting.items() if not sources]:
+        for number in ready:
+            del waiting[number]
+        for sources in waiting.values():
+            sources.difference_update(ready)
+    assert not waiting
+
+
+@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
+def test_every_subgraph_is_connected(name: str, decomposed: bool, attention: bool) -> None:
+    """By its own data flow; grouped projections by the one input they read."""
+    captured = model(name, decomposed)
+    ops = op_graph(captured).ops
+    for subgraph in partition(captured, attention=attention).subgraphs:
+        members = [ops[index] for index in subgraph.members]
+        if subgraph.pattern == "qkv":
+            assert len({op.inputs[0] for op in members}) == 1
+        else:
+            assert all(before in after.inputs for before, after in pairwise(members))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_model_gives_the_same_report(name: str) -> None:
+    again = capture(CASES[name]())
+    assert isinstance(again, Captured)
+    assert partition(again) == partition(model(name, False))
+
+
+def test_bookkeeping_is_counted_apart_from_the_compute_nodes() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            a, b = x.chunk(2, -1)
+            return a * b
+
+    report = partition(captured(Halves(), (2, 4)))
+    assert report.nodes == 2  # split, mul
+    assert report.bookkeeping == 2  # getitem twice
+
+
+def test_a_linear_takes_in_the_activation_that_alone_reads_it() -> None:
+    assert patterns(partition(captured(nn.Sequential(nn.Linear(4, 4), nn.GELU()), (2, 4)))) == ["linear > gelu"]
+
+
+def test_a_result_that_two_nodes_read_ends_its_subgraph_in_a_fork() -> None:
+    class Fork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x)
+            return torch.relu(y) * torch.sigmoid(y)
+
+    report = partition(captured(Fork(), (2, 4)))
+    assert report.subgraphs[0].ops == ("linear",)
+    assert report.subgraphs[0].boundary == "fork"
+
+
+def test_a_result_that_is_an_output_and_read_on_is_not_swallowed() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = self.linear(x)
+            return y, torch.relu(y)
+
+    report = partition(captured(Both(), (2, 4)))
+    assert patterns(report) == ["linear", "relu"]
+    assert report.subgraphs[0].boundary == "output"
+
+
+def test_a_pair_without_a_rule_is_a_boundary_that_names_it() -> None:
+    report = partition(captured(nn.Sequential(nn.ReLU(), nn.Linear(4, 4)), (2, 4)))
+    assert [subgraph.boundary for subgraph in report.subgraphs] == ["no rule for relu -> linear", "output"]
+
+
+def test_the_owner_of_a_subgraph_is_the_innermost_module_around_it() -> None:
+    report = partition(captured(nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)), (2, 4)))
+    assert [subgraph.owner for subgraph in report.subgraphs] == ["0", "1"]
+
+
+def test_attention_rules_make_fewer_and_larger_subgraphs_of_the_same_graph() -> None:
+    enhanced, baseline = (partition(model("bert", True), attention=attention) for attention in (True, False))
+    assert enhanced.nodes == baseline.nodes
+    assert enhanced.mean_size > baseline.mean_size
+    assert baseline.qkv == 0
+
+
+def test_an_empty_graph_has_no_subgraphs_and_a_mean_size_of_0() -> None:
+    report = partition(captured(nn.Identity(), (2, 4)))
+    assert (report.nodes, report.subgraphs, report.mean_size, report.max_size) == (0, (), 0.0, 0)
+
+
+def test_a_symbolic_trace_is_partitioned_too() -> None:
+    made = capture(module_case(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (2, 4)), how="symbolic_trace")
+    assert isinstance(made, Captured)
+    assert partition(made).nodes == 2
