@@ -48,9 +48,8 @@ def split_weights(model: ir.Model) -> SplitModel:
             continue
         names.append(name)
         values.append(to_ort_value(tensor.numpy()))
-        value.const_value = ir.ExternalTensor(
-            "weights", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape), name=name
-        )
+        shape = ir.Shape(tensor.shape.numpy())
+        value.const_value = ir.ExternalTensor("weights", 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
     for value in _kept_inside(copy, set(names)):
         if isinstance(value.const_value, ir.ExternalTensor):  # bytes have no folder for file names to be relative to
             value.const_value = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
