@@ -1,4 +1,4 @@
-"""expect_accuracy: a model that exports as it is passes; NaN, another activation under export, and a bad pass do not."""
+"""expect_accuracy: a faithful export passes; NaN, another activation under export, and a bad pass do not."""
 
 import torch
 from gate_checks import ask, check_of_module, said

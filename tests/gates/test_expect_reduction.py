@@ -76,7 +76,8 @@ def test_the_finding_of_a_pass_that_fired_and_of_one_that_did_not(check):
 def test_refusals_are_named_with_their_count(tmp_path):
     text = """<ir_version: 10, opset_import: ["" : 18]>
     g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,2,4,4] z)
-    <float[2,2,1,1] w = {1, 2, 3, 4}, float[2] s = {1, 2}, float[2] b = {0, 1}, float[2] m = {0, 1}, float[2] v = {1, 2}>
+    <float[2,2,1,1] w = {1, 2, 3, 4}, float[2] s = {1, 2}, float[2] b = {0, 1}, float[2] m = {0, 1},
+     float[2] v = {1, 2}>
     {
         z = Conv(x, w)
         y = BatchNormalization(z, s, b, m, v)

@@ -1,0 +1,107 @@
+"""expect_latency: what a measurement makes of a bound, and what an inconclusive one does to a test.
+
+Measurements are given, not taken: no time decides a test. tests/performance measures.
+"""
+
+import math
+
+import pytest
+from gate_checks import TEN_NODES, ask, check_of_graph, said
+
+from pytest_modelcheck import Verdict
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.performance import PairedLatency
+
+
+def measured(ratio, reach=0.01, noise=0.004):
+    return PairedLatency(
+        ratio=ratio,
+        interval=(ratio - reach, ratio + reach),
+        noise=(1 - noise, 1 + noise),
+        pairs=40,
+        verdict=Verdict.PASS,
+        reason="",
+        a_ms=2.0 * ratio,
+        b_ms=2.0,
+        seconds=3.0,
+    )
+
+
+NOTHING = PairedLatency(
+    ratio=math.nan,
+    interval=(math.nan, math.nan),
+    noise=(math.nan, math.nan),
+    pairs=0,
+    verdict=Verdict.ERROR,
+    reason="a run raised RuntimeError: no memory",
+    a_ms=math.nan,
+    b_ms=math.nan,
+    seconds=0.1,
+)
+
+
+@pytest.fixture
+def check(tmp_path):
+    return check_of_graph(TEN_NODES, tmp_path)
+
+
+def judged(check, monkeypatch, latency, bound):
+    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound: latency)
+    return ask(check, "expect_latency", speedup=bound)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bound", "verdict"),
+    [
+        (1.05, ">=1.02", Verdict.PASS),
+        (1.029, ">=1.02", Verdict.INCONCLUSIVE),
+        (1.02, ">=1.02", Verdict.INCONCLUSIVE),
+        (1.011, ">=1.02", Verdict.INCONCLUSIVE),
+        (1.0, ">=1.02", Verdict.FAIL),
+        (1.0, "0.98..1.02", Verdict.PASS),
+        (1.2, "0.98..1.02", Verdict.FAIL),
+    ],
+)
+def test_a_ratio_is_judged_with_its_interval(check, monkeypatch, ratio, bound, verdict):
+    assert judged(check, monkeypatch, measured(ratio), bound).verdict is verdict
+
+
+def test_the_finding_names_both_times_and_the_noise(check, monkeypatch):
+    assert said(judged(check, monkeypatch, measured(1.0), ">=1.02")) == (
+        "expect_latency: speedup expected >=1.02, found speedup 1x, between 0.99 and 1.01x in graph "
+        "(optimized, onnx, target portable)\n"
+        "  where: exported 2.00 ms, optimized 2.00 ms in onnxruntime at its default level\n"
+        "         40 pairs in 3 s; exported against itself measured 0.996 to 1.004\n"
+        "  next:  Compare the attribution and module snapshots for what changed; if it is meant, change the marker."
+    )
+
+
+def test_noise_alone_can_make_it_unsure(check, monkeypatch):
+    assert judged(check, monkeypatch, measured(1.05, noise=0.1), ">=1.02").verdict is Verdict.INCONCLUSIVE
+
+
+def test_nothing_measured_is_an_error_with_the_reason(check, monkeypatch):
+    result = judged(check, monkeypatch, NOTHING, ">=0.1")
+    assert result.verdict is Verdict.ERROR
+    assert "a run raised RuntimeError: no memory" in said(result)
+
+
+def test_a_budget_that_is_too_small_is_an_error(tmp_path):
+    check = check_of_graph(TEN_NODES, tmp_path, latency_budget=1e-6)
+    assert ask(check, "expect_latency", speedup=">=0.001").verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(
+    ("choice", "outcomes"), [("warn", {"passed": 1}), ("fail", {"failed": 1}), ("skip", {"skipped": 1})]
+)
+def test_what_an_inconclusive_measurement_does_is_an_option(project, monkeypatch, choice, outcomes):
+    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound: measured(1.02))
+    run = project.ini(modelcheck_inconclusive=choice).gated("expect_latency(speedup='>=1.02')").run("-rs")
+    run.outcomes(**outcomes).has("[inconclusive] expect_latency: speedup expected >=1.02, found speedup 1.02x, between")
+    run.has("1 inconclusive")
+
+
+def test_an_inconclusive_latency_hides_no_failed_gate(project, monkeypatch):
+    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound: measured(1.02))
+    project.ini(modelcheck_inconclusive="skip").gated("expect_latency(speedup='>=1.02')", "expect_ops(Gemm=3)")
+    project.run().outcomes(failed=1).has("expect_ops: Gemm expected 3")
