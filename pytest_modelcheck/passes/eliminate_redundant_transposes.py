@@ -1,6 +1,10 @@
 """``eliminate_redundant_transposes``: make Transposes meet and cancel.
 
 1. ``Transpose(Transpose(x, p), q) -> Transpose(x, p∘q)``, and nothing where the composition leaves the axes in order.
+2. Transposes with Reshapes between them become the shortest chain that does the same (attention/layouts.py).
+3. A Transpose moves through elementwise operators, reductions, Concat, Split, Softmax, Pad and Slice, with their axes
+   adjusted and their constants transposed, where that leaves fewer Transposes (transpose_regions.py).
+4. ``Gemm(Transpose(x))`` of a matrix reads x with transA or transB exchanged.
 
 Source: https://onnx.ai/onnx/operators/onnx__Transpose.html (``output.shape[i] == input.shape[perm[i]]``).
 """
@@ -12,7 +16,17 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attention.reshaping import try_shorten
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.passes.shape_rules import integer_attribute
+from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.transpose_regions import permutation, try_flip
+from pytest_modelcheck.passes.transpose_rules import composed
+
+_MAX_ROUNDS = 8
+"""One rewrite may bring two Transposes together that were apart; more rounds than this were never needed."""
+
+_LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 
 
 @dataclass(frozen=True)
@@ -20,20 +34,16 @@ class EliminateRedundantTransposes(Pass):
     name: ClassVar[str] = "eliminate_redundant_transposes"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        for node in rewriter.nodes("Transpose"):
-            _try_compose(rewriter, node)
-
-
-def permutation(node: ir.Node | None) -> tuple[int, ...] | None:
-    """The order of axes of a Transpose; None for any other node, and where neither order nor rank is known."""
-    if node is None or node.op_type != "Transpose" or node.domain != "":
-        return None
-    attribute = node.attributes.get("perm")
-    if attribute is not None:
-        return None if attribute.is_ref() else tuple(attribute.as_ints())
-    value = node.inputs[0] if node.inputs and node.inputs[0] is not None else None
-    shape = (value.shape if value is not None else None) or node.outputs[0].shape
-    return None if shape is None else tuple(range(len(shape)))[::-1]
+        known = SymbolicShapes(rewriter.model)
+        for _ in range(_MAX_ROUNDS):
+            made = rewriter.rewrites
+            for node in rewriter.nodes("Transpose"):
+                if not _try_compose(rewriter, node) and not _try_absorb(rewriter, node):
+                    _try_chain(rewriter, known, node)
+            for node in rewriter.nodes("Transpose"):
+                try_flip(rewriter, known, node)
+            if rewriter.rewrites == made:
+                return
 
 
 def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
@@ -44,12 +54,67 @@ def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
     second, first = permutation(node), permutation(inner)
     if first is None or second is None:
         return rewriter.refuse("the order of axes of a Transpose is not known", node)
-    composed = tuple(first[axis] for axis in second)
+    total = composed(first, second)
     origin, output = inner.inputs[0], node.outputs[0]
     if origin is None:
         return False
-    if composed == tuple(range(len(composed))):
+    if total == tuple(range(len(total))):
         return rewriter.replace([node], [], {output: origin}, metadata_from=[node, inner])
     # Where the first Transpose is read elsewhere too it stays, and the second is as cheap as before.
-    made = rewriter.node("Transpose", [origin], {"perm": composed}, like=output)
+    made = rewriter.node("Transpose", [origin], {"perm": total}, like=output)
     return rewriter.replace([node], [made], {output: made.outputs[0]}, metadata_from=[inner, node])
+
+
+def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
+    """Rule 4, for a Transpose that only Gemms read."""
+    output, source = node.outputs[0], node.inputs[0]
+    users = [(user, index) for user, index in output.uses()]
+    if permutation(node) != (1, 0) or output.is_graph_output() or not users or source is None:
+        return False
+    for user, index in users:
+        flag = "transA" if index == 0 else "transB"
+        if user.op_type != "Gemm" or user.domain != "" or index > 1 or integer_attribute(user, flag, 0) is None:
+            return False
+    for user, index in users:
+        flag = "transA" if index == 0 else "transB"
+        user.attributes[flag] = ir.AttrInt64(flag, 1 - int(bool(integer_attribute(user, flag, 0))))
+        user.replace_input_with(index, source)
+    rewriter.sweep(output)
+    rewriter.edited()
+    return True
+
+
+def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 2, for the chain that begins at the Transpose `node`, with the reshapes directly before it."""
+    chain = [node]
+    while (before := _layout_producer(chain[0])) is not None and before.op_type != "Transpose":
+        chain.insert(0, before)
+    while (after := _layout_reader(chain[-1])) is not None:
+        chain.append(after)
+    while len(chain) > 1 and sum(step.op_type == "Transpose" for step in chain) > 1:
+        # Reshapes at the ends may have no provable grouping: without them the rest may still be shorter.
+        if try_shorten(rewriter, known, chain):
+            return True
+        if chain[-1].op_type == "Transpose":
+            if chain[0].op_type == "Transpose":
+                return False
+            chain.pop(0)
+        else:
+            chain.pop()
+    return False
+
+
+def _layout_producer(node: ir.Node) -> ir.Node | None:
+    value = node.inputs[0]
+    producer = None if value is None else value.producer()
+    if value is None or producer is None or producer.op_type not in _LAYOUT or producer.domain != "":
+        return None
+    return producer if Rewriter.only_use(value) and producer.graph is node.graph else None
+
+
+def _layout_reader(node: ir.Node) -> ir.Node | None:
+    value = node.outputs[0]
+    if not Rewriter.only_use(value):
+        return None
+    ((user, index),) = value.uses()
+    return user if index == 0 and user.op_type in _LAYOUT and user.domain == "" and user.graph is node.graph else None

@@ -32,10 +32,12 @@ class PassOutcome(ir.passes.PassResult):
     Attributes:
         rewrites: How many rewrites were made.
         refusals: Rewrites that were considered and not made, in graph order.
+        notes: What the user has to know about what was done, e.g. which axis was frozen to which size.
     """
 
     rewrites: int = 0
     refusals: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ class Pass(ir.passes.InPlacePass):
     max_rewrites: int | None = None
 
     name: ClassVar[str]
+    changes_shapes: ClassVar[bool] = False
+    """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
 
     def call(self, model: ir.Model) -> PassOutcome:
         rewriter = Rewriter(model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites)
         self.rewrite(rewriter)
         rewriter.finish()
-        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, tuple(rewriter.refusals))
+        refusals, notes = tuple(rewriter.refusals), tuple(rewriter.notes)
+        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes)
 
     @abc.abstractmethod
     def rewrite(self, rewriter: Rewriter) -> None:
@@ -72,6 +77,7 @@ class Rewriter:
         self.target = target
         self.rewrites = 0
         self.refusals: list[Refused] = []
+        self.notes: list[str] = []
         self._max_rewrites = max_rewrites
         self._names = taken_names(model)
         self._serial = 0
@@ -147,6 +153,10 @@ class Rewriter:
         """`refuse`, for a rewrite that starts at a value without a producer."""
         self.refusals.append(Refused(reason, value.name or ""))
         return False
+
+    def note(self, text: str) -> None:
+        """Record something about the result that the user has to know."""
+        self.notes.append(text)
 
     # -- editing --------------------------------------------------------------------------------------------------
 
@@ -283,6 +293,13 @@ class Rewriter:
         for node in reversed(old_nodes):
             self._drop_if_dead(node)
         return True
+
+    def discard(self, nodes: Sequence[ir.Node]) -> None:
+        """Give up nodes that were made but put in no graph; constants that only they read go with them."""
+        for node in reversed(nodes):
+            for index, value in enumerate(node.inputs):
+                if value is not None:
+                    self.set_input(node, index, None)
 
     def remove_dead(self, node: ir.Node) -> None:
         """One rewrite: remove a node that nothing reads, and the producers that die with it."""

@@ -67,6 +67,13 @@ class SymbolicShapes:
         """The symbol for one axis of `value` about which nothing is known."""
         return atom(f"axis{self._ids.setdefault(value, len(self._ids))}.{axis}")
 
+    def forget(self, value: ir.Value) -> None:
+        """Drop what was remembered about a value whose meaning a rewrite has changed; to be derived again."""
+        self._shapes.pop(value, None)
+        self._contents.pop(value, None)
+        if (producer := value.producer()) is not None:
+            self._done.discard(producer)
+
     def _ensure(self, value: ir.Value) -> None:
         stack = [value.producer()]
         while stack:
