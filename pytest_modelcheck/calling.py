@@ -74,7 +74,7 @@ def build_module(case: ModelCase) -> torch.nn.Module:
         torch.manual_seed(BUILD_SEED)
         try:
             module = case.build()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelCaseError(f"{case.name}: build() raised {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise ModelCaseError(f"{case.name}: build() returned {type(module).__name__}, not a torch.nn.Module")
@@ -93,7 +93,7 @@ def module_inputs(case: ModelCase, module: torch.nn.Module, seed: int) -> Module
         torch.manual_seed(seed)
         try:
             made = case.inputs(seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelCaseError(f"{case.name}: inputs({seed}) raised {type(error).__name__}: {error}") from error
     if isinstance(made, torch.Tensor):
         made = (made,)
@@ -170,7 +170,8 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
     """The same module object with a forward that takes one tensor per input name and returns a flat tuple of tensors.
 
     The forward is set on the instance and taken off again, so that module paths, parameter names and hooks stay
-    those of the user's module: a wrapper module would put its own name in front of each.
+    those of the user's module: a wrapper module would put its own name in front of each. Buffers get their content
+    back, too.
     """
     original = module.forward
     own = module.__dict__.get("forward")
@@ -187,7 +188,8 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
     forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
     module.forward = forward
     try:
-        yield module
+        with unchanged_buffers(module):
+            yield module
     finally:
         if own is None:
             del module.forward
@@ -227,14 +229,16 @@ def _bind(forward: Callable[..., Any], named: Mapping[str, Any]) -> tuple[tuple[
 def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> dict[str, torch.Tensor]:
     """One forward pass without gradients: output name -> tensor, in the order of the exported outputs.
 
+    Buffers that the forward writes get their content back: every call starts from the state that `build` made.
+
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit `output_names`.
     """
-    with torch.no_grad():
+    with torch.no_grad(), unchanged_buffers(module):
         try:
             positional, named = _bind(module.forward, inputs.forward_arguments())
             outputs = module(*positional, **named)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())
             raise ModelCaseError(f"{case.name}: forward({shapes}) raised {type(error).__name__}: {error}") from error
     return select_outputs(case, outputs)
@@ -250,6 +254,25 @@ def eval_mode(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     finally:
         for submodule, training in modes.items():
             submodule.training = training
+
+
+@contextlib.contextmanager
+def unchanged_buffers(module: torch.nn.Module) -> Iterator[None]:
+    """Give every buffer of `module` its content back at the end: a forward may count its calls or keep a state."""
+    saved = [
+        (owner, name, buffer, buffer.detach().clone())
+        for owner in module.modules()
+        for name, buffer in owner._buffers.items()
+        if buffer is not None and not torch.nn.parameter.is_lazy(buffer) and buffer.layout is torch.strided
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for owner, name, buffer, content in saved:
+                owner._buffers[name] = buffer
+                if not buffer.is_meta and not torch.equal(buffer, content):
+                    buffer.copy_(content)
 
 
 # -- outputs ------------------------------------------------------------------------------------------------------
@@ -302,7 +325,7 @@ def _named_in_order(
 
 def _named_fields(outputs: Any) -> Mapping[str, Any] | None:
     if isinstance(outputs, Mapping):  # transformers' ModelOutput is an OrderedDict
-        return {str(key): value for key, value in outputs.items()}
+        return {key if isinstance(key, str) else f"output_{key}": value for key, value in outputs.items()}
     if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
         return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
     if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
@@ -337,8 +360,8 @@ def _cache_fields(value: Any) -> Mapping[str, Any] | None:
 
 
 def weight_bytes(module: torch.nn.Module) -> int:
-    """Bytes of all parameters and buffers, shared ones counted once."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+    """Bytes of all parameters and buffers, shared ones counted once; of a sparse tensor those of its dense form."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
 
 
 def describe(value: Any) -> str:

@@ -65,6 +65,26 @@ def _wrong_axes(case: ModelCase, inputs: ModuleInputs) -> Iterator[str]:
                 yield f"dimension {dimension!r} is {size} in {other!r} and {shape[axis]} in {name!r}, so it is not one"
 
 
+def check_module(case: ModelCase, module: torch.nn.Module) -> ExportFailure | None:
+    """Refuse a module that is compiled already: it has no names of submodules, and one exporter or none takes it."""
+    compiled = "torch.jit.script or trace" if isinstance(module, torch.jit.ScriptModule) else None
+    compiled = "torch.compile" if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) else compiled
+    if compiled is None:
+        return None
+    step = f"let build() return the plain module, before {compiled}"
+    return failure(case, FailureKind.BUILD_FAILED, f"build() returned the result of {compiled}", next_step=step)
+
+
+def check_names(case: ModelCase, inputs: ModuleInputs, outputs: Sequence[str]) -> ExportFailure | None:
+    """Refuse an output with the name of an input: in ONNX they are names in one space."""
+    for name in outputs:
+        if name in inputs.names:
+            reason = f"the output {name!r} has the name of an input"
+            step = "give one of them another name in forward, or leave the output out by output_names="
+            return failure(case, FailureKind.OUTPUTS_FAILED, reason, next_step=step)
+    return None
+
+
 def check_result(
     case: ModelCase, model: ir.Model, inputs: ModuleInputs, outputs: Sequence[str]
 ) -> ExportFailure | None:
@@ -77,6 +97,9 @@ def check_result(
     if names != list(outputs):
         reason = f"the exported graph has the outputs {', '.join(map(str, names))}, asked for were {', '.join(outputs)}"
         return failure(case, FailureKind.INVALID_MODEL, reason, next_step="return each tensor once from forward")
+    if strangers := [value.name for value in graph.inputs if value.name not in inputs.names]:
+        reason = f"the exported graph has inputs that the case has not: {', '.join(map(str, strangers))}"
+        return failure(case, FailureKind.INVALID_MODEL, reason, next_step="give the inputs names that are identifiers")
     opset = model.opset_imports.get("")
     if case.opset is not None and opset != case.opset:
         reason = f"the exporter was asked for opset {case.opset} and gave {opset}: it could not convert the model"

@@ -10,6 +10,7 @@ import logging
 import pathlib
 import random
 import types
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,6 +116,8 @@ class Describer:
             self.add_file(getattr(value, "__file__", None))
         elif isinstance(value, logging.Logger):
             self.entries[path] = f"logger {value.name}"
+        elif isinstance(value, weakref.ref):
+            self.visit(path, value())
         elif isinstance(value, torch.Generator):
             self.entries[path] = f"generator {digest_bytes(value.get_state().numpy())}"
         elif isinstance(value, random.Random):
@@ -153,6 +156,8 @@ class Describer:
             self.undescribed[path] = "a compiled ScriptModule"
             return
         self._begin_instance(path, module)
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            self.visit(f"{path}.{name}", tensor)
         for name, value in sorted(vars(module).items()):
             if name in _MODULE_INTERNALS:
                 continue
@@ -160,8 +165,6 @@ class Describer:
                 value = list(value.values())  # the key of a hook is a running number of the process
             if not ("_hooks" in name and not value):
                 self.visit(f"{path}.{name}", value)
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            self.visit(f"{path}.{name}", tensor)
         if module._modules:
             self.entries[f"{path}.<children>"] = shortened(", ".join(module._modules))
         for name, child in module._modules.items():

@@ -5,9 +5,11 @@ Source files are part of the key anyway; this also sees what was exchanged at ru
 
 from __future__ import annotations
 
+import ast
 import functools
 import sys
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +119,40 @@ def see_class(describer: Describer, kind: type) -> None:
         describer.add_file(file)
         library = base.__module__ != "__main__" and (file is None or is_library(file))
         for name, value in sorted(vars(base).items()):
+            if library and file is not None and _is_added(base, name, value, file):
+                continue
             _visit_class_attribute(describer, f"class {qualified_name(base)}.{name}", name, value, library)
+
+
+def _is_added(base: type, name: str, value: Any, file: str) -> bool:
+    """Whether a library gave another library's class a method that it had not: transformers does so to `nn.Module`.
+
+    Nothing calls such a method but the library that knows it, and it would make keys depend on what else is imported.
+    A method that was there and is exchanged counts.
+    """
+    if not isinstance(value, types.FunctionType) or value.__code__.co_filename == file:
+        return False
+    return is_library(value.__code__.co_filename) and name not in _methods_in_source(file, base.__qualname__)
+
+
+@functools.lru_cache(maxsize=1024)
+def _methods_in_source(file: str, qualified: str) -> frozenset[str]:
+    """Names that the body of a class assigns or defines."""
+    body: list[ast.stmt] = ast.parse(Path(file).read_bytes()).body if file.endswith(".py") else []
+    for part in qualified.split("."):
+        found = [
+            node for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.ClassDef) and node.name == part
+        ]
+        body = found[0].body if found else []
+    names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    names |= {
+        target.id
+        for node in ast.walk(ast.Module(body, []))
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    return frozenset(names)
 
 
 def _visit_class_attribute(describer: Describer, path: str, name: str, value: Any, library: bool) -> None:

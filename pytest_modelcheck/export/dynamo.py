@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
     if case.dynamic_axes:
         arguments.setdefault("dynamic_shapes", _dynamic_shapes(case, inputs))
     with flat_forward(case, module, inputs) as flat:
-        torch.onnx.export(
+        program = torch.onnx.export(
             flat,
             inputs.values,
             str(path),
@@ -31,6 +32,27 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
             output_names=list(outputs),
             **arguments,
         )
+    if program is not None and program.exported_program is not None:
+        _warn_of_bounds(case, inputs, program.exported_program)
+
+
+def _warn_of_bounds(case: ModelCase, inputs: ModuleInputs, program: torch.export.ExportedProgram) -> None:
+    """Warn of dynamic dimensions for which the graph holds in a range only, e.g. up to a branch on the size.
+
+    The exporter narrows them without a word, and the file cannot say so.
+    """
+    example = dict(zip(inputs.names, _user_inputs(program), strict=True))
+    for name, axes in (case.dynamic_axes or {}).items():
+        for axis, dimension in axes.items():
+            size = example[name].meta["val"].shape[axis]
+            bounds = program.range_constraints.get(size.node.expr) if isinstance(size, torch.SymInt) else None
+            if bounds is not None and (bounds.upper.is_finite or bounds.lower > 1):
+                warnings.warn(f"dimension {dimension!r} may be {bounds.lower} to {bounds.upper} only", stacklevel=2)
+
+
+def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return [nodes[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
 
 
 def _dynamic_shapes(case: ModelCase, inputs: ModuleInputs) -> tuple[dict[int, torch.export.Dim] | None, ...]:

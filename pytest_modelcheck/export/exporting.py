@@ -16,7 +16,7 @@ from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, mod
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
 from pytest_modelcheck.export import dynamo, torchscript
 from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
-from pytest_modelcheck.export.checks import check_options, check_result, unread_inputs
+from pytest_modelcheck.export.checks import check_module, check_names, check_options, check_result, unread_inputs
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
@@ -59,6 +59,8 @@ def export(
         return classify(
             case, error, otherwise=FailureKind.BUILD_FAILED, next_step="mend build(), which raises by itself"
         )
+    if (wrong := check_module(case, module)) is not None:
+        return wrong
     with eval_mode(module), torch.random.fork_rng(devices=[]):
         try:
             inputs = module_inputs(case, module, EXAMPLE_SEED)
@@ -98,12 +100,14 @@ def _export(
         kind = FailureKind.FORWARD_FAILED if forward_raised else FailureKind.OUTPUTS_FAILED
         step = "call the module with inputs(0) by itself and mend that" if forward_raised else "mend output_names="
         return classify(case, error, otherwise=kind, next_step=step)
+    if (wrong := check_names(case, inputs, outputs)) is not None:
+        return wrong
     path = folder / MODEL_FILE
     start = time.perf_counter()
     with listening() as heard:
         try:
             _WRITE[case.exporter](case, module, inputs, outputs, path)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return classify(case, error, heard=heard.printed)
     return _finished(case, inputs, outputs, key, path, start, heard)
 

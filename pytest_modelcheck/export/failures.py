@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import traceback
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def classify(
         exporter=case.exporter,
         kind=kind,
         reason=_sentence(case, kind, text),
-        where=_where(chain, text),
+        where=_where(chain, text) or _where_in_dump(text, heard),
         next=_NEXT.get(kind, next_step),
         detail=f"{heard}\n{detail}".strip(),
     )
@@ -111,6 +112,16 @@ def _where(chain: Sequence[BaseException], text: str) -> str:
     for file, number, line in reversed(re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)):
         if not is_library(file):
             return _place(file, number, line)
+    return ""
+
+
+def _where_in_dump(text: str, heard: str) -> str:
+    """The user's line from the graph that the torchscript exporter prints: ``... = aten::op(...) # file.py:33:0``."""
+    operators = re.findall(r"operator '([^']+)'", text)
+    for line in heard.splitlines():
+        place = re.search(r"# (\S+):(\d+):\d+$", line)
+        if place and any(f"{operator}(" in line for operator in operators) and not is_library(place[1]):
+            return _place(place[1], place[2], linecache.getline(place[1], int(place[2])).strip())
     return ""
 
 

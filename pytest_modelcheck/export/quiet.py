@@ -14,7 +14,7 @@ _LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "transformers")
 _LIMIT = 20_000
 _LONGEST = 400
 _NOISE = re.compile(
-    r"torchvision is not installed|LeafSpec|deprecated|legacy TorchScript-based|feature will be removed|"
+    r"torchvision is not installed|LeafSpec|deprecated|legacy TorchScript-based|will be removed|"
     r"shares the same shape constraints",
     re.IGNORECASE,
 )

@@ -21,7 +21,7 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
     arguments = {"opset_version": case.opset or DEFAULT_OPSET, **case.export_options}
     if case.dynamic_axes:
         arguments["dynamic_axes"] = {name: dict(axes) for name, axes in case.dynamic_axes.items()}
-    with flat_forward(case, module, inputs) as flat, _no_mha_fastpath(), torch.no_grad():
+    with flat_forward(case, module, inputs) as flat, _no_mha_fastpath(), _log_to_stdout(), torch.no_grad():
         torch.onnx.export(
             flat,
             inputs.values,
@@ -44,3 +44,22 @@ def _no_mha_fastpath() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _log_to_stdout() -> Iterator[None]:
+    """Print the exporter's graph dump through `sys.stdout`, where it can be caught.
+
+    The exporter writes it to the process's own stdout, and its switch for that is always on (torch 2.13,
+    `setup_onnx_logging` tests a function for truth instead of calling it).
+    """
+    name = "_jit_onnx_log"
+    before = getattr(torch._C, name, None)
+    if before is None:
+        yield
+        return
+    setattr(torch._C, name, print)
+    try:
+        yield
+    finally:
+        setattr(torch._C, name, before)

@@ -217,6 +217,57 @@ def test_an_opset_that_does_not_exist_is_a_failure(exporter):
     assert "99" in failed(lambda: nn.Linear(4, 4), opset=99, exporter=exporter).reason
 
 
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: torch.jit.script(nn.Linear(4, 4)), "build() returned the result of torch.jit.script or trace"),
+        (lambda: torch.compile(nn.Linear(4, 4)), "build() returned the result of torch.compile"),
+    ],
+)
+def test_a_module_that_is_compiled_already_is_refused(build, said):
+    failure = failed(build)
+    assert failure.kind is FailureKind.BUILD_FAILED
+    assert failure.reason == said
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_output_with_the_name_of_an_input_is_refused(exporter):
+    class Clash(nn.Module):
+        def forward(self, x):
+            return {"x": x + 1}
+
+    failure = failed(Clash, lambda seed: (torch.ones(2),), exporter=exporter)
+    assert failure.kind is FailureKind.OUTPUTS_FAILED
+    assert failure.reason == "the output 'x' has the name of an input"
+
+
+def test_a_forward_that_exits_is_a_failure_and_does_not_end_the_run():
+    class Exit(nn.Module):
+        def forward(self, input):
+            raise SystemExit(3)
+
+    assert failed(Exit).kind is FailureKind.FORWARD_FAILED
+
+
+def test_a_skip_raised_in_build_goes_through():
+    def build():
+        pytest.skip("no weights here")
+
+    with pytest.raises(pytest.skip.Exception):
+        export(ModelCase("skipped", build, lambda seed: (torch.ones(2),)))
+
+
+def test_the_torchscript_exporter_names_the_line_of_an_unsupported_operator_and_prints_nothing(capfd):
+    class Spectrum(nn.Module):
+        def forward(self, input):
+            return torch.fft.rfft(input)
+
+    failure = failed(Spectrum, exporter="torchscript")
+    assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
+    assert failure.where.endswith("return torch.fft.rfft(input)")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_failure_keeps_the_exporters_own_words():
     failure = failed(Mystery)
     assert "Traceback" in failure.detail

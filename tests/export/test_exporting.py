@@ -150,16 +150,22 @@ def test_export_options_reach_the_exporter():
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
-def test_the_module_comes_back_as_it_was(exporter):
-    module = tiny_bert().train()
-    module.encoder.eval()
+def test_an_encoder_with_a_fast_path_that_no_opset_has_exports_and_the_module_comes_back_as_it_was(exporter):
+    case = ModelCase(
+        "encoder",
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        lambda seed: {"src": torch.randn(2, 4, 8)},
+        exporter=exporter,
+    )
+    module = build_module(case).train()
+    module.self_attn.eval()
     modes = [submodule.training for submodule in module.modules()]
     names = list(vars(module))
     flags = (torch.backends.mha.get_fastpath_enabled(), torch.is_grad_enabled(), torch.get_rng_state())
-    exported(BERT, module=module, exporter=exporter)
+    assert_same_numbers(case, exported(case, module=module))
     assert [submodule.training for submodule in module.modules()] == modes
     assert list(vars(module)) == names
-    assert module.forward.__func__ is transformers.BertModel.forward
+    assert module.forward.__func__ is nn.TransformerEncoderLayer.forward
     after = (torch.backends.mha.get_fastpath_enabled(), torch.is_grad_enabled(), torch.get_rng_state())
     assert flags[:2] == after[:2]
     assert torch.equal(flags[2], after[2])
@@ -178,7 +184,9 @@ def test_a_module_in_training_mode_is_exported_in_eval_mode(exporter):
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_an_export_is_quiet_and_leaves_warnings_and_logging_as_they_were(exporter, capfd):
     filters, handlers = list(warnings.filters), list(logging.getLogger("torch").handlers)
-    exported(BERT, exporter=exporter)
+    axes = {"input": {0: "batch"}}
+    case = ModelCase("linear", lambda: nn.Linear(4, 4), lambda seed: (torch.ones(2, 4),), dynamic_axes=axes)
+    exported(case, exporter=exporter)
     assert capfd.readouterr() == ("", "")
     assert list(warnings.filters) == filters
     assert logging.getLogger("torch").handlers == handlers
@@ -314,17 +322,6 @@ def test_a_module_used_twice_and_a_module_with_a_hook_export_what_they_compute(e
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
-def test_an_encoder_whose_fast_path_no_opset_has_exports(exporter):
-    case = ModelCase(
-        "encoder",
-        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-        lambda seed: {"src": torch.randn(2, 4, 8)},
-        exporter=exporter,
-    )
-    assert_same_numbers(case, exported(case))
-
-
-@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_tensor_returned_twice_and_an_input_passed_through_keep_their_names(exporter):
     class Same(nn.Module):
         def forward(self, x):
@@ -335,6 +332,34 @@ def test_a_tensor_returned_twice_and_an_input_passed_through_keep_their_names(ex
     result = exported(case)
     assert [value.name for value in result.model.graph.outputs] == ["first", "second", "third"]
     assert_same_numbers(case, result)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_forward_that_writes_a_buffer_starts_every_time_from_what_build_made(exporter):
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return x + self.calls
+
+    case = ModelCase("counter", Counter, lambda seed: (torch.ones(2),), exporter=exporter)
+    module = build_module(case)
+    for _ in range(2):
+        assert run_module(case, module, module_inputs(case, module, 0))["output_0"].tolist() == [2, 2]
+    exported(case, module=module)
+    assert module.calls.tolist() == [0]
+
+
+def test_a_dynamic_axis_that_holds_in_a_range_only_is_kept_as_a_warning():
+    class Branch(nn.Module):
+        def forward(self, x):
+            return x + 1 if x.size(0) > 3 else x - 1
+
+    case = ModelCase("branch", Branch, lambda seed: (torch.ones(2),), dynamic_axes={"x": {0: "n"}})
+    assert any("dimension 'n' may be 0 to 3 only" in warning for warning in exported(case).warnings)
 
 
 def test_an_export_after_a_failed_one_works():

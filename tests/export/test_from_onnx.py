@@ -120,6 +120,13 @@ def test_a_graph_that_the_checker_refuses_is_named(tmp_path):
     refused(path)
 
 
+def test_a_name_given_twice_is_named(tmp_path):
+    path = tmp_path / "twice.onnx"
+    twice = [RELU, helper.make_node("Abs", ["x"], ["y"]), helper.make_node("Neg", ["y"], ["x"])]
+    path.write_bytes(model_of(twice).SerializeToString())
+    assert "redeclared" in refused(path).reason
+
+
 def external(tmp_path, location):
     """An Add of an initializer whose data lies in `location`."""
     weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
