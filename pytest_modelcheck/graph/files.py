@@ -28,8 +28,8 @@ def load_model(path: str | Path) -> ir.Model:
         raise InvalidModelError(f"{path}: no such file")
     try:
         model = ir.load(path)
-    except (google.protobuf.message.DecodeError, ValueError, TypeError, KeyError) as error:
-        raise InvalidModelError(f"{path}: is not an ONNX model: {error}") from error
+    except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
+        raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
     _check_external_data(model, path)
     check_model(model, what=str(path))
     return model
