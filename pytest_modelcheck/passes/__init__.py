@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
+from pytest_modelcheck.passes.decompose_layernorm import DecomposeLayernorm
+from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul
 from pytest_modelcheck.passes.eliminate_dead_nodes import EliminateDeadNodes
 from pytest_modelcheck.passes.eliminate_duplicate_constants import EliminateDuplicateConstants
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
 from pytest_modelcheck.passes.eliminate_unused_initializers import EliminateUnusedInitializers
 from pytest_modelcheck.passes.fold_constants import FoldConstants
+from pytest_modelcheck.passes.freeze_dynamic_shapes import FreezeDynamicShapes
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
@@ -34,7 +37,7 @@ PASSES: tuple[Pass, ...] = (
     FuseGelu(),
 )
 
-PREPARATION_PASSES: tuple[Pass, ...] = ()
+PREPARATION_PASSES: tuple[Pass, ...] = (DecomposeLayernorm(), FreezeDynamicShapes(), EinsumToMatmul())
 """For a conversion target; not in the default pipeline."""
 
 __all__ = ["PASSES", "PREPARATION_PASSES", "TARGETS", "Pass", "PassOutcome", "Target"]

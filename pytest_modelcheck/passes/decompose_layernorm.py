@@ -1,0 +1,128 @@
+"""``decompose_layernorm``: normalizations and GELU written out, for converters without these operators.
+
+1. ``LayerNormalization(x, scale, bias)`` -> ``d / Sqrt(ReduceMean(d * d) + epsilon) * scale + bias``, with
+   ``d = x - ReduceMean(x)``.
+2. ``RMSNormalization(x, scale)`` -> ``x / Sqrt(ReduceMean(x * x) + epsilon) * scale``.
+3. ``Gelu(x)`` -> ``0.5 * x * (1 + Erf(x / sqrt(2)))``, with approximate="tanh"
+   ``0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))``.
+
+Normalizations of 16-bit floats are computed in single precision, as their stash_type says. A preparation pass: it adds
+nodes, and is not in the default pipeline. Source: the function bodies in https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.matching import (
+    FLOATS,
+    attribute_float,
+    attribute_int,
+    attribute_string,
+    has_reference_attributes,
+    rank,
+    scope_of,
+)
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+
+_HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+
+
+@dataclass(frozen=True)
+class DecomposeLayernorm(Pass):
+    name: ClassVar[str] = "decompose_layernorm"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for node in rewriter.nodes("LayerNormalization", "RMSNormalization", "Gelu"):
+            _try_decompose(rewriter, node)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes elementwise formulas as nodes; all values have the element type `dtype`."""
+
+    rewriter: Rewriter
+    scope: ir.Graph | ir.Function
+    dtype: ir.DataType
+    nodes: list[ir.Node] = field(default_factory=list)
+
+    def __call__(self, op_type: str, *inputs: ir.Value | float, **attributes: Any) -> ir.Value:
+        values = [self.number(value) if isinstance(value, float) else value for value in inputs]
+        node = self.rewriter.node(op_type, values, attributes, dtype=self.dtype)
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def number(self, value: float) -> ir.Value:
+        return self.rewriter.constant_value(self.scope, np.asarray(value, dtype=self.dtype.numpy()), "constant")
+
+    def mean(self, value: ir.Value, axes: list[int]) -> ir.Value:
+        if self.rewriter.opset() < 18:
+            return self("ReduceMean", value, axes=axes)
+        constant = self.rewriter.constant_value(self.scope, np.asarray(axes, dtype=np.int64), "axes")
+        return self("ReduceMean", value, constant)
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        node = self.rewriter.node("Cast", [value], {"to": int(dtype)}, dtype=dtype)
+        self.nodes.append(node)
+        return node.outputs[0]
+
+
+def _try_decompose(rewriter: Rewriter, node: ir.Node) -> bool:
+    x, output = node.inputs[0], node.outputs[0]
+    if has_reference_attributes(node):
+        return rewriter.refuse("an attribute is set by the caller of the function", node)
+    if x is None or x.dtype not in FLOATS or x.dtype is None:
+        return rewriter.refuse("the element type is not a known float type", node)
+    if any(extra.uses() or extra.is_graph_output() for extra in node.outputs[1:]):
+        return rewriter.refuse("the mean or the inverse deviation is read as well", node)
+    axes = [] if node.op_type == "Gelu" else _axes(node)
+    if axes is None:
+        return rewriter.refuse("the rank of the input is not known", node)
+    single = node.op_type != "Gelu" and x.dtype in _HALF and attribute_int(node, "stash_type", 1) == 1
+    write = _Writer(rewriter, scope_of(node), ir.DataType.FLOAT if single else x.dtype)
+    result = _gelu(write, node, x) if node.op_type == "Gelu" else _normalized(write, node, x, axes)
+    result.type, result.shape = output.type, output.shape
+    return rewriter.replace([node], write.nodes, {output: result})
+
+
+def _axes(node: ir.Node) -> list[int] | None:
+    """The normalized axes, counted from the end; None where that needs a rank that is not known."""
+    axis = attribute_int(node, "axis", -1)
+    if axis >= 0:
+        dimensions = rank(node.inputs[0])
+        if dimensions is None:
+            return None
+        axis -= dimensions
+    return list(range(axis, 0))
+
+
+def _normalized(write: _Writer, node: ir.Node, x: ir.Value, axes: list[int]) -> ir.Value:
+    own = x.dtype
+    inputs = [x, *(value for value in node.inputs[1:] if value is not None)]
+    if write.dtype != own:
+        inputs = [write.cast(value, write.dtype) for value in inputs]
+    data, *parameters = inputs
+    if node.op_type == "LayerNormalization":
+        data = write("Sub", data, write.mean(data, axes))
+    variance = write.mean(write("Mul", data, data), axes)
+    result = write("Div", data, write("Sqrt", write("Add", variance, attribute_float(node, "epsilon", 1e-5))))
+    if parameters:
+        result = write("Mul", result, parameters[0])
+    if len(parameters) > 1:
+        result = write("Add", result, parameters[1])
+    return result if write.dtype == own or own is None else write.cast(result, own)
+
+
+def _gelu(write: _Writer, node: ir.Node, x: ir.Value) -> ir.Value:
+    if attribute_string(node, "approximate", "none") == "tanh":
+        cube = write("Mul", write("Mul", x, x), x)
+        inner = write("Mul", write("Add", x, write("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))
+        bracket = write("Add", write("Tanh", inner), 1.0)
+    else:
+        bracket = write("Add", write("Erf", write("Div", x, math.sqrt(2))), 1.0)
+    return write("Mul", write("Mul", x, 0.5), bracket)

@@ -1,0 +1,75 @@
+"""``freeze_dynamic_shapes``: symbolic and unknown axes of graph inputs become numbers, for static-shape converters.
+
+1. Every axis of a graph input that is no number gets the one that `sizes` has for its name, else `default`; equal names
+   get equal numbers, in graph outputs and intermediate values too. Each frozen axis is noted, as
+   ``input_ids axis 0 'batch' -> 1``.
+2. With neither a size nor a default for one axis nothing is frozen: half-frozen shapes serve nobody.
+
+A preparation pass: it changes the interface on purpose, and is not in the default pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+
+
+@dataclass(frozen=True)
+class FreezeDynamicShapes(Pass):
+    """Freeze axes.
+
+    Attributes:
+        sizes: (axis name, size) pairs.
+        default: Size of axes that `sizes` does not name, or that have no name; None to refuse them.
+    """
+
+    sizes: tuple[tuple[str, int], ...] = field(default=())
+    default: int | None = 1
+
+    name: ClassVar[str] = "freeze_dynamic_shapes"
+    changes_shapes: ClassVar[bool] = True
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        graph = rewriter.model.graph
+        chosen: dict[str, int] = {}
+        frozen: list[tuple[ir.Value, int, str | None, int]] = []
+        for value in graph.inputs:
+            for axis, dim in enumerate(value.shape or ()):
+                if isinstance(dim, int):
+                    continue
+                size = dict(self.sizes).get(dim.value or "", self.default)
+                if size is None or size < 0:
+                    rewriter.refuse_value(f"no size is given for axis {axis} ({dim.value or 'unnamed'})", value)
+                    return
+                frozen.append((value, axis, dim.value, size))
+                if dim.value:
+                    chosen[dim.value] = size
+        if any(value.shape is None for value in graph.inputs):
+            value = next(value for value in graph.inputs if value.shape is None)
+            rewriter.refuse_value("the rank of a graph input is not known", value)
+            return
+        if not frozen:
+            return
+        for value, axis, name, size in frozen:
+            rewriter.note(f"{value.name} axis {axis} {name or 'unnamed'!r} -> {size}")
+            _set(value, axis, size)
+        for value in (*graph.outputs, *_intermediate(graph)):
+            for axis, dim in enumerate(value.shape or ()):
+                if not isinstance(dim, int) and dim.value in chosen:
+                    _set(value, axis, chosen[dim.value])
+        rewriter.edited()
+
+
+def _intermediate(graph: ir.Graph) -> list[ir.Value]:
+    return [output for node in graph.all_nodes() for output in node.outputs]
+
+
+def _set(value: ir.Value, axis: int, size: int) -> None:
+    if value.shape is not None:
+        dims = list(value.shape)
+        dims[axis] = size
+        value.shape = ir.Shape(dims)
