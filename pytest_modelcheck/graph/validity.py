@@ -35,34 +35,61 @@ def infer_shapes(model: ir.Model) -> None:
     cannot be inferred keep what they had; passes refuse what they cannot prove.
     """
     _read_small_tensors(model)
-    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     try:
         proto = onnx.shape_inference.infer_shapes(
-            ir.to_proto(_without_large_weights(model)), check_type=False, strict_mode=False, data_prop=True
+            _without_large_weights(model), check_type=False, strict_mode=False, data_prop=True
         )
     except (onnx.shape_inference.InferenceError, ValueError):
         return  # an invalid model is the checker's to report
-    for graph, inferred in zip(model.graphs(), ir.from_proto(proto).graphs(), strict=True):
-        found = ir.convenience.create_value_mapping(inferred)
-        for name, value in ir.convenience.create_value_mapping(graph).items():
-            if id(value) not in kept and (known := found.get(name)) is not None:
-                # onnx_ir's own pass writes dtypes, which makes a tensor of a sequence whose type was not known.
-                value.type = known.type or value.type
-                value.shape = known.shape if known.shape is not None else value.shape
+    _merge_inferred(model.graph, proto.graph, keep_outputs=True)
 
 
-def _without_large_weights(model: ir.Model) -> ir.Model:
-    """A copy in which large initializers of the main graph are inputs: their values say nothing about shapes."""
-    copy = model.clone()
-    for name, value in list(copy.graph.initializers.items()):
-        tensor = value.const_value
-        if tensor is not None and tensor.nbytes > _SMALL_TENSOR_BYTES:
-            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
-            value.const_value = None
-            del copy.graph.initializers[name]
-            if not value.is_graph_input():
-                copy.graph.inputs.append(value)
-    return copy
+def _merge_inferred(graph: ir.Graph, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
+    """Take types and shapes of node outputs over from `proto`, which has the same nodes in the same order."""
+    inferred = {info.name: info for info in proto.value_info}
+    if not keep_outputs:
+        inferred.update({info.name: info for info in proto.output})
+    for node, node_proto in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            known = inferred.get(value.name or "")
+            if known is None or (keep_outputs and value.is_graph_output()):
+                continue
+            type_ = ir.serde.deserialize_type_proto_for_type(known.type)
+            shape = ir.serde.deserialize_type_proto_for_shape(known.type)
+            # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
+            value.type = value.type if type_ is None else type_
+            value.shape = value.shape if shape is None else shape
+        for attribute in node_proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _merge_inferred(node.attributes[attribute.name].as_graph(), attribute.g)
+            elif attribute.type == onnx.AttributeProto.GRAPHS:
+                graphs = node.attributes[attribute.name].as_graphs()
+                for inner, inner_proto in zip(graphs, attribute.graphs, strict=True):
+                    _merge_inferred(inner, inner_proto)
+
+
+def _without_large_weights(model: ir.Model) -> onnx.ModelProto:
+    """The model with large initializers of the main graph as inputs: what is in them says nothing about shapes.
+
+    `model` is changed for as long as it takes to write it, and put back.
+    """
+    graph = model.graph
+    initializers = dict(graph.initializers)
+    inputs = len(graph.inputs)
+    try:
+        for name, value in initializers.items():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes > _SMALL_TENSOR_BYTES:
+                value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+                del graph.initializers[name]
+                if not value.is_graph_input():
+                    graph.inputs.append(value)
+        return ir.to_proto(model)
+    finally:
+        del graph.inputs[inputs:]
+        graph.initializers.clear()
+        for value in initializers.values():
+            graph.register_initializer(value)
 
 
 def _read_small_tensors(model: ir.Model) -> None:
