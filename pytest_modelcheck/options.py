@@ -117,6 +117,9 @@ _TABLE: tuple[_Option, ...] = (
     ),
 )
 
+OPTION_NAMES = {option.name: option.flag for option in _TABLE}
+"""Ini name -> command line flag, None where there is none."""
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option on the command line and in the ini file."""
