@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
 from pytest_modelcheck.passes.decompose_layernorm import DecomposeLayernorm
 from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul
+from pytest_modelcheck.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from pytest_modelcheck.passes.eliminate_dead_nodes import EliminateDeadNodes
 from pytest_modelcheck.passes.eliminate_duplicate_constants import EliminateDuplicateConstants
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
@@ -29,6 +30,7 @@ PASSES: tuple[Pass, ...] = (
     EliminateRedundantTransposes(),
     FoldConstants(),
     SimplifyShapeChains(),
+    EliminateCommonSubexpressions(),
     FuseConvBatchnorm(),
     FuseConvRelu(),
     FuseMatmulAdd(),

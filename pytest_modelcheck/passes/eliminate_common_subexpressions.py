@@ -1,0 +1,83 @@
+"""``eliminate_common_subexpressions``: what is computed twice from the same values is computed once.
+
+1. Two nodes of one scope with the same operator, the same input values and the same attributes give the same outputs;
+   the first stays. In topological order, so that chains of equal nodes fall together in one sweep.
+
+Left alone: operators that draw random numbers, operators with subgraphs, operators of other domains (nothing is known
+about them), and Constant nodes (``eliminate_duplicate_constants``). Every layer of a transformer export makes its own
+mask of the same padding; that is what this finds there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter, Scope
+
+_RANDOM = frozenset(
+    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+_MAX_ATTRIBUTE_BYTES = 4096
+"""Larger tensor attributes are not compared."""
+
+
+@dataclass(frozen=True)
+class EliminateCommonSubexpressions(Pass):
+    name: ClassVar[str] = "eliminate_common_subexpressions"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for scope in list(rewriter.scopes()):
+            _merge_equal_nodes(rewriter, scope)
+
+
+def _merge_equal_nodes(rewriter: Rewriter, scope: Scope) -> None:
+    first: dict[Hashable, ir.Node] = {}
+    for node in tuple(scope):
+        if rewriter.exhausted or node.graph is None:
+            continue
+        key = _key(node)
+        if key is None:
+            continue
+        original = first.setdefault(key, node)
+        if original is node:
+            continue
+        pairs = dict(zip(node.outputs, original.outputs, strict=True))
+        if not all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):
+            rewriter.refuse("both results are graph outputs", node)
+            continue
+        rewriter.replace([node], [], pairs)
+
+
+def _key(node: ir.Node) -> Hashable | None:
+    """Equal for nodes that compute the same; None for nodes that are left alone."""
+    if node.domain != "" or node.op_type in _RANDOM or node.op_type == "Constant" or not node.outputs:
+        return None
+    attributes = []
+    for name, attribute in sorted(node.attributes.items()):
+        value = _attribute_key(attribute)
+        if value is None:
+            return None
+        attributes.append((name, attribute.type, value))
+    used = tuple(bool(output.name) for output in node.outputs)
+    return (node.op_type, tuple(node.inputs), tuple(attributes), used)
+
+
+def _attribute_key(attribute: ir.Attr) -> Hashable | None:
+    if attribute.ref_attr_name is not None:
+        return ("reference", attribute.ref_attr_name)
+    value = attribute.value
+    if isinstance(value, (int, float, str, bytes)):
+        return value
+    if attribute.type == ir.AttributeType.TENSOR:
+        tensor = attribute.as_tensor()
+        if tensor.nbytes > _MAX_ATTRIBUTE_BYTES or tensor.dtype == ir.DataType.STRING:
+            return None
+        return (tensor.dtype, tuple(tensor.shape), tensor.tobytes())
+    if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
+        return tuple(value)
+    return None
