@@ -1,6 +1,7 @@
 """Comparing outputs, seed sweeps, the guilty pass, the first diverging node."""
 
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.stages import (
     Stage,
@@ -17,6 +18,7 @@ from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
 __all__ = [
     "TOLERANCES",
     "Comparison",
+    "GuiltyPass",
     "OutputComparison",
     "OutputStatus",
     "PairReport",
@@ -24,7 +26,9 @@ __all__ = [
     "Stage",
     "SweepReport",
     "Tolerance",
+    "UnusableReferenceError",
     "compare",
+    "find_guilty_pass",
     "nonfinite_parameters",
     "session_stage",
     "standard_stages",
