@@ -1,7 +1,7 @@
 """``fuse_matmul_add``: a matrix product and the addition behind it become one Gemm.
 
 1. Of matrices: ``Add(MatMul(a, B), c) -> Gemm(a, B, c)``, where c is proven to broadcast to the product and not beyond
-   it: a bias, or a residual of the same shape.
+   it: a bias, or a residual of the same shape. A Transpose that makes B becomes ``transB``.
 2. Of activations (batch, sequence, width) ``Gemm`` has no form. But most of a transformer layer only looks along the
    last axis, and does to the view (batch * sequence, width) what it does to the activations. So the view is carried
    through each connected part of the graph that can work on it (`flattening`), Reshapes to and from it are put, moved
@@ -20,7 +20,7 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.dims import Dim
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
-from pytest_modelcheck.passes.matching import only_reader, other_input
+from pytest_modelcheck.passes.matching import attribute_ints, only_reader, other_input, produced_by
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
@@ -59,7 +59,12 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
         return rewriter.refuse("the element type is not float or double", product)
     if added is result or added is None or not _broadcasts(shapes.shape(added), shape):
         return rewriter.refuse("the addend is not proven to broadcast to the product", product)
-    gemm = rewriter.node("Gemm", [*product.inputs, added], like=add.outputs[0])
+    left, right = product.inputs
+    turned = produced_by(right, "Transpose")
+    attributes = {}
+    if turned is not None and attribute_ints(turned, "perm") in (None, (1, 0)):  # of a matrix: the MatMul has one here
+        right, attributes = turned.inputs[0], {"transB": 1}
+    gemm = rewriter.node("Gemm", [left, right, added], attributes, like=add.outputs[0])
     return rewriter.replace([product, add], [gemm], {add.outputs[0]: gemm.outputs[0]})
 
 

@@ -53,6 +53,16 @@ def test_a_residual_of_the_same_shape_is_added_by_gemm() -> None:
     assert fires(PASS, model("m = MatMul (x, w)\n y = Add (x, m)")) == {"Gemm": 1}
 
 
+def test_a_transposed_weight_is_read_by_gemm_as_it_is() -> None:
+    assert fires(PASS, model("t = Transpose <perm = [1, 0]> (w)\n m = MatMul (x, t)\n y = Add (m, b)")) == {"Gemm": 1}
+
+
+def test_a_transpose_that_moves_nothing_stays_outside() -> None:
+    body = "t = Transpose <perm = [0, 1]> (w)\n m = MatMul (x, t)\n y = Add (m, b)"
+
+    assert fires(PASS, model(body)) == {"Gemm": 1, "Transpose": 1}
+
+
 def test_a_branch_of_an_if_is_fused_too() -> None:
     assert fires(PASS, in_subgraph(model(LINEAR))) == {"Gemm": 2, "If": 1}
 
