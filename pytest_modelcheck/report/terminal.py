@@ -21,6 +21,20 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]
     return lines
 
 
+def attribution_lines(figures: dict[str, Any]) -> list[str]:
+    """The matrix of one model, leave-one-out and refusals included."""
+    rows = [["pass", "alone", "in order", "without it", "status"]]
+    notes = []
+    for row in figures["passes"]:
+        deltas = [_signed(row[basis]) for basis in ("isolated", "in_order", "leave_one_out")]
+        rows.append([row["name"], *deltas, row["status"]])
+        notes += [f"{row['name']}: refused {r['count']} x: {r['reason']}" for r in row["reasons"]]
+        notes += [f"{row['name']}: {row['error']}"] if row["error"] else []
+    nodes = figures["nodes"]
+    constants = f"Constants beside: {nodes['constants_before']} -> {nodes['constants_after']}"
+    return [*_table(rows[0], rows[1:]), *notes, f"nodes {nodes['before']} -> {nodes['after']} ({constants})"]
+
+
 def _merge(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per model, exporter and target, with the figures of all its tests and the gates' verdicts."""
     merged: dict[tuple[str, str, str], dict[str, Any]] = {}

@@ -1,0 +1,131 @@
+"""The library from the shell, for plain .onnx files: ``python -m pytest_modelcheck attribute model.onnx``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.targets import TARGETS
+
+
+def attribute_command(arguments: argparse.Namespace) -> int:
+    """Print what each pass removes: alone, in its place, and what is lost without it."""
+    from pytest_modelcheck.attribution import attribute
+    from pytest_modelcheck.graph.files import load_model
+    from pytest_modelcheck.pipeline import resolve_passes
+    from pytest_modelcheck.report.figures import attribution_figures
+    from pytest_modelcheck.report.terminal import attribution_lines
+
+    passes = resolve_passes(arguments.passes or ())
+    result = attribute(load_model(arguments.file), passes=passes, target=arguments.target)
+    _show(arguments, attribution_figures(result), attribution_lines)
+    return 1 if result.errors else 0
+
+
+def optimize_command(arguments: argparse.Namespace) -> int:
+    """Run the pipeline and write the result; nothing is written if a pass fails."""
+    from pytest_modelcheck.graph.counts import count_nodes
+    from pytest_modelcheck.graph.files import load_model
+    from pytest_modelcheck.pipeline import optimize, resolve_passes
+
+    passes = resolve_passes(arguments.passes or ())
+    before = count_nodes(load_model(arguments.file))
+    written = optimize(Path(arguments.file), passes=passes, target=arguments.target, output=arguments.output)
+    after = count_nodes(load_model(written))
+    figures = {"file": str(written), "nodes": {"before": before, "after": after}}
+    _show(arguments, figures, lambda _: [f"{written}: {before} -> {after} nodes"])
+    return 0
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Print what a file holds: interface, opsets, operators, and how many nodes have a known owner."""
+    from pytest_modelcheck.graph.compare import interface
+    from pytest_modelcheck.graph.counts import count_nodes, op_counts
+    from pytest_modelcheck.graph.files import load_model
+    from pytest_modelcheck.hierarchy import hierarchy_of_model
+
+    model = load_model(arguments.file)
+    owners = hierarchy_of_model(model)
+    figures = {
+        "interface": [{"role": r, "name": n, "type": t, "shape": s} for r, n, t, s in interface(model)],
+        "opsets": dict(model.opset_imports),
+        "nodes": count_nodes(model),
+        "constants": count_nodes(model, constants=True) - count_nodes(model),
+        "operators": op_counts(model),
+        "coverage": owners.coverage,
+        "reason": owners.reason,
+    }
+    _show(arguments, figures, _inspect_lines)
+    return 0
+
+
+def _inspect_lines(figures: dict[str, Any]) -> list[str]:
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in figures["opsets"].items())
+    reason = f" ({figures['reason']})" if figures["reason"] else ""
+    return [
+        *(f"{row['role']:<7}{row['name']}: {row['type']} {row['shape']}" for row in figures["interface"]),
+        f"opset  {opsets}",
+        f"nodes  {figures['nodes']}, and {figures['constants']} Constants",
+        f"owners {100 * figures['coverage']:.1f}% of the compute nodes{reason}",
+        *(f"  {count:>6}  {op}" for op, count in sorted(figures["operators"].items(), key=lambda item: -item[1])),
+    ]
+
+
+def diff_command(arguments: argparse.Namespace) -> int:
+    """Print which modules gained or lost operators between two files; exit status 1 if any did."""
+    from pytest_modelcheck.graph.files import load_model
+    from pytest_modelcheck.hierarchy import diff_tables, hierarchy_of_model, module_table
+
+    models = [load_model(path) for path in (arguments.file, arguments.other)]
+    before, after = (module_table(model, hierarchy_of_model(model)) for model in models)
+    lines = list(diff_tables(before, after))
+    _show(arguments, {"changed": lines}, lambda _: lines or ["no module changed its operators"])
+    return 1 if lines else 0
+
+
+def _show(arguments: argparse.Namespace, figures: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]) -> None:
+    print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines(figures)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pytest_modelcheck", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run in (
+        ("attribute", attribute_command),
+        ("optimize", optimize_command),
+        ("inspect", inspect_command),
+        ("diff", diff_command),
+    ):
+        summary = (run.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.add_argument("file", metavar="FILE")
+        if name == "optimize":
+            command.add_argument("output", nargs="?", help="default: FILE.optimized.onnx beside FILE")
+        if name == "diff":
+            command.add_argument("other", metavar="OTHER")
+        if name in ("attribute", "optimize"):
+            command.add_argument("--target", choices=TARGETS, default="portable")
+            command.add_argument("--pass", dest="passes", action="append", metavar="NAME", help="repeatable, in order")
+        command.add_argument("--json", action="store_true", help="for machines")
+        command.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 for a difference or a failed pass, 2 for bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except (ModelCheckError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
