@@ -10,6 +10,7 @@ demo: $(STAMP)
 	$(BIN)/pytest --modelcheck examples/
 
 test: $(STAMP) check
+	$(BIN)/pytest --modelcheck examples/
 	$(BIN)/pytest tests
 
 check: $(STAMP)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,12 @@ _PLACES = 8  # as many lines of a finding's `where` as people read
 _T = TypeVar("_T")
 
 
+def _own_cores() -> int:
+    """Cores that this process may use, shared with the other workers of an xdist run."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
 class ModelCheck:
     """One model case under check.
 
@@ -83,7 +90,7 @@ class ModelCheck:
         target: Target = "portable",
         passes: Sequence[AnyPass] | None = None,
         cache: Path | None = None,
-        latency_budget: float = 20.0,
+        latency_budget: float = 30.0,
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.declared_case = case
@@ -263,7 +270,7 @@ class ModelCheck:
         key = (repr(atol), repr(rtol), seeds)
         if key not in self._sweeps:
             module = None if self.case.onnx_path is not None else self.module
-            stages = standard_stages(self.case, module, self.exported.path, self.optimized)
+            stages = standard_stages(self.case, module, self.exported.path, self.optimized, threads=_own_cores())
             with self._step("accuracy"):
                 self._sweeps[key] = sweep(
                     stages, self.inputs, seeds=range(seeds), atol=atol, rtol=rtol, model=self.label

@@ -113,7 +113,7 @@ _TABLE: tuple[_Option, ...] = (
     ),
     _Option(
         name="modelcheck_latency_budget",
-        help="seconds that one latency gate may measure (default: 20)",
+        help="seconds that one latency gate may measure (default: 30)",
     ),
 )
 
@@ -181,7 +181,7 @@ def _report_path(name: str) -> Path:
 
 def _seconds(option: str, value: str | None) -> float:
     try:
-        seconds = float(value or 20)
+        seconds = float(value or 30)
     except ValueError:
         raise OptionError(f"{option}: {value!r} is not a number of seconds") from None
     if not 0 < seconds < float("inf"):

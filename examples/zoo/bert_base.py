@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # pytest imports this file in every run: torch and transforme
 
     from pytest_modelcheck.model_case import Exporter
 
-BATCH, SEQUENCE = 2, 32
+BATCH, SEQUENCE = 2, 16
 
 
 def build() -> BertModel:
