@@ -37,7 +37,7 @@ def test_defaults(project):
         "passes": "()",
         "snapshots": f"PosixPath('{root}/snapshots')",
         "inconclusive": "'warn'",
-        "latency_budget": "20.0",
+        "latency_budget": "30.0",
     }
 
 
