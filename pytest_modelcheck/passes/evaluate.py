@@ -24,7 +24,7 @@ MAX_RESULT_BYTES = 256 * 1024 * 1024
 _IR_VERSION = 10
 """Of the one-node models; every onnxruntime that is supported reads it."""
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
 _BY_RUNTIME = frozenset((
@@ -61,7 +61,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     Raises:
         CannotEvaluate: if the node is random, has no implementation, fails, or gives something else than tensors.
     """
-    if node.op_type in _RANDOM:
+    if node.op_type in RANDOM:
         raise CannotEvaluate("its result is random")
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         raise CannotEvaluate("an attribute refers to an attribute of its function")

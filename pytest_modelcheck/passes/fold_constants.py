@@ -3,8 +3,8 @@
 1. A node whose inputs are all constant is evaluated; ``Shape`` and ``Size`` of a value of static shape as well.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
-3. A fold may make the file larger by at most `max_growth_bytes` over the constants that die with it. Where it would,
-   the constants before it are folded instead.
+3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
+   may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead.
 4. An ``If`` with a constant condition is replaced by the branch that runs.
 5. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
    and what the evaluator cannot do.
@@ -30,22 +30,27 @@ from pytest_modelcheck.passes.shape_rules import integer_attribute
 NODE_BYTES = 128
 """What a node takes in a file, about: names, operator, attributes."""
 
+_MIN_BUDGET = 64 * 1024
+_GROWTH = 0.02
+
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
     """See the module.
 
     Attributes:
-        max_growth_bytes: By how much one fold may make the file larger.
+        max_growth_bytes: By how much the folds may make the file larger. None: by 2 % of its constants, or by 64 KiB
+            where that is more.
     """
 
-    max_growth_bytes: int = 0
+    max_growth_bytes: int | None = None
 
     name: ClassVar[str] = "fold_constants"
 
     def rewrite(self, rewriter: Rewriter) -> None:
         inline_constant_ifs(rewriter)
-        folder = _Folder(rewriter, self.max_growth_bytes)
+        budget = _default_budget(rewriter) if self.max_growth_bytes is None else self.max_growth_bytes
+        folder = _Folder(rewriter, budget)
         for node in rewriter.nodes():
             folder.evaluate(node)
         folder.fold()
@@ -54,9 +59,9 @@ class FoldConstants(Pass):
 class _Folder:
     """First evaluates in graph order, then folds where a constant result meets a node that stays."""
 
-    def __init__(self, rewriter: Rewriter, max_growth_bytes: int) -> None:
+    def __init__(self, rewriter: Rewriter, budget: int) -> None:
         self.rewriter = rewriter
-        self.max_growth_bytes = max_growth_bytes
+        self.budget = budget
         self.results: dict[ir.Node, list[Array]] = {}
 
     def evaluate(self, node: ir.Node) -> None:
@@ -109,8 +114,9 @@ class _Folder:
             (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if _is_read(output)
         ]
         growth = sum(_nbytes(array) for _, array in read) - self._freed_bytes(node)
-        if growth > self.max_growth_bytes:
-            return self.rewriter.refuse(f"the constant would make the file {growth} bytes larger", node)
+        if growth > self.budget:
+            return self.rewriter.refuse("the constant would make the file too much larger", node)
+        self.budget -= max(growth, 0)
         constants, nodes = {}, []
         for output, array in read:
             if output.is_graph_output():
@@ -146,6 +152,12 @@ class _Folder:
                     freed += NODE_BYTES + (0 if tensor is None else _tensor_bytes(tensor))
                     stack.append(producer)
         return freed
+
+
+def _default_budget(rewriter: Rewriter) -> int:
+    constants = [value.const_value for graph in rewriter.model.graphs() for value in graph.initializers.values()]
+    total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
+    return max(_MIN_BUDGET, int(total * _GROWTH))
 
 
 def _is_read(value: ir.Value) -> bool:
