@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.dataflow import DataFlow, tensors_in
 from pytest_modelcheck.model_case import ModelCase
 
@@ -32,6 +33,7 @@ class ModuleCalls:
         constant: Modules that worked, and whose results depend on no input: an exporter may fold them into a constant.
         norm_sources: BatchNorm -> the module whose output it normalizes, where that is one module: an exporter may fold
             it into that module's convolution.
+        trace: The ATen operators that lead to the outputs, in the order in which they ran.
     """
 
     classes: Mapping[str, str]
@@ -42,6 +44,7 @@ class ModuleCalls:
     unused: frozenset[str] = frozenset()
     constant: frozenset[str] = frozenset()
     norm_sources: Mapping[str, str] = field(default_factory=dict)
+    trace: tuple[TorchOp, ...] = field(default=(), repr=False)
 
     @property
     def ran(self) -> tuple[str, ...]:
@@ -80,7 +83,7 @@ class _Recorder:
         self._operators: dict[str, set[int]] = {}
         self._made_by: Any = WeakTensorKeyDictionary()
         self._sources: dict[str, set[str | None]] = {}
-        self.flow = DataFlow(inputs.values)
+        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else "")
 
     def recording(self) -> ExitStack:
         stack = ExitStack()
@@ -139,6 +142,7 @@ class _Recorder:
                 for path, sources in self._sources.items()
                 if len(sources) == 1 and (source := next(iter(sources))) is not None
             },
+            trace=self.flow.trace(useful),
         )
 
     def _parameters(self) -> dict[str, str]:

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from pytest_modelcheck.hierarchy.alignment import TorchOp
+
+COMPOSITES = frozenset({"linear", "matmul", "__matmul__", "__rmatmul__", "bmm", "scaled_dot_product_attention"})
+"""Python-level calls that count as one operator of the trace, however many ATen operators they run."""
 
 
 class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
     """Records, while it is entered, which operator read the results of which; the results themselves are not kept.
 
-    Operators are numbered in order. A tensor that an operator changes in place counts as made by it, and so does the
-    tensor that it is a view of.
+    Operators are numbered in order; `owner` tells which module runs when one is met. A tensor that an operator changes
+    in place counts as made by it, and so does the tensor that it is a view of.
     """
 
-    def __init__(self, inputs: Iterable[torch.Tensor]) -> None:
+    def __init__(self, inputs: Iterable[torch.Tensor], owner: Callable[[], str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._maker: Any = WeakTensorKeyDictionary()
+        self._owner = owner
+        self._composites = _Composites()
+        self._operators: list[tuple[TorchOp, int]] = []
         self._reads: list[frozenset[int]] = []
         self._depends: list[bool] = []
         self._inputs: Any = WeakTensorKeyDictionary()
         for tensor in inputs:
             self._inputs[tensor] = True
+
+    def __enter__(self) -> Self:
+        self._composites.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._composites.__exit__(*error)  # type: ignore[no-untyped-call]
 
     @property
     def count(self) -> int:
@@ -38,6 +56,8 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         read = list(tensors_in((args, kwargs or {})))
         makers = frozenset(self._maker[tensor] for tensor in read if tensor in self._maker)
         number = len(self._reads)
+        name = self._composites.name or func._schema.name.rpartition("::")[2]
+        self._operators.append((TorchOp(name, self._owner()), self._composites.serial if self._composites.name else -1))
         self._reads.append(makers)
         self._depends.append(
             any(self._depends[maker] for maker in makers) or any(tensor in self._inputs for tensor in read)
@@ -61,9 +81,42 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
                 stack.append(maker)
         return frozenset(found)
 
+    def trace(self, numbers: Iterable[int]) -> tuple[TorchOp, ...]:
+        """The operators of these numbers in order, each composite call once."""
+        made: list[TorchOp] = []
+        seen: set[int] = set()
+        for number in sorted(numbers):
+            operator, composite = self._operators[number]
+            if composite < 0 or composite not in seen:
+                made.append(operator)
+            seen.add(composite)
+        return tuple(made)
+
     def depends_on_inputs(self, operator: int) -> bool:
         """Whether an operator's result depends on the model's inputs (not on their shapes alone)."""
         return self._depends[operator]
+
+
+class _Composites(TorchFunctionMode):
+    """Knows, while it is entered, inside which composite call we are: its name (`""` for none) and its number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+        self.serial = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name not in COMPOSITES:
+            return func(*args, **(kwargs or {}))
+        self.name = "matmul" if "matmul" in name else name
+        self.serial += 1
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.name = ""
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.graph.counts import all_nodes, is_constant
+from pytest_modelcheck.hierarchy.alignment import align
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
 from pytest_modelcheck.hierarchy.scopes import Scopes
 
@@ -53,36 +54,55 @@ def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
 def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: ModuleCalls | None) -> dict[ir.Node, Owner]:
     """The *broad* strategy: `known`, and what follows from it.
 
-    Numbered rules, the first that names a module other than the root wins; repeated until nothing changes:
+    The rules, each applied to what the ones before left open:
 
-    1. The node reads or names parameters (directly, or through nodes that read nothing else) of one module.
-    2. Every reader of its results is owned by one module.
-    3. Every producer of its inputs is owned by one module.
-    4. The innermost module around all its owned readers and producers.
+    1. The node reads or names parameters of one module, and no node known to belong elsewhere reads them.
+    2. In the order of execution it stands where one module ran an operator that becomes such a node (`alignment.py`).
+    3. Everything around it that has an owner - readers and producers - has the same one, or it reads constants only
+       and all its readers have the same one; repeated until nothing changes.
 
-    What is left falls back to the root (`ROOT`) where anything around it is owned, and has no owner at all otherwise.
+    1 and 2 need `calls`. What is left falls back to the root (`ROOT`) where any node has an owner, and has no owner at
+    all otherwise.
     """
     owners = dict(known)
-    missing = [node for node in all_nodes(model) if node not in owners]
+    nodes = list(all_nodes(model))
+    missing = [node for node in nodes if node not in owners]
     if calls is not None:
         for node in missing:
             if path := _common(_parameter_owners(node, known, calls.parameters)):
                 owners[node] = Owner(path, OwnerKind.INHERITED)
-        for node, owner in known.items():
-            owners[node] = _with_sole_parameters(node, owner, calls.parameters)
+        if len(owners) < len(nodes):
+            work = [node for node in nodes if not is_constant(node)]
+            placed = align(work, calls.trace, {node: owner.path for node, owner in owners.items()})
+            owners.update({node: Owner(path, OwnerKind.INHERITED) for node, path in placed.items()})
+        for node in nodes:
+            if node in owners:
+                owners[node] = _with_sole_parameters(node, owners[node], calls.parameters)
         _take_in_folded_norms(owners, calls)
-    for rule in (_by_readers, _by_producers, _by_both):
-        changed = True
-        while changed:
-            changed = False
-            for node in [node for node in missing if node not in owners]:
-                if path := rule(node, owners):
-                    owners[node] = Owner(path, OwnerKind.INHERITED)
-                    changed = True
+    _spread(missing, owners)
     if owners:
         for node in missing:
             owners.setdefault(node, Owner("", OwnerKind.ROOT))
     return owners
+
+
+def _spread(missing: Sequence[ir.Node], owners: dict[ir.Node, Owner]) -> None:
+    waiting = [node for node in missing if node not in owners]
+    changed = True
+    while changed:
+        changed = False
+        for node in waiting:
+            if node not in owners and (path := _surroundings(node, owners)) is not None:
+                owners[node] = Owner(path, OwnerKind.INHERITED)
+                changed = True
+
+
+def _surroundings(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
+    readers, producers = _readers(node), [node for node in _producers(node) if not is_constant(node)]
+    paths = [*_paths(readers, owners), *_paths(producers, owners)]
+    if not _paths(readers, owners) or (producers and not _paths(producers, owners)):
+        return None
+    return _common(paths)
 
 
 def _parameter_owners(node: ir.Node, known: Mapping[ir.Node, Owner], parameters: Mapping[str, str]) -> Iterator[str]:
@@ -123,18 +143,6 @@ def _take_in_folded_norms(owners: dict[ir.Node, Owner], calls: ModuleCalls) -> N
             continue
         if owner.path in folded:
             owners[node] = Owner(owner.path, owner.kind, (*owner.others, folded[owner.path]))
-
-
-def _by_readers(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
-    return _common(_paths(_readers(node), owners))
-
-
-def _by_producers(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
-    return _common(_paths(_producers(node), owners))
-
-
-def _by_both(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
-    return innermost_common(_paths([*_readers(node), *_producers(node)], owners)) or None
 
 
 def innermost_common(paths: Iterable[str]) -> str:
