@@ -13,6 +13,9 @@ from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
 from pytest_modelcheck.graph.files import LARGE_MODEL_BYTES
 from pytest_modelcheck.model_case import ModelCase
 
+_UNBOUNDED = 2**31
+"""A dimension without a bound of its own has one above this (sympy's infinity, or the largest int64)."""
+
 
 def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str], path: Path) -> None:
     """Export `module` to `path`, large weights beside it in ``<name>.data``."""
@@ -46,7 +49,7 @@ def _warn_of_bounds(case: ModelCase, inputs: ModuleInputs, program: torch.export
         for axis, dimension in axes.items():
             size = example[name].meta["val"].shape[axis]
             bounds = program.range_constraints.get(size.node.expr) if isinstance(size, torch.SymInt) else None
-            if bounds is not None and (bounds.upper.is_finite or bounds.lower > 1):
+            if bounds is not None and (bounds.upper < _UNBOUNDED or bounds.lower > 1):
                 warnings.warn(f"dimension {dimension!r} may be {bounds.lower} to {bounds.upper} only", stacklevel=2)
 
 

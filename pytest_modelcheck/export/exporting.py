@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -104,7 +105,7 @@ def _export(
         return wrong
     path = folder / MODEL_FILE
     start = time.perf_counter()
-    with listening() as heard:
+    with listening() as heard, torch.no_grad(), _no_mha_fastpath():
         try:
             _WRITE[case.exporter](case, module, inputs, outputs, path)
         except (Exception, SystemExit) as error:
@@ -140,6 +141,21 @@ def _finished(
         versions=dict(key.versions),
         warnings=tuple(heard.warnings),
     )
+
+
+@contextlib.contextmanager
+def _no_mha_fastpath() -> Iterator[None]:
+    """Without gradients nn.TransformerEncoderLayer takes a fused operator that no opset has.
+
+    Without gradients all the same: with them, torch 2.13 fails on T5 (a view of the strides that attention saves for
+    its backward pass).
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _temporary_folder() -> Path:

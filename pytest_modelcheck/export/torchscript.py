@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,29 +22,21 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
     arguments = {"opset_version": case.opset or DEFAULT_OPSET, **case.export_options}
     if case.dynamic_axes:
         arguments["dynamic_axes"] = {name: dict(axes) for name, axes in case.dynamic_axes.items()}
-    with flat_forward(case, module, inputs) as flat, _no_mha_fastpath(), _log_to_stdout(), torch.no_grad():
-        torch.onnx.export(
-            flat,
-            inputs.values,
-            str(path),
-            dynamo=False,
-            input_names=list(inputs.names),
-            output_names=list(outputs),
-            **arguments,
-        )
-    if weight_bytes(module) > LARGE_MODEL_BYTES:
-        save_model(ir.load(path), path)
-
-
-@contextlib.contextmanager
-def _no_mha_fastpath() -> Iterator[None]:
-    """Without it nn.TransformerEncoder becomes `aten::_native_multi_head_attention`, which no opset has."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    large = weight_bytes(module) > LARGE_MODEL_BYTES
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        raw = Path(scratch) / path.name if large else path  # above 2 GB torch writes one more file per weight
+        with flat_forward(case, module, inputs) as flat, _log_to_stdout():
+            torch.onnx.export(
+                flat,
+                inputs.values,
+                str(raw),
+                dynamo=False,
+                input_names=list(inputs.names),
+                output_names=list(outputs),
+                **arguments,
+            )
+        if large:
+            save_model(ir.load(raw), path)
 
 
 @contextlib.contextmanager
