@@ -92,7 +92,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report = yield
     if call.when == "call":
         report.modelcheck = sessions.session_of(item.config).row(item, report.outcome)
+    report.modelcheck_locked = "modelcheck_snapshot" in getattr(item, "fixturenames", ())
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and getattr(report, "modelcheck_locked", False):
+        sessions.keep_snapshots(report.nodeid)
 
 
 def pytest_assertrepr_compare(left: object, right: object) -> list[str] | None:

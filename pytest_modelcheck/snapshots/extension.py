@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from syrupy.data import Snapshot, SnapshotCollection
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 from syrupy.types import SnapshotIndex
 
 from pytest_modelcheck.snapshots.text import split
+
+_KIND = re.compile(r"\.([a-z_]+(?:\.\d+)?)$")
+"""The end of a file's stem: the kind, and a number where a test locks two results of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,19 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        """``test[kind]``: syrupy takes what stands in front of the bracket for the test."""
+        name = super().get_snapshot_name(test_location=test_location, index=0)
+        return f"{name}[{index}]" if index else name
+
+    @classmethod
+    def get_file_basename(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
         name = super().get_snapshot_name(test_location=test_location, index=0)
         return f"{name}.{index}" if index else name
+
+    def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
+        collection = SnapshotCollection(location=snapshot_location)
+        collection.add(Snapshot(name=_KIND.sub(r"[\1]", Path(snapshot_location).stem)))
+        return collection
 
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
         return split(serialized_data).body == split(snapshot_data).body
