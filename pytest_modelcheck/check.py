@@ -8,7 +8,6 @@ itself with a zero.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,25 +39,16 @@ from pytest_modelcheck.hierarchy import (
     modules_that_ran,
     stamp,
 )
-from pytest_modelcheck.hierarchy.folding import fold_rows
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
-from pytest_modelcheck.report.figures import (
-    accuracy_figures,
-    attribution_figures,
-    failure_figures,
-    hierarchy_figures,
-    latency_figures,
-)
+from pytest_modelcheck.report.figures import measured_figures
 from pytest_modelcheck.result import Finding, FindingError, Verdict
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtime import Session, inputs_from_signature, open_session
 from pytest_modelcheck.targets import Target
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
 """Libraries whose version stands in reports and snapshots, where they are installed."""
-
-_PLACES = 8  # as many lines of a finding's `where` as people read
 
 _T = TypeVar("_T")
 
@@ -101,6 +91,7 @@ class ModelCheck:
         self.latency_budget = latency_budget
         self.seconds: dict[str, float] = {}
         self._progress = progress
+        self._failed: dict[str, FindingError] = {}  # a build that fails once is not tried again for each gate
         self._latency: PairedLatency | None = None
         self._sweeps: dict[tuple[str, str, int], SweepReport] = {}
 
@@ -257,12 +248,10 @@ class ModelCheck:
             return module_inputs(self.case, self.module, seed).as_dict()
         if self.case.inputs is not None:
             return dict(self.case.inputs(seed))
-        from pytest_modelcheck.runtime import inputs_from_signature
-
         return dict(inputs_from_signature(self._signature, seed))
 
     @cached_property
-    def _signature(self) -> Any:
+    def _signature(self) -> Session:
         return open_session(self.exported.path, optimizer=False, name=self.label)
 
     def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20) -> SweepReport:
@@ -313,54 +302,18 @@ class ModelCheck:
             if row.status is PassStatus.ERROR
         )
 
-    def where_op(self, op: str, stage: str) -> tuple[str, ...]:
-        """The modules that hold an operator; for one that is nowhere, what the passes refused to rewrite."""
-        counts = (
-            (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))
-            for row in self.modules_at(stage).rows
-        )
-        lines = [
-            f"{folded.text}: {folded.row}{f' each (x{len(folded.paths)})' if len(folded.paths) > 1 else ''}"
-            for folded in fold_rows((path, count) for path, count in counts if count)
-        ]
-        if not lines and stage == "optimized":
-            lines = [
-                f"refused by {row.name}, {count} x: {reason}"
-                for row in self.attribution.passes
-                for reason, count in row.reasons
-            ]
-        return tuple(lines[:_PLACES]) + ((f"... and {len(lines) - _PLACES} more",) if len(lines) > _PLACES else ())
-
-    def close_op(self, op: str, stage: str) -> str | None:
-        """An operator of the graph whose name is close to `op`, case aside."""
-        counts = self.op_counts(stage)
-        names = {name.lower(): name for name in counts}
-        close = difflib.get_close_matches(op.lower(), names, n=1, cutoff=0.8)
-        return f"{names[close[0]]} {counts[names[close[0]]]}" if close else None
-
     def summary(self) -> dict[str, Any]:
         """Everything measured so far, as plain data; what was not measured is not there."""
-        figures: dict[str, Any] = {
-            "name": self.label,
-            "exporter": self.exporter,
-            "target": self.target,
-            "versions": self.versions,
-        }
         made = self.__dict__  # a cached property stands here once it was computed
-        if isinstance(made.get("export"), ExportFailure):
-            figures["failure"] = failure_figures(made["export"])
-        if isinstance(made.get("export"), Exported):
-            figures["export"] = {"cached": made["export"].cached, "seconds": round(made["export"].seconds, 3)}
-        if "attribution" in made:
-            figures |= attribution_figures(self.attribution)
-        if "hierarchy" in made:
-            figures["hierarchy"] = hierarchy_figures(self.hierarchy)
-        if self._sweeps:
-            figures["accuracy"] = accuracy_figures(list(self._sweeps.values())[-1])
-        if self._latency is not None:
-            figures["latency"] = latency_figures(self._latency)
-        figures["seconds"] = {name: round(seconds, 3) for name, seconds in self.seconds.items()}
-        return figures
+        figures = {"name": self.label, "exporter": self.exporter, "target": self.target, "versions": self.versions}
+        return figures | measured_figures(
+            export=made.get("export"),
+            attribution=made.get("attribution"),
+            hierarchy=made.get("hierarchy"),
+            sweep=list(self._sweeps.values())[-1] if self._sweeps else None,
+            latency=self._latency,
+            seconds=self.seconds,
+        )
 
     def _error(
         self, subject: str, expected: str, found: str, where: tuple[str, ...] = (), next_step: str = ""
@@ -378,10 +331,13 @@ class ModelCheck:
         )
 
     def _or_finding(self, subject: str, make: Callable[[], _T]) -> _T:
-        try:
-            return make()
-        except ModelCheckError as error:
-            raise FindingError(self._error(subject, "a working model case", str(error))) from error
+        if subject not in self._failed:
+            try:
+                return make()
+            except ModelCheckError as error:
+                finding = self._error(subject, "a working model case", str(error))
+                self._failed[subject] = FindingError(finding)
+        raise self._failed[subject]
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,8 +78,8 @@ def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
 
 def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count: int) -> Finding:
     next_step = f"If the change is meant, write {op}={count} in the marker."
-    if count == 0 and (close := modelcheck.close_op(op, stage)):
-        next_step = f"The graph has {close}; if that is the operator you mean, name it. " + next_step
+    if count == 0 and (close := _close(modelcheck.op_counts(stage), op)):
+        next_step = f"The graph has {close}; if that is the operator you mean, name it. {next_step}"
     return Finding(
         gate=GATE.name,
         model=modelcheck.label,
@@ -88,24 +87,45 @@ def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count:
         expected=str(bound),
         found=str(count),
         context=modelcheck.stage_context(stage),
-        where=_where(modelcheck, stage, op),
+        where=_holders(modelcheck, stage, op) if count else _refusals(modelcheck, stage),
         next=next_step,
     )
 
 
-def _where(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
-    """The modules whose nodes of this operator are there."""
-    from pytest_modelcheck.graph.counts import all_nodes, op_label
-    from pytest_modelcheck.graph.metadata import contributors
+def _close(counts: dict[str, int], op: str) -> str | None:
+    """An operator of the graph whose name is close, case aside, with its count."""
+    names = {name.lower(): name for name in counts}
+    close = difflib.get_close_matches(op.lower(), names, n=1, cutoff=0.8)
+    return f"{names[close[0]]} {counts[names[close[0]]]}" if close else None
 
-    owners = Counter(contributors(node)[:1] for node in all_nodes(modelcheck.graph(stage)) if op_label(node) == op)
-    lines = [f"{_module(owner)}: {count} x {op}" for owner, count in owners.items()]
-    more = [f"... and {len(lines) - _SHOWN} more modules"] if len(lines) > _SHOWN else []
+
+def _holders(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
+    """The modules that own nodes of this operator, repeated layers folded."""
+    from pytest_modelcheck.hierarchy.folding import fold_rows
+
+    rows = (
+        (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))
+        for row in modelcheck.modules_at(stage).rows
+    )
+    return _shortened(
+        [
+            f"{folded.text}: {folded.row} x {op}{f' each (x{len(folded.paths)})' if len(folded.paths) > 1 else ''}"
+            for folded in fold_rows((path, count) for path, count in rows if count)
+        ]
+    )
+
+
+def _refusals(modelcheck: ModelCheck, stage: Stage) -> tuple[str, ...]:
+    """For an operator that is nowhere: what the passes considered and left alone."""
+    if stage == "exported":
+        return ()
+    rows = modelcheck.attribution.passes
+    return _shortened([f"refused by {row.name}, {count} x: {reason}" for row in rows for reason, count in row.reasons])
+
+
+def _shortened(lines: list[str]) -> tuple[str, ...]:
+    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return (*lines[:_SHOWN], *more)
-
-
-def _module(owner: tuple[str, ...]) -> str:
-    return (owner[0] or "the root module") if owner else "no known module"
 
 
 GATE = Gate("expect_ops", parse, check)

@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from pytest_modelcheck.export import ExportFailure
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
     from pytest_modelcheck.attribution import Attribution
-    from pytest_modelcheck.export import ExportFailure
+    from pytest_modelcheck.export import Exported
     from pytest_modelcheck.hierarchy import HierarchyReport
     from pytest_modelcheck.performance import PairedLatency
+
+
+def measured_figures(
+    *,
+    export: Exported | ExportFailure | None,
+    attribution: Attribution | None,
+    hierarchy: HierarchyReport | None,
+    sweep: SweepReport | None,
+    latency: PairedLatency | None,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What was measured of one model; what is None was not, and has no entry.
+
+    Args:
+        export, attribution, hierarchy, sweep, latency: Results.
+        seconds: Step -> wall seconds.
+    """
+    figures: dict[str, Any] = {}
+    if isinstance(export, ExportFailure):
+        figures["failure"] = failure_figures(export)
+    elif export is not None:
+        figures["export"] = {"cached": export.cached, "seconds": round(export.seconds, 3)}
+    if attribution is not None:
+        figures |= attribution_figures(attribution)
+    if hierarchy is not None:
+        figures["hierarchy"] = hierarchy_figures(hierarchy)
+    if sweep is not None:
+        figures["accuracy"] = accuracy_figures(sweep)
+    if latency is not None:
+        figures["latency"] = latency_figures(latency)
+    figures["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+    return figures
 
 
 def failure_figures(failure: ExportFailure) -> dict[str, Any]:
