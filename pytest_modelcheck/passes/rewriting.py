@@ -339,6 +339,13 @@ class Rewriter:
         else:
             scope.append(node)
 
+    def insert_after(self, producer: ir.Node, node: ir.Node) -> None:
+        """Put `node` behind `producer`, with its metadata. Not counted."""
+        if producer.graph is None:
+            raise ValueError(f"{self.pass_name}: node {producer.name!r} is not in a graph any more")
+        merge_metadata([producer], [node])
+        producer.graph.insert_after(producer, node)
+
     def insert_behind(self, value: ir.Value, node: ir.Node, *, but: Collection[ir.Node] = ()) -> None:
         """Put `node`, which reads `value`, behind it: all readers of `value` outside `but` read its output instead.
 
@@ -347,10 +354,9 @@ class Rewriter:
         producer = value.producer()
         if producer is None or producer.graph is None:
             raise ValueError(f"{self.pass_name}: value {value.name!r} has no producer to stand behind")
-        merge_metadata([producer], [node])
         output = node.outputs[0]
         moved = [use for use in value.uses() if use.node is not node and use.node not in but]
-        producer.graph.insert_after(producer, node)
+        self.insert_after(producer, node)
         if value.is_graph_output():
             kept = [use for use in value.uses() if use not in moved]
             self._redirect(value, output)

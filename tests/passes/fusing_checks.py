@@ -77,12 +77,16 @@ def in_function(model: onnx.ModelProto) -> onnx.ModelProto:
 def feeds(model: onnx.ModelProto, kind: str, *, size: int = 3) -> dict[str, Array]:
     """Inputs by name, seeded: floats from N(0,1), N(-2,1) or U(0,1), ints in 0..3, bools with both values.
 
-    Symbolic dimensions become `size`.
+    Symbolic dimensions become `size`, `size` + 1 ... in the order in which their names appear; unnamed ones `size`.
     """
     draw = np.random.default_rng(7)
     made: dict[str, Array] = {}
+    named: dict[str, int] = {"": size}
     for value in model.graph.input:
-        shape = [d.dim_value if d.HasField("dim_value") else size for d in value.type.tensor_type.shape.dim]
+        dims = value.type.tensor_type.shape.dim
+        for dim in dims:
+            named.setdefault(dim.dim_param, size + len(named) - 1)
+        shape = [d.dim_value if d.HasField("dim_value") else named[d.dim_param] for d in dims]
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         if dtype == np.bool_:
             made[value.name] = np.asarray(draw.random(shape) < 0.7)

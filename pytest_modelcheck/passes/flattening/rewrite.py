@@ -115,7 +115,7 @@ class Flattener:
         node = self._rewriter.node("Reshape", [value, self._view_target(value)], dtype=value.dtype)
         node.outputs[0].shape = self._view_shape(value)
         if producer is not None and producer.graph is self._scope:
-            self._rewriter.insert_behind(value, node, but=[use.node for use in value.uses()])
+            self._rewriter.insert_after(producer, node)
         else:
             self._rewriter.insert_first(self._scope, node)
         return node.outputs[0]
