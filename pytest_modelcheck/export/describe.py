@@ -43,6 +43,13 @@ class Describer:
         # is held here, so that none is freed and its address used again.
         self._met: dict[int, tuple[Any, str]] = {}
 
+    def describe(self, path: str, value: Any) -> None:
+        """Describe `value` under `path`, whatever its attributes do when they are looked at."""
+        try:
+            self.visit(path, value)
+        except RecursionError:
+            self.undescribed[path] = "nested too deeply"
+
     def visit(self, path: str, value: Any) -> None:
         """Describe `value` under `path`; an object met before becomes a reference to where that was."""
         if len(self.entries) > _MAX_ENTRIES:
@@ -58,7 +65,12 @@ class Describer:
             self.entries[path] = f"= {earlier[1]}"
         else:
             self._met[id(value)] = (value, path)
-            self._visit_object(path, value)
+            try:
+                self._visit_object(path, value)
+            except RecursionError:
+                raise
+            except Exception as error:  # a user's own __len__, items, __getattr__, ...
+                self.undescribed[path] = f"a {type(value).__name__} that raises {type(error).__name__} when it is read"
 
     def add_file(self, file: str | pathlib.Path | None) -> None:
         """Note a source file; what is no file (``"<string>"``) is left out, the bytecode stands for it."""

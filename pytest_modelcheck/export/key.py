@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
 
@@ -118,34 +118,33 @@ _WORDS: dict[str, Callable[[str, str | None, str | None], str]] = {
 
 def export_key(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> ExportKey:
     """The key of exporting `module`, built of `case`, with these example inputs."""
-    model, code = Describer(), Describer()
-    model.visit("model", module)
-    code.visit("build", case.build)
-    code.visit("inputs", case.inputs)
-    code.visit("options", {**_torch_switches(), **_options(case)})
-    example = Describer()
-    for name, value in inputs.as_dict().items():
-        example.visit(name, value)
-    example.visit("<arguments>", dict(inputs.arguments or {}))
-    describers = (model, code, example)
-    files, unknown_imports = with_imports([*OWN_FILES, *(file for part in describers for file in part.files)])
-    undescribed = [f"{path}: {why}" for part in describers for path, why in part.undescribed.items()]
-    undescribed += [f"{file}: {why}" for file, why in unknown_imports.items()]
-    entries = {path.removeprefix("model."): text for path, text in model.entries.items()}
+    describer = Describer()
+    for path, value in (
+        ("model", module),
+        ("example", {**inputs.as_dict(), "<arguments>": dict(inputs.arguments or {})}),
+        ("options", {**_torch_switches(), **_options(case)}),
+        ("build", case.build),
+        ("inputs", case.inputs),
+    ):
+        describer.describe(path, value)
+    files, unknown_imports = with_imports([*OWN_FILES, *describer.files])
+    uncacheable = {**describer.undescribed, **unknown_imports}
     return ExportKey(
-        options={k.removeprefix("options."): v for k, v in code.entries.items() if k.startswith("options.")},
-        versions=library_versions(*(kind for part in describers for kind in part.classes)),
+        options=_below("options", describer.entries),
+        versions=library_versions(*describer.classes),
         sources=file_digests(files),
-        model={path: text for path, text in entries.items() if not path.startswith("class ")},
-        code=dict(_code_entries(entries, code.entries, example.entries)),
-        inputs={path: text for path, text in example.entries.items() if not path.startswith("class ")},
-        uncacheable=tuple(undescribed),
+        model=_below("model", describer.entries),
+        code={k: v for k, v in describer.entries.items() if k.startswith(("class ", "build", "inputs"))},
+        inputs=_below("example", describer.entries),
+        uncacheable=tuple(f"{path}: {why}" for path, why in uncacheable.items()),
     )
 
 
-def _code_entries(*parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for part in parts:
-        yield from ((k, v) for k, v in part.items() if k.startswith(("class ", "build", "inputs")))
+def _below(root: str, entries: Mapping[str, str]) -> dict[str, str]:
+    """The entries of `root`, which stays the name of its own; what is below it loses the prefix."""
+    return {
+        k.removeprefix(f"{root}."): v for k, v in entries.items() if k == root or k.startswith((f"{root}.", f"{root}["))
+    }
 
 
 def _options(case: ModelCase) -> dict[str, object]:

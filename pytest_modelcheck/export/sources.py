@@ -17,7 +17,8 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent.parent
 OWN_FILES = (
     *sorted((_PACKAGE / "export").glob("*.py")),
-    *(_PACKAGE / name for name in ("calling.py", "model_case.py", "graph/files.py", "graph/validity.py")),
+    *sorted((_PACKAGE / "calling").glob("*.py")),
+    *(_PACKAGE / name for name in ("model_case.py", "graph/files.py", "graph/validity.py")),
 )
 """What of this package decides how an exported file comes out."""
 

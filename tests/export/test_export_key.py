@@ -390,3 +390,28 @@ def test_the_key_is_the_same_in_another_process_with_another_hash_seed(tmp_path,
     said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert here["key"].difference(ExportKey.from_json(json.loads(said))) == ()
     assert here["key"].uncacheable == ()
+
+
+def test_a_model_that_build_closes_over_is_described_once():
+    shared = nn.Linear(4, 4)
+    key = key_of(simple_case(lambda: shared))
+    assert key.code["build.closure.shared"] == "= model"
+
+
+def test_an_attribute_that_raises_when_it_is_read_makes_the_key_uncacheable():
+    class Odd(dict):
+        def items(self):
+            raise ValueError("no")
+
+    module = nn.Linear(4, 4)
+    module.odd = Odd()
+    assert key_of(simple_case(), module).uncacheable == ("model.odd: a Odd that raises ValueError when it is read",)
+
+
+def test_an_attribute_nested_too_deeply_makes_the_key_uncacheable():
+    nested: list[object] = [object]
+    for _ in range(5000):
+        nested = [nested, object]
+    module = nn.Linear(4, 4)
+    module.nested = nested
+    assert key_of(simple_case(), module).uncacheable == ("model: nested too deeply",)

@@ -1,0 +1,23 @@
+"""How the module of a model case is built and called: the one place that knows its inputs and outputs.
+
+Exporters, captures and accuracy all see the same flat view: inputs and outputs as ordered mappings from name to tensor,
+whatever the forward takes and returns (keywords, dataclasses, dicts, nested tuples, caches).
+"""
+
+from pytest_modelcheck.calling.building import build_module, eval_mode, unchanged_buffers, weight_bytes
+from pytest_modelcheck.calling.forward import flat_forward, run_module
+from pytest_modelcheck.calling.inputs import ModuleInputs, describe, module_inputs
+from pytest_modelcheck.calling.outputs import select_outputs
+
+__all__ = [
+    "ModuleInputs",
+    "build_module",
+    "describe",
+    "eval_mode",
+    "flat_forward",
+    "module_inputs",
+    "run_module",
+    "select_outputs",
+    "unchanged_buffers",
+    "weight_bytes",
+]

@@ -1,0 +1,137 @@
+"""Example inputs: whatever `inputs(seed)` gives, as tensors by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_modelcheck.errors import ModelCaseError
+from pytest_modelcheck.model_case import ModelCase
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """The place of input tensor number `index` in the arguments of the forward."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInputs:
+    """Example inputs, flat.
+
+    Attributes:
+        names: One name per tensor: the argument's own, or for a nested argument the path to it, e.g. ``"states.0"``.
+        values: The tensors, on their own device.
+        arguments: Argument name -> its value with every tensor replaced by its place; what is no tensor is a constant.
+            None: every tensor is an argument by its name.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[torch.Tensor, ...]
+    arguments: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, torch.Tensor]:
+        """Input name -> tensor, in order."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    def forward_arguments(self, values: Sequence[Any] | None = None) -> dict[str, Any]:
+        """Argument name -> value as the forward takes it, made of `values` (default: the example's own tensors)."""
+        values = self.values if values is None else values
+        if len(values) != len(self.names):
+            raise ModelCaseError(f"{len(values)} values for {len(self.names)} inputs: {', '.join(self.names)}")
+        if self.arguments is None:
+            return dict(zip(self.names, values, strict=True))
+        return {name: _fill(value, values) for name, value in self.arguments.items()}
+
+
+def module_inputs(case: ModelCase, module: torch.nn.Module, seed: int) -> ModuleInputs:
+    """The inputs of `case` for one seed, named after the forward's parameters where they came as a tuple.
+
+    Raises:
+        ModelCaseError: if `inputs` raises, returns neither a dict nor a tuple, or no tensor in it.
+    """
+    if case.inputs is None:
+        raise ModelCaseError(f"{case.name}: has no inputs function")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            made = case.inputs(seed)
+        except (Exception, SystemExit) as error:
+            raise ModelCaseError(f"{case.name}: inputs({seed}) raised {type(error).__name__}: {error}") from error
+    if isinstance(made, torch.Tensor):
+        made = (made,)
+    if not isinstance(made, Mapping | list | tuple) or not len(made):
+        raise ModelCaseError(
+            f"{case.name}: inputs({seed}) must return a dict of tensors or a tuple of tensors, got "
+            f"{'an empty ' if isinstance(made, Mapping | list | tuple) else ''}{type(made).__name__}"
+        )
+    if not isinstance(made, Mapping):
+        made = dict(zip(_positional_names(case, module, len(made)), made, strict=True))
+    leaves: dict[str, torch.Tensor] = {}
+    arguments = {str(name): _take_leaves(case, value, str(name), leaves) for name, value in made.items()}
+    if not leaves:
+        raise ModelCaseError(f"{case.name}: inputs({seed}) holds no tensor: {', '.join(arguments)}")
+    return ModuleInputs(tuple(leaves), tuple(leaves.values()), arguments)
+
+
+def _take_leaves(case: ModelCase, value: Any, path: str, leaves: dict[str, torch.Tensor]) -> Any:
+    """`value` with its tensors replaced by their places; the tensors are added to `leaves` under their paths."""
+    if isinstance(value, torch.Tensor):
+        if path in leaves:
+            raise ModelCaseError(f"{case.name}: two input tensors have the name {path!r}")
+        leaves[path] = value
+        return _Leaf(len(leaves) - 1)
+    if isinstance(value, Mapping):
+        return {key: _take_leaves(case, item, f"{path}.{key}", leaves) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_take_leaves(case, item, f"{path}.{index}", leaves) for index, item in enumerate(value)]
+        return _like_sequence(value, items)
+    if value is None or isinstance(value, bool | int | float | complex | str | torch.dtype | torch.device):
+        return value
+    raise ModelCaseError(
+        f"{case.name}: input {path!r} is a {type(value).__name__}; an input is a tensor, a dict, list or tuple of "
+        f"tensors, or a plain constant (torch.from_numpy makes a tensor of an array)"
+    )
+
+
+def _fill(value: Any, tensors: Sequence[Any]) -> Any:
+    if isinstance(value, _Leaf):
+        return tensors[value.index]
+    if isinstance(value, dict):
+        return {key: _fill(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _like_sequence(value, [_fill(item, tensors) for item in value])
+    return value
+
+
+def _like_sequence(original: Sequence[Any], items: list[Any]) -> Any:
+    if hasattr(original, "_fields"):
+        return type(original)(*items)
+    return tuple(items) if isinstance(original, tuple) else items
+
+
+def _positional_names(case: ModelCase, module: torch.nn.Module, count: int) -> tuple[str, ...]:
+    names: list[str] = []
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
+            return tuple(names[:count])
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    if len(names) < count:
+        raise ModelCaseError(
+            f"{case.name}: inputs() gives {count} positional inputs, forward takes {len(names)}: {', '.join(names)}"
+        )
+    return tuple(names[:count])
+
+
+def describe(value: Any) -> str:
+    """A tensor as ``"float32[2, 16]"``; anything else as its type's name."""
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    return type(value).__name__

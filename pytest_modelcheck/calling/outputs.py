@@ -1,0 +1,93 @@
+"""Outputs: whatever a forward returns, as tensors by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pytest_modelcheck.errors import ModelCaseError
+from pytest_modelcheck.model_case import ModelCase
+
+
+def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
+    """Flatten what a forward returned into output name -> tensor.
+
+    With `output_names`, a mapping or dataclass is picked by key or field (a field that holds several tensors gives all
+    of them); a tuple is named in order, and its length must fit. Without, every tensor is kept: mapping keys, field
+    names and indices joined with ``.``, elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
+    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``.
+
+    Raises:
+        ModelCaseError: if a named output does not exist, something is neither a tensor nor None, or there is no tensor.
+    """
+    wanted = None if case.output_names is None else tuple(case.output_names)
+    fields = _named_fields(outputs)
+    if wanted is not None and fields is not None:
+        outputs = {name: value for name, value in fields.items() if _is_wanted(name, wanted)}
+    flat: dict[str, torch.Tensor] = {}
+    for name, tensor in _flatten(case, outputs, ""):
+        if name in flat:
+            raise ModelCaseError(f"{case.name}: the forward returned two tensors named {name!r}")
+        flat[name] = tensor
+    if wanted is None or fields is None:
+        if not flat:
+            raise ModelCaseError(f"{case.name}: the forward returned no tensor ({type(outputs).__name__})")
+        return flat if wanted is None else _named_in_order(case, wanted, flat)
+    picked = {name: [key for key in flat if key == name or key.startswith(f"{name}.")] for name in wanted}
+    if missing := [name for name, keys in picked.items() if not keys]:
+        has = ", ".join(name for name, value in fields.items() if value is not None) or "none"
+        raise ModelCaseError(f"{case.name}: the forward has no output tensor named {', '.join(missing)}; it has {has}")
+    return {key: flat[key] for keys in picked.values() for key in keys}
+
+
+def _is_wanted(name: str, wanted: Sequence[str]) -> bool:
+    return any(name == other or other.startswith(f"{name}.") for other in wanted)
+
+
+def _named_in_order(
+    case: ModelCase, wanted: Sequence[str], flat: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    if len(wanted) != len(flat):
+        raise ModelCaseError(
+            f"{case.name}: output_names has {len(wanted)} names ({', '.join(wanted)}) for {len(flat)} output tensors"
+        )
+    return dict(zip(wanted, flat.values(), strict=True))
+
+
+def _named_fields(outputs: Any) -> Mapping[str, Any] | None:
+    if isinstance(outputs, Mapping):  # transformers' ModelOutput is an OrderedDict
+        return {key if isinstance(key, str) else f"output_{key}": value for key, value in outputs.items()}
+    if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+        return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
+        return dict(zip(outputs._fields, outputs, strict=True))
+    return None
+
+
+def _flatten(case: ModelCase, value: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if value is None:
+        return
+    if isinstance(value, torch.Tensor):
+        yield prefix or "output_0", value
+    elif (fields := _cache_fields(value)) is not None or (fields := _named_fields(value)) is not None:
+        for key, item in fields.items():
+            yield from _flatten(case, item, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _flatten(case, item, f"{prefix}.{index}" if prefix else f"output_{index}")
+    else:
+        raise ModelCaseError(
+            f"{case.name}: output {prefix or 'of the forward'} is a {type(value).__name__}, which no ONNX output can "
+            f"carry; let output_names pick the outputs to export, or have the forward return tensors"
+        )
+
+
+def _cache_fields(value: Any) -> Mapping[str, Any] | None:
+    """The tensors of a transformers key/value cache, by layer; None for anything else."""
+    layers = getattr(value, "layers", None)
+    if not isinstance(layers, list) or not all(hasattr(layer, "keys") and hasattr(layer, "values") for layer in layers):
+        return None
+    return {str(index): {"key": layer.keys, "value": layer.values} for index, layer in enumerate(layers)}
