@@ -39,6 +39,7 @@ class Region:
 def find_regions(rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope) -> list[Region]:
     """The connected regions of one scope, in graph order."""
     roles = {node: role for node in scope if (role := role_of(rewriter, shapes, node)) is not None}
+    order = {node: index for index, node in enumerate(roles)}
     regions: list[Region] = []
     seen: set[ir.Node] = set()
     for start in roles:
@@ -53,7 +54,7 @@ def find_regions(rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope) -> li
             members.add(node)
             stack.extend(n for n in _neighbours(node, roles) if n not in members and roles[n].lead == roles[start].lead)
         seen |= members
-        regions.append(Region(roles[start].lead, {node: role for node, role in roles.items() if node in members}))
+        regions.append(Region(roles[start].lead, {node: roles[node] for node in sorted(members, key=order.__getitem__)}))
     return regions
 
 
