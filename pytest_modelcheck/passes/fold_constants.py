@@ -7,14 +7,14 @@
    may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead.
 4. An ``If`` with a constant condition is replaced by the branch that runs.
 5. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
-   and what the evaluator cannot do.
+   and what the evaluator cannot do. An Identity is looked through, and left to eliminate_identity_ops.
 
 Source: the operators' reference implementation in ``onnx.reference``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,11 +49,26 @@ class FoldConstants(Pass):
 
     def rewrite(self, rewriter: Rewriter) -> None:
         inline_constant_ifs(rewriter)
-        budget = _default_budget(rewriter) if self.max_growth_bytes is None else self.max_growth_bytes
-        folder = _Folder(rewriter, budget)
-        for node in rewriter.nodes():
-            folder.evaluate(node)
-        folder.fold()
+        fold(rewriter, default_budget(rewriter) if self.max_growth_bytes is None else self.max_growth_bytes)
+
+
+def fold(rewriter: Rewriter, budget: int, *, touched: Collection[ir.Value] | None = None) -> None:
+    """Fold every node that depends on constants only.
+
+    Args:
+        rewriter: Of the pass on whose behalf this is done.
+        budget: By how many bytes the folds together may make the file larger.
+        touched: Only what depends on one of these values; None for everything.
+    """
+    folder = _Folder(rewriter, budget)
+    reached = None if touched is None else set(touched)
+    for node in rewriter.nodes():
+        if reached is not None and reached.isdisjoint(node.inputs):
+            continue
+        folder.evaluate(node)
+        if reached is not None and node in folder.results:
+            reached.update(node.outputs)
+    folder.fold()
 
 
 class _Folder:
@@ -98,7 +113,8 @@ class _Folder:
             if node.graph is None or node in considered:
                 continue
             considered.add(node)
-            if not self._try_fold(node):
+            # An Identity of a constant is eliminate_identity_ops' business: no new constant is needed.
+            if node.op_type == "Identity" or not self._try_fold(node):
                 pending += [p for value in node.inputs if value is not None and (p := value.producer()) in self.results]
 
     def _meets_a_node_that_stays(self, node: ir.Node) -> bool:
@@ -154,7 +170,8 @@ class _Folder:
         return freed
 
 
-def _default_budget(rewriter: Rewriter) -> int:
+def default_budget(rewriter: Rewriter) -> int:
+    """2 % of the bytes of all constants, or 64 KiB where that is more."""
     constants = [value.const_value for graph in rewriter.model.graphs() for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
     return max(_MIN_BUDGET, int(total * _GROWTH))

@@ -5,6 +5,7 @@
 3. A Reshape, Expand, Slice ... whose output provably has its input's shape disappears.
 4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing.
 5. Two shape computations that give the same elements become one.
+6. What depends on constants only once these are made is computed, as by ``fold_constants``; then all rules once more.
 
 "Provably" means that two polynomials over named dimensions are equal (dims.py). A symbolic dimension is taken to be at
 least 1: a Reshape with both 0 and -1 is not defined for empty tensors.
@@ -20,12 +21,14 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.dims import is_nonnegative
+from pytest_modelcheck.passes.fold_constants import default_budget, fold
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.shape_rules import integer_attribute, slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_MAX_ROUNDS = 4
 _SAME_IF_SHAPE_IS = (*_RESHAPES, "Expand")
 
 
@@ -36,19 +39,33 @@ class SimplifyShapeChains(Pass):
     def rewrite(self, rewriter: Rewriter) -> None:
         if rewriter.opset() < _FIRST_OPSET:
             return
-        known = SymbolicShapes(rewriter.model)
-        computed: dict[tuple[object, ...], ir.Value] = {}
-        for node in rewriter.nodes():
-            if node.domain != "" or node.op_type == "Constant" or not node.inputs:
-                continue
-            if _try_make_constant(rewriter, known, node) or _try_reuse(rewriter, known, node, computed):
-                continue
-            if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
-                continue
-            _try_fix_target(rewriter, known, node)
+        budget = default_budget(rewriter)
+        for _ in range(_MAX_ROUNDS):
+            made: list[ir.Value] = []
+            before = rewriter.rewrites
+            _sweep(rewriter, made)
+            refusals = list(rewriter.refusals)
+            fold(rewriter, budget, touched=made)
+            rewriter.refusals[:] = refusals  # what cannot be folded was no chain of shapes
+            if rewriter.rewrites == before:
+                return
 
 
-def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _sweep(rewriter: Rewriter, made: list[ir.Value]) -> None:
+    """All rules once, in graph order; constants that appear are added to `made`."""
+    known = SymbolicShapes(rewriter.model)
+    computed: dict[tuple[object, ...], ir.Value] = {}
+    for node in rewriter.nodes():
+        if node.domain != "" or node.op_type == "Constant" or not node.inputs:
+            continue
+        if _try_make_constant(rewriter, known, node, made) or _try_reuse(rewriter, known, node, computed):
+            continue
+        if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
+            continue
+        _try_fix_target(rewriter, known, node)
+
+
+def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, made: list[ir.Value]) -> bool:
     value = node.outputs[0]
     elements = known.constant_content(value) if len(node.outputs) == 1 else None
     shape = known.shape(value)
@@ -61,6 +78,7 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node)
     if value.is_graph_output():
         return False  # a constant output is fold_constants' business
     constant = rewriter.constant_value(node.graph, array, value.name or "shape")
+    made.append(constant)
     return rewriter.replace([node], [], {value: constant})
 
 
