@@ -90,7 +90,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
     report = yield
-    if call.when == "call":
+    if call.when == "call" or (call.when == "setup" and report.failed):
         report.modelcheck = sessions.session_of(item.config).row(item, report.outcome)
     report.modelcheck_locked = "modelcheck_snapshot" in getattr(item, "fixturenames", ())
     return report

@@ -168,9 +168,13 @@ class Session:
         if reporter is None or not reporter.isatty or reporter.verbosity < 0:
             return no_progress
 
+        line: Callable[[str], None] | None = None
+
         def show(text: str) -> None:
+            nonlocal line
             with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-                line_progress()(text)
+                line = line or line_progress()  # one for all lines: it knows the width of the line it overwrites
+                line(text)
 
         return show
 
@@ -190,26 +194,37 @@ class Reporting:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._rows: list[dict[str, Any]] = []
+        self._parallel = False
+        self._unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         row = getattr(report, "modelcheck", None)
         if row is not None:
             self._rows.append(row)
+            self._parallel |= hasattr(report, "node")  # set by xdist on what a worker sent
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        """The rows in the order of the run; of workers, who finish in any order, by test."""
+        return sorted(self._rows, key=lambda row: str(row["test"])) if self._parallel else self._rows
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         from pytest_modelcheck.report.terminal import summary_lines
 
-        lines = summary_lines(self._rows, width=max(terminalreporter._tw.fullwidth, 80))
-        if lines:
+        lines = summary_lines(self._in_order(), width=max(terminalreporter._tw.fullwidth, 80))
+        if lines or self._unwritten:
             terminalreporter.write_sep("=", "modelcheck")
-            for line in lines:
+            for line in [*lines, *self._unwritten]:
                 terminalreporter.write_line(line)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         from pytest_modelcheck.report.json_file import write_json
 
         for path in self._session.options.reports:
-            write_json(self._rows, path)
+            try:
+                write_json(self._in_order(), path)
+            except OSError as error:
+                self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def start(config: pytest.Config, options: Options) -> None:
@@ -220,7 +235,7 @@ def start(config: pytest.Config, options: Options) -> None:
 
         session.outer_place = ModelCheckExtension.place
         ModelCheckExtension.place = SnapshotPlace(config.rootpath, options.snapshots)
-    if not hasattr(config, "workerinput"):
+    if options.enabled and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Reporting(session), "modelcheck-reporting")
 
 

@@ -1,0 +1,111 @@
+"""The terminal summary, line by line, from plain rows."""
+
+from pytest_modelcheck.report.terminal import summary_lines
+
+
+def passes(*rows):
+    names = ("isolated", "in_order", "status")
+    return [
+        {"name": name, "leave_one_out": None, "reasons": [], "error": None, "seconds": 0.0}
+        | dict(zip(names, values, strict=True))
+        for name, *values in rows
+    ]
+
+
+def model(name="bert", exporter="dynamo", **figures):
+    return {"name": name, "exporter": exporter, "target": "portable", "versions": {}, "seconds": {}} | figures
+
+
+def row(model, *verdicts, test="test_it.py::test_it", outcome="passed"):
+    gates = [{"gate": "g", "verdict": v, "measured": "1", "seconds": 0.0, "findings": []} for v in verdicts]
+    return {"test": test, "outcome": outcome, "model": model, "gates": gates, "findings": []}
+
+
+MEASURED = {
+    "nodes": {"before": 447, "after": 411, "constants_before": 0, "constants_after": 0},
+    "accuracy": {"text": "4.0e-06"},
+    "hierarchy": {"text": "99.3%"},
+    "latency": {"text": "x1.040 [1.032, 1.047]"},
+}
+
+
+def test_no_row_is_no_summary():
+    assert summary_lines([]) == []
+
+
+def test_everything_measured():
+    figures = MEASURED | {"passes": passes(("fold_constants", -72, 0, "no_op"), ("fuse_gelu", 0, 12, "fired"))}
+    assert summary_lines([row(model(**figures), "pass", "pass")]) == [
+        "model  exporter  nodes       max diff  coverage  latency                verdict",
+        "bert   dynamo    447 -> 411  4.0e-06   99.3%     x1.040 [1.032, 1.047]  2 pass",
+        "",
+        "nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer)",
+        "pass                  bert",
+        "                    dynamo",
+        "fold_constants     -72 / 0",
+        "fuse_gelu          0 / +12",
+        "nodes           447 -> 411",
+    ]
+
+
+def test_what_was_not_measured_is_said_so():
+    assert summary_lines([row(model())]) == [
+        "model  exporter  nodes         max diff      coverage      latency       verdict",
+        "bert   dynamo    not measured  not measured  not measured  not measured  no gate",
+    ]
+
+
+def test_a_failed_export_stands_in_its_row_and_below():
+    failure = {"kind": "forward_failed", "text": "export of bert by dynamo failed (forward_failed): no\n  next:  mend"}
+    assert summary_lines([row(model(failure=failure), "error", outcome="failed")]) == [
+        "model  exporter  nodes                          max diff      coverage      latency       verdict",
+        "bert   dynamo    export failed: forward_failed  not measured  not measured  not measured  1 error",
+        "  bert: export of bert by dynamo failed (forward_failed): no\n  next:  mend",
+    ]
+
+
+def test_verdicts_are_counted_worst_first():
+    lines = summary_lines([row(model(), "pass", "fail", "inconclusive", "error", "pass", outcome="failed")])
+    assert lines[1].endswith("1 error, 1 fail, 1 inconclusive, 2 pass")
+
+
+def test_a_failed_body_with_green_gates_is_said():
+    assert summary_lines([row(model(), "pass", outcome="failed")])[1].endswith("test failed, 1 pass")
+
+
+def test_the_tests_of_one_model_are_one_line_and_two_exporters_are_two():
+    rows = [
+        row(model(hierarchy={"text": "99.3%"}), "pass"),
+        row(model(accuracy={"text": "1.0e-06"}), "fail", outcome="failed"),
+        row(model(exporter="torchscript"), "pass"),
+    ]
+    lines = summary_lines(rows)
+    assert lines[1].split("  ")[0] == "bert"
+    assert lines[1].endswith("not measured  1.0e-06       99.3%         not measured  1 fail, 1 pass")
+    assert lines[2].startswith("bert   torchscript  not measured")
+    assert len(lines) == 3
+
+
+def test_a_pass_that_failed_and_one_that_is_not_in_a_pipeline_have_words():
+    one = MEASURED | {"passes": passes(("fold_constants", None, None, "error"))}
+    two = MEASURED | {"passes": passes(("fuse_gelu", -1, -1, "fired"))}
+    lines = summary_lines([row(model(**one)), row(model("vit", **two))])
+    assert lines[6:8] == [
+        "                         dynamo           dynamo",
+        "fold_constants   error / error  not in pipeline",
+    ]
+    assert lines[8] == "fuse_gelu       not in pipeline          -1 / -1"
+
+
+def test_a_wide_matrix_is_cut_into_blocks_that_fit():
+    names = [f"model-number-{n}" for n in range(6)]
+    figures = MEASURED | {"passes": passes(("fold_constants", -1, -1, "fired"))}
+    rows = [row(model(name, **figures)) for name in names]
+    lines = summary_lines(rows, width=60)
+    matrix = lines[lines.index("") + 2 :]
+    assert max(map(len, matrix)) <= 60
+    assert sum(line.startswith("fold_constants") for line in matrix) == 3
+    shown = " ".join(line for line in matrix if line.startswith("pass")).split()
+    assert [word for word in shown if word != "pass"] == names
+    one_block = summary_lines(rows, width=400)
+    assert sum(line.startswith("fold_constants") for line in one_block) == 1
