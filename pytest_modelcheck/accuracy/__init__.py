@@ -1,6 +1,7 @@
 """Comparing outputs, seed sweeps, the guilty pass, the first diverging node."""
 
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.stages import (
@@ -18,6 +19,7 @@ from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
 __all__ = [
     "TOLERANCES",
     "Comparison",
+    "Divergence",
     "GuiltyPass",
     "OutputComparison",
     "OutputStatus",
@@ -28,6 +30,7 @@ __all__ = [
     "Tolerance",
     "UnusableReferenceError",
     "compare",
+    "find_first_divergence",
     "find_guilty_pass",
     "nonfinite_parameters",
     "session_stage",

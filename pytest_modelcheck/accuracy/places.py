@@ -17,10 +17,15 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<functio
 _UNKNOWN_TREE = Scopes.of(None)
 
 
-def node_place(node: ir.Node) -> str:
-    """``Add 'node_Add_12' in encoder.layer.0.attention (modeling_bert.py:123, in forward)``, as far as it is known."""
+def node_place(node: ir.Node, owner: str | None = None) -> str:
+    """``Add 'node_Add_12' in encoder.layer.0.attention (modeling_bert.py:123, in forward)``, as far as it is known.
+
+    Args:
+        node: The node.
+        owner: Path of its module, from whoever knows better than the node itself.
+    """
     parts = [f"{op_label(node)} {node.name or node.outputs[0].name!r}"]
-    owner = node_owner(node)
+    owner = node_owner(node) if owner is None else owner
     if owner is not None:
         parts.append(f"in {owner or 'the root module'}")
     if source := source_line(node):
