@@ -54,7 +54,8 @@ def find_regions(rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope) -> li
             members.add(node)
             stack.extend(n for n in _neighbours(node, roles) if n not in members and roles[n].lead == roles[start].lead)
         seen |= members
-        regions.append(Region(roles[start].lead, {node: roles[node] for node in sorted(members, key=order.__getitem__)}))
+        in_order = sorted(members, key=order.__getitem__)
+        regions.append(Region(roles[start].lead, {node: roles[node] for node in in_order}))
     return regions
 
 
