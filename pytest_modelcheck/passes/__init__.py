@@ -38,9 +38,9 @@ PASSES: tuple[Pass, ...] = (
     FuseLayernorm(),
     FuseGelu(),
 )
-"""Folding comes first: a Pad, Slice or Add is known to do nothing only once its operand is constant, and equal subgraphs
-are recognised only once their constants are one. Over 32 exports of transformers and vision models this order leaves 2.5 %
-fewer nodes than eliminating first.
+"""Folding comes first: a Pad, Slice or Add is known to do nothing only once its operand is constant, and equal nodes
+are recognised only once their constants are one. Over 32 exports of transformers and vision models, this order
+leaves 2.5 % fewer nodes than eliminating first.
 """
 
 PREPARATION_PASSES: tuple[Pass, ...] = (DecomposeLayernorm(), FreezeDynamicShapes(), EinsumToMatmul())
