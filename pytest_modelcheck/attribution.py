@@ -9,6 +9,7 @@ All three are signed changes of the node count (graph/counts.py has the rule).
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,22 +105,33 @@ def attribute(
     stages = [prepare(model)]
     alone = [run_prepared(stages[0], pass_, target)[1] for pass_ in chosen]
     in_order = []
-    for pass_ in chosen:
+    for name, pass_ in zip(_columns(chosen), chosen, strict=True):
         after, record = run_prepared(stages[-1], pass_, target)
         stages.append(after)
-        in_order.append(record)
-    missed = _leave_one_out(stages, chosen, target) if leave_one_out else [None] * len(chosen)
-    rows = zip(chosen, alone, in_order, missed, strict=True)
+        in_order.append(dataclasses.replace(record, name=name))
+    whole = all(record.status is not PassStatus.ERROR for record in in_order)
+    missed = _leave_one_out(stages, chosen, target) if leave_one_out and whole else [None] * len(chosen)
+    rows = zip(alone, in_order, missed, strict=True)
     return Attribution(
         nodes_before=count_nodes(model),
         nodes_after=count_nodes(stages[-1]),
         constants_before=_constants(model),
         constants_after=_constants(stages[-1]),
         target=target,
-        passes=tuple(_row(pass_, isolated, record, missing) for pass_, isolated, record, missing in rows),
+        passes=tuple(_row(isolated, record, missing) for isolated, record, missing in rows),
         records=tuple(in_order),
         optimized=stages[-1],
     )
+
+
+def _columns(passes: Sequence[AnyPass]) -> list[str]:
+    """The names of the rows: a pass that stands in the pipeline again is ``name#2``, so that no row hides another."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in map(pass_name, passes):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
 
 
 def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target: Target) -> list[int | None]:
@@ -136,10 +148,10 @@ def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target
     return deltas
 
 
-def _row(pass_: AnyPass, isolated: PassRecord, in_order: PassRecord, leave_one_out: int | None) -> PassAttribution:
+def _row(isolated: PassRecord, in_order: PassRecord, leave_one_out: int | None) -> PassAttribution:
     statuses = (isolated.status, in_order.status)
     return PassAttribution(
-        name=pass_name(pass_),
+        name=in_order.name,
         isolated=_delta(isolated),
         in_order=_delta(in_order),
         leave_one_out=leave_one_out,

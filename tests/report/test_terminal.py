@@ -92,7 +92,7 @@ def test_a_pass_that_failed_and_one_that_is_not_in_a_pipeline_have_words():
     lines = summary_lines([row(model(**one)), row(model("vit", **two))])
     assert lines[6:8] == [
         "                         dynamo           dynamo",
-        "fold_constants   error / error  not in pipeline",
+        "fold_constants    error / error  not in pipeline",
     ]
     assert lines[8] == "fuse_gelu       not in pipeline          -1 / -1"
 
