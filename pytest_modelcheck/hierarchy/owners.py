@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import onnx_ir as ir
@@ -34,11 +34,14 @@ class Owner:
         path: Module path, ``""`` for the root module.
         kind: How it is known.
         others: Further modules whose work was merged into the node by a rewrite.
+        how: What it was read from: ``"exporter"``, ``"stamp"``, ``"value name"``, ``"parameter"``, ``"order"`` (of
+            execution), ``"surroundings"`` or ``"fallback"``.
     """
 
     path: str
     kind: OwnerKind
     others: tuple[str, ...] = ()
+    how: str = field(default="", compare=False)
 
 
 def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
@@ -47,7 +50,23 @@ def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
     for node in all_nodes(model):
         path = scopes.direct_owner(node)
         if path is not None:
-            owners[node] = Owner(path, OwnerKind.DIRECT)
+            owners[node] = Owner(path, OwnerKind.DIRECT, how="exporter")
+    return owners
+
+
+def named_owners(model: ir.Model, before: Mapping[str, Owner]) -> dict[ir.Node, Owner]:
+    """Owners by the names of the values: what an optimizer kept the name of, it most likely kept the place of.
+
+    Args:
+        model: What an optimizer made of the model that `before` describes.
+        before: Value name -> owner.
+    """
+    owners = {}
+    for node in all_nodes(model):
+        found = (before[name] for output in node.outputs if (name := output.name or "") in before)
+        owner = next(found, None)
+        if owner is not None and owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED):
+            owners[node] = Owner(owner.path, OwnerKind.INHERITED, owner.others, how="value name")
     return owners
 
 
@@ -56,10 +75,12 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
 
     The rules, each applied to what the ones before left open:
 
-    1. The node reads or names parameters of one module, and no node known to belong elsewhere reads them.
+    1. The node names a parameter of one module, or is the only one to read it.
     2. In the order of execution it stands where one module ran an operator that becomes such a node (`alignment.py`).
     3. Everything around it that has an owner - readers and producers - has the same one, or it reads constants only
        and all its readers have the same one; repeated until nothing changes.
+    4. It is a Reshape beside a Gemm: optimizers that turn a MatMul of three dimensions into a Gemm put one before it
+       and one behind, and both belong to the Gemm's module (several Gemms: to the innermost module around them).
 
     1 and 2 need `calls`. What is left falls back to the root (`ROOT`) where any node has an owner, and has no owner at
     all otherwise.
@@ -69,20 +90,23 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
     missing = [node for node in nodes if node not in owners]
     if calls is not None:
         for node in missing:
-            if path := _common(_parameter_owners(node, known, calls.parameters)):
-                owners[node] = Owner(path, OwnerKind.INHERITED)
+            if path := _common(_parameter_owners(node, calls)):
+                owners[node] = Owner(path, OwnerKind.INHERITED, how="parameter")
         if len(owners) < len(nodes):
             work = [node for node in nodes if not is_constant(node)]
             placed = align(work, calls.trace, {node: owner.path for node, owner in owners.items()})
-            owners.update({node: Owner(path, OwnerKind.INHERITED) for node, path in placed.items()})
+            owners.update({node: Owner(path, OwnerKind.INHERITED, how="order") for node, path in placed.items()})
         for node in nodes:
             if node in owners:
                 owners[node] = _with_sole_parameters(node, owners[node], calls.parameters)
         _take_in_folded_norms(owners, calls)
     _spread(missing, owners)
+    for node in missing:
+        if node not in owners and (path := _beside_gemm(node, owners)):
+            owners[node] = Owner(path, OwnerKind.INHERITED, how="surroundings")
     if owners:
         for node in missing:
-            owners.setdefault(node, Owner("", OwnerKind.ROOT))
+            owners.setdefault(node, Owner("", OwnerKind.ROOT, how="fallback"))
     return owners
 
 
@@ -93,7 +117,7 @@ def _spread(missing: Sequence[ir.Node], owners: dict[ir.Node, Owner]) -> None:
         changed = False
         for node in waiting:
             if node not in owners and (path := _surroundings(node, owners)) is not None:
-                owners[node] = Owner(path, OwnerKind.INHERITED)
+                owners[node] = Owner(path, OwnerKind.INHERITED, how="surroundings")
                 changed = True
 
 
@@ -105,20 +129,29 @@ def _surroundings(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
     return _common(paths)
 
 
-def _parameter_owners(node: ir.Node, known: Mapping[ir.Node, Owner], parameters: Mapping[str, str]) -> Iterator[str]:
+def _beside_gemm(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
+    if node.op_type != "Reshape" or not node.inputs or node.inputs[0] is None:
+        return None
+    producer, readers = node.inputs[0].producer(), _readers(node)
+    if readers and all(reader.op_type == "Gemm" for reader in readers):
+        return innermost_common(_paths(readers, owners)) or None
+    if producer is not None and producer.op_type == "Gemm":
+        return innermost_common(_paths([producer], owners)) or None
+    return None
+
+
+def _parameter_owners(node: ir.Node, calls: ModuleCalls) -> Iterator[str]:
     for output in node.outputs:
         # torchscript writes equal parameters once, and for each other name an Identity whose output has that name
-        if path := parameters.get(output.name or ""):
+        if path := calls.parameters.get(output.name or ""):
             yield path
             return
     for value in node.inputs:
-        path = parameters.get(value.name or "") if value is not None else None
-        if value is not None and path and not any(_owned_elsewhere(reader, path, known) for reader in _users(value)):
+        path = calls.parameters.get(value.name or "") if value is not None else None
+        # Equal tensors of several modules may have been merged under one of their names: a second reader makes the name
+        # worthless, unless its module is called again and again.
+        if value is not None and path and (len(_users(value)) == 1 or calls.counts.get(path, 0) > 1):
             yield path
-
-
-def _owned_elsewhere(node: ir.Node, path: str, known: Mapping[ir.Node, Owner]) -> bool:
-    return node in known and known[node].path != path
 
 
 def _with_sole_parameters(node: ir.Node, owner: Owner, parameters: Mapping[str, str]) -> Owner:
@@ -126,23 +159,29 @@ def _with_sole_parameters(node: ir.Node, owner: Owner, parameters: Mapping[str, 
     names one of the two."""
     paths = [parameters.get(value.name or "") for value in node.inputs if value is not None and len(_users(value)) == 1]
     others = tuple(dict.fromkeys([*owner.others, *(path for path in paths if path and path != owner.path)]))
-    return owner if others == owner.others else Owner(owner.path, owner.kind, others)
+    return owner if others == owner.others else replace(owner, others=others)
 
 
 def _take_in_folded_norms(owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
-    """Name the BatchNorms that torchscript folded into a convolution.
+    """Name the BatchNorms that an exporter or optimizer folded into a convolution.
 
-    It leaves the convolution's name and writes new weights under no parameter's name. So: a BatchNorm that owns
-    nothing, and the convolution of the module whose output it normalizes, if that reads no named weight.
+    Such a convolution keeps its name. So: a BatchNorm that owns nothing, and the convolution of the module whose output
+    it normalizes, if that reads weights or a bias that its own module does not have.
     """
     owned = {path for owner in owners.values() for path in (owner.path, *owner.others)}
     folded = {source: path for path, source in calls.norm_sources.items() if path not in owned}
     for node, owner in owners.items():
-        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.inputs) > 1 else None
-        if weight is None or not weight.is_initializer() or weight.name in calls.parameters:
-            continue
-        if owner.path in folded:
-            owners[node] = Owner(owner.path, owner.kind, (*owner.others, folded[owner.path]))
+        if (
+            owner.path in folded
+            and node.op_type in ("Conv", "ConvTranspose", "Gemm")
+            and _has_strange_weights(node, calls)
+        ):
+            owners[node] = replace(owner, others=(*owner.others, folded[owner.path]))
+
+
+def _has_strange_weights(node: ir.Node, calls: ModuleCalls) -> bool:
+    weights = [value for value in node.inputs[1:] if value is not None and value.is_initializer()]
+    return any(weight.name not in calls.parameters for weight in weights)
 
 
 def innermost_common(paths: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
-from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind, direct_owners, inherit_owners
+from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind, direct_owners, inherit_owners, named_owners
 from pytest_modelcheck.hierarchy.plumbing import node_roles
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.hierarchy.stamps import has_stamps, stamped_owners
@@ -50,7 +50,7 @@ class HierarchyReport:
         excused: Module path -> why it needs no node: ``"passed its input through"`` (Dropout in eval mode,
             `nn.Identity`), ``"its result is not used"``, ``"its result depends on no input"``.
         owners: Value name -> owner of the node that makes it; every named output of every node, Constants too.
-        reason: Why there is no coverage at all, in one sentence; empty where there is.
+        reason: Why nothing is known for a fact, in one sentence; empty where something is.
         calls: The module tree and its calls; None for a model that has no torch module.
     """
 
@@ -87,7 +87,11 @@ class HierarchyReport:
 
 
 def hierarchy(
-    exported: ExportedModel, *, model: ir.Model | None = None, calls: ModuleCalls | None = None
+    exported: ExportedModel,
+    *,
+    model: ir.Model | None = None,
+    calls: ModuleCalls | None = None,
+    before: HierarchyReport | None = None,
 ) -> HierarchyReport:
     """Who owns the nodes of an exported model, or of what passes made of it.
 
@@ -95,13 +99,14 @@ def hierarchy(
         exported: The export; its case tells the module tree.
         model: Report on this version of the model (optimized, stamped before) instead of the exported one.
         calls: From `modules_that_ran`, if it is at hand; else the module is built and run once.
+        before: The report on the model that `model` was made of by an optimizer that drops metadata.
 
     Raises:
         ModelCaseError: if the module must be run and cannot be.
     """
     if calls is None and exported.case.build is not None:
         calls = case_calls(exported.case)
-    return hierarchy_of_model(exported.model if model is None else model, calls)
+    return hierarchy_of_model(exported.model if model is None else model, calls, before=before)
 
 
 def case_calls(case: ModelCase) -> ModuleCalls:
@@ -110,9 +115,17 @@ def case_calls(case: ModelCase) -> ModuleCalls:
     return modules_that_ran(case, module, module_inputs(case, module, EXAMPLE_SEED))
 
 
-def hierarchy_of_model(model: ir.Model, calls: ModuleCalls | None = None) -> HierarchyReport:
-    """The same for a plain model: owners that were stamped before count as they were stamped, the rest is deduced."""
+def hierarchy_of_model(
+    model: ir.Model, calls: ModuleCalls | None = None, *, before: HierarchyReport | None = None
+) -> HierarchyReport:
+    """The same for a plain model.
+
+    Owners that were stamped count as they were stamped; without stamps, what the exporter says counts. With `before`,
+    nodes that have neither are re-attached by the names of their values. The rest is deduced.
+    """
     known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls))
+    if before is not None:
+        known = named_owners(model, before.owners) | known
     owners = inherit_owners(model, known, calls)
     roles = node_roles(model)
     kinds = Counter(owners[node].kind if node in owners else OwnerKind.NONE for node in roles.compute)

@@ -57,5 +57,5 @@ def stamped_owners(model: ir.Model) -> dict[ir.Node, Owner]:
         path, kind = node.metadata_props.get(OWNER_KEY), node.metadata_props.get(KIND_KEY)
         if path is not None and kind in (OwnerKind.DIRECT, OwnerKind.INHERITED):
             others = tuple(other for other in contributors(node) if other != path)
-            owners[node] = Owner(path, OwnerKind(kind), others)
+            owners[node] = Owner(path, OwnerKind(kind), others, how="stamp")
     return owners

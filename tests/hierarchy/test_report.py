@@ -207,5 +207,6 @@ def test_a_norm_is_not_credited_to_a_convolution_that_still_has_its_own_weights(
     weight = convolution.inputs[1]
     assert weight is not None
     weight.name = "resnet.embedder.embedder.convolution.weight"
+    convolution.replace_input_with(2, None)
     found = hierarchy_of_model(model, calls)
     assert "resnet.embedder.embedder.normalization" in found.modules_uncovered
