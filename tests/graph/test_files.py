@@ -1,0 +1,155 @@
+"""Reading: what is wrong with a file is said with its name. Writing: a file is there whole, or the old one is."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph import files
+from pytest_modelcheck.graph.files import load_model, save_model
+
+
+def proto(size=400):
+    weight = numpy_helper.from_array(np.arange(3 * size, dtype=np.float32).reshape(3, size), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, size])
+    graph = helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture
+def external(tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(proto(), path, save_as_external_data=True, location="net.data", size_threshold=0)
+    return path
+
+
+def refused(path):
+    with pytest.raises(InvalidModelError) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path}: ") or f"{path} " in str(caught.value)
+    return str(caught.value)
+
+
+def test_external_weights_stay_in_their_file_until_they_are_read(external):
+    tensor = load_model(external).graph.initializers["w"].const_value
+    assert isinstance(tensor, ir.ExternalTensor)
+    assert tensor.numpy()[2, 399] == 1199
+
+
+def test_a_file_that_is_missing(tmp_path):
+    assert refused(tmp_path / "no.onnx").endswith("no such file")
+
+
+@pytest.mark.parametrize("content", [b"not a model", b"\xff\xfe\x00", b"\x08\x0a" * 40])
+def test_a_file_that_does_not_parse(tmp_path, content):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    refused(path)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_file_cut_short(tmp_path, kept):
+    path = tmp_path / "cut.onnx"
+    content = proto().SerializeToString()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(len(content) * kept)])
+    refused(path)
+
+
+def test_external_data_that_is_missing(external):
+    external.with_name("net.data").unlink()
+    assert "initializer 'w' needs " in refused(external)
+
+
+@pytest.mark.parametrize(("bytes_left", "fine"), [(4800, True), (4799, False), (0, False)])
+def test_external_data_that_is_too_short_by_one_byte(external, bytes_left, fine):
+    data = external.with_name("net.data")
+    data.write_bytes(data.read_bytes()[:bytes_left])
+    if fine:
+        load_model(external)
+    else:
+        assert "initializer 'w' ends beyond the end of " in refused(external)
+
+
+@pytest.mark.parametrize("location", ["../outside.data", "/etc/hostname"])
+def test_external_data_outside_the_folder_of_the_model(tmp_path, location):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "outside.data").write_bytes(bytes(4800))
+    model = proto()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": "0", "length": "4800"}.items():
+        tensor.external_data.add(key=key, value=value)
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    assert "outside" in refused(folder / "net.onnx")
+
+
+def test_a_model_that_the_checker_refuses(tmp_path):
+    model = proto()
+    model.graph.node[0].op_type = "Gem"
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    assert "does not pass onnx.checker: No Op registered for Gem" in refused(tmp_path / "net.onnx")
+
+
+def test_saving_and_loading_gives_the_same_model_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "deep" / "net.onnx"
+    save_model(ir.from_proto(proto()), path)
+    assert load_model(path).graph.initializers["w"].const_value.numpy()[2, 399] == 1199
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_large_weights_go_into_a_file_beside_it_and_the_model_object_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 4799)
+    model = ir.from_proto(proto())
+    before = model.graph.initializers["w"].const_value
+    save_model(model, tmp_path / "net.onnx")
+    assert model.graph.initializers["w"].const_value is before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
+    assert load_model(tmp_path / "net.onnx").graph.initializers["w"].const_value.numpy()[2, 399] == 1199
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 4800)
+    save_model(model, tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx.data").exists()
+
+
+def test_a_model_may_be_written_over_the_file_its_weights_are_read_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 100)
+    path = tmp_path / "net.onnx"
+    save_model(ir.from_proto(proto()), path)
+    save_model(load_model(path), path)
+    assert load_model(path).graph.initializers["w"].const_value.numpy()[2, 399] == 1199
+
+
+def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path):
+    path = tmp_path / "net.onnx"
+    save_model(ir.from_proto(proto()), path)
+    before = path.read_bytes()
+    script = (
+        "import os, sys, onnx_ir as ir\n"
+        "from pytest_modelcheck.graph.files import load_model, save_model\n"
+        "model = load_model(sys.argv[1])\n"
+        "model.graph[0].name = 'another'\n"
+        "os.replace = lambda *paths: os.kill(os.getpid(), 9)\n"  # everything is written, nothing is in place
+        "save_model(model, sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True)
+    assert done.returncode == -9
+    assert path.read_bytes() == before
+    load_model(path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_scratch(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"old")
+    model = ir.from_proto(proto())
+    model.graph.inputs[0].name = None
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever onnx_ir raises
+        save_model(model, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,67 @@
+"""The checker's words with the name of the model, and shape inference that keeps the caller's contract."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.validity import check_model, infer_shapes
+
+TEXT = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[N,3] x) => (float[M,4] y)
+<float[3,4] w> {
+    a = MatMul(x, w)
+    y = Relu(a)
+}"""
+
+
+def made():
+    model = ir.from_onnx_text(TEXT.replace("<float[3,4] w> ", ""))
+    weight = ir.Value(name="w", const_value=ir.tensor(np.ones((3, 4), dtype=np.float32), name="w"))
+    model.graph.initializers["w"] = weight
+    model.graph[0].replace_input_with(1, weight)
+    return model
+
+
+def test_a_good_model_passes():
+    check_model(made())
+
+
+def test_an_empty_model_is_refused_by_name():
+    model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}), ir_version=10)
+    with pytest.raises(InvalidModelError, match="the result is empty: it has no node and no output"):
+        check_model(model, what="the result")
+
+
+def test_an_unknown_operator_is_named():
+    model = made()
+    model.graph[1].op_type = "Rel"
+    with pytest.raises(InvalidModelError, match=r"model does not pass onnx\.checker: No Op registered for Rel"):
+        check_model(model)
+
+
+def test_inference_fills_in_what_is_between_and_keeps_the_interface():
+    model = made()
+    infer_shapes(model)
+    assert str(model.graph[0].outputs[0].shape) == "[N,4]"
+    assert str(model.graph.outputs[0].shape) == "[M,4]"
+
+
+def test_inference_of_an_invalid_model_changes_nothing_and_is_silent(capsys):
+    model = made()
+    model.graph[0].op_type = "Gem"
+    infer_shapes(model)
+    assert model.graph[0].outputs[0].shape is None
+    assert capsys.readouterr() == ("", "")
+    assert list(model.graph.initializers) == ["w"]
+    assert [value.name for value in model.graph.inputs] == ["x"]
+
+
+def test_a_weight_above_the_size_that_is_handed_over_stays_where_it_was():
+    model = made()
+    tensor = ir.tensor(np.ones((3, 400), dtype=np.float32), name="w")
+    model.graph.initializers["w"].const_value = tensor
+    infer_shapes(model)
+    check_model(model)
+    assert model.graph.initializers["w"].const_value is tensor
+    assert str(model.graph[0].outputs[0].shape) == "[N,400]"
