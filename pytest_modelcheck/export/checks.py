@@ -114,6 +114,17 @@ def check_result(
     return None
 
 
+def merged_dimensions(case: ModelCase, model: ir.Model) -> tuple[str, ...]:
+    """Dynamic axes that came out under another name than the case gave: the forward makes two dimensions one."""
+    merged = []
+    for value in model.graph.inputs:
+        for axis, wanted in (case.dynamic_axes or {}).get(value.name or "", {}).items():
+            found = None if value.shape is None else str(value.shape[axis])
+            if found != wanted:
+                merged.append(f"dimension {wanted!r} of {value.name!r} came out as {found!r}")
+    return tuple(merged)
+
+
 def unread_inputs(model: ir.Model, inputs: ModuleInputs) -> tuple[str, ...]:
     """Inputs of the case that the exported graph does not have, or has and does not read."""
     read = {value.name for value in model.graph.inputs if value.uses() or value.is_graph_output()}

@@ -17,7 +17,14 @@ from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, mod
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
 from pytest_modelcheck.export import dynamo, torchscript
 from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
-from pytest_modelcheck.export.checks import check_module, check_names, check_options, check_result, unread_inputs
+from pytest_modelcheck.export.checks import (
+    check_module,
+    check_names,
+    check_options,
+    check_result,
+    merged_dimensions,
+    unread_inputs,
+)
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
@@ -132,6 +139,8 @@ def _finished(
         return wrong
     for name in unread_inputs(model, inputs):
         heard.add(f"the exported graph does not read the input {name!r}")
+    for merged in merged_dimensions(case, model):
+        heard.add(f"{merged}: the forward takes equal sizes only")
     return Exported(
         case=case,
         exporter=case.exporter,

@@ -5,11 +5,16 @@ from __future__ import annotations
 import linecache
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
 
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
 from pytest_modelcheck.export.sources import is_library
 from pytest_modelcheck.model_case import ModelCase
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 _NEXT = {
     FailureKind.UNSUPPORTED_OPERATOR: "write it with supported operators, raise opset=, or try the other exporter",
@@ -78,7 +83,7 @@ def classify(
         exporter=case.exporter,
         kind=kind,
         reason=_sentence(case, kind, text),
-        where=_where(chain, text) or _where_in_dump(text, heard),
+        where=_where(chain, text),
         next=_NEXT.get(kind, next_step),
         detail=f"{heard}\n{detail}".strip(),
     )
@@ -104,29 +109,50 @@ def _sentence(case: ModelCase, kind: FailureKind, text: str) -> str:
 
 
 def _where(chain: Sequence[BaseException], text: str) -> str:
-    """The innermost line of the user's own code: of the traceback, or of the stack that torch quotes in its message."""
-    for item in chain:
-        for frame in reversed(traceback.extract_tb(item.__traceback__)):
-            if not is_library(frame.filename):
-                return _place(frame.filename, frame.lineno, frame.line)
-    for file, number, line in reversed(re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)):
-        if not is_library(file):
-            return _place(file, number, line)
-    return ""
+    """The innermost line of the user's own code, or else of a library that is not torch.
+
+    Looked for in the tracebacks, in the stack that torch quotes in its message, and in the node that was being
+    translated, which torch's message names without its line.
+    """
+    found = [
+        *(_frames(f"{frame.filename}:{frame.lineno}" for frame in _tracebacks(chain))),
+        *_frames(":".join(place) for place in re.findall(r'File "([^"]+)", line (\d+), in', text)),
+        *(place for stack in _translated_nodes(chain) for place in _frames(stack)),
+    ]
+    user = [place for place in found if not is_library(place.rpartition(":")[0])]
+    other = [place for place in found if "site-packages" in place and "site-packages/torch/" not in place]
+    return _with_line((user or other)[-1]) if user or other else ""
 
 
-def _where_in_dump(text: str, heard: str) -> str:
-    """The user's line from the graph that the torchscript exporter prints: ``... = aten::op(...) # file.py:33:0``."""
-    operators = re.findall(r"operator '([^']+)'", text)
-    for line in heard.splitlines():
-        place = re.search(r"# (\S+):(\d+):\d+$", line)
-        if place and any(f"{operator}(" in line for operator in operators) and not is_library(place[1]):
-            return _place(place[1], place[2], linecache.getline(place[1], int(place[2])).strip())
-    return ""
+def _tracebacks(chain: Sequence[BaseException]) -> Iterator[traceback.FrameSummary]:
+    for error in reversed(chain):
+        yield from traceback.extract_tb(error.__traceback__)
 
 
-def _place(file: str, number: int | str | None, line: str | None) -> str:
-    return f"{file}:{number}: {line}" if line else f"{file}:{number}"
+def _frames(stack: Iterable[str]) -> list[str]:
+    """The part of a stack, outermost frame first, that lies inside the module: our own last frame calls it."""
+    frames = list(stack)
+    own = [index for index, frame in enumerate(frames) if frame.startswith(_PACKAGE)]
+    return frames[own[-1] + 1 :] if own else frames
+
+
+def _translated_nodes(chain: Sequence[BaseException]) -> Iterator[list[str]]:
+    """The stack, outermost frame first, of each node that an exporter was translating when it raised."""
+    for error in chain:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            node = frame.f_locals.get("node")
+            if isinstance(node, torch.fx.Node):
+                yield [
+                    ":".join(place) for place in re.findall(r'File "([^"]+)", line (\d+), in', node.stack_trace or "")
+                ]
+            elif isinstance(node, torch._C.Node):
+                yield [":".join(place) for place in re.findall(r"(?m)^(\S+)\((\d+)\): ", str(node.sourceRange()))][::-1]
+
+
+def _with_line(place: str) -> str:
+    file, _, number = place.rpartition(":")
+    line = linecache.getline(file, int(number)).strip()
+    return f"{place}: {line}" if line else place
 
 
 def _one_line(text: str) -> str:

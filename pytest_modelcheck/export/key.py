@@ -21,7 +21,7 @@ _LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript", "numpy")
 _SHOWN_PER_SECTION = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExportKey:
     """What an exported file depends on, as texts that are equal in two runs exactly when the things are.
 
@@ -42,6 +42,9 @@ class ExportKey:
     code: Mapping[str, str]
     inputs: Mapping[str, str]
     uncacheable: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ExportKey({self.digest})"
 
     @property
     def digest(self) -> str:
@@ -141,9 +144,11 @@ def export_key(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
 
 
 def _below(root: str, entries: Mapping[str, str]) -> dict[str, str]:
-    """The entries of `root`, which stays the name of its own; what is below it loses the prefix."""
+    """The entries below `root`, without that prefix; the model's own type stays under ``"model"``."""
     return {
-        k.removeprefix(f"{root}."): v for k, v in entries.items() if k == root or k.startswith((f"{root}.", f"{root}["))
+        path.removeprefix(f"{root}."): text
+        for path, text in entries.items()
+        if path.startswith(f"{root}.") or path == root == "model"
     }
 
 

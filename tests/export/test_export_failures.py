@@ -61,6 +61,7 @@ def test_an_operator_that_the_exporter_does_not_know_is_named(exporter):
     assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
     assert "modelcheck_tests" in failure.reason
     assert "mystery" in failure.reason
+    assert failure.where.endswith("return torch.ops.modelcheck_tests.mystery(input) + 1")
 
 
 def test_a_branch_on_data_is_found_by_dynamo_with_its_line():
@@ -217,6 +218,7 @@ def test_an_opset_that_does_not_exist_is_a_failure(exporter):
     assert "99" in failed(lambda: nn.Linear(4, 4), opset=99, exporter=exporter).reason
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
     ("build", "said"),
     [

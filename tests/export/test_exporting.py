@@ -372,6 +372,16 @@ def test_a_dynamic_axis_that_holds_in_a_range_only_is_kept_as_a_warning():
     assert bert_exported("dynamo").warnings == ()
 
 
+def test_two_dimensions_that_the_forward_makes_one_are_kept_as_a_warning():
+    class Sum(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    axes = {"a": {0: "n"}, "b": {0: "m"}}
+    case = ModelCase("sum", Sum, lambda seed: (torch.ones(4), torch.ones(4)), dynamic_axes=axes)
+    assert exported(case).warnings == ("dimension 'm' of 'b' came out as 'n': the forward takes equal sizes only",)
+
+
 def test_an_export_after_a_failed_one_works():
     class Bad(nn.Module):
         def forward(self, x):
