@@ -25,6 +25,8 @@ class Subgraph:
         pattern: Names of the rules that made it; ``"qkv"`` for grouped projections, ``"single"`` for one operator.
         boundary: Why it ends where it does: ``"fork"``, ``"join"``, ``"output"``, ``"no rule for softmax -> matmul"``.
         sources: What it reads from outside: the numbers of other subgraphs, in order of first use.
+        form: Its operators as a formula, e.g. ``"(view > transpose, view) > matmul > softmax"``; ``"linear | linear"``
+            for grouped projections.
         members: The places of its operators among the compute nodes of the graph, in the order of `ops`.
     """
 
@@ -35,6 +37,7 @@ class Subgraph:
     call: int = 0
     sources: tuple[int, ...] = ()
     members: tuple[int, ...] = ()
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,9 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
     """Partition the compute nodes of `captured` into fused subgraphs.
 
     A subgraph grows from its last operator t to u where t's result is read by u alone, a rule allows the pair, and u is
-    in no subgraph yet. So only the last operator of a subgraph is read from outside: subgraphs are connected and
-    convex, and fusing all of them at once creates no cycle. With `attention`, projections that read one input and meet
+    in no subgraph yet; where the rule joins, u takes in other subgraphs that end before it in the same way. So a
+    subgraph is a tree, and only its last operator is read from outside: subgraphs are connected and convex, and fusing
+    all of them at once creates no cycle. With `attention`, projections that read one input and meet
     in one attention are grouped first, where none of them stands behind anything that another reads.
 
     Args:
@@ -139,19 +143,28 @@ def _are_side_by_side(group: tuple[Op, ...]) -> bool:
 
 
 def _place(op: Op, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> None:
-    open_parts = [
+    """Put `op` into the subgraph of the first rule that fits, and take in the others that a joining rule allows."""
+    ended = [
         part_of[producer]
         for producer in op.inputs
         if len(producer.users) == 1 and not producer.is_output and not part_of[producer].closed
     ]
+    home: _Part | None = None
     for rule in table:
-        for part in open_parts:
-            if part.tail.name in rule.producers and op.name in rule.consumers:
-                part.ops.append(op)
-                part.rules.append(rule.name)
-                part_of[op] = part
-                return
-    part_of[op] = _Part([op], [])
+        for part in ended:
+            if part is not home and part.tail.name in rule.producers and op.name in rule.consumers:
+                if home is None:
+                    home = part
+                    home.rules.append(rule.name)
+                elif rule.joins:
+                    home.rules += [*part.rules, rule.name]
+                    home.ops += part.ops
+                    part_of.update(dict.fromkeys(part.ops, home))
+                    ended = [other for other in ended if other is not part]
+    if home is None:
+        home = _Part([], [])
+    home.ops = sorted([*home.ops, op], key=lambda member: member.index)
+    part_of[op] = home
 
 
 def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...]) -> Subgraph:
@@ -164,7 +177,14 @@ def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], 
         call=part.ops[0].call,
         sources=tuple(dict.fromkeys(numbers[source] for source in sources)),
         members=tuple(op.index for op in part.ops),
+        form=" | ".join(op.label for op in part.ops) if part.closed else _form(part.tail, set(part.ops)),
     )
+
+
+def _form(op: Op, members: set[Op]) -> str:
+    inside = [_form(producer, members) for producer in op.inputs if producer in members]
+    before = f"({', '.join(inside)})" if len(inside) > 1 else "".join(inside)
+    return f"{before} > {op.label}" if before else op.label
 
 
 def _boundary(part: _Part, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> str:

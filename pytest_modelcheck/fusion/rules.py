@@ -43,20 +43,24 @@ class Rule:
         name: What the rule is called in reports.
         producers, consumers: Operator names.
         attention: Whether the rule belongs to attention; `partition(attention=False)` leaves it out.
+        joins: Whether the consumer, once it is in a subgraph, takes in other subgraphs that end before it as well.
     """
 
     name: str
     producers: frozenset[str]
     consumers: frozenset[str]
     attention: bool = False
+    joins: bool = False
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
-    Rule("scores scale and mask", MATMUL, POINTWISE, attention=True),
+    Rule("weighted values", SOFTMAX | POINTWISE, MATMUL, attention=True, joins=True),
+    Rule("scores scale and mask", MATMUL, POINTWISE, attention=True, joins=True),
+    Rule("mask", POINTWISE, POINTWISE, attention=True, joins=True),
     Rule("softmax of the scores", MATMUL | POINTWISE, SOFTMAX, attention=True),
-    Rule("weights", SOFTMAX, POINTWISE | MATMUL | VIEW, attention=True),
-    Rule("masked weights", POINTWISE, MATMUL, attention=True),
-    Rule("heads", MATMUL | ATTENTION, VIEW, attention=True),
+    Rule("softmax guard", SOFTMAX, POINTWISE | VIEW, attention=True, joins=True),
+    Rule("heads apart", VIEW | POINTWISE, MATMUL | ATTENTION, attention=True, joins=True),
+    Rule("heads together", MATMUL | ATTENTION, VIEW, attention=True),
     Rule("projection epilogue", LINEAR | CONV, ACTIVATION | POINTWISE),
     Rule("convolution and norm", CONV, NORM),
     Rule("norm and activation", NORM, ACTIVATION | POINTWISE),

@@ -67,9 +67,8 @@ def _rows(subgraphs: tuple[Subgraph, ...], numbers: list[int]) -> tuple[str, ...
     rows = []
     for number in numbers:
         subgraph = subgraphs[number]
-        joint = " | " if subgraph.pattern == "qkv" else " > "
         sources = ", ".join(local.get(source) or _tail(subgraphs[source]) for source in subgraph.sources)
-        rows.append(f"{local[number]} {joint.join(subgraph.ops)} <- {sources or 'inputs'}")
+        rows.append(f"{local[number]} {subgraph.form} <- {sources or 'inputs'}")
     return tuple(rows)
 
 
