@@ -1,6 +1,19 @@
 """Paired latency, memory, host transfers."""
 
+from pytest_modelcheck.performance.growth import Growth, GrowthError, fit_growth
 from pytest_modelcheck.performance.judging import Judgement, PairedLatency, evaluate_regression, evaluate_speedup
 from pytest_modelcheck.performance.latency import measure_paired
+from pytest_modelcheck.performance.memory import MemoryUse, peak_memory
 
-__all__ = ["Judgement", "PairedLatency", "evaluate_regression", "evaluate_speedup", "measure_paired"]
+__all__ = [
+    "Growth",
+    "GrowthError",
+    "Judgement",
+    "MemoryUse",
+    "PairedLatency",
+    "evaluate_regression",
+    "evaluate_speedup",
+    "fit_growth",
+    "measure_paired",
+    "peak_memory",
+]
