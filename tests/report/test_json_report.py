@@ -109,17 +109,3 @@ def test_nan_that_nobody_turned_into_text_is_refused_and_the_old_file_stays(tmp_
         write_json([{"test": math.nan}], path)
     assert json.loads(path.read_text()) == {"schema": 1, "tests": []}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_workers_send_their_rows_and_the_order_is_stable(project):
-    source = """
-    @pytest.mark.parametrize("n", range(4))
-    @pytest.mark.expect_ops(Gemm=2)
-    def test_net(modelcheck, n):
-        import time
-        time.sleep(0.2 * (n == 0))
-    """
-    run = project.test(source).run("-n", "2", "--modelcheck-report=out.json").outcomes(passed=4)
-    run.has("net    torchscript  ", "4 pass")
-    assert run.text.count("= modelcheck =") == 1
-    assert [test["test"] for test in project.report()["tests"]] == [f"test_it.py::test_net[{n}]" for n in range(4)]

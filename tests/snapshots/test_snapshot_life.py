@@ -284,5 +284,8 @@ def test_in_parallel_nothing_is_lost_and_what_is_unused_is_found(project):
     project.run().outcomes(passed=6).has("6 snapshots passed.").lacks("snapshot unused", "snapshots unused")
     edit(project, "nodes: 3", "nodes: 5", files[4])
     project.test(PARALLEL.replace("range(3)", "range(2)"), "test_one.py")
-    run = project.run("-n", "2").outcomes(passed=4, failed=1)
+    run = project.run("-n", "2", "--modelcheck-report=out.json").outcomes(passed=4, failed=1)
     run.has("nodes: 5 -> 3, now 3 -> 3", "1 snapshot failed. 4 snapshots passed. 1 snapshot unused.")
+    assert run.text.count("= modelcheck =") == 1  # workers send their rows to one summary and one report
+    tests = [test["test"] for test in project.report()["tests"]]
+    assert tests == [f"test_{f}.py::test_net[{n}]" for f, count in (("one", 2), ("two", 3)) for n in range(count)]
