@@ -19,6 +19,7 @@ from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
 _EXPLAINED = "the result is not the recorded one"
 UPDATE = "run pytest --modelcheck --snapshot-update"
+_REORDERED = "the same rows, in another order or with other spaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class ModelCheckSnapshot:
                 next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
             )
         recorded = split(str(execution.recalled_data))
-        changed = kind.differences(recorded.body, split(text).body)
+        changed = kind.differences(recorded.body, split(text).body) or (_REORDERED,)
         versions = version_changes(recorded.versions, self.context.versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         return finding(

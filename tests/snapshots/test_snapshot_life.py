@@ -75,6 +75,17 @@ def test_each_difference_is_named(locked):
     run.has(FILE).lacks("Recorded with")
 
 
+def test_passes_in_another_order_are_a_difference_with_words(locked):
+    locked.run("--snapshot-update")
+    text = (locked.path / "snapshots" / FILE).read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("fuse_")]
+    edit(locked, rows[0], "@")
+    edit(locked, rows[1], rows[0])
+    edit(locked, "@", rows[1])
+    run = locked.run().outcomes(failed=1)
+    run.has("found 1 difference in net", "where: the same rows, in another order or with other spaces")
+
+
 def test_versions_that_differ_are_said_where_rows_differ(locked):
     locked.run("--snapshot-update")
     edit(locked, "nodes: 3 -> 3", "nodes: 4 -> 3")
