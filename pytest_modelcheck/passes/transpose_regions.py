@@ -102,7 +102,7 @@ def _try_include(
     rewriter: Rewriter, known: SymbolicShapes, region: Region, node: ir.Node, *, with_foreign: bool
 ) -> bool:
     move = move_for(rewriter, node, region.perm)
-    if move is None or any(output.is_graph_output() for output in node.outputs):
+    if move is None or (not move.ends and any(output.is_graph_output() for output in node.outputs)):
         return False
     inside = set(region.values()) | {entry.outputs[0] for entry in region.entries}
     entries, foreign = [], []
