@@ -1,6 +1,7 @@
 """``cleanup_attention``: less work around ``softmax(q @ k) @ v``, found by data flow.
 
-For every attention (`attention.finding`), in this order:
+For every attention (`attention.finding`), in this order; for the targets ``opset23`` and ``onnxruntime`` the whole
+attention becomes one operator where it can (`attention.operator`), and of the rest only rule 4 applies:
 
 1. The NaN guard behind the Softmax is dropped where no row can be empty (`attention.nan_guard`).
 2. All scalings become part of a projection's weight, or one Mul (`attention.scaling`).
@@ -16,9 +17,10 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention import heads, nan_guard, projections, reshaping, scaling
+from pytest_modelcheck.passes.attention import heads, nan_guard, operator, projections, reshaping, scaling
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.finding import Attention, find_attention
+from pytest_modelcheck.passes.attention.masks import SoftMasks
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
@@ -29,18 +31,37 @@ class CleanupAttention(Pass):
 
     def rewrite(self, rewriter: Rewriter) -> None:
         shapes, derived = SymbolicShapes(rewriter.model), DerivedConstants(rewriter)
+        soft_masks = SoftMasks(rewriter, derived)
+        for node in rewriter.nodes():  # before the first rewrite: a new operator may tell less about its output
+            for output in node.outputs:
+                shapes.shape(output)
         for softmax in rewriter.nodes("Softmax"):
             if (attention := find_attention(softmax)) is not None:
-                _clean(rewriter, shapes, derived, attention)
+                _clean(rewriter, shapes, derived, soft_masks, attention)
 
 
-def _clean(rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, attention: Attention) -> None:
+def _clean(
+    rewriter: Rewriter,
+    shapes: SymbolicShapes,
+    derived: DerivedConstants,
+    soft_masks: SoftMasks,
+    attention: Attention,
+) -> None:
     nan_guard.try_drop(rewriter, attention)
+    attention = find_attention(attention.softmax) or attention
+    for operand in (*scaling.all_scalings(attention)[1:], attention.context.inputs[1]):
+        reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
+    formed = operator.try_form(rewriter, shapes, soft_masks, attention)
+    if formed is not None:
+        split = projections.try_merge(rewriter, shapes, derived, formed)
+        if split is not None:
+            heads.try_hoist_reshapes(rewriter, shapes, split)
+        return
     scaling.try_fold(rewriter, derived, attention)
     for operand in (*attention.scores.inputs, attention.context.inputs[1]):
         reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
     reshaping.try_shorten(rewriter, shapes, reshaping.chain_after(attention.context.outputs[0]))
-    projections.try_merge(rewriter, shapes, derived, attention)
+    projections.try_merge(rewriter, shapes, derived, (*attention.scores.inputs, attention.context.inputs[1]))
     for split in _splits_behind(attention):
         heads.try_hoist(rewriter, shapes, split)
 

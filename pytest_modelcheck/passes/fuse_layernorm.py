@@ -30,6 +30,7 @@ from pytest_modelcheck.passes.matching import (
     scalar,
     scope_of,
 )
+from pytest_modelcheck.passes.opsets import raise_opset
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
@@ -168,6 +169,8 @@ def _try_fuse(rewriter: Rewriter, match: _Match) -> bool:
         if output.is_graph_output() or any(use.node not in inside for use in output.uses()):
             return rewriter.refuse("a value inside the normalization is read by something else", top)
     needed = _NEEDS_OPSET[match.op_type]
+    if rewriter.opset() < needed and rewriter.target == "opset23" and (reason := raise_opset(rewriter, 23)) is not None:
+        return rewriter.refuse(reason, top)
     if rewriter.opset() < needed:
         return rewriter.refuse(f"{match.op_type} needs opset {needed}, the model imports {rewriter.opset()}", top)
     last = match.nodes[-1]

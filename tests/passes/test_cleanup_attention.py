@@ -74,10 +74,12 @@ def attention(
     *,
     inputs: str = f"float[batch,seq,{WIDTH}] x",
     outputs: str = "float[a,b,c] y",
+    opset: int = 20,
     **more: Any,
 ) -> onnx.ModelProto:
     used = {name: array for name, array in numbers(**more).items() if any(f"{c}{name}" in body for c in "( ")}
-    made = make(f"{HEADER} g ({inputs}) => ({outputs}) {{ {body} }}", **used)
+    header = HEADER.replace("20", str(opset))
+    made = make(f"{header} g ({inputs}) => ({outputs}) {{ {body} }}", **used)
     return made
 
 

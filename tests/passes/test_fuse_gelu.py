@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import onnx
@@ -95,9 +94,19 @@ def test_a_function_is_refused_because_its_element_type_is_the_callers() -> None
     assert refuses(PASS, in_function(gelu(ERF))) == {"the element type is not a known float type"}
 
 
-@pytest.mark.parametrize("target", ["portable", "opset23"])
-def test_below_opset_20_a_standard_target_is_refused(target: Any) -> None:
-    assert refuses(PASS, gelu(ERF, opset=19), target=target) == {"Gelu needs opset 20, the model imports 19"}
+def test_below_opset_20_the_portable_target_is_refused() -> None:
+    assert refuses(PASS, gelu(ERF, opset=19)) == {"Gelu needs opset 20, the model imports 19"}
+
+
+def test_below_opset_20_target_opset23_raises_the_opset() -> None:
+    assert fires(PASS, gelu(ERF, opset=14), target="opset23") == {"Gelu": 1}
+
+
+def test_an_opset_that_cannot_be_raised_is_refused() -> None:
+    body = ERF.replace("y = Mul (m, half)", "g = Mul (m, half)\n b, c = Split <axis = 2> (g)\n y = Add (b, c)")
+
+    reason = "opset 23 would change Split: its meaning changed"
+    assert refuses(PASS, gelu(body, opset=14, x="float[2,n,6]"), target="opset23") == {reason}
 
 
 @pytest.mark.parametrize(("body", "op"), [(ERF, "Gelu"), (TANH, "FastGelu")])

@@ -74,6 +74,13 @@ def test_below_opset_17_layer_normalization_is_refused() -> None:
     assert refuses(PASS, norm(LAYER, opset=14)) == {"LayerNormalization needs opset 17, the model imports 14"}
 
 
+@pytest.mark.parametrize("body", [LAYER, RMS.replace("<keepdims = 1> (q, last)", "<axes = [-1]> (q)")])
+def test_target_opset23_raises_the_opset(body: str) -> None:
+    counts = fires(PASS, norm(body, opset=14), target="opset23")
+
+    assert sum(counts.values()) == 1
+
+
 def test_below_opset_23_rms_normalization_is_refused() -> None:
     assert refuses(PASS, norm(RMS, opset=22)) == {"RMSNormalization needs opset 23, the model imports 22"}
 

@@ -3,6 +3,7 @@
 1. A Split of the last axis into widths ``h_i * d``, each part reshaped to (..., h_i, d) and transposed to heads first
    (0, 2, 1, 3), is the same as reshaping the whole to (..., sum h_i, d), transposing once and splitting the heads.
 2. A part that is transposed to (0, 2, 3, 1), as k is, gets the remaining (0, 1, 3, 2) behind the Split.
+3. Parts that are only given other leading axes, the last one kept, are reshaped before the Split, together.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.reshaping import reshape_target
+from pytest_modelcheck.passes.attention.targets import joined_target, leading_sizes
 from pytest_modelcheck.passes.dims import Dim
-from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, only_reader, produced_by, scope_of
+from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, only_reader, scope_of
 from pytest_modelcheck.passes.rewriting import Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
@@ -80,7 +82,8 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     shape = (*first.leading, count, first.depth)
     scope = scope_of(split)
     constant = reshape_target(start, shape)
-    joined = None if constant is not None else _joined_target(rewriter, first, count)
+    leading = None if constant is not None else leading_sizes(shapes, first.reshape, 2)
+    joined = None if leading is None else joined_target(rewriter, scope, leading, (count, first.depth))
     if constant is not None:
         target = rewriter.constant_value(scope, np.asarray(constant, dtype=np.int64), "shape")
     elif joined is not None:
@@ -107,20 +110,41 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     return rewriter.replace(old, made, values)
 
 
-def _joined_target(rewriter: Rewriter, first: Heads, count: int) -> ir.Node | None:
-    """The Concat that makes the computed Reshape target of `first`, with `count` heads instead of its own."""
-    joined = produced_by(first.reshape.inputs[1], "Concat")
-    tail = None if joined is None else rewriter.constant(joined.inputs[-1])
-    if joined is None or tail is None or tail.size > 2:
-        return None
-    kept = list(joined.inputs[: -1 if tail.size == 2 else -2])
-    if not kept:
-        return None
-    for use in kept[0].uses() if kept[0] is not None else ():
-        if use.node.op_type == "Concat" and list(use.node.inputs[:-1]) == kept:
-            made = rewriter.constant(use.node.inputs[-1])
-            if made is not None and made.tolist() == [count, first.depth]:
-                return use.node
-    sizes = np.asarray([count, first.depth], dtype=np.int64)
-    end = rewriter.constant_value(scope_of(first.reshape), sizes, "heads")
-    return rewriter.node("Concat", [*kept, end], {"axis": 0}, dtype=ir.DataType.INT64)
+def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
+    """Rule 3 for one Split."""
+    whole = split.inputs[0]
+    start = shapes.shape(whole)
+    if whole is None or start is None or attribute_int(split, "axis", 0) not in (-1, len(start) - 1):
+        return False
+    reshapes = [only_reader(output, "Reshape") for output in split.outputs]
+    found = [node for node in reshapes if node is not None]
+    after = [shapes.shape(node.outputs[0]) for node in found]
+    before = [shapes.shape(output) for output in split.outputs]
+    if len(found) < len(reshapes):
+        return False
+    if any(a is None or b is None or a[-1] != b[-1] for a, b in zip(after, before, strict=True)):
+        return False
+    leads = {shape[:-1] for shape in after if shape is not None}
+    widths = [shape[-1] for shape in after if shape is not None]
+    width = start[-1]
+    if len(leads) != 1 or not isinstance(width, int) or any(not isinstance(w, int) for w in widths):
+        return False
+    (lead,) = leads
+    scope = scope_of(split)
+    constant = reshape_target(start, (*lead, width))
+    made: list[ir.Node] = []
+    if constant is not None:
+        target = rewriter.constant_value(scope, np.asarray(constant, dtype=np.int64), "shape")
+    else:
+        leading = leading_sizes(shapes, found[0], 1)
+        if leading is None:
+            return rewriter.refuse("the shape of the packed projection is not known", split)
+        joined = joined_target(rewriter, scope, leading, (width,))
+        if joined.graph is None:
+            made.append(joined)
+        target = joined.outputs[0]
+    reshape = rewriter.node("Reshape", [whole, target], dtype=whole.dtype)
+    sizes = [w for w in widths if isinstance(w, int)]
+    parts = rewriter.split(reshape.outputs[0], -1, sizes, scope, [node.outputs[0] for node in found])
+    values = {node.outputs[0]: part for node, part in zip(found, parts.outputs, strict=True)}
+    return rewriter.replace([split, *found], [*made, reshape, parts], values)

@@ -27,16 +27,21 @@ def try_drop(rewriter: Rewriter, attention: Attention) -> bool:
     if attention.guard is None:
         return False
     test, choice = attention.guard
-    may_empty = []
-    for node, mask in attention.masks:
-        if node.op_type == "Where":
-            return rewriter.refuse("the mask selects scores by a condition and may leave an empty row", choice)
-        if not _is_finite(rewriter, mask, _MAX_DEPTH):
-            may_empty.append(mask)
-    if len(may_empty) > 1 or (may_empty and not _leaves_each_row(rewriter, may_empty[0])):
+    if may_leave_an_empty_row(rewriter, attention):
         return rewriter.refuse("the mask may leave an empty row", choice)
     weights = attention.softmax.outputs[0]
     return rewriter.replace([test, choice], [], {choice.outputs[0]: weights})
+
+
+def may_leave_an_empty_row(rewriter: Rewriter, attention: Attention) -> bool:
+    """Whether none of rules 1 to 3 excludes a row of keys that are all masked by -inf."""
+    may_empty = []
+    for node, mask in attention.masks:
+        if node.op_type == "Where":
+            return True  # what a condition selects is not followed
+        if not _is_finite(rewriter, mask, _MAX_DEPTH):
+            may_empty.append(mask)
+    return len(may_empty) > 1 or (len(may_empty) == 1 and not _leaves_each_row(rewriter, may_empty[0]))
 
 
 def _is_finite(rewriter: Rewriter, value: ir.Value | None, depth: int) -> bool:

@@ -18,7 +18,6 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
-from pytest_modelcheck.passes.attention.finding import Attention
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
 from pytest_modelcheck.passes.matching import attribute_float, attribute_int, only_reader, rank, scope_of
 from pytest_modelcheck.passes.rewriting import Rewriter
@@ -51,10 +50,10 @@ class Projection:
 
 
 def try_merge(
-    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, attention: Attention
+    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, operands: Sequence[ir.Value | None]
 ) -> ir.Node | None:
-    """Merge what can be merged of the projections of one attention. The new Split, None where nothing was done."""
-    found = list(dict.fromkeys(_products_behind(attention)))
+    """Merge what can be merged of the projections behind q, k and v. The new Split, None where nothing was done."""
+    found = list(dict.fromkeys(_products_behind(operands)))
     groups: dict[tuple[ir.Value, bool], list[Projection]] = {}
     for product in found:
         projection = _projection(rewriter, product)
@@ -66,16 +65,17 @@ def try_merge(
     return None
 
 
-def _products_behind(attention: Attention) -> list[ir.Node]:
-    """MatMul and Gemm nodes with a constant matrix that q, k and v are computed from, in that order."""
+def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
+    """MatMul and Gemm nodes with a constant matrix that `operands` are computed from, in that order."""
     found = []
-    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
+    for operand in operands:
+        scope = None if operand is None else operand.graph
         seen: set[ir.Node] = set()
         stack = [operand]
         while stack and len(seen) < _MAX_VISITED:
             value = stack.pop()
             node = None if value is None else value.producer()
-            if node is None or node in seen or node.graph is not attention.softmax.graph or node.op_type in _STOPS:
+            if node is None or node in seen or node.graph is not scope or node.op_type in _STOPS:
                 continue
             seen.add(node)
             if node.op_type in ("MatMul", "Gemm") and node.domain == "":

@@ -74,6 +74,33 @@ def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention
     return _merge(rewriter, attention, scalings, total)
 
 
+def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value | None, ir.Value | None]:
+    """Every scaling of the scores, and q and k with theirs taken off; None for the list where one follows a mask.
+
+    Only scalings next to the MatMul or inside the reshaping of an operand that ends in a scaling are taken off.
+    """
+    query, key = attention.scores.inputs
+    if query is None or key is None:
+        return None, query, key
+    between = _scalings_between(attention)
+    if len(between) < sum(node.op_type in ("Mul", "Div") for node in attention.between):
+        return None, query, key
+    found = list(between)
+    operands = []
+    for operand in (query, key):
+        while Rewriter.only_use(operand):
+            node = produced_by(operand, "Mul", "Div")
+            if node is None:
+                break
+            step = next((s for v in node.inputs if v is not None and (s := _scaling(node, v)) is not None), None)
+            if step is None:
+                break
+            found.append(step)
+            operand = step.data
+        operands.append(operand)
+    return found, operands[0], operands[1]
+
+
 def _scalings(operand: ir.Value) -> tuple[list[_Scaling], ir.Value]:
     """The scalings on the way back from `operand` through reshaping, and the value that the way starts from."""
     found = []
