@@ -1,6 +1,7 @@
 """Paired latency, memory, host transfers."""
 
 from pytest_modelcheck.performance.growth import Growth, GrowthError, fit_growth
+from pytest_modelcheck.performance.host_transfers import Transfer, TransferKind, host_transfers
 from pytest_modelcheck.performance.judging import Judgement, PairedLatency, evaluate_regression, evaluate_speedup
 from pytest_modelcheck.performance.latency import measure_paired
 from pytest_modelcheck.performance.memory import MemoryUse, peak_memory
@@ -11,9 +12,12 @@ __all__ = [
     "Judgement",
     "MemoryUse",
     "PairedLatency",
+    "Transfer",
+    "TransferKind",
     "evaluate_regression",
     "evaluate_speedup",
     "fit_growth",
+    "host_transfers",
     "measure_paired",
     "peak_memory",
 ]

@@ -53,7 +53,7 @@ def peak_memory(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
     Raises:
         ModelCaseError: if the forward raises.
     """
-    args, kwargs = _call_arguments(inputs)
+    args, kwargs = call_arguments(inputs)
     with torch.no_grad(), eval_mode(module), torch.random.fork_rng(devices=[]):
         try:
             return _count_fake(module, args, kwargs)
@@ -63,7 +63,7 @@ def peak_memory(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
 
 
-def _call_arguments(inputs: ModuleInputs | Mapping[str, Any] | Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(inputs: ModuleInputs | Mapping[str, Any] | Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, ModuleInputs):
         return (), inputs.forward_arguments()
     if isinstance(inputs, Mapping):
@@ -71,7 +71,7 @@ def _call_arguments(inputs: ModuleInputs | Mapping[str, Any] | Sequence[Any]) ->
     return ((inputs,), {}) if isinstance(inputs, torch.Tensor) else (tuple(inputs), {})
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def tensors_in(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
@@ -96,7 +96,7 @@ def _count_fake(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str
 
 
 def _count_computed(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MemoryUse:
-    with _Allocations([*module.parameters(), *module.buffers(), *_tensors((args, kwargs))]) as allocations:
+    with _Allocations([*module.parameters(), *module.buffers(), *tensors_in((args, kwargs))]) as allocations:
         try:
             module(*args, **kwargs)
         except Exception as error:
@@ -110,7 +110,7 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     def __init__(self, known: Sequence[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # A weak reference keeps the address of a storage from being used again: an address names one storage.
-        self._known = {ref.cdata: ref for ref in map(_storage, known)}
+        self._known = {ref.cdata: ref for ref in map(storage_ref, known)}
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
         self.total = 0
@@ -120,8 +120,8 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self._live = {key: entry for key, entry in self._live.items() if not _expired(entry[0])}
-        for tensor in _tensors(result):
-            ref = _storage(tensor)
+        for tensor in tensors_in(result):
+            ref = storage_ref(tensor)
             if ref.cdata not in self._known and ref.cdata not in self._live:
                 size = tensor.untyped_storage().nbytes()
                 self._live[ref.cdata] = (ref, size)
@@ -130,7 +130,7 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         return result
 
 
-def _storage(tensor: torch.Tensor) -> StorageWeakRef:
+def storage_ref(tensor: torch.Tensor) -> StorageWeakRef:
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
