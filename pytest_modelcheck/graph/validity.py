@@ -84,12 +84,17 @@ def _without_large_weights(model: ir.Model) -> onnx.ModelProto:
                 del graph.initializers[name]
                 if not value.is_graph_input():
                     graph.inputs.append(value)
-        return ir.to_proto(model)
+        proto = ir.to_proto(model)
     finally:
         del graph.inputs[inputs:]
         graph.initializers.clear()
         for value in initializers.values():
             graph.register_initializer(value)
+    for output in proto.graph.output:
+        # An exporter writes the sizes of its example here, dynamic or not: nothing may be inferred from them.
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    return proto
 
 
 def _read_small_tensors(model: ir.Model) -> None:

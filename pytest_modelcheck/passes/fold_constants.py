@@ -198,6 +198,8 @@ def _tensor(array: Array, value: ir.Value) -> ir.TensorProtocol:
 def _static_shape_result(node: ir.Node) -> np.ndarray[Any, np.dtype[np.int64]] | None:
     if node.op_type not in ("Shape", "Size") or node.inputs[0] is None or node.inputs[0].shape is None:
         return None
+    if node.inputs[0].is_graph_output():  # its declared shape may be no more than the exporter's example
+        return None
     dims = tuple(node.inputs[0].shape)
     if node.op_type == "Size":
         return np.array(np.prod(_numbers(dims), dtype=np.int64)) if _are_numbers(dims) else None

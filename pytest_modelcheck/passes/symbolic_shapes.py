@@ -114,7 +114,7 @@ class SymbolicShapes:
 
         Not so for outputs of the graph: what is declared there is the exporter's example as often as a fact.
         """
-        declared = None if id(value) in self._outputs else self._declared(value)
+        declared = self._declared(value)
         if declared is None or len(declared) != len(derived):
             return tuple(self.unknown_dim(value, i) if dim is None else dim for i, dim in enumerate(derived))
         return tuple(
@@ -127,6 +127,8 @@ class SymbolicShapes:
         shape = value.shape if tensor is None else tensor.shape
         if shape is None:
             return None
+        if id(value) in self._outputs:
+            return tuple(self.unknown_dim(value, i) for i in range(len(shape)))
         return tuple(
             dim if isinstance(dim, int) else self.unknown_dim(value, i) if not dim.value else parse(dim.value)
             for i, dim in enumerate(shape)

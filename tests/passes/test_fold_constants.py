@@ -237,3 +237,13 @@ agraph (float[2] x) => (float[2] y) { i = GatherND(w, bad) e = Exp(w) a = Add(x,
     assert record.status is PassStatus.FIRED
     assert [node.op_type for node in after.graph] == ["GatherND", "Add", "Add"]
     assert record.refusals[0].reason == "the reference implementation of GatherND failed: IndexError"
+
+
+def test_the_declared_shape_of_a_graph_output_is_not_taken_for_a_fact():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[n, 4] x) => (float[2, 4] y, int64[2] s) { y = Relu(x) s = Shape(y) }"""
+    )
+    ignores(FoldConstants(), made)
+    after = folded(made)
+    assert outputs(ir.to_proto(after), {"x": np.zeros((5, 4), np.float32)})["s"].tolist() == [5, 4]
