@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
-
 import torch
 
 from pytest_modelcheck.calling import (
@@ -19,6 +14,7 @@ from pytest_modelcheck.calling import (
 )
 from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
 from pytest_modelcheck.capture.failures import explain
+from pytest_modelcheck.capture.quiet import quiet
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 
@@ -55,7 +51,7 @@ def capture(
     except ModelCaseError as error:
         return CaptureFailure(case_name=case.name, kind=kind, reason=str(error))
     try:
-        with _quiet(), eval_mode(module), torch.no_grad():
+        with quiet(), eval_mode(module), torch.no_grad():
             if how == "symbolic_trace":
                 graph_module = torch.fx.symbolic_trace(module)
                 return Captured(name=case.name, how=how, graph_module=graph_module, program=None, inputs=inputs)
@@ -77,17 +73,3 @@ def _forward_error(case: ModelCase, module: torch.nn.Module, inputs: ModuleInput
     except ModelCaseError as error:
         return error
     return None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings and log lines of torch.export, which name nothing that the user could change."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -8,22 +8,29 @@ import math
 import torch
 
 from pytest_modelcheck.capture.captured import Captured
+from pytest_modelcheck.capture.multihead import write_out_multihead_attention
+from pytest_modelcheck.capture.quiet import quiet
 from pytest_modelcheck.errors import ModelCaseError
 
 
 def decompose(captured: Captured) -> Captured:
-    """`captured` with every `scaled_dot_product_attention` written out; `linear` stays whole, weights are shared.
+    """`captured` with attention written out; `linear` stays whole, weights are shared.
+
+    That is every `scaled_dot_product_attention` of an exported program, and every `nn.MultiheadAttention` of a symbolic
+    trace.
 
     Raises:
-        ModelCaseError: for a symbolic trace, whose calls carry no shapes to decompose by.
+        ModelCaseError: for a symbolic trace with an `nn.MultiheadAttention` in a form that only torch.export covers.
     """
     if captured.source is None:
-        raise ModelCaseError(f"{captured.name}: a symbolic trace cannot be decomposed; capture it with how='export'")
+        traced = write_out_multihead_attention(captured.graph_module)
+        return dataclasses.replace(captured, graph_module=traced, decomposed=True)
     # From the undecomposed program: there a reshape of the attention's result is still a reshape. At ATen level it is a
     # view that relies on the memory layout which the fused kernel chose.
-    program = captured.source.run_decompositions(
-        {torch.ops.aten.scaled_dot_product_attention.default: written_out_attention}
-    )
+    with quiet():
+        program = captured.source.run_decompositions(
+            {torch.ops.aten.scaled_dot_product_attention.default: written_out_attention}
+        )
     return dataclasses.replace(captured, program=program, graph_module=program.graph_module, decomposed=True)
 
 

@@ -88,11 +88,11 @@ def op_graph(captured: Captured) -> OpGraph:
             outputs = tuple(_producer(value, made) for value in _input_nodes(node))
         if node.op not in ("call_function", "call_method", "call_module"):
             continue
-        name = _name(captured, node)
+        name = node_type(captured, node)
         if _is_bookkeeping(name, node):
             bookkeeping += 1
             continue
-        owner, call = _owner(node)
+        owner, call = owner_of(node)
         op = Op(len(made), name, _label(name, node), owner, call, node)
         op.has_parameter = node.op == "call_module" or any(value in parameters for value in node.all_input_nodes)
         for value in _input_nodes(node):
@@ -156,7 +156,8 @@ def _parameters(captured: Captured) -> set[torch.fx.Node]:
     return {node for node in captured.graph.nodes if node.op == "placeholder" and node.name in named}
 
 
-def _name(captured: Captured, node: torch.fx.Node) -> str:
+def node_type(captured: Captured, node: torch.fx.Node) -> str:
+    """Class name of a called module; name of a called function or method, without namespace and overload."""
     if node.op == "call_module":
         return type(captured.graph_module.get_submodule(str(node.target))).__name__
     target = node.target
@@ -192,7 +193,8 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, list | tuple) and all(isinstance(item, int) for item in value))
 
 
-def _owner(node: torch.fx.Node) -> tuple[str, int]:
+def owner_of(node: torch.fx.Node) -> tuple[str, int]:
+    """The module path of a graph node, and which call of that module it belongs to."""
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return "", 0

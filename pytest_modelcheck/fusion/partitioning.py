@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pytest_modelcheck.capture import Captured
+from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.fusion.attention import AttentionLayer, attention_layers
-from pytest_modelcheck.fusion.ops import Op, op_graph
+from pytest_modelcheck.fusion.ops import Op, node_type, op_graph, owner_of
+from pytest_modelcheck.fusion.reference import reference_partition
 from pytest_modelcheck.fusion.rules import RULE_SETS, Rule
 
-RuleSet = Literal["default"]
+RuleSet = Literal["default", "reference"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +99,23 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
 
     Args:
         captured: From `capture` or `decompose`.
-        rules: Name of a rule set in `rules.RULE_SETS`.
+        rules: ``"default"`` (`rules.DEFAULT_RULES`), or ``"reference"``: the published counting rules (`reference.py`),
+            for symbolic traces.
         attention: False leaves the attention rules and the projection groups out.
+
+    Raises:
+        OptionError: for a rule set that does not exist, or does not fit the capture.
     """
+    if rules == "reference":
+        return _reference_report(captured, attention)
+    if rules not in RULE_SETS:
+        raise OptionError(f"rules {rules!r} is unknown; choose one of {', '.join([*RULE_SETS, 'reference'])}")
     graph = op_graph(captured)
-    layers = attention_layers(graph)
     table = tuple(rule for rule in RULE_SETS[rules] if attention or not rule.attention)
+    layers, groups = _projection_groups(attention_layers(graph))
     part_of: dict[Op, _Part] = {}
     if attention:
-        for group in _projection_groups(layers):
+        for group in groups:
             part = _Part(sorted(group, key=lambda op: op.index), ["qkv"], closed=True)
             part_of.update(dict.fromkeys(part.ops, part))
     for op in graph.ops:
@@ -125,15 +135,25 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
     )
 
 
-def _projection_groups(layers: Iterable[AttentionLayer]) -> list[tuple[Op, ...]]:
-    groups = dict.fromkeys(group for layer in layers for group in layer.groups if len(group) > 1)
-    taken: set[Op] = set()
-    free = []
-    for group in groups:
-        if not taken.intersection(group) and _are_side_by_side(group):
-            taken.update(group)
-            free.append(group)
-    return free
+def _projection_groups(
+    layers: Iterable[AttentionLayer],
+) -> tuple[tuple[AttentionLayer, ...], tuple[tuple[Op, ...], ...]]:
+    """The groups that can be fused, and the layers, with a reason where one of theirs cannot."""
+    taken: dict[Op, tuple[Op, ...]] = {}
+    checked = []
+    for layer in layers:
+        reason = layer.reason
+        for group in layer.groups:
+            if len(group) == 1 or reason or all(taken.get(op) == group for op in group):
+                continue
+            if any(op in taken for op in group):
+                reason = "shares a projection with another attention"
+            elif not _are_side_by_side(group):
+                reason = "one projection reads what another makes"
+            else:
+                taken.update(dict.fromkeys(group, group))
+        checked.append(replace(layer, reason=reason))
+    return tuple(checked), tuple(dict.fromkeys(taken.values()))
 
 
 def _are_side_by_side(group: tuple[Op, ...]) -> bool:
@@ -158,13 +178,45 @@ def _place(op: Op, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> None:
                     home.rules.append(rule.name)
                 elif rule.joins:
                     home.rules += [*part.rules, rule.name]
-                    home.ops += part.ops
+                    home.ops = sorted([*home.ops, *part.ops], key=lambda member: member.index)
                     part_of.update(dict.fromkeys(part.ops, home))
                     ended = [other for other in ended if other is not part]
     if home is None:
         home = _Part([], [])
-    home.ops = sorted([*home.ops, op], key=lambda member: member.index)
+    home.ops.append(op)  # it stands behind all the others
     part_of[op] = home
+
+
+def _reference_report(captured: Captured, attention: bool) -> FusionReport:
+    found = reference_partition(captured, attention=attention)
+    number_of = {node: number for number, part in enumerate(found.parts) for node in part}
+    place = {node: index for index, node in enumerate(found.counted)}
+    subgraphs = []
+    for number, part in enumerate(found.parts):
+        read = [number_of[source] for node in part for source in node.all_input_nodes if source in number_of]
+        grouped = part in found.groups
+        labels = tuple(node_type(captured, node) for node in part)
+        owner, call = owner_of(part[-1])
+        subgraphs.append(
+            Subgraph(
+                ops=labels,
+                owner=owner,
+                call=call,
+                pattern="qkv" if grouped else "reference" if len(part) > 1 else "single",
+                boundary="fork" if len(part[-1].users) != 1 else "join or no rule",
+                sources=tuple(dict.fromkeys(source for source in read if source != number)),
+                members=tuple(place[node] for node in part),
+                form=(" | " if grouped else " > ").join(labels),
+            )
+        )
+    return FusionReport(
+        name=captured.name,
+        nodes=len(found.counted),
+        bookkeeping=found.methods,
+        subgraphs=tuple(subgraphs),
+        attention_layers=found.attention,
+        qkv=len(found.groups),
+    )
 
 
 def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...]) -> Subgraph:
@@ -181,10 +233,23 @@ def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], 
     )
 
 
-def _form(op: Op, members: set[Op]) -> str:
-    inside = [_form(producer, members) for producer in op.inputs if producer in members]
-    before = f"({', '.join(inside)})" if len(inside) > 1 else "".join(inside)
-    return f"{before} > {op.label}" if before else op.label
+def _form(tail: Op, members: set[Op]) -> str:
+    text: list[str] = []
+    stack: list[Op | str] = [tail]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            text.append(item)
+            continue
+        inside = [producer for producer in item.inputs if producer in members]
+        stack.append(f" > {item.label}" if inside else item.label)
+        if len(inside) > 1:
+            stack.append(")")
+        for position, producer in enumerate(reversed(inside)):
+            stack += [", ", producer] if position else [producer]
+        if len(inside) > 1:
+            stack.append("(")
+    return "".join(text)
 
 
 def _boundary(part: _Part, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> str:

@@ -115,10 +115,3 @@ def test_dropout_in_attention_cannot_be_written_out() -> None:
     query = torch.randn(1, 1, 2, 4)
     with pytest.raises(ModelCaseError, match="eval mode"):
         written_out_attention(query, query, query, dropout_p=0.1)
-
-
-def test_a_symbolic_trace_is_refused_with_the_way_out() -> None:
-    made = capture(module_case(nn.Linear(4, 4), (2, 4)), how="symbolic_trace")
-    assert isinstance(made, Captured)
-    with pytest.raises(ModelCaseError, match="how='export'"):
-        decompose(made)

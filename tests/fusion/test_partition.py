@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.capture import Captured, capture, decompose
 from pytest_modelcheck.fusion import FusionReport, partition
 from pytest_modelcheck.fusion.ops import op_graph
@@ -160,3 +161,28 @@ def test_a_symbolic_trace_is_partitioned_too() -> None:
     made = capture(module_case(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (2, 4)), how="symbolic_trace")
     assert isinstance(made, Captured)
     assert partition(made).nodes == 2
+
+
+def test_partition_is_linear_in_the_number_of_nodes() -> None:
+    """20,000 nodes, as one chain and as many: no recursion limit, no quadratic step (counted, not timed)."""
+    graph = torch.fx.Graph()
+    value = graph.placeholder("x")
+    for _ in range(10_000):
+        value = graph.call_function(torch.ops.aten.relu.default, (value,))
+    other = graph.placeholder("y")
+    for _ in range(5_000):
+        other = graph.call_function(
+            torch.ops.aten.matmul.default, (graph.call_function(torch.ops.aten.cos.default, (other,)), other)
+        )
+    graph.output((value, other))
+    made = Captured(
+        name="long",
+        how="symbolic_trace",
+        graph_module=torch.fx.GraphModule(nn.Module(), graph),
+        program=None,
+        inputs=ModuleInputs(("x", "y"), (torch.zeros(1), torch.zeros(1))),
+    )
+    report = partition(made)
+    assert report.nodes == 20_000
+    assert report.max_size == 10_000
+    assert len(report.subgraphs) == 5_001
