@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import sys
 import types
 from pathlib import Path
@@ -122,6 +123,18 @@ def see_class(describer: Describer, kind: type) -> None:
             if library and file is not None and _is_added(base, name, value, file):
                 continue
             _visit_class_attribute(describer, f"class {qualified_name(base)}.{name}", name, value, library)
+
+
+def functions_digest(module: types.ModuleType) -> str:
+    """One digest of the code of all functions that a module holds: a function exchanged at run time changes it."""
+    digests = []
+    for name, value in sorted(vars(module).items()):
+        function = inspect.unwrap(value) if callable(value) and hasattr(value, "__wrapped__") else value
+        if isinstance(function, types.FunctionType):
+            digests.append((name, _code_digest(function.__code__)))
+        elif isinstance(function, types.BuiltinFunctionType):
+            digests.append((name, "builtin"))
+    return digest_bytes(repr(digests).encode())
 
 
 def _is_added(base: type, name: str, value: Any, file: str) -> bool:

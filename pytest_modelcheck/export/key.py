@@ -6,15 +6,20 @@ import functools
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
+from pathlib import Path
 
 import torch
+from torch.onnx import _flags
+from torch.onnx._internal.torchscript_exporter import registration
 
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.export.describe import Describer
-from pytest_modelcheck.export.sources import OWN_FILES, file_digests, with_imports
+from pytest_modelcheck.export.describe_code import functions_digest
+from pytest_modelcheck.export.sources import OWN_FILES, file_digests, is_library, with_imports
 from pytest_modelcheck.model_case import ModelCase
 
 _LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript", "numpy")
@@ -105,7 +110,7 @@ def _split(text: str | None) -> tuple[str, str]:
 
 def _code(name: str, before: str | None, after: str | None) -> str:
     if before is not None and after is not None and len(before) == len(after) == 32:
-        return f"code of {name} changed"
+        return f"{name} changed" if name.startswith("the functions") else f"code of {name} changed"
     return _from_to(name, before, after)
 
 
@@ -137,7 +142,12 @@ def export_key(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
         versions=library_versions(*describer.classes),
         sources=file_digests(files),
         model=_below("model", describer.entries),
-        code={k: v for k, v in describer.entries.items() if k.startswith(("class ", "build", "inputs"))},
+        code={
+            **{
+                path: text for path, text in describer.entries.items() if path.startswith(("class ", "build", "inputs"))
+            },
+            **_functions(describer.classes, files),
+        },
         inputs=_below("example", describer.entries),
         uncacheable=tuple(f"{path}: {why}" for path, why in uncacheable.items()),
     )
@@ -152,20 +162,42 @@ def _below(root: str, entries: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _functions(classes: Iterable[type], files: Iterable[Path]) -> dict[str, str]:
+    """Module -> digest of its functions: where the model's classes come from, and every file of the user's."""
+    user_files = {str(file) for file in files if not is_library(str(file))}
+    names = {"torch.nn.functional", *(kind.__module__ for kind in classes)}
+    names |= {
+        name
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and str(getattr(module, "__file__", None)) in user_files
+    }
+    modules = {name: sys.modules[name] for name in sorted(names) if name in sys.modules}
+    return {f"the functions of {name}": functions_digest(module) for name, module in modules.items()}
+
+
 def _options(case: ModelCase) -> dict[str, object]:
     return {
         "exporter": case.exporter,
         "opset": case.opset,
         "dynamic_axes": {name: dict(axes) for name, axes in (case.dynamic_axes or {}).items()},
         "output_names": None if case.output_names is None else list(case.output_names),
+        **(_custom_symbolics() if case.exporter == "torchscript" else {}),
         **{f"export_options.{name}": value for name, value in case.export_options.items()},
+    }
+
+
+def _custom_symbolics() -> dict[str, object]:
+    """What the user registered for the torchscript exporter by `torch.onnx.register_custom_op_symbolic`."""
+    groups = registration.registry._registry
+    return {
+        f"custom symbolic {name} {opset}": function
+        for name, group in sorted(groups.items())
+        for opset, function in sorted(group._functions._overrides.items())
     }
 
 
 def _torch_switches() -> dict[str, object]:
     """Global state of torch that a trace or a translation reads."""
-    from torch.onnx import _flags
-
     return {
         "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),

@@ -21,6 +21,7 @@ from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import ExportKey
 from pytest_modelcheck.export import key as key_module
 from pytest_modelcheck.export.key import export_key
+from pytest_modelcheck.model_case import EXPORTERS
 
 MODEL = """
 import torch
@@ -238,6 +239,35 @@ def test_a_method_that_a_library_added_to_a_class_of_torch_does_not_change_the_k
     assert any("Module.extra_repr" in words for words in before.difference(key_of(simple_case())))
 
 
+def test_a_function_exchanged_in_the_module_of_a_library_class_changes_the_key(monkeypatch):
+    before = key_of(simple_case())
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda input, weight, bias=None: input)
+    assert before.difference(key_of(simple_case())) == ("the functions of torch.nn.functional changed",)
+
+
+def test_a_function_exchanged_in_a_helper_module_of_the_user_changes_the_key(project, monkeypatch):
+    before = project()
+    monkeypatch.setattr(sys.modules["layers.scale"], "scaled", lambda x, factor: x)
+    model = sys.modules["my_model"]
+    after = key_of(ModelCase("net", model.build, model.inputs))
+    assert any("layers.scale" in words for words in before.difference(after))
+
+
+def test_a_symbolic_registered_for_an_operator_changes_the_key_of_the_torchscript_exporter_only():
+    def symbolic(g, x):
+        return g.op("Identity", x)
+
+    cases = [simple_case(exporter=exporter) for exporter in EXPORTERS]
+    before = [key_of(case) for case in cases]
+    torch.onnx.register_custom_op_symbolic("aten::relu", symbolic, 17)
+    try:
+        after = [key_of(case) for case in cases]
+    finally:
+        torch.onnx.unregister_custom_op_symbolic("aten::relu", 17)
+    assert before[0].digest == after[0].digest
+    assert any("custom symbolic aten::relu 17" in words for words in before[1].difference(after[1]))
+
+
 def test_a_forward_set_on_the_instance_changes_the_key():
     module = nn.Linear(4, 4)
     before = key_of(simple_case(), module)
@@ -372,6 +402,7 @@ import my_model
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export.key import export_key
+from pytest_modelcheck.model_case import EXPORTERS
 
 case = ModelCase("net", my_model.build, my_model.inputs, output_names=["a"])
 module = build_module(case)
