@@ -59,10 +59,16 @@ def save_model(model: ir.Model, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    data_name = f"{path.name}.data" if weights > LARGE_MODEL_BYTES else None
+    names = (f"{path.name}.data", f"{path.name}.2.data")
+    # Never over the weights of the graph that is still there: stopped halfway, the old file is as good as before.
+    free = next((name for name in names if not path.with_name(name).exists()), names[0])
+    data_name = free if weights > LARGE_MODEL_BYTES else None
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         ir.save(model, target, external_data=data_name)
         if data_name is not None:
             os.replace(target.with_name(data_name), path.with_name(data_name))
         os.replace(target, path)
+    for name in names:
+        if name != data_name:
+            path.with_name(name).unlink(missing_ok=True)

@@ -69,8 +69,8 @@ def _evaluate(
     if latency.verdict is Verdict.ERROR or math.isnan(latency.ratio):
         return Judgement(Verdict.ERROR, latency.reason or "nothing was measured")
     low, value, high = (unit(ratio) for ratio in (latency.interval[0], latency.ratio, latency.interval[1]))
-    noise = latency.noise_floor * latency.ratio
-    noise_low, noise_high = unit(latency.ratio - noise), unit(latency.ratio + noise)
+    spread = 1 + latency.noise_floor  # a factor, as the noise of ratios is: no time is ever negative
+    noise_low, noise_high = unit(latency.ratio / spread), unit(latency.ratio * spread)
     low, high = min(low, noise_low), max(high, noise_high)
     said = f"{subject} {value:.4g}{suffix}, between {low:.4g} and {high:.4g}{suffix}"
     if bound.holds(low) and bound.holds(high):

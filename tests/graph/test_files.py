@@ -144,6 +144,29 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path):
     load_model(path)
 
 
+def test_a_writer_that_is_killed_between_weights_and_graph_leaves_the_old_weights(tmp_path):
+    path = tmp_path / "net.onnx"
+    script = (
+        "import os, sys, onnx_ir as ir\n"
+        "from pytest_modelcheck.graph import files\n"
+        "files.LARGE_MODEL_BYTES = 100\n"
+        "model = files.load_model(sys.argv[1])\n"
+        "weights = model.graph.initializers['w']\n"
+        "weights.const_value = ir.tensor(weights.const_value.numpy() * 2, name='w')\n"
+        "replace = os.replace\n"
+        "def once(*paths):\n"
+        "    replace(*paths)\n"
+        "    if kill: os.kill(os.getpid(), 9)\n"
+        "os.replace, kill = once, sys.argv[2] == 'kill'\n"
+        "files.save_model(model, sys.argv[1])\n"
+    )
+    save_model(ir.from_proto(proto()), path)
+    for kill, status, last in (("no", 0, 2398), ("kill", -9, 2398), ("no", 0, 4796)):
+        done = subprocess.run([sys.executable, "-c", script, str(path), kill], capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert load_model(path).graph.initializers["w"].const_value.numpy()[2, 399] == last
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_no_scratch(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"old")
