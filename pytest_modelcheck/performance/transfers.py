@@ -9,14 +9,7 @@ transfer. A read is seen at the operator that makes it (``aten._local_scalar_den
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import PurePath
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,37 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_modelcheck.calling import ModuleInputs, eval_mode
 from pytest_modelcheck.errors import ModelCaseError
-from pytest_modelcheck.performance.memory import call_arguments, storage_ref, tensors_in
+from pytest_modelcheck.performance.memory import call_arguments, tensors_in
+from pytest_modelcheck.performance.transfer_record import Transfer, TransferKind, TransferRecord
 
 DEVICE = torch.device("cuda", 0)
 """Where device tensors say they are."""
-
-
-class TransferKind(StrEnum):
-    """`READ`: Python waits for a value. `SIZE`: an operator whose result's size depends on values waits for them.
-    `TO_HOST`, `TO_DEVICE`: a copy across."""
-
-    READ = "read"
-    SIZE = "size"
-    TO_HOST = "to host"
-    TO_DEVICE = "to device"
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One synchronising read or copy.
-
-    Attributes:
-        kind: See `TransferKind`.
-        op: What did it, as it was called from Python where it was: ``"Tensor.__bool__"``, ``"torch.nonzero"``.
-        source_line: ``"transformers/masking_utils.py:123: if padding_mask.all():"``: the innermost line outside torch.
-        module: Path of the module whose forward was running; ``""`` for the root.
-    """
-
-    kind: TransferKind
-    op: str
-    source_line: str
-    module: str
 
 
 def host_transfers(
@@ -71,7 +38,7 @@ def host_transfers(
         ModelCaseError: if the forward raises.
     """
     args, kwargs = call_arguments(inputs)
-    record = _Record()
+    record = TransferRecord()
     record.put_on_device([*module.parameters(), *module.buffers(), *tensors_in((args, kwargs))])
     with torch.no_grad(), eval_mode(module), torch.random.fork_rng(devices=[]), record.modules(module):
         try:
@@ -82,65 +49,10 @@ def host_transfers(
     return tuple(record.transfers)
 
 
-class _Record:
-    """Which tensors are on the device, which module is running, and the transfers so far."""
-
-    def __init__(self) -> None:
-        self.transfers: list[Transfer] = []
-        self.call = ""  # the torch function that Python code is calling
-        self.paused = False
-        self._stack = [""]
-        self._on_host: dict[int, Any] = {}
-        # A weak reference keeps the address of a storage from being used again: an address names one storage.
-        self._on_device: dict[int, Any] = {}
-
-    def put_on_device(self, tensors: Sequence[torch.Tensor]) -> None:
-        for ref in map(storage_ref, tensors):
-            self._on_device[ref.cdata] = ref
-            self._on_host.pop(ref.cdata, None)
-
-    def put_on_host(self, tensors: Sequence[torch.Tensor]) -> None:
-        for ref in map(storage_ref, tensors):
-            self._on_device.pop(ref.cdata, None)
-            self._on_host[ref.cdata] = ref
-
-    def on_device(self, value: Any) -> bool:
-        return isinstance(value, torch.Tensor) and storage_ref(value).cdata in self._on_device
-
-    def on_host(self, value: Any) -> bool:
-        """Whether a tensor is known to be on the host; one that a library function made inside is on neither side."""
-        return isinstance(value, torch.Tensor) and storage_ref(value).cdata in self._on_host
-
-    def any_on_device(self, tree: Any) -> bool:
-        return any(self.on_device(tensor) for tensor in tensors_in(tree))
-
-    def add(self, kind: TransferKind, op: str) -> None:
-        if not self.paused:
-            self.transfers.append(Transfer(kind, self.call or op, _source_line(), self._stack[-1]))
-
-    @contextmanager
-    def modules(self, root: torch.nn.Module) -> Iterator[None]:
-        """Follow which module's forward is running."""
-        with ExitStack() as hooks:
-            for path, module in root.named_modules():
-                hooks.callback(module.register_forward_pre_hook(self._entering(path)).remove)
-                hooks.callback(module.register_forward_hook(self._leaving, always_call=True).remove)
-            yield
-
-    def _entering(self, path: str) -> Callable[..., None]:
-        def enter(module: torch.nn.Module, args: Any) -> None:
-            self._stack.append(path)
-
-        return enter
-
-    def _leaving(self, module: torch.nn.Module, args: Any, result: Any) -> None:
-        self._stack.pop()
-
-
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
     """Sees every operator: what it computes from device tensors is on the device, and some of them wait."""
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: TransferRecord) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
 
@@ -206,7 +118,7 @@ def _is_mask(index: Any) -> bool:
 class _Calls(TorchFunctionMode):
     """Sees every call from Python: lets device tensors say where they are, and sees what moves them."""
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: TransferRecord) -> None:
         super().__init__()
         self._record = record
 
@@ -332,18 +244,3 @@ def _is_device(value: Any) -> bool:
     if isinstance(value, torch.device | str):
         return torch.device(value).type != "cpu"
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-_TORCH = os.path.dirname(torch.__file__) + os.sep
-
-
-def _source_line() -> str:
-    """The innermost line outside torch and this file."""
-    frame = sys._getframe(1)
-    while frame is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(_TORCH)):
-        if frame.f_back is None:
-            return ""
-        frame = frame.f_back
-    path = PurePath(frame.f_code.co_filename)
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}: {text}"
