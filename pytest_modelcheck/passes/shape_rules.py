@@ -417,11 +417,12 @@ _UNARY = (
     "RotaryEmbedding",
 )  # fmt: skip
 
-_BROADCASTING = (
+BROADCASTING = (
     "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
     "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum",
     "Where", "Xor",
 )  # fmt: skip
+"""Operators with multidirectional broadcasting (from opset 7 on)."""
 
 _REDUCTIONS = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
@@ -430,7 +431,7 @@ _REDUCTIONS = (
 
 RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     **dict.fromkeys(_UNARY, _same),
-    **dict.fromkeys(_BROADCASTING, _elementwise),
+    **dict.fromkeys(BROADCASTING, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     "ArgMax": _arg,
     "ArgMin": _arg,

@@ -3,9 +3,11 @@
 1. An integer tensor whose elements are all known (``Gather(Shape(x))`` of a static axis) becomes a constant.
 2. A computed target of Reshape becomes a constant, with 0 where an axis keeps its size and at most one -1.
 3. A Reshape, Expand, Slice ... whose output provably has its input's shape disappears.
-4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing.
+4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing; where
+   several reshapes read one, all of them or none.
 5. Two shape computations that give the same elements become one.
-6. What depends on constants only once these are made is computed, as by ``fold_constants``; then all rules once more.
+6. An Expand disappears where all its readers broadcast, and their outputs have the same shape without it.
+7. What depends on constants only once these are made is computed, as by ``fold_constants``; then all rules once more.
 
 "Provably" means that two polynomials over named dimensions are equal (dims.py). A symbolic dimension is taken to be at
 least 1: a Reshape with both 0 and -1 is not defined for empty tensors.
@@ -23,7 +25,7 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.dims import is_nonnegative
 from pytest_modelcheck.passes.fold_constants import default_budget, fold
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.shape_rules import integer_attribute, slice_bounds, sliced
+from pytest_modelcheck.passes.shape_rules import BROADCASTING, broadcast, integer_attribute, slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
@@ -63,6 +65,9 @@ def _sweep(rewriter: Rewriter, made: list[ir.Value]) -> None:
         if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
             continue
         _try_fix_target(rewriter, known, node)
+    # Last: while its target is there, other computations of the same shape become that one.
+    for node in rewriter.nodes("Expand"):
+        _try_drop_expand(rewriter, known, node)
 
 
 def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, made: list[ir.Value]) -> bool:
@@ -151,22 +156,52 @@ def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
     inner = source.producer()
     if inner is None or inner.domain != "" or inner.op_type not in _RESHAPES or inner.graph is not node.graph:
         return False
-    if not rewriter.only_use(source):
+    if source.is_graph_output() or not all(_is_reshape_of(user, index, node.graph) for user, index in source.uses()):
         return False
     origin, output = inner.inputs[0], node.outputs[0]
-    shape = known.shape(output)
-    if origin is None or shape is None or node.graph is None:
+    if origin is None or node.graph is None or known.shape(output) is None:
         return rewriter.refuse("the rank after two reshapes is not known", node)
-    target = reshape_target(known.shape(origin), shape)
-    if target is None and (static := _constant_target(known, node)) is not None and 0 not in static:
-        target = static
+    targets = {user: _target_from(known, origin, user) for user, _ in source.uses()}
+    target = targets[node]
     if target is None:
         return rewriter.refuse(
             "more than one axis after two reshapes has no size that is known to be its input's", node
         )
+    if None in targets.values():
+        return False
     constant = rewriter.constant_value(node.graph, np.array(target, dtype=np.int64), "shape")
     merged = rewriter.node("Reshape", [origin, constant], like=output)
     return rewriter.replace([inner, node], [merged], {output: merged.outputs[0]})
+
+
+def _is_reshape_of(user: ir.Node, index: int, scope: object) -> bool:
+    return index == 0 and user.domain == "" and user.op_type in _RESHAPES and user.graph is scope
+
+
+def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tuple[int, ...] | None:
+    """The constant target with which Reshape makes the output of the reshape `node` of `origin`."""
+    shape = known.shape(node.outputs[0])
+    target = None if shape is None else reshape_target(known.shape(origin), shape)
+    if target is None and (static := _constant_target(known, node)) is not None and 0 not in static:
+        return static
+    return target
+
+
+def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 6."""
+    source, output = node.inputs[0], node.outputs[0]
+    if node.op_type != "Expand" or source is None or output.is_graph_output() or not output.uses():
+        return False
+    for user, _ in output.uses():
+        if user.domain != "" or user.op_type not in BROADCASTING or len(user.outputs) != 1:
+            return False
+        operands = [source if value is output else value for value in user.inputs]
+        shape = known.shape(user.outputs[0])
+        if shape is None or any(value is None for value in operands):
+            return False
+        if tuple(broadcast([known.shape(value) for value in operands]) or ()) != shape:
+            return rewriter.refuse("without the Expand, what reads it would have another shape", node)
+    return rewriter.replace([node], [], {output: source})
 
 
 def _constant_target(known: SymbolicShapes, node: ir.Node) -> tuple[int, ...] | None:
