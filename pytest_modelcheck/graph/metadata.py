@@ -22,7 +22,9 @@ CONTRIBUTORS_KEY = "modelcheck.owners"
 
 
 def contributors(node: ir.Node) -> tuple[str, ...]:
-    """The owners merged into `node`, primary first; empty where no owner was ever stamped."""
+    """The owners merged into `node`, primary first; empty where none was stamped, or the root fallback only."""
+    if node.metadata_props.get(KIND_KEY) == "root":
+        return ()
     if listed := node.metadata_props.get(CONTRIBUTORS_KEY):
         return tuple(json.loads(listed))
     owner = node.metadata_props.get(OWNER_KEY)
@@ -32,13 +34,15 @@ def contributors(node: ir.Node) -> tuple[str, ...]:
 def merge_metadata(replaced: Sequence[ir.Node], created: Sequence[ir.Node]) -> None:
     """Give every node of `created` the metadata of what it replaced.
 
-    The first node of `replaced` is the primary: its exporter metadata and owner are copied; `CONTRIBUTORS_KEY` holds the
-    union of all owners. Metadata that a created node already has is kept.
+    The first node of `replaced` that has an owner is the primary (the first with any metadata, where none has): its
+    exporter metadata and owner are copied; `CONTRIBUTORS_KEY` holds the union of all owners. Metadata that a created
+    node already has is kept.
     """
-    primary = next((node for node in replaced if node.metadata_props), None)
-    if primary is None:
+    labelled = [node for node in replaced if node.metadata_props]
+    if not labelled:
         return
-    owners = tuple(dict.fromkeys(owner for node in replaced for owner in contributors(node)))
+    primary = next((node for node in labelled if contributors(node)), labelled[0])
+    owners = tuple(dict.fromkeys(owner for node in (primary, *replaced) for owner in contributors(node)))
     for node in created:
         for key, value in primary.metadata_props.items():
             node.metadata_props.setdefault(key, value)
