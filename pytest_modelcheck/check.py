@@ -8,6 +8,7 @@ itself with a zero.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,22 @@ def _own_cores() -> int:
     """Cores that this process may use, shared with the other workers of an xdist run."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+@contextmanager
+def _own_trace() -> Iterator[None]:
+    """Keep torch's structured trace, which is for tools and always at level DEBUG, to torch's own handlers.
+
+    pytest attaches its capturing handler to loggers that do not propagate, too (pytest 9), and would show hundreds of
+    lines below every failure.
+    """
+    trace = logging.getLogger("torch.__trace")
+    handlers = trace.handlers[:]
+    trace.handlers[:] = [handler for handler in handlers if type(handler).__module__.startswith("torch.")]
+    try:
+        yield
+    finally:
+        trace.handlers[:] = handlers
 
 
 class ModelCheck:
@@ -344,7 +361,8 @@ class ModelCheck:
         self._progress(f"modelcheck: {self.label} [{self.exporter}]: {name} ...")
         started = time.perf_counter()
         try:
-            yield
+            with _own_trace():
+                yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
             self._progress("")

@@ -165,3 +165,7 @@ def test_a_case_of_a_file_runs_all_gates_that_need_no_torch(project):
     )
     run = project.gated("expect_hierarchy(modules='>=90%')").run().outcomes(failed=1)
     run.has("[error] expect_hierarchy: modules expected >=90%, found no torch module that ran in net (exported, onnx)")
+
+
+def test_torchs_structured_trace_is_not_shown_below_a_failure(project):
+    project.gated("expect_ops(Gemm=7)", body="modelcheck.fusion").run().outcomes(failed=1).lacks("torch.__trace")
