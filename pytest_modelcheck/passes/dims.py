@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 Monomial = tuple[str, ...]
 """A product of atoms, sorted; the empty tuple is the number one."""
@@ -164,6 +165,7 @@ def _operation(name: str, operands: Iterable[Dim]) -> Poly:
     return atom(f"{sign}{name}({','.join(map(repr, operands))})")
 
 
+@lru_cache(maxsize=4096)
 def parse(name: str) -> Dim:
     """A dimension's name as a polynomial: ``"batch"`` is an atom, ``"2*seq + 1"`` is read."""
     try:
