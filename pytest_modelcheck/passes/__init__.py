@@ -18,6 +18,7 @@ from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
+from pytest_modelcheck.passes.fuse_pad_conv import FusePadConv
 from pytest_modelcheck.passes.rewriting import Pass, PassOutcome
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 from pytest_modelcheck.targets import TARGETS, Target
@@ -31,6 +32,7 @@ PASSES: tuple[Pass, ...] = (
     EliminateDuplicateConstants(),
     EliminateCommonSubexpressions(),
     EliminateRedundantTransposes(),
+    FusePadConv(),
     FuseConvBatchnorm(),
     FuseConvRelu(),
     FuseMatmulAdd(),

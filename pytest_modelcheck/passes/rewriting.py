@@ -321,6 +321,10 @@ class Rewriter:
         self._drop_value_if_dead(old)
         return True
 
+    def absorb(self, node: ir.Node, *, into: ir.Node) -> None:
+        """Merge the owners of `node` into those of `into`, which takes its work over in place."""
+        merge_metadata([into, node], [into])
+
     def edited(self) -> None:
         """Count one rewrite that was made in place (an attribute or an input exchanged)."""
         self.rewrites += 1

@@ -90,6 +90,14 @@ def integer_attribute(node: ir.Node, name: str, default: int | None) -> int | No
     return None if attribute.is_ref() else attribute.as_int()
 
 
+def text_attribute(node: ir.Node, name: str, default: str) -> str | None:
+    """A STRING attribute; `default` where it is absent, None where it refers to an attribute of the function."""
+    attribute = node.attributes.get(name)
+    if attribute is None:
+        return default
+    return None if attribute.is_ref() else attribute.as_string()
+
+
 def axes_of(node: ir.Node, known: Known, index: int = 1) -> tuple[int, ...] | None:
     """The axes of Squeeze, Unsqueeze or a reduction, attribute or input: () where absent, None where unknown."""
     attribute = node.attributes.get("axes")
