@@ -1,7 +1,7 @@
 """``fuse_pad_conv``: ``Conv(Pad(x, p)) -> Conv(x)`` with p added to the padding of the Conv.
 
 1. The Pad writes zeros (mode ``constant``), by constant amounts that are not negative, on spatial axes only.
-2. The Conv pads by explicit amounts (``auto_pad`` is NOTSET), and is all that reads the Pad.
+2. The Conv pads by explicit amounts (``auto_pad`` is NOTSET) or not at all (VALID), and is all that reads the Pad.
 
 TensorFlow-style models pad unevenly before every strided Conv. Pools are left alone: a zero is not neutral for a
 MaxPool, and an AveragePool counts its own padding in another way. Source: https://onnx.ai/onnx/operators/onnx__Conv.html
@@ -39,7 +39,8 @@ def _try_fuse(rewriter: Rewriter, conv: ir.Node) -> bool:
         return rewriter.refuse("the padded tensor is read by something else too", conv)
     if text_attribute(pad, "mode", "constant") != "constant":
         return rewriter.refuse("the Pad does not pad with a constant", conv)
-    if text_attribute(conv, "auto_pad", "NOTSET") != "NOTSET":
+    auto_pad = text_attribute(conv, "auto_pad", "NOTSET")
+    if auto_pad not in ("NOTSET", "VALID"):
         return rewriter.refuse("the Conv computes its padding from the size of its input", conv)
     if not _writes_zeros(rewriter, pad):
         return rewriter.refuse("the Pad writes something else than zeros", conv)
@@ -54,7 +55,8 @@ def _try_fuse(rewriter: Rewriter, conv: ir.Node) -> bool:
     if own is not None and own.is_ref():
         return rewriter.refuse("the padding of the Conv is an attribute of its function", conv)
     amounts = [axis[end] for end in (0, 1) for axis in pads[2:]]
-    before = [0] * len(amounts) if own is None else list(own.as_ints())
+    before = [0] * len(amounts) if own is None or auto_pad == "VALID" else list(own.as_ints())
+    conv.attributes.pop("auto_pad", None)
     conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(before, amounts, strict=True)])
     rewriter.absorb(pad, into=conv)
     rewriter.set_input(conv, 0, pad.inputs[0])

@@ -54,6 +54,11 @@ def test_another_kind_of_padding_is_refused(made, reason):
     assert refuses(FusePadConv(), made) == {reason}
 
 
+def test_a_conv_that_does_not_pad_takes_the_padding():
+    text = (TEXT % ("", "", "")).replace("pads = [1, 0, 0, 0]", 'auto_pad = "VALID"')
+    assert fires(FusePadConv(), make(text, pads=np.array([0, 0, 0, 1, 0, 0, 1, 2]), w=WEIGHT)) == {"Conv": 1}
+
+
 def test_a_conv_that_computes_its_own_padding_is_refused():
     text = (TEXT % ("", "", "")).replace("pads = [1, 0, 0, 0]", 'auto_pad = "SAME_UPPER"')
     made = make(text, pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]), w=WEIGHT)
