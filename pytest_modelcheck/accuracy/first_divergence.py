@@ -16,18 +16,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy.comparison import compare
 from pytest_modelcheck.accuracy.guilty_pass import UnusableReferenceError
-from pytest_modelcheck.accuracy.metrics import Array, is_float
+from pytest_modelcheck.accuracy.inner_values import in_tolerances, largest_difference, merges_into
+from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
-from pytest_modelcheck.accuracy.places import node_place
+from pytest_modelcheck.accuracy.places import node_place, read_by
 from pytest_modelcheck.accuracy.probing import GraphProbe, ModuleProbe, Probe
 from pytest_modelcheck.accuracy.stages import Inputs, to_numpy
-from pytest_modelcheck.accuracy.tolerance import Width, tolerance_for
+from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.graph.counts import is_constant
@@ -42,9 +42,6 @@ JUMP = 10.0
 
 ROUNDING = 0.1
 """In units of the tolerance: smaller differences are not followed."""
-
-MASKED = 1e30
-"""Values this large are masks, not results: they do not widen the tolerance of their neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +167,7 @@ class _Search:
         for value in values:
             assert value.name is not None
             self._compared[value.name] = bad[value.name]
-            self._known[value.name] = self._in_tolerances(value.name, expected[value.name], self._plain[value.name])
+            self._known[value.name] = self._degree(expected[value.name], self._plain[value.name])
         return min(values, key=self._place.__getitem__, default=None)
 
     def earliest(self, suspect: ir.Value) -> ir.Value:
@@ -203,7 +200,7 @@ class _Search:
         inside, border, waiting = {suspect}, set(), [suspect]
         while waiting:
             node = waiting.pop().producer()
-            for value in [] if node is None else _read_by(node):
+            for value in [] if node is None else read_by(node):
                 if value not in self._place or value in inside:
                     continue
                 if value.name in self._known and self._difference(value) <= limit:
@@ -221,41 +218,28 @@ class _Search:
         self._rounds += 1
         left, right = self._reference.look(names), self._candidate.look(names)
         for name, array in self._plain.items():
-            self._looking_changed = max(self._looking_changed, _largest_difference(array, right[name]))
+            self._looking_changed = max(self._looking_changed, largest_difference(array, right[name]))
         for name in names:
-            if name not in left or left[name].shape != right[name].shape or left[name].dtype != right[name].dtype:
+            expected, found = left.get(name), right[name]
+            if expected is None or expected.dtype != found.dtype or not merges_into(expected.shape, found.shape):
                 self._hopeless.add(name)
                 continue
-            self._known[name] = self._in_tolerances(name, left[name], right[name])
+            found = found.reshape(expected.shape)
+            self._known[name] = self._degree(expected, found)
             if self._known[name] > 0:
-                comparison = compare({name: left[name]}, {name: right[name]}, atol=0.0, rtol=0.0)
-                self._compared[name] = comparison.outputs[0]
+                self._compared[name] = compare({name: expected}, {name: found}, atol=0.0, rtol=0.0).outputs[0]
 
-    def _in_tolerances(self, name: str, reference: Array, candidate: Array) -> float:
-        """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
-        if not is_float(reference):
-            return 0.0 if np.array_equal(reference, candidate) else math.inf
-        r, c = reference.astype(np.float64), candidate.astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            difference = np.abs(c - r)
-            same = (r == c) | (np.isnan(r) & np.isnan(c))
-            masked = np.abs(r) > MASKED
-            difference = np.where(masked, difference / np.abs(r), difference)
-        difference[same] = 0.0
-        if not np.isfinite(difference).all():
-            return math.inf
-        widths = [None if not isinstance(width, int | float) else width for width in self._widths]
-        ordinary = np.abs(r[~masked & np.isfinite(r)])
-        limit = tolerance_for(name, reference.dtype, *widths).limit(float(ordinary.max()) if ordinary.size else 0.0)
-        largest = float(difference.max()) if difference.size else 0.0
-        return largest / limit if limit > 0 else (math.inf if largest > 0 else 0.0)
+    def _degree(self, reference: Array, candidate: Array) -> float:
+        # A tolerance by output name says nothing about values inside: their dtype's default applies.
+        atol, rtol = (width if isinstance(width, int | float) else None for width in self._widths)
+        return in_tolerances(reference, candidate, atol, rtol)
 
     def divergence(self, value: ir.Value, weights: Mapping[str, Array], report: HierarchyReport | None) -> Divergence:
         """Put together what is known about the value that was found."""
         limit = min(1.0, max(ROUNDING, self._difference(value) / JUMP))
         inside, border = self._stretch(value, limit)
         nodes = list(dict.fromkeys(node for inner in inside if (node := inner.producer()) is not None))
-        read = {v.name: v.const_value for node in nodes for v in _read_by(node) if v.name and v.const_value is not None}
+        read = {v.name: v.const_value for node in nodes for v in read_by(node) if v.name and v.const_value is not None}
         differing = [name for name, tensor in read.items() if _differs(weights.get(name), tensor)]
         assert value.name is not None
         return Divergence(
@@ -280,25 +264,3 @@ def _differs(expected: Array | None, tensor: ir.TensorProtocol) -> bool:
     if expected is None or expected.shape != tuple(tensor.shape.numpy()):
         return False
     return expected.tobytes() != tensor.tobytes()
-
-
-def _read_by(node: ir.Node) -> list[ir.Value]:
-    """What a node reads: its inputs, and what its subgraphs read from outside."""
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        graphs = []
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs = [attribute.as_graph()]
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = list(attribute.as_graphs())
-        for graph in graphs:
-            values += [value for inner in graph.all_nodes() for value in inner.inputs if value is not None]
-    return values
-
-
-def _largest_difference(left: Array, right: Array) -> float:
-    if not is_float(left) or not left.size:
-        return 0.0 if np.array_equal(left, right) else math.inf
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(left.astype(np.float64) - right.astype(np.float64))
-    return float(np.nanmax(difference, initial=0.0))

@@ -46,3 +46,17 @@ def source_line(node: ir.Node) -> str | None:
         return None
     last = frames[-1]
     return f"{PurePath(last['file']).name}:{last['line']}, in {last['function']}"
+
+
+def read_by(node: ir.Node) -> list[ir.Value]:
+    """What a node reads: its inputs, and what its subgraphs read from outside."""
+    values = [value for value in node.inputs if value is not None]
+    for attribute in node.attributes.values():
+        graphs = []
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs = [attribute.as_graph()]
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs = list(attribute.as_graphs())
+        for graph in graphs:
+            values += [value for inner in graph.all_nodes() for value in inner.inputs if value is not None]
+    return values

@@ -41,6 +41,7 @@ class Stage:
         against: Name of the earlier stage that is its reference; None for the first reference of all.
         step: What was done to get here from there: `EXPORT`, `PASSES`, `RUNTIME` or other words.
         nonfinite: Names the weights that hold a NaN or an infinity; asked only where an output does.
+        every: Run the first of every so many seeds only. A stage that others are compared with runs all of theirs.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Stage:
     against: str | None = None
     step: str = ""
     nonfinite: Callable[[], tuple[str, ...]] | None = None
+    every: int = 1
 
 
 def torch_stage(case: ModelCase, module: torch.nn.Module, *, name: str = "torch") -> Stage:
@@ -70,13 +72,14 @@ def session_stage(
     step: str = "",
     optimizer: bool = False,
     threads: int = 1,
+    every: int = 1,
 ) -> Stage:
     """A model in onnxruntime.
 
     Args:
         name: Name of the stage.
         session: An open session, which stays open; or a model, whose session lives only while the stage runs.
-        against, step: See `Stage`.
+        against, step, every: See `Stage`.
         optimizer, threads: See `runtime.open_session`; not used for an open session.
     """
 
@@ -95,7 +98,7 @@ def session_stage(
             return nonfinite_parameters(ir.load(session))
         return nonfinite_parameters(session if isinstance(session, ir.Model) else ir.from_proto(session))
 
-    return Stage(name=name, open=opened, against=against, step=step, nonfinite=nonfinite)
+    return Stage(name=name, open=opened, against=against, step=step, nonfinite=nonfinite, every=every)
 
 
 def standard_stages(
@@ -105,6 +108,7 @@ def standard_stages(
     optimized: Path | ir.Model | None = None,
     *,
     threads: int = 1,
+    runtime_every: int = 1,
 ) -> tuple[Stage, ...]:
     """torch -> exported -> optimized, kept apart, and each ONNX model against itself under onnxruntime's optimizer.
 
@@ -112,6 +116,7 @@ def standard_stages(
         case, module: The reference; `module` is None for a case that is only an .onnx file.
         exported, optimized: The two ONNX models; without the second one only the export is judged.
         threads: Intra-op threads of each session.
+        runtime_every: See `Stage.every`, for the stages under onnxruntime's optimizer.
     """
     stages = [] if module is None else [torch_stage(case, module)]
     stages.append(
@@ -129,6 +134,7 @@ def standard_stages(
                     step=RUNTIME,
                     optimizer=True,
                     threads=threads,
+                    every=runtime_every,
                 )
             )
     return tuple(stages)

@@ -58,7 +58,7 @@ def sweep(
     with OutputStore() as store:
         for index, stage in enumerate(stages):
             started = time.perf_counter()
-            finding, note = _run_stage(stage, source, seeds, store)
+            finding, note = _run_stage(stage, source, seeds[:: stage.every], store)
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: note} if note else {}
             if finding:
@@ -66,7 +66,7 @@ def sweep(
                 continue
             ran[stage.name] = stage
             if stage.against in ran:
-                pair = _compare_pair(ran[stage.against], stage, seeds, store, atol, rtol, model, notes)
+                pair = _compare_pair(ran[stage.against], stage, seeds[:: stage.every], store, atol, rtol, model, notes)
                 pairs.append(pair)
                 told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
                 findings += [pair.finding] if pair.finding and not told else []
@@ -89,13 +89,15 @@ def sweep(
 def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
     if not seeds:
         raise ValueError("a sweep needs at least one seed")
-    before: set[str] = set()
+    before: dict[str, Stage] = {}
     for stage in stages:
         if stage.name in before:
             raise ValueError(f"stage {stage.name!r} is there twice")
         if stage.against is not None and stage.against not in before:
             raise ValueError(f"stage {stage.name!r} is compared with {stage.against!r}, which does not come before it")
-        before.add(stage.name)
+        if stage.every < 1 or (stage.against is not None and before[stage.against].every != 1):
+            raise ValueError(f"stage {stage.name!r}: every is at least 1, and 1 for a stage others are held against")
+        before[stage.name] = stage
     if all(stage.against is None for stage in stages):
         raise ValueError("no stage is compared with another one: nothing would be measured")
 

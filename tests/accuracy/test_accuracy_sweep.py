@@ -238,6 +238,20 @@ def test_a_sweep_that_could_not_measure_is_refused(stages, seeds, message):
         sweep(stages, drawn, seeds=seeds)
 
 
+def test_a_stage_may_run_only_some_of_the_seeds():
+    coarse = Stage(name="c", open=stage("c", double).open, against="b", every=8)
+    report = sweep([stage("a", double), stage("b", double, "a"), coarse], drawn)
+    assert report.passed
+    assert [len(pair.seeds) for pair in report.pairs] == [20, 3]
+    assert [result.seed for result in report.pair("c").seeds] == [0, 8, 16]
+
+
+def test_a_stage_that_others_are_held_against_must_run_all_seeds():
+    coarse = Stage(name="b", open=stage("b", double).open, against="a", every=2)
+    with pytest.raises(ValueError, match="every is at least 1, and 1 for a stage others are held against"):
+        sweep([stage("a", double), coarse, stage("c", double, "b")], drawn)
+
+
 def test_sessions_are_opened_once_and_closed_before_the_next_one_opens():
     events = []
 

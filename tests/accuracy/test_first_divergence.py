@@ -9,6 +9,7 @@ import torch
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.accuracy import UnusableReferenceError, find_first_divergence
+from pytest_modelcheck.accuracy.inner_values import merges_into
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 
@@ -159,6 +160,49 @@ def test_a_stretch_that_the_reference_does_not_have_is_named_as_a_whole():
     assert [place.split()[0] for place in found.nodes] == ["Mul", "Abs", "Sub"]
     assert found.agreeing == ("a",)
     assert "or in the 2 nodes before it that the reference does not have" in "\n".join(found.describe())
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "merges"),
+    [
+        ((2, 32, 768), (2, 32, 768), True),
+        ((2, 32, 768), (64, 768), True),
+        ((64, 768), (2, 32, 768), True),
+        ((2, 32, 768), (2, 768, 32), False),
+        ((2, 3), (3, 2), False),
+        ((2, 3, 4), (6, 4), True),
+        ((2, 3, 4), (2, 12), True),
+        ((2, 3, 4), (8, 3), False),
+        ((1, 4), (4,), True),
+        ((4,), (4, 1), True),
+        ((), (1,), True),
+        ((4,), (5,), False),
+        ((4,), (4, 2), False),
+    ],
+)
+def test_shapes_that_keep_the_order_of_elements_merge_into_each_other(left, right, merges):
+    assert merges_into(left, right) is merges
+
+
+def test_a_layer_that_runs_on_flattened_rows_is_still_compared_by_name():
+    reference = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2,2,4] x) => (float[2,2,4] y) <float[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, float two = {2}> {
+     a = MatMul(x, w)
+     b = Tanh(a)
+     y = Mul(b, two)
+    }"""
+    candidate = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2,2,4] x) => (float[2,2,4] y) <float[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, float two = {2.1},
+      int64[2] rows = {-1, 4}, int64[3] back = {2, 2, 4}> {
+     flat = Reshape(x, rows)
+     a = MatMul(flat, w)
+     b = Tanh(a)
+     shaped = Reshape(b, back)
+     y = Mul(shaped, two)
+    }"""
+    x = {"x": np.random.default_rng(0).standard_normal((2, 2, 4)).astype(np.float32)}
+    found = find_first_divergence(ir.from_onnx_text(reference), ir.from_onnx_text(candidate), x)
+    assert (found.value, found.agreeing) == ("y", ("b",))
 
 
 def test_a_difference_inside_a_branch_is_blamed_on_the_node_that_holds_it():

@@ -1,0 +1,59 @@
+"""Comparing values inside two graphs, where NaN, masks and flattened rows are part of how things work."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pytest_modelcheck.accuracy.metrics import Array, is_float
+from pytest_modelcheck.accuracy.tolerance import tolerance_for
+
+MASKED = 1e30
+"""Values this large are masks, not results: they do not widen the tolerance of their neighbours."""
+
+
+def in_tolerances(reference: Array, candidate: Array, atol: float | None, rtol: float | None) -> float:
+    """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
+    if not is_float(reference):
+        return 0.0 if np.array_equal(reference, candidate) else math.inf
+    r, c = reference.astype(np.float64), candidate.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        difference = np.abs(c - r)
+        same = (r == c) | (np.isnan(r) & np.isnan(c))
+        masked = np.abs(r) > MASKED
+        difference = np.where(masked, difference / np.abs(r), difference)
+    difference[same] = 0.0
+    if not np.isfinite(difference).all():
+        return math.inf
+    ordinary = np.abs(r[~masked & np.isfinite(r)])
+    limit = tolerance_for("", reference.dtype, atol, rtol).limit(float(ordinary.max()) if ordinary.size else 0.0)
+    largest = float(difference.max()) if difference.size else 0.0
+    return largest / limit if limit > 0 else (math.inf if largest > 0 else 0.0)
+
+
+def merges_into(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    """Whether one shape becomes the other by merging neighbouring axes.
+
+    (2, 32, 768) and (64, 768) do, (2, 32, 768) and (2, 768, 32) do not. A pass may run a layer
+    on flattened rows; the elements keep their order then, and can be compared.
+    """
+    fewer, more = ([size for size in shape if size != 1] for shape in sorted((left, right), key=len))
+    index = 0
+    for size in fewer:
+        product = 1
+        while index < len(more) and product < size:
+            product *= more[index]
+            index += 1
+        if product != size:
+            return False
+    return index == len(more)
+
+
+def largest_difference(left: Array, right: Array) -> float:
+    """The largest difference of two equally shaped arrays, NaN aside; inf for exact types that differ."""
+    if not is_float(left) or not left.size:
+        return 0.0 if np.array_equal(left, right) else math.inf
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(left.astype(np.float64) - right.astype(np.float64))
+    return float(np.nanmax(difference, initial=0.0))
