@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +27,7 @@ from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
 from pytest_modelcheck.export.key import ExportKey, export_key
 from pytest_modelcheck.export.quiet import Heard, listening
+from pytest_modelcheck.export.temporary import temporary_folder
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 
@@ -77,7 +75,7 @@ def export(
             return failure(case, FailureKind.INPUTS_FAILED, str(error), next_step=step, error=error)
         key = export_key(case, module, inputs)
         if cache is None:
-            return _export(case, module, inputs, key, _temporary_folder())
+            return _export(case, module, inputs, key, temporary_folder())
         return _cached_export(case, module, inputs, key, cache)
 
 
@@ -89,7 +87,7 @@ def _cached_export(
         if isinstance(found, Exported):
             return found
         if key.uncacheable:
-            made = _export(case, module, inputs, key, _temporary_folder())
+            made = _export(case, module, inputs, key, temporary_folder())
             return dataclasses.replace(made, why=found) if isinstance(made, Exported) else made
         with cache.scratch(case) as folder:
             made = _export(case, module, inputs, key, folder)
@@ -165,9 +163,3 @@ def _no_mha_fastpath() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="modelcheck-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

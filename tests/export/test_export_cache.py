@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -16,6 +17,7 @@ from torch import nn
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
 from pytest_modelcheck.export.locking import locked
+from pytest_modelcheck.export.temporary import temporary_folder
 
 
 def inputs(seed):
@@ -182,6 +184,18 @@ def test_what_a_killed_process_left_is_removed_in_time(cache):
 def test_the_cache_keeps_itself_out_of_version_control(cache):
     exported(CASE, cache)
     assert (cache.directory / ".gitignore").read_text() == "*\n"
+
+
+def test_folders_of_ended_processes_are_removed_and_those_of_running_ones_are_not(tmp_path, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = [f"modelcheck-{ended.pid}-a", f"modelcheck-{os.getpid()}-b", "modelcheck-report", "modelcheck-x-y"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    made = temporary_folder()
+    assert made.parent == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], made.name])
 
 
 PROCESS = """
