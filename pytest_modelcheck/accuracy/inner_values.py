@@ -38,7 +38,7 @@ def merges_into(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
     (2, 32, 768) and (64, 768) do, (2, 32, 768) and (2, 768, 32) do not. A pass may run a layer
     on flattened rows; the elements keep their order then, and can be compared.
     """
-    fewer, more = ([size for size in shape if size != 1] for shape in sorted((left, right), key=len))
+    fewer, more = sorted(([size for size in shape if size != 1] for shape in (left, right)), key=len)
     index = 0
     for size in fewer:
         product = 1

@@ -176,6 +176,7 @@ def test_a_stretch_that_the_reference_does_not_have_is_named_as_a_whole():
         ((1, 4), (4,), True),
         ((4,), (4, 1), True),
         ((), (1,), True),
+        ((1, 1, 4), (2, 2), True),
         ((4,), (5,), False),
         ((4,), (4, 2), False),
     ],
