@@ -147,6 +147,28 @@ def test_the_guard_is_idle_without_a_mask() -> None:
     assert "IsNaN" not in fires(PASS, attention(body))
 
 
+def test_a_mask_of_zeros_and_the_lowest_number_is_finite() -> None:
+    body = f"f = Cast <to = 1> (keep)\n d = Sub (one, f)\n mask = Mul (d, lowest)\n{SDPA}"
+    model = attention(body, inputs=f"float[batch,seq,{WIDTH}] x, bool[batch,1,1,seq] keep", one=np.float32(1))
+
+    assert "IsNaN" not in fires(PASS, model)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "d = Mul (lowest, two)\n mask = Expand (d, wide)",
+        "f = Cast <to = 1> (count)\n d = Sub (one, f)\n mask = Mul (d, lowest)",
+    ],
+)
+def test_a_mask_that_may_overflow_keeps_the_guard(mask: str) -> None:
+    inputs = f"float[batch,seq,{WIDTH}] x, int64[batch,1,1,seq] count"
+    more = {"one": np.float32(1), "two": np.float32(2), "wide": np.array([1, 1, 1, 1])}
+    _, record = run_pass(ir.from_proto(attention(f"{mask}\n{SDPA}", inputs=inputs, **more)), PASS)
+
+    assert "the mask may leave an empty row" in {refusal.reason for refusal in record.refusals}
+
+
 def test_a_mask_from_outside_keeps_the_guard() -> None:
     model = attention(SDPA, inputs=f"float[batch,seq,{WIDTH}] x, float[batch,1,seq,seq] mask")
 

@@ -60,10 +60,13 @@ def _is_finite(rewriter: Rewriter, value: ir.Value | None, depth: int) -> bool:
     if (cast := produced_by(value, "Cast")) is not None and cast.inputs[0] is not None:
         return cast.inputs[0].dtype == ir.DataType.BOOL
     if (product := produced_by(value, "Mul", "Sub")) is not None:
-        # Of 0/1 numbers and one constant: (1 - mask) * lowest. Anything longer could overflow.
-        return all(
-            _is_at_most_one(operand) or rewriter.constant(operand) is not None for operand in product.inputs
-        ) and (all(_is_finite(rewriter, operand, depth - 1) for operand in product.inputs))
+        # Of zeros and ones, and at most one constant: (1 - mask) * lowest. Anything else could overflow.
+        small = [_is_at_most_one(operand) for operand in product.inputs]
+        known = [rewriter.constant(operand) is not None for operand in product.inputs]
+        return any(small) and all(
+            (a or b) and _is_finite(rewriter, operand, depth - 1)
+            for a, b, operand in zip(small, known, product.inputs, strict=True)
+        )
     return False
 
 

@@ -139,7 +139,7 @@ def _try_merge_group(
     axis = 0 if first.transposed else 1
     matrix = derived.get(
         scope,
-        ("packed", *(p.weight for p in group)),
+        ("packed", axis, *(p.weight for p in group)),
         lambda: np.concatenate(arrays, axis=axis),
         first.weight.name or "weight",
     )

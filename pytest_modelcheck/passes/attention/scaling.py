@@ -204,7 +204,7 @@ def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection:
         return False
     for (node, index), array in zip(edits, arrays, strict=True):
         value = node.inputs[index]
-        key = ("scaled", value, total, projection.columns)
+        key = ("scaled", value, total, projection.columns, attribute_int(product, "transB", 0))
         hint = value.name if value is not None and value.name else "scaled"
         rewriter.set_input(node, index, derived.get(scope_of(node), key, partial(np.asarray, array), hint))
     return True
