@@ -35,7 +35,12 @@ def measured_figures(
     if isinstance(export, ExportFailure):
         figures["failure"] = failure_figures(export)
     elif export is not None:
-        figures["export"] = {"cached": export.cached, "seconds": round(export.seconds, 3)}
+        figures["export"] = {
+            "cached": export.cached,
+            "why": list(export.why),
+            "seconds": round(export.seconds, 3),
+            "warnings": list(export.warnings),
+        }
     if attribution is not None:
         figures |= attribution_figures(attribution)
     if hierarchy is not None:
