@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.rewriting import Rewriter
@@ -50,6 +52,16 @@ def scalar(value: ir.Value | None) -> float | None:
         return None
     number = float(array.reshape(-1)[0])
     return None if math.isnan(number) else number
+
+
+def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
+    array = None if value is None else Rewriter.constant(value)
+    turned = produced_by(value, "Transpose") if array is None else None
+    if turned is None:
+        return array
+    array = Rewriter.constant(turned.inputs[0])
+    return None if array is None else array.transpose(attribute_ints(turned, "perm"))
 
 
 def is_scalar(value: ir.Value | None, expected: float) -> bool:

@@ -21,6 +21,7 @@ from pytest_modelcheck.passes.matching import (
     produced_by,
     rank,
     scalar,
+    weight_content,
 )
 from pytest_modelcheck.passes.rewriting import Rewriter
 
@@ -130,4 +131,4 @@ def _nan_guard(softmax: ir.Node) -> tuple[ir.Node, ir.Node] | None:
 def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
     """The MatMul or Gemm with a constant right operand that makes `value`, else None."""
     node = produced_by(value, "MatMul", "Gemm")
-    return node if node is not None and Rewriter.constant(node.inputs[1]) is not None else None
+    return node if node is not None and weight_content(node.inputs[1]) is not None else None

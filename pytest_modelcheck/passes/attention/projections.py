@@ -19,7 +19,14 @@ import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
-from pytest_modelcheck.passes.matching import attribute_float, attribute_int, only_reader, rank, scope_of
+from pytest_modelcheck.passes.matching import (
+    attribute_float,
+    attribute_int,
+    only_reader,
+    rank,
+    scope_of,
+    weight_content,
+)
 from pytest_modelcheck.passes.rewriting import Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
@@ -79,7 +86,7 @@ def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
                 continue
             seen.add(node)
             if node.op_type in ("MatMul", "Gemm") and node.domain == "":
-                if Rewriter.constant(node.inputs[1]) is not None:
+                if weight_content(node.inputs[1]) is not None:
                     found.append(node)
                 continue
             stack.extend(reversed(node.inputs))
@@ -88,7 +95,7 @@ def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
 
 def _projection(rewriter: Rewriter, product: ir.Node) -> Projection | None:
     x, weight = product.inputs[0], product.inputs[1]
-    matrix = rewriter.constant(weight)
+    matrix = weight_content(weight)
     if x is None or weight is None or matrix is None or matrix.ndim != 2:
         return None
     bias = product.inputs[2] if len(product.inputs) > 2 else None
@@ -109,7 +116,7 @@ def _projection(rewriter: Rewriter, product: ir.Node) -> Projection | None:
 
 
 def _is_bias(rewriter: Rewriter, bias: ir.Value | None, weight: ir.Value, transposed: bool) -> bool:
-    constant, matrix = rewriter.constant(bias), rewriter.constant(weight)
+    constant, matrix = rewriter.constant(bias), weight_content(weight)
     return constant is not None and matrix is not None and constant.shape == (matrix.shape[0 if transposed else 1],)
 
 
@@ -132,7 +139,7 @@ def _try_merge_group(
         rewriter.refuse("merging these projections of one input would not save a node", first.product)
         return None
     scope = scope_of(first.product)
-    weights = [rewriter.constant(projection.weight) for projection in group]
+    weights = [weight_content(projection.weight) for projection in group]
     biases = [None if p.bias is None else rewriter.constant(p.bias) for p in group]
     arrays = [weight for weight in weights if weight is not None]
     widths = [array.shape[0 if first.transposed else 1] for array in arrays]

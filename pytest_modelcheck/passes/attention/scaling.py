@@ -22,7 +22,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.finding import Attention, produced_by_projection, scaling_of
-from pytest_modelcheck.passes.matching import attribute_int, only_reader, produced_by, scope_of
+from pytest_modelcheck.passes.matching import attribute_int, only_reader, produced_by, scope_of, weight_content
 from pytest_modelcheck.passes.rewriting import Rewriter
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity")
@@ -186,7 +186,7 @@ def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection:
         edits.append((add, 1 if add.inputs[0] is product.outputs[0] else 0))
     arrays: list[Array] = []
     for node, index in edits:
-        array = rewriter.constant(node.inputs[index])
+        array = weight_content(node.inputs[index])
         if array is None:
             return False
         transposed = node is product and index == 1 and bool(attribute_int(product, "transB", 0))
