@@ -60,7 +60,8 @@ class Pass(ir.passes.InPlacePass):
         rewriter = Rewriter(model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites)
         self.rewrite(rewriter)
         rewriter.finish()
-        refusals, notes = tuple(rewriter.refusals), tuple(rewriter.notes)
+        # A pass may come by the same place in several rounds.
+        refusals, notes = tuple(dict.fromkeys(rewriter.refusals)), tuple(rewriter.notes)
         return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes)
 
     @abc.abstractmethod

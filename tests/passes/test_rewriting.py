@@ -1,0 +1,129 @@
+"""The one way in which passes edit a graph: names, owners, outputs and what dies with a rewrite."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from fusing_checks import in_function, in_subgraph, make
+
+from pytest_modelcheck.graph.metadata import OWNER_KEY, contributors
+from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
+from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
+from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+
+CHAIN = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[n, 4] x) => (float[n, 4] y) {
+    a = Add(x, w)
+    b = Identity(a)
+    c = Identity(b)
+    y = Exp(c)
+}"""
+WEIGHT = {"w": np.ones(4, np.float32)}
+
+
+def rewriter_for(model, **options):
+    return Rewriter(ir.from_proto(model), pass_name="test", target="portable", **options)
+
+
+def named(rewriter, op_type):
+    return next(node for node in rewriter.nodes(op_type))
+
+
+def test_new_names_are_taken_by_nothing_in_any_scope():
+    rewriter = rewriter_for(in_subgraph(make(CHAIN, **WEIGHT)))
+    made = {rewriter.new_value_name("a_then") for _ in range(3)}
+    assert len(made) == 3
+    taken = {value.name for graph in rewriter.model.graphs() for node in graph for value in node.outputs}
+    assert not made & taken
+
+
+def test_replacing_the_producer_of_a_graph_output_moves_name_type_and_shape():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    node = named(rewriter, "Exp")
+    made = rewriter.node("Neg", [node.inputs[0]], like=node.outputs[0])
+    assert rewriter.replace([node], [made], {node.outputs[0]: made.outputs[0]})
+    rewriter.finish()
+    (output,) = rewriter.model.graph.outputs
+    assert (output.name, str(output.shape)) == ("y", "[n,4]")
+    assert output.producer() is made
+    onnx.checker.check_model(ir.to_proto(rewriter.model), full_check=True)
+
+
+def test_a_graph_input_cannot_take_the_name_of_a_graph_output():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    node = named(rewriter, "Exp")
+    assert not rewriter.replace([node], [], {node.outputs[0]: rewriter.model.graph.inputs[0]})
+    assert rewriter.refusals[0].reason.startswith("its output is a graph output")
+    assert rewriter.rewrites == 0
+
+
+def test_what_only_the_replaced_node_read_dies_with_it_and_weights_too():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    node = named(rewriter, "Exp")
+    made = rewriter.node("Neg", [rewriter.model.graph.inputs[0]], like=node.outputs[0])
+    rewriter.replace([node], [made], {node.outputs[0]: made.outputs[0]})
+    assert [left.op_type for left in rewriter.model.graph] == ["Neg"]
+    assert not rewriter.model.graph.initializers
+
+
+def test_the_owners_of_all_replaced_nodes_are_merged_primary_first():
+    model = ir.from_proto(
+        make("""<ir_version: 8, opset_import: ["": 17]>
+agraph (float[a, b, c] x) => (float[c, b, a] y) {
+    p = Transpose<perm = [1, 2, 0]>(x)
+    y = Transpose<perm = [1, 0, 2]>(p)
+}""")
+    )
+    for node, owner in zip(model.graph, ("encoder.0", "encoder.1"), strict=True):
+        node.metadata_props[OWNER_KEY] = owner
+    EliminateRedundantTransposes().call(model)
+    (left,) = model.graph
+    assert contributors(left) == ("encoder.0", "encoder.1")
+
+
+def test_a_constant_for_a_function_is_a_node_at_its_start_and_otherwise_an_initializer():
+    rewriter = rewriter_for(in_function(make(CHAIN, **WEIGHT)))
+    (function,) = rewriter.model.functions.values()
+    array = np.zeros(2, np.float32)
+    inside = rewriter.constant_value(next(iter(function)).graph, array, "made")
+    assert next(iter(function)) is inside.producer()
+    outside = rewriter.constant_value(rewriter.model.graph, array, "made")
+    assert outside.is_initializer()
+
+
+def test_a_dying_if_frees_what_its_branches_captured():
+    rewriter = rewriter_for(in_subgraph(make(CHAIN, **WEIGHT)))
+    graph = rewriter.model.graph
+    choice = named(rewriter, "If")
+    made = rewriter.node("Relu", [graph.inputs[0]], like=choice.outputs[0])
+    rewriter.replace([choice], [made], {choice.outputs[0]: made.outputs[0]})
+    assert not graph.initializers
+    assert [left.op_type for left in rewriter.nodes()] == ["Relu"]
+
+
+@dataclass(frozen=True)
+class NegateTwice(Pass):
+    name: ClassVar[str] = "negate_twice"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for node in rewriter.nodes("Identity"):
+            made = rewriter.node("Neg", [node.inputs[0]], like=node.outputs[0])
+            rewriter.replace([node], [made], {node.outputs[0]: made.outputs[0]})
+
+
+@pytest.mark.parametrize(("limit", "left"), [(0, 2), (1, 1), (2, 0), (None, 0)])
+def test_a_pass_can_be_stopped_after_its_first_rewrites(limit, left):
+    model = ir.from_proto(make(CHAIN, **WEIGHT))
+    outcome = NegateTwice(max_rewrites=limit).call(model)
+    assert sum(node.op_type == "Identity" for node in model.graph) == left
+    assert outcome.rewrites == 2 - left
+    assert outcome.modified == (left < 2)
+
+
+def test_one_refusal_at_one_place_is_told_once():
+    model = ir.from_proto(make(CHAIN.replace("y = Exp(c)", "y = Identity(x)"), **WEIGHT))
+    outcome = EliminateIdentityOps().call(model)
+    assert len(outcome.refusals) == len(set(outcome.refusals))
