@@ -34,9 +34,10 @@ class Op:
         call: Which call of that module it belongs to: 0, 1, ... for a module that is called several times.
         inputs: The compute nodes whose results it reads, in argument order; bookkeeping between them is looked through.
         users: The compute nodes that read its result, in graph order.
-        arguments: What it reads but its parameters, in argument order: a compute node, or an input of the graph.
+        arguments: What it reads but its weights, in argument order: a compute node, or an input of the graph.
         is_output: Whether its result is an output of the graph.
-        has_parameter: Whether it reads a parameter or buffer directly.
+        has_parameter: Whether it reads a parameter or buffer, or a value made of these alone (part of a packed weight).
+        of_parameters: Whether everything it reads is of that kind.
         node: The graph node itself.
     """
 
@@ -51,6 +52,7 @@ class Op:
     arguments: list[Op | torch.fx.Node] = field(default_factory=list)
     is_output: bool = False
     has_parameter: bool = False
+    of_parameters: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.label} of {self.owner or 'the root'}>"
@@ -94,14 +96,16 @@ def op_graph(captured: Captured) -> OpGraph:
             continue
         owner, call = owner_of(node)
         op = Op(len(made), name, _label(name, node), owner, call, node)
-        op.has_parameter = node.op == "call_module" or any(value in parameters for value in node.all_input_nodes)
-        for value in _input_nodes(node):
-            source = _source(value, made)
-            if source is not None and source not in parameters and source not in op.arguments:
+        sources = [source for value in _input_nodes(node) if (source := _source(value, made)) is not None]
+        weights = [source in parameters or (isinstance(source, Op) and source.of_parameters) for source in sources]
+        op.has_parameter = node.op == "call_module" or any(weights)
+        op.of_parameters = bool(weights) and all(weights)
+        for source, is_weight in zip(sources, weights, strict=True):
+            if not is_weight and source not in op.arguments:
                 op.arguments.append(source)
-                if isinstance(source, Op):
-                    op.inputs.append(source)
-                    source.users.append(op)
+            if isinstance(source, Op) and source not in op.inputs:
+                op.inputs.append(source)
+                source.users.append(op)
         made[node] = op
     for op in made.values():
         op.is_output = op in outputs

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.dataflow import DataFlow, tensors_in
 from pytest_modelcheck.model_case import ModelCase
@@ -61,19 +62,33 @@ class ModuleCalls:
 def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> ModuleCalls:
     """Run `module` once and record its calls.
 
+    A forward that does not run under torch's dispatch modes (`torch.cond` is one) is run a second time without: then
+    every module that worked counts as used, and there is no trace.
+
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit the case.
     """
     recorder = _Recorder(module, inputs)
-    with recorder.recording(), recorder.flow:
-        outputs = run_module(case, module, inputs)
+    try:
+        with recorder.recording(), recorder.flow:
+            outputs = run_module(case, module, inputs)
+    except ModelCaseError:
+        recorder = _Recorder(module, inputs)
+        with recorder.recording():
+            run_module(case, module, inputs)
+        return recorder.calls(None)
     return recorder.calls(outputs)
 
 
 class _Recorder:
     def __init__(self, module: torch.nn.Module, inputs: ModuleInputs) -> None:
         # A module object is the key, not its id(): it is held here, so the entry cannot go stale.
-        self._paths = {submodule: path for path, submodule in module.named_modules()}
+        # Scripted modules take no hooks: they are part of the module that calls them.
+        self._paths = {
+            submodule: path
+            for path, submodule in module.named_modules()
+            if not path or not isinstance(submodule, torch.jit.ScriptModule)
+        }
         self._module = module
         self._stack: list[str] = []
         self._open: list[_Call] = []
@@ -88,6 +103,8 @@ class _Recorder:
     def recording(self) -> ExitStack:
         stack = ExitStack()
         for submodule, path in self._paths.items():
+            if isinstance(submodule, torch.jit.ScriptModule):
+                continue
             before, after = self._hooks(path)
             stack.enter_context(submodule.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
             stack.enter_context(submodule.register_forward_hook(after, with_kwargs=True, always_call=True))
@@ -122,8 +139,9 @@ class _Recorder:
 
         return before, after
 
-    def calls(self, outputs: Mapping[str, torch.Tensor]) -> ModuleCalls:
-        useful = self.flow.leading_to(outputs.values())
+    def calls(self, outputs: Mapping[str, torch.Tensor] | None) -> ModuleCalls:
+        """What was recorded; None for the outputs of a run without data flow."""
+        useful = frozenset() if outputs is None else self.flow.leading_to(outputs.values())
         worked = [path for path in self._counts if path in self._worked]
         reaching = {path: self._operators[path] & useful for path in worked}
         constant = {
@@ -135,7 +153,7 @@ class _Recorder:
             stacks=self._stacks,
             counts=self._counts,
             passed_through=frozenset(self._counts.keys() - self._worked),
-            unused=frozenset(path for path, found in reaching.items() if not found),
+            unused=frozenset(path for path, found in reaching.items() if not found and outputs is not None),
             constant=frozenset(constant),
             norm_sources={
                 path: source
@@ -152,7 +170,13 @@ class _Recorder:
             for listed in (self._module.named_parameters, self._module.named_buffers)
             for name, _ in listed(remove_duplicate=False)
         ]
-        return {name: self._paths[modules[name.rpartition(".")[0]]] for name in names}
+        owners = {}
+        for name in names:
+            holder = name.rpartition(".")[0]
+            while modules[holder] not in self._paths:  # inside a scripted module: its caller's
+                holder = holder.rpartition(".")[0]
+            owners[name] = self._paths[modules[holder]]
+        return owners
 
 
 @dataclass(frozen=True, slots=True, eq=False)

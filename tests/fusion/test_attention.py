@@ -108,6 +108,22 @@ def test_every_form_of_attention_is_one_layer_with_its_projections(form: str, ea
 
 
 @pytest.mark.parametrize("decomposed", [False, True])
+def test_projections_by_parts_of_one_packed_weight_are_projections(decomposed: bool) -> None:
+    """Cross-attention by nn.MultiheadAttention: Q by one part of the packed weight, K and V by the other."""
+
+    class Cross(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.attention(x, y, y, need_weights=False)[0]
+
+    found = report(module_case(Cross().eval(), *SHAPES), decomposed=decomposed)
+    assert (found.attention_layers, found.qkv, found.unfused) == (1, 1, ())
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
 def test_grouped_query_attention_is_one_layer(decomposed: bool) -> None:
     found = report(module_case(Attention("grouped", False).eval(), *SHAPES), decomposed=decomposed)
     assert (found.attention_layers, found.qkv) == (1, 1)

@@ -170,3 +170,33 @@ def test_only_the_outputs_that_the_case_exports_count_as_used() -> None:
 def test_a_batchnorm_is_linked_to_the_module_whose_output_it_normalizes() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.BatchNorm2d(2)).eval()
     assert dict(calls_of(module, (1, 1, 3, 3)).norm_sources) == {"1": "0", "3": "2"}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_scripted_module_is_part_of_its_caller() -> None:
+    class Caller(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.scripted(x))
+
+    assert calls_of(Caller(), (2, 4)).ran == ("", "head")
+
+
+def test_a_forward_that_refuses_dispatch_modes_is_recorded_without_data_flow() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+                raise NotImplementedError("no rule for this mode")
+            return self.inner(x)
+
+    calls = calls_of(Branch(), (2, 4))
+    assert calls.accountable == ("", "inner")
+    assert calls.trace == ()
