@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from pytest_modelcheck.passes import dims
+from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.dims import Dim, is_nonnegative
-from pytest_modelcheck.passes.shape_rules import Known, integer_attribute, slice_bounds
+from pytest_modelcheck.passes.known import Known
+from pytest_modelcheck.passes.slicing import slice_bounds
 
 Elements = Sequence[Dim | None] | None
 

@@ -21,8 +21,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.shape_rules import integer_attribute, slice_bounds, sliced
+from pytest_modelcheck.passes.slicing import slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
 

@@ -17,8 +17,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.reshaping import try_shorten
+from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.shape_rules import integer_attribute
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 from pytest_modelcheck.passes.transpose_regions import permutation, try_flip
 from pytest_modelcheck.passes.transpose_rules import composed

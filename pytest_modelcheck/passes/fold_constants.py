@@ -21,11 +21,11 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.evaluate import Array, CannotEvaluate, evaluate
 from pytest_modelcheck.passes.inlining import inline_constant_ifs
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.scopes import subgraphs
-from pytest_modelcheck.passes.shape_rules import integer_attribute
 
 NODE_BYTES = 128
 """What a node takes in a file, about: names, operator, attributes."""

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attributes import text_attribute
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.shape_rules import text_attribute
 
 Pads = tuple[tuple[int, int], ...]
 """(before, after) for each axis."""

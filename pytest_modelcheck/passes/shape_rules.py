@@ -7,105 +7,20 @@ Operators without a rule keep what ONNX shape inference says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.dims import (
-    Dim,
-    Poly,
-    add,
-    divide_exactly,
-    is_nonnegative,
-    minimum,
-    multiply,
-    product,
-    subtract,
-)
-
-Partial = Sequence[Dim | None] | None
-
-_INFINITE = 2**31 - 1
-
-
-class Known(Protocol):
-    """What the rules may ask; `symbolic_shapes.SymbolicShapes` answers."""
-
-    opset: int
-
-    def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None: ...
-    def content(self, value: ir.Value | None) -> tuple[Dim, ...] | None: ...
-    def constant_content(self, value: ir.Value | None) -> tuple[int, ...] | None: ...
+from pytest_modelcheck.passes.attributes import integer_attribute
+from pytest_modelcheck.passes.broadcasting import BROADCASTING, broadcast
+from pytest_modelcheck.passes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, product, subtract
+from pytest_modelcheck.passes.known import Known, Partial, axes_of
+from pytest_modelcheck.passes.slicing import INFINITE, slice_bounds, sliced
 
 
 def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
     """The shapes of the outputs of a standard-domain node, as many as the rule for its operator gives."""
     rule = RULES.get(node.op_type)
     return [] if rule is None or not node.inputs else rule(node, known)
-
-
-def broadcast(shapes: Sequence[tuple[Dim, ...] | None]) -> Partial:
-    """Multidirectional broadcasting. The model is taken to be valid: two sizes that meet are equal, or one is 1."""
-    if any(shape is None for shape in shapes):
-        return None
-    rank = max(len(shape) for shape in shapes if shape is not None)
-    result: list[Dim | None] = []
-    for axis in range(-rank, 0):
-        result.append(_met([shape[axis] for shape in shapes if shape is not None and len(shape) >= -axis]))
-    return result
-
-
-def _met(dims: Sequence[Dim]) -> Dim | None:
-    dims = [dim for dim in dict.fromkeys(dims) if dim != 1]
-    if not dims:
-        return 1
-    numbers = [dim for dim in dims if isinstance(dim, int)]
-    if numbers:
-        return numbers[0]
-    if len(dims) == 1:
-        return dims[0]
-    for dim in dims:  # min(n, dim) that meets dim is dim: it is equal to it, or dim is 1 and so is the minimum
-        if all(other == dim or _is_capped(other, dim) for other in dims):
-            return dim
-    return None
-
-
-def _is_capped(candidate: Dim, dim: Dim) -> bool:
-    """Whether `candidate` is min(n, dim) with a number n above 1."""
-    if not isinstance(candidate, Poly) or len(candidate.terms) != 1:
-        return False
-    (monomial, coefficient) = candidate.terms[0]
-    text = monomial[0] if len(monomial) == 1 and coefficient == 1 else ""
-    if not text.startswith("min(") or not text.endswith(f",{dim!r})"):
-        return False
-    number = text[len("min(") : -len(f",{dim!r})")]
-    return number.isdigit() and int(number) > 1
-
-
-def integer_attribute(node: ir.Node, name: str, default: int | None) -> int | None:
-    """An INT attribute; `default` where it is absent, None where it refers to an attribute of the function."""
-    attribute = node.attributes.get(name)
-    if attribute is None:
-        return default
-    return None if attribute.is_ref() else attribute.as_int()
-
-
-def text_attribute(node: ir.Node, name: str, default: str) -> str | None:
-    """A STRING attribute; `default` where it is absent, None where it refers to an attribute of the function."""
-    attribute = node.attributes.get(name)
-    if attribute is None:
-        return default
-    return None if attribute.is_ref() else attribute.as_string()
-
-
-def axes_of(node: ir.Node, known: Known, index: int = 1) -> tuple[int, ...] | None:
-    """The axes of Squeeze, Unsqueeze or a reduction, attribute or input: () where absent, None where unknown."""
-    attribute = node.attributes.get("axes")
-    if attribute is not None:
-        return None if attribute.is_ref() else tuple(attribute.as_ints())
-    if len(node.inputs) <= index or node.inputs[index] is None:
-        return ()
-    return known.constant_content(node.inputs[index])
 
 
 def reshaped(source: tuple[Dim, ...] | None, target: tuple[Dim, ...], *, allow_zero: bool) -> Partial:
@@ -258,61 +173,9 @@ def _slice(node: ir.Node, known: Known) -> list[Partial]:
     return [result]
 
 
-def slice_bounds(node: ir.Node, known: Known) -> dict[int, tuple[Dim, Dim, Dim]] | None:
-    """Axis (not negative) -> (start, end, step) of a Slice; None where its axes are not known."""
-    shape = known.shape(node.inputs[0])
-    if shape is None:
-        return None
-    if "starts" in node.attributes:  # opset 1
-        attributes = [node.attributes.get(name) for name in ("starts", "ends", "axes")]
-        if any(attribute is not None and attribute.is_ref() for attribute in attributes):
-            return None
-        parts: list[tuple[Dim, ...] | None] = [None if a is None else tuple(a.as_ints()) for a in attributes]
-    else:
-        if len(node.inputs) < 3:
-            return None
-        parts = [known.content(value) if value is not None else None for value in node.inputs[1:]]
-        parts += [None] * (4 - len(parts))
-        if any(value is not None and part is None for value, part in zip(node.inputs[1:], parts, strict=False)):
-            return None
-    starts, ends = parts[0], parts[1]
-    if starts is None or ends is None or len(starts) != len(ends):
-        return None
-    axes = parts[2] if parts[2] is not None else tuple(range(len(starts)))
-    steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
-    if len(axes) != len(starts) or len(steps) != len(starts):
-        return None
-    result: dict[int, tuple[Dim, Dim, Dim]] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
-            return None
-        result[axis % len(shape)] = (start, end, step)
-    return result
-
-
-def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
-    """The length of ``range(dim)[start:end:step]``; None where it is not certain."""
-    if all(isinstance(part, int) for part in (dim, start, end, step)):
-        return len(range(dim)[start:end:step]) if step != 0 else None  # type: ignore[index, arg-type]
-    if step != 1 or not isinstance(start, int):
-        if step == 1 and start == end:
-            return 0
-        return None
-    if start == 0:
-        if end == dim or (isinstance(end, int) and end >= _INFINITE):
-            return dim
-        return minimum(dim, end) if is_nonnegative(end) else None
-    if start > 0 and (end == dim or (isinstance(end, int) and end >= _INFINITE)):
-        rest = subtract(dim, start)
-        return rest if is_nonnegative(rest) else None
-    if start < 0 and isinstance(end, int) and end >= _INFINITE:
-        return minimum(dim, -start)
-    return None
-
-
 def _shape(node: ir.Node, known: Known) -> list[Partial]:
     shape = known.shape(node.inputs[0])
-    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", _INFINITE)
+    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", INFINITE)
     if shape is None or start is None or end is None:
         return [[None]]
     return [[len(shape[start:end])]]
@@ -424,13 +287,6 @@ _UNARY = (
     "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Trilu", "BatchNormalization", "PRelu",
     "RotaryEmbedding",
 )  # fmt: skip
-
-BROADCASTING = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
-    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum",
-    "Where", "Xor",
-)  # fmt: skip
-"""Operators with multidirectional broadcasting (from opset 7 on)."""
 
 _REDUCTIONS = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",

@@ -22,10 +22,12 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attributes import integer_attribute
+from pytest_modelcheck.passes.broadcasting import BROADCASTING, broadcast
 from pytest_modelcheck.passes.dims import is_nonnegative
 from pytest_modelcheck.passes.fold_constants import default_budget, fold
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.shape_rules import BROADCASTING, broadcast, integer_attribute, slice_bounds, sliced
+from pytest_modelcheck.passes.slicing import slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute

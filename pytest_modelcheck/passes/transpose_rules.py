@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.shape_rules import integer_attribute
 
 Perm = tuple[int, ...]
 
