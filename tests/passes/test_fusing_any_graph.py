@@ -128,6 +128,17 @@ def test_each_pass_keeps_the_results_of_any_graph(seed: int) -> None:
             assert not run_pass(after, pass_)[1].changed, f"{pass_.name} is not idempotent"
 
 
+@pytest.mark.parametrize("limit", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pass_that_stops_early_keeps_the_results_too(seed: int, limit: int) -> None:
+    model = Builder(seed).model()
+    for pass_ in (FuseMatmulAdd(max_rewrites=limit), CleanupAttention(max_rewrites=limit)):
+        after, record = run_pass(ir.from_proto(model), pass_)
+        assert record.status is not PassStatus.ERROR, record.error
+        assert not (record.changed and limit == 0)
+        assert worst_difference(model, ir.to_proto(after)) <= 1e-5
+
+
 @pytest.mark.parametrize("seed", range(1000, 1012))
 def test_the_whole_pipeline_keeps_the_results_of_any_graph(seed: int) -> None:
     model = Builder(seed).model()

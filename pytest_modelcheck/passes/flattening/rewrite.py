@@ -156,6 +156,8 @@ def flatten(rewriter: Rewriter, shapes: SymbolicShapes, regions: Sequence[Region
     touched: set[ir.Node] = set()
     waiting = False
     for region in regions:
+        if rewriter.exhausted:
+            break
         Balance(shapes, region).prune()
         if not region.roles:
             continue
