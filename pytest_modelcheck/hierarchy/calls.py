@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.padding import _ConstantPadNd
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.calling import ModuleInputs, run_module
@@ -34,6 +36,8 @@ class ModuleCalls:
         constant: Modules that worked, and whose results depend on no input: an exporter may fold them into a constant.
         norm_sources: BatchNorm -> the module whose output it normalizes, where that is one module: an exporter may fold
             it into that module's convolution.
+        pad_readers: Padding module -> the convolution that reads its output, where that is one: an exporter may fold it
+            into that convolution's pads.
         trace: The ATen operators that lead to the outputs, in the order in which they ran.
     """
 
@@ -45,6 +49,7 @@ class ModuleCalls:
     unused: frozenset[str] = frozenset()
     constant: frozenset[str] = frozenset()
     norm_sources: Mapping[str, str] = field(default_factory=dict)
+    pad_readers: Mapping[str, str] = field(default_factory=dict)
     trace: tuple[TorchOp, ...] = field(default=(), repr=False)
 
     @property
@@ -98,6 +103,8 @@ class _Recorder:
         self._operators: dict[str, set[int]] = {}
         self._made_by: Any = WeakTensorKeyDictionary()
         self._sources: dict[str, set[str | None]] = {}
+        self._readers: dict[str, set[str]] = {}
+        self._pads = {path for submodule, path in self._paths.items() if isinstance(submodule, _ConstantPadNd)}
         self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else "")
 
     def recording(self) -> ExitStack:
@@ -118,9 +125,11 @@ class _Recorder:
             stack = tuple(self._stack)
             self._stacks[stack] = self._stacks.get(stack, 0) + 1
             self._counts[path] = self._counts.get(path, 0) + 1
+            source, _ = self._made_by.get(given[0], (None, 0)) if given else (None, 0)
             if isinstance(module, _BatchNorm):
-                source, _ = self._made_by.get(given[0], (None, 0)) if given else (None, 0)
                 self._sources.setdefault(path, set()).add(source)
+            if isinstance(module, _ConvNd) and source is not None and source in self._pads:
+                self._readers.setdefault(source, set()).add(path)
 
         def after(_module: torch.nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
             self._stack.pop()
@@ -160,6 +169,7 @@ class _Recorder:
                 for path, sources in self._sources.items()
                 if len(sources) == 1 and (source := next(iter(sources))) is not None
             },
+            pad_readers={path: next(iter(readers)) for path, readers in self._readers.items() if len(readers) == 1},
             trace=self.flow.trace(useful),
         )
 

@@ -99,7 +99,7 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
         for node in nodes:
             if node in owners:
                 owners[node] = _with_sole_parameters(node, owners[node], calls.parameters)
-        _take_in_folded_norms(owners, calls)
+        _take_in_folded_modules(owners, calls)
     _spread(missing, owners)
     for node in missing:
         if node not in owners and (path := _beside_gemm(node, owners)):
@@ -162,21 +162,24 @@ def _with_sole_parameters(node: ir.Node, owner: Owner, parameters: Mapping[str, 
     return owner if others == owner.others else replace(owner, others=others)
 
 
-def _take_in_folded_norms(owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
-    """Name the BatchNorms that an exporter or optimizer folded into a convolution.
+def _take_in_folded_modules(owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
+    """Name the modules that an exporter or optimizer folded into a convolution, which keeps its own name.
 
-    Such a convolution keeps its name. So: a BatchNorm that owns nothing, and the convolution of the module whose output
-    it normalizes, if that reads weights or a bias that its own module does not have.
+    A BatchNorm that owns nothing: into the convolution of the module whose output it normalizes, if that reads weights
+    or a bias that its own module does not have. A padding that owns nothing: into the convolution that reads its
+    output, if that pads.
     """
     owned = {path for owner in owners.values() for path in (owner.path, *owner.others)}
-    folded = {source: path for path, source in calls.norm_sources.items() if path not in owned}
+    norms = {source: path for path, source in calls.norm_sources.items() if path not in owned}
+    pads = {reader: path for path, reader in calls.pad_readers.items() if path not in owned}
     for node, owner in owners.items():
-        if (
-            owner.path in folded
-            and node.op_type in ("Conv", "ConvTranspose", "Gemm")
-            and _has_strange_weights(node, calls)
-        ):
-            owners[node] = replace(owner, others=(*owner.others, folded[owner.path]))
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+            continue
+        mine = (owner.path, *owner.others)
+        folded = [norms[path] for path in mine if path in norms and _has_strange_weights(node, calls)]
+        folded += [pads[path] for path in mine if path in pads and any(node.attributes.get_ints("pads", ()))]
+        if folded:
+            owners[node] = replace(owner, others=(*owner.others, *folded))
 
 
 def _has_strange_weights(node: ir.Node, calls: ModuleCalls) -> bool:

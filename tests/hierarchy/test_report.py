@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from examples.zoo.jitter import jitter
 from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.hierarchy import HierarchyReport, case_calls, hierarchy, hierarchy_of_model
 from pytest_modelcheck.hierarchy.scopes import CLASS_HIERARCHY_KEY, NAME_SCOPES_KEY
@@ -210,3 +211,20 @@ def test_a_norm_is_not_credited_to_a_convolution_that_still_has_its_own_weights(
     convolution.replace_input_with(2, None)
     found = hierarchy_of_model(model, calls)
     assert "resnet.embedder.embedder.normalization" in found.modules_uncovered
+
+
+def test_a_padding_that_went_into_a_convolutions_pads_is_covered() -> None:
+    module = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.ReLU())
+    made = export(module_case(jitter(module).eval(), (1, 3, 8, 8)))
+    assert isinstance(made, Exported), made.render()
+    assert [node.op_type for node in made.model.graph] == ["Conv", "Relu"]
+    assert hierarchy(made).modules_uncovered == ()
+
+
+def test_a_padding_is_not_credited_to_a_convolution_that_does_not_pad() -> None:
+    module = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.ReLU())
+    made = export(module_case(jitter(module).eval(), (1, 3, 8, 8)))
+    assert isinstance(made, Exported), made.render()
+    model = made.model
+    model.graph[0].attributes.pop("pads")
+    assert hierarchy(made, model=model).modules_uncovered == ("0",)
