@@ -8,6 +8,8 @@ With ``factor = scale / sqrt(var + epsilon)`` and ``shift = bias - mean * factor
 3. ``BN(MatMul(a, B)) -> Gemm(a, B * factor, shift)``, where both are matrices.
 4. ``Conv(BN(x), W, b) -> Conv(x, W * factor, b + sum(W * shift))``, factors along the input channels, where the Conv
    pads nothing (a padded zero is not moved by the shift, and so would be wrong) or the shift is zero.
+5. A Mul or Add of one constant per channel after a Conv or ConvTranspose, as which frozen BatchNormalization is
+   exported, like 1.
 
 Folded in float64. Weights are never changed in place: another node may read them. Source: the operators' definitions,
 https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXiv:1712.05877, section 3.2.
@@ -49,6 +51,12 @@ class FuseConvBatchnorm(Pass):
                 _try_fold_back(rewriter, linear, norm)
             elif any(use.node.op_type == "Conv" and use.idx == 0 for use in norm.outputs[0].uses()):
                 _try_fold_forward(rewriter, norm)
+        for node in rewriter.nodes("Mul", "Add"):
+            for index in (0, 1):
+                linear = produced_by(node.inputs[index], "Conv", "ConvTranspose")
+                if linear is not None and rewriter.constant(node.inputs[1 - index]) is not None:
+                    _try_fold_back(rewriter, linear, node)
+                    break
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,28 @@ def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
     return _Affine(factor, bias - mean * factor)
 
 
+def _channel_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: Array) -> _Affine | str:
+    """The affine map of a Mul or Add of a constant to the output of `linear` (a convolution), or why there is none."""
+    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.outputs[0]]
+    channels = weight.shape[0]
+    if linear.op_type == "ConvTranspose":
+        channels = weight.shape[1] * attribute_int(linear, "group", 1)
+    if rewriter.opset() < 7 or len(constants) != 1 or constants[0] is None:
+        return f"the {node.op_type} has no constant operand that broadcasts"
+    array = constants[0].astype(np.float64)
+    spatial = (1,) * (weight.ndim - 2)
+    if array.size != 1 and array.shape not in ((channels, *spatial), (1, channels, *spatial)):
+        return f"the constant of the {node.op_type} is not one number per channel"
+    if array.ndim > weight.ndim:
+        return f"the constant of the {node.op_type} adds an axis"
+    each = np.broadcast_to(array.reshape(-1), (channels,))
+    if node.op_type == "Mul":
+        return _Affine(each, np.zeros(channels))
+    return _Affine(np.ones(channels), each)
+
+
 def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
-    """Rules 1 to 3."""
+    """Rules 1 to 3 and 5."""
     product = linear.outputs[0]
     if only_reader(product) is not norm:
         return rewriter.refuse(_used_reason(linear, product), norm)
@@ -97,7 +125,10 @@ def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
     bias = rewriter.constant(bias_value)
     if bias_value is not None and bias is None:
         return rewriter.refuse(f"the {linear.op_type} bias is not a constant", norm)
-    affine = _affine(rewriter, norm)
+    if norm.op_type == "BatchNormalization":
+        affine = _affine(rewriter, norm)
+    else:
+        affine = _channel_affine(rewriter, norm, linear, weight)
     if isinstance(affine, str):
         return rewriter.refuse(affine, norm)
     folded = _scale_outputs(linear, weight.astype(np.float64), affine.factor)
