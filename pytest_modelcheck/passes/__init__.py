@@ -41,8 +41,8 @@ PASSES: tuple[Pass, ...] = (
     FuseGelu(),
 )
 """Folding comes first: a Pad, Slice or Add is known to do nothing only once its operand is constant, and equal nodes
-are recognised only once their constants are one. Over 32 exports of transformers and vision models, this order
-leaves 2.5 % fewer nodes than eliminating first.
+are recognised only once their constants are one. Over 31 exports of transformers and vision models, this order
+leaves 4568 nodes where eliminating identities and transposes first leaves 4650.
 """
 
 PREPARATION_PASSES: tuple[Pass, ...] = (DecomposeLayernorm(), FreezeDynamicShapes(), EinsumToMatmul())
