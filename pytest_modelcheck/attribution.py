@@ -103,7 +103,7 @@ def attribute(
     check_model(model)
     chosen = tuple(PASSES if passes is None else passes)
     stages = [prepare(model)]
-    alone = [run_prepared(stages[0], pass_, target)[1] for pass_ in chosen]
+    alone = [run_prepared(stages[0], pass_, target, goes_on=False)[1] for pass_ in chosen]
     in_order = []
     for name, pass_ in zip(_columns(chosen), chosen, strict=True):
         after, record = run_prepared(stages[-1], pass_, target)

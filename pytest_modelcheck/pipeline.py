@@ -143,8 +143,14 @@ def prepare(model: ir.Model) -> ir.Model:
     return copy
 
 
-def run_prepared(before: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:
-    """`run_pass` on a model that `prepare` or this function made; it is not touched, and the result is prepared."""
+def run_prepared(
+    before: ir.Model, pass_: AnyPass, target: Target = "portable", *, goes_on: bool = True
+) -> tuple[ir.Model, PassRecord]:
+    """`run_pass` on a model that `prepare` or this function made; it is not touched.
+
+    Args:
+        goes_on: Prepare the result for a further pass; False where only the record is of interest.
+    """
     ops_before = op_counts(before)
     started = time.perf_counter()
     try:
@@ -153,7 +159,8 @@ def run_prepared(before: ir.Model, pass_: AnyPass, target: Target = "portable") 
         changed = not graphs_equal(before, after)
         if changed:
             _check_result(before, after, shapes=not getattr(pass_, "changes_shapes", False))
-            infer_shapes(after)
+            if goes_on:
+                infer_shapes(after)
     except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
         return before, PassRecord(
             name=pass_name(pass_),

@@ -138,12 +138,13 @@ def test_the_figures_are_those_of_pipelines_that_are_really_run(model):
 
 def test_refusal_reasons_are_counted_most_frequent_first():
     text = """<ir_version: 10, opset_import: ["" : 18]>
-    g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,2,4,4] z)
+    g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,2,4,4] z, float[1,2,4,4] u)
     <float[2,2,1,1] w = {1, 2, 3, 4}, float[2] s = {1, 2}, float[2] b = {0, 1}, float[2] m = {0, 1},
      float[2] v = {1, 2}> {
         z = Conv(x, w)
+        u = Conv(x, w)
         p = BatchNormalization(z, s, b, m, v)
-        q = BatchNormalization(z, s, b, m, v)
+        q = BatchNormalization(u, s, b, m, v)
         y = Add(p, q)
     }"""
     (row,) = attribute(ir.from_onnx_text(text), passes=resolve_passes(["fuse_conv_batchnorm"])).passes

@@ -90,6 +90,8 @@ def _same_attribute(left: ir.Attr, right: ir.Attr, matched: dict[ir.Value, ir.Va
     if left.type == ir.AttributeType.GRAPHS:
         a, b = left.as_graphs(), right.as_graphs()
         return len(a) == len(b) and all(_scopes_equal(x, y, matched) for x, y in zip(a, b, strict=True))
+    if left.value is right.value:  # shared by a clone
+        return True
     if left.type == ir.AttributeType.TENSOR:
         return same_tensor(left.as_tensor(), right.as_tensor())
     if left.type == ir.AttributeType.TENSORS:

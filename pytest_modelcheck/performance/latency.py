@@ -120,12 +120,14 @@ def _measure(
     block_began = clock()
     while True:
         turn = len(pairs) + len(null)
-        other = a if turn % 3 == 2 else b  # every third block is a against itself
-        times_first, times_second = _block(a, other, turn % 2 == 1, repeats, clock)
+        null_turn = _is_null(turn)
+        other = a if null_turn else b
+        swapped = len(null if null_turn else pairs) % 2 == 1
+        times_first, times_second = _block(a, other, swapped, repeats, clock)
         ratio = _log_mean(times_first) - _log_mean(times_second)
-        (null if turn % 3 == 2 else pairs).append(ratio)
+        (null if null_turn else pairs).append(ratio)
         times_a += times_first
-        times_b += [] if turn % 3 == 2 else times_second
+        times_b += [] if null_turn else times_second
         now = clock()
         block_seconds, block_began = now - block_began, now
         spent = now - started + block_seconds > budget_s  # the next block would not fit
@@ -136,6 +138,11 @@ def _measure(
             clear = judged.verdict in (Verdict.PASS, Verdict.FAIL) if judge else _is_narrow(latest)
             if spent or clear:
                 return replace(latest, verdict=judged.verdict, reason=judged.reason)
+
+
+def _is_null(turn: int) -> bool:
+    """Whether a block is a against itself: in turns until both have enough for an interval, every third one then."""
+    return turn % 2 == 1 if turn < 2 * MIN_PAIRS else turn % 3 == 2
 
 
 def _is_narrow(latency: PairedLatency) -> bool:
@@ -164,7 +171,7 @@ def _warm_up(
 
 
 def _needed_seconds(run_seconds: float) -> float:
-    return run_seconds * (4 * 3 * MIN_PAIRS + 6)
+    return run_seconds * (4 * 2 * MIN_PAIRS + 6)
 
 
 def _block(
