@@ -17,17 +17,6 @@ if TYPE_CHECKING:
     from pytest_modelcheck.hierarchy import HierarchyReport
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
 
-FIXTURES = (
-    "model_case",
-    "modelcheck",
-    "exported",
-    "optimized",
-    "attribution",
-    "hierarchy_report",
-    "fusion_report",
-    "modelcheck_snapshot",
-)
-
 
 @pytest.fixture
 def model_case() -> ModelCase:

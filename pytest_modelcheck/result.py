@@ -23,7 +23,7 @@ class Refused:
 
     Attributes:
         reason: One clause in plain words, e.g. ``"the Conv output is used 2 times"``; equal causes use equal text.
-        node: Name of the node the rewrite would have started from.
+        node: Name of the node the rewrite would have started from; of its first output where it has no name.
     """
 
     reason: str

@@ -63,3 +63,17 @@ def test_the_ini_switch_runs_them_too(project):
 
 def test_an_ungated_run_with_the_flag_prints_no_model_summary(project):
     project.test("def test_plain(): pass").run().outcomes(passed=1).lacks("= modelcheck =")
+
+
+def test_a_fixture_of_the_project_that_is_named_like_one_of_ours_is_its_own_business(project):
+    text = """
+        import pytest
+
+        @pytest.fixture
+        def exported():
+            return 1
+
+        def test_it(exported):
+            assert exported == 1
+    """
+    project.file("test_own.py", text).run(modelcheck=False).outcomes(passed=1)

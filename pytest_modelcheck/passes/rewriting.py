@@ -147,7 +147,9 @@ class Rewriter:
 
     def refuse(self, reason: str, node: ir.Node) -> bool:
         """Record why a rewrite starting at `node` was not made; False, so that a guard can return it."""
-        self.refusals.append(Refused(reason, node.name or ""))
+        # An unnamed node is known by what it makes: values always have names where a node has readers.
+        made = next((output.name for output in node.outputs if output.name), "")
+        self.refusals.append(Refused(reason, node.name or made))
         return False
 
     def refuse_value(self, reason: str, value: ir.Value) -> bool:
