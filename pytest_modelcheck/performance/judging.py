@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.result import Verdict
 
+SESSION_SPREAD = 0.07
+"""Two onnxruntime sessions of one and the same graph differ by up to 6.8 % for as long as they live: where their packed
+weights lie in memory is decided when they are made (13 pairs of sessions, BERT with 4 layers, processor time)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedLatency:
@@ -24,6 +28,8 @@ class PairedLatency:
         reason: The verdict in words.
         a_ms, b_ms: Median milliseconds of one run.
         seconds: What the measurement took.
+        spread: How much two equal contestants may differ for reasons that no repetition averages out, as a share:
+            `SESSION_SPREAD` for two sessions, 0.0 for callables. `FAIL` needs a difference beyond it.
     """
 
     ratio: float
@@ -35,6 +41,7 @@ class PairedLatency:
     a_ms: float
     b_ms: float
     seconds: float
+    spread: float = 0.0
 
     @property
     def noise_floor(self) -> float:
@@ -76,7 +83,12 @@ def _evaluate(
     if bound.holds(low) and bound.holds(high):
         return Judgement(Verdict.PASS, said)
     if high < bound.low or low > bound.high:
-        return Judgement(Verdict.FAIL, said)
+        if unit(latency.interval[1] * (1 + latency.spread)) < bound.low or (
+            unit(latency.interval[0] / (1 + latency.spread)) > bound.high
+        ):
+            return Judgement(Verdict.FAIL, said)
+        equal = f"two sessions of one and the same graph differ by up to {100 * latency.spread:g} %"
+        return Judgement(Verdict.INCONCLUSIVE, f"{said}; {equal}")
     ends = [end for end in (bound.low, bound.high) if math.isfinite(end)]
     distance = min(abs(value - end) for end in ends) if ends else 0.0
     return Judgement(Verdict.INCONCLUSIVE, f"{said}; {_needed(latency, distance, (high - low) / 2)}")

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.performance.judging import Judge, PairedLatency, evaluate_resolution
+from pytest_modelcheck.performance.judging import SESSION_SPREAD, Judge, PairedLatency, evaluate_resolution
 from pytest_modelcheck.performance.statistics import MIN_PAIRS, median_interval
 from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.runtime import Session
@@ -65,12 +65,18 @@ def measure_paired(
     try:
         run_a, run_b = _callable(a), _callable(b)
         with _no_garbage_collection():
-            return _measure(run_a, run_b, started, budget_s, judge, sample, wall)
+            return _measure(run_a, run_b, started, budget_s, judge, sample, wall, _spread(a, b))
     except _NotMeasuredError as error:
         return _not_measured(str(error), wall() - started)
     except Exception as error:  # what is timed is anybody's code: whatever it raises is why there is no number
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
         return _not_measured(f"a run failed: {text}", wall() - started)
+
+
+def _spread(a: Runnable, b: Runnable) -> float:
+    """What two different sessions may differ by although their graphs are equal; a session against itself does not."""
+    both = isinstance(a, tuple) and isinstance(b, tuple) and a[0] is not b[0]
+    return SESSION_SPREAD if both else 0.0
 
 
 def _runs_in_this_thread(runnable: Runnable) -> bool:
@@ -123,6 +129,7 @@ def _measure(
     judge: Judge | None,
     clock: Callable[[], float],
     wall: Callable[[], float],
+    spread: float,
 ) -> PairedLatency:
     repeats = _warm_up(a, b, started, budget_s, clock, wall)
     pairs: list[float] = []
@@ -146,7 +153,7 @@ def _measure(
         spent = now - started + block_seconds > budget_s  # the next block would not fit
         if spent or (len(pairs) >= look_at and len(null) >= MIN_PAIRS):
             look_at = math.ceil(1.4 * len(pairs))  # few looks: each is a chance to be wrong
-            latest = _summary(pairs, null, times_a, times_b, repeats, now - started, budget_s)
+            latest = _summary(spread, pairs, null, times_a, times_b, repeats, now - started, budget_s)
             judged = (judge or evaluate_resolution)(latest)
             clear = judged.verdict in (Verdict.PASS, Verdict.FAIL) if judge else _is_narrow(latest)
             if spent or clear:
@@ -213,6 +220,7 @@ def _log_mean(times: Sequence[float]) -> float:
 
 
 def _summary(
+    spread: float,
     pairs: Sequence[float],
     null: Sequence[float],
     times_a: Sequence[float],
@@ -239,4 +247,5 @@ def _summary(
         a_ms=1000 * median(times_a) / repeats,
         b_ms=1000 * median(times_b) / repeats,
         seconds=seconds,
+        spread=spread,
     )

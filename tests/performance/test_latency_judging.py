@@ -10,7 +10,7 @@ from pytest_modelcheck.performance import PairedLatency, evaluate_regression, ev
 from pytest_modelcheck.performance.judging import evaluate_resolution
 
 
-def latency(ratio, reach=0.01, noise=0.001, verdict=Verdict.INCONCLUSIVE, reason=""):
+def latency(ratio, reach=0.01, noise=0.001, verdict=Verdict.INCONCLUSIVE, reason="", spread=0.0):
     return PairedLatency(
         ratio=ratio,
         interval=(ratio - reach, ratio + reach),
@@ -21,6 +21,7 @@ def latency(ratio, reach=0.01, noise=0.001, verdict=Verdict.INCONCLUSIVE, reason
         a_ms=10.0,
         b_ms=10.0 / ratio,
         seconds=4.0,
+        spread=spread,
     )
 
 
@@ -59,6 +60,23 @@ def test_noise_larger_than_the_difference_makes_a_clear_interval_inconclusive():
     judged = evaluate_speedup(latency(0.95, noise=0.06), bound)
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert "the noise is larger than the difference" in judged.reason
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(1.02, Verdict.PASS), (0.98, Verdict.INCONCLUSIVE), (0.94, Verdict.INCONCLUSIVE), (0.92, Verdict.FAIL)],
+)
+def test_sessions_must_differ_by_more_than_equal_ones_do_before_a_gate_fails(ratio, verdict):
+    judged = evaluate_speedup(latency(ratio, spread=0.07), parse_bound(">=1.0"))
+    assert judged.verdict is verdict
+    if ratio == 0.98:
+        assert "two sessions of one and the same graph differ by up to 7 %" in judged.reason
+
+
+def test_a_regression_of_sessions_must_be_beyond_their_spread_too():
+    bound = parse_bound("<=5%")
+    assert evaluate_regression(latency(1.12, spread=0.07), bound).verdict is Verdict.INCONCLUSIVE
+    assert evaluate_regression(latency(1.15, spread=0.07), bound).verdict is Verdict.FAIL
 
 
 def test_an_inconclusive_verdict_says_how_long_a_run_would_be_needed():

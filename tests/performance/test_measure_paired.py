@@ -11,6 +11,7 @@ import pytest
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.performance import evaluate_regression, evaluate_speedup, measure_paired
+from pytest_modelcheck.performance.judging import SESSION_SPREAD
 from pytest_modelcheck.performance.statistics import MIN_PAIRS
 from pytest_modelcheck.runtime import open_session
 
@@ -155,6 +156,19 @@ def test_two_real_sessions_with_feeds_are_measured():
     assert measured.interval[0] <= measured.ratio <= measured.interval[1]
     assert measured.a_ms > 0
     assert measured.verdict is Verdict.PASS
+
+
+def test_two_sessions_of_one_graph_are_given_their_spread_and_one_session_against_itself_is_not():
+    sessions = [open_session(ir.from_onnx_text(RELU), optimizer=True) for _ in range(2)]
+    feeds = {"x": np.ones(1000, np.float32)}
+    first_look = partial(evaluate_speedup, bound=parse_bound(">0"))
+
+    def spread(a, b):
+        return measure_paired(a, b, budget_s=60, judge=first_look).spread
+
+    assert spread((sessions[0], feeds), (sessions[1], feeds)) == SESSION_SPREAD
+    assert spread((sessions[0], feeds), (sessions[0], feeds)) == 0.0
+    assert spread(lambda: None, lambda: None) == 0.0
 
 
 def test_feeds_that_do_not_fit_give_the_reason_and_no_number():
