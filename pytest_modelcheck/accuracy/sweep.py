@@ -20,6 +20,7 @@ from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.result import Finding
+from pytest_modelcheck.runtime.memory import return_freed_memory
 
 SEEDS = range(20)
 
@@ -59,6 +60,7 @@ def sweep(
         for index, stage in enumerate(stages):
             started = time.perf_counter()
             finding, note = _run_stage(stage, source, seeds[:: stage.every], store)
+            return_freed_memory()
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: note} if note else {}
             if finding:
