@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.result import FindingError
 from pytest_modelcheck.session import session_of
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_modelcheck.fusion import FusionReport
     from pytest_modelcheck.hierarchy import HierarchyReport
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -33,34 +37,42 @@ def modelcheck(request: pytest.FixtureRequest, model_case: ModelCase) -> ModelCh
     return session_of(request.config).check_for(request.node, model_case)
 
 
+def _part(get: Callable[[], T]) -> T:
+    """A result, or the failure of the test that asks for it: the finding, without a traceback through our code."""
+    try:
+        return get()
+    except FindingError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
 @pytest.fixture
 def exported(modelcheck: ModelCheck) -> Exported:
     """The ONNX model as the exporter made it."""
-    return modelcheck.exported
+    return _part(lambda: modelcheck.exported)
 
 
 @pytest.fixture
 def optimized(modelcheck: ModelCheck) -> Any:
     """The `onnx_ir.Model` after the pipeline."""
-    return modelcheck.optimized
+    return _part(lambda: modelcheck.optimized)
 
 
 @pytest.fixture
 def attribution(modelcheck: ModelCheck) -> Attribution:
     """What each pass did."""
-    return modelcheck.attribution
+    return _part(lambda: modelcheck.attribution)
 
 
 @pytest.fixture
 def hierarchy_report(modelcheck: ModelCheck) -> HierarchyReport:
     """Which module owns each node of the exported graph."""
-    return modelcheck.hierarchy
+    return _part(lambda: modelcheck.hierarchy)
 
 
 @pytest.fixture
 def fusion_report(modelcheck: ModelCheck) -> FusionReport:
     """The captured torch graph, partitioned into fused subgraphs."""
-    return modelcheck.fusion
+    return _part(lambda: modelcheck.fusion)
 
 
 @pytest.fixture

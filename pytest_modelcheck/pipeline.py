@@ -115,9 +115,9 @@ def _resolve(name: str) -> AnyPass:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"pass {name!r} cannot be loaded: {error}") from error
-    made = found() if isinstance(found, type) else found
+        made = found() if isinstance(found, type) else found
+    except Exception as error:  # anybody's module and class: whatever they raise, the option names them
+        raise OptionError(f"pass {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(made, ir.passes.PassBase) and not callable(made):
         raise OptionError(f"pass {name!r} is a {type(made).__name__}: neither an onnx_ir pass nor a function")
     resolved: AnyPass = made

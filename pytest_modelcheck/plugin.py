@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from pytest_modelcheck.gates import GATES
 from pytest_modelcheck.gates.running import GATE_NAMES
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import add_options, read_options
+from pytest_modelcheck.reporting import Reporting
 
 __all__ = [
     "attribution",
@@ -46,13 +48,21 @@ def pytest_configure(config: pytest.Config) -> None:
     for gate in GATES:
         config.addinivalue_line("markers", gate.help)
     try:
-        sessions.start(config, read_options(config))
+        options = read_options(config)
     except ModelCheckError as error:
         raise pytest.UsageError(str(error)) from error
+    sessions.start(config, options)
+    if options.enabled and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reporting(options.reports), "modelcheck-reporting")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     sessions.stop(config)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # pytest takes every test*.txt for a doctest
+    return True if sessions.session_of(config).options.snapshots in collection_path.parents else None
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -91,8 +101,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
     report = yield
+    session = sessions.session_of(item.config)
+    if call.when == "call" and report.passed and (reason := session.unjudged(item)):
+        report.outcome, report.longrepr = "failed", reason
     if call.when == "call" or (call.when == "setup" and report.failed):
-        report.modelcheck = sessions.session_of(item.config).row(item, report.outcome)
+        report.modelcheck = session.row(item, report.outcome)
     report.modelcheck_locked = "modelcheck_snapshot" in getattr(item, "fixturenames", ())
     return report
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.gates import GateResult, MarkerError
-from pytest_modelcheck.gates.running import Declared, declare, evaluate, failing, inconclusive_findings
+from pytest_modelcheck.gates.running import GATE_NAMES, Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import Finding, FindingError
@@ -61,6 +61,16 @@ class Session:
         Raises:
             MarkerError: naming the test, the marker and what is wrong with it.
         """
+        declared = self._declared(item)
+        if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
+            raise MarkerError(
+                f"{item.nodeid}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
+                f'`modelcheck`; take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
+            )
+        item.stash[_TEST] = TestState(declared=declared)
+
+    def _declared(self, item: pytest.Item) -> tuple[Declared, ...]:
+        """The gates of a test's markers, in the order of the file."""
         from pytest_modelcheck.pipeline import known_pass_names
 
         passes = known_pass_names(self.options.passes)
@@ -72,12 +82,7 @@ class Session:
                 raise MarkerError(f"{item.nodeid}: {error}") from error
             if entry is not None:
                 declared.append(entry)
-        if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
-            raise MarkerError(
-                f"{item.nodeid}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
-                f'`modelcheck`; take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
-            )
-        item.stash[_TEST] = TestState(declared=tuple(reversed(declared)))
+        return tuple(reversed(declared))
 
     def refuse(self, item: pytest.Item, items: list[pytest.Item], error: ModelCheckError) -> None:
         """End the run before any test, because of what `item` carries.
@@ -136,6 +141,10 @@ class Session:
             pytest.fail.Exception: with the rendered findings; or `error`.
         """
         state = item.stash.get(_TEST, TestState())
+        try:
+            state.declared = self._declared(item)  # once more: fixtures and bodies may add markers
+        except MarkerError as wrong:
+            pytest.fail(str(wrong), pytrace=False)
         if state.check is not None:
             state.results = evaluate(state.check, state.declared)
         unclear = inconclusive_findings(state.results)
@@ -143,11 +152,17 @@ class Session:
         if isinstance(error, FindingError):
             state.body.append(error.finding)
         if isinstance(error, ModelCheckError):
-            findings, error = list(dict.fromkeys([str(error), *findings])), None
-        elif state.snapshot is not None and state.check is not None and state.snapshot.raised(error):
-            state.snapshot.compare_the_rest(state.check)
+            findings, error = [str(error), *findings], None
+        if state.snapshot is not None and state.check is not None:
+            if state.snapshot.findings:
+                state.snapshot.compare_the_rest(state.check)
             state.body += state.snapshot.findings
-            findings, error = [*(finding.render() for finding in state.snapshot.findings), *findings], None
+            findings = [*(finding.render() for finding in state.snapshot.findings), *findings]
+            if state.snapshot.raised(error):
+                error = None
+            if error is None and not findings and not state.snapshot.compared:
+                findings.append(f"snapshot: {item.nodeid} uses modelcheck_snapshot and compares nothing with it")
+        findings = list(dict.fromkeys(findings))
         if error is not None:
             if findings:
                 error.add_note("\n\n".join(["the gates of this test say:", *findings]))
@@ -158,6 +173,17 @@ class Session:
             if self.options.inconclusive == "skip":
                 pytest.skip(finding.render())
             item.warn(pytest.PytestWarning(finding.render()))
+
+    def unjudged(self, item: pytest.Item) -> str | None:
+        """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""
+        marked = [mark.name for mark in item.iter_markers() if mark.name in GATE_NAMES]
+        state = item.stash.get(_TEST, TestState())
+        if not self.options.enabled or len(state.results) >= len(marked):
+            return None
+        return (
+            f"{item.nodeid}: {', '.join(dict.fromkeys(marked))} never ran. Gates need the plugin's own fixture "
+            f"`modelcheck` in a test function (not a unittest.TestCase), and markers set before the test ends."
+        )
 
     def _progress(self) -> Callable[[str], None]:
         """Progress on the terminal, past pytest's capturing; none for -q, for workers, and where nobody watches."""
@@ -179,52 +205,14 @@ class Session:
         return show
 
     def row(self, item: pytest.Item, outcome: str) -> dict[str, Any] | None:
-        """What the report says of one test, as plain data; None for a test without a model check."""
+        """What the report says of one test, as plain data; None for a test that asks for no model check."""
         from pytest_modelcheck.report.rows import row_of_test
 
         state = item.stash.get(_TEST, None)
-        if state is None or state.check is None:
+        if state is None or (state.check is None and not state.declared):
             return None
-        return row_of_test(item.nodeid, outcome, state.check.summary(), state.results, state.body)
-
-
-class Reporting:
-    """The hooks that show and write what the tests of a run sent; registered where they report to, not in workers."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._rows: list[dict[str, Any]] = []
-        self._parallel = False
-        self._unwritten: list[str] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        row = getattr(report, "modelcheck", None)
-        if row is not None:
-            self._rows.append(row)
-            self._parallel |= hasattr(report, "node")  # set by xdist on what a worker sent
-
-    def _in_order(self) -> list[dict[str, Any]]:
-        """The rows in the order of the run; of workers, who finish in any order, by test."""
-        return sorted(self._rows, key=lambda row: str(row["test"])) if self._parallel else self._rows
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        from pytest_modelcheck.report.terminal import summary_lines
-
-        lines = summary_lines(self._in_order(), width=max(terminalreporter._tw.fullwidth, 80))
-        if lines or self._unwritten:
-            terminalreporter.write_sep("=", "modelcheck")
-            for line in [*lines, *self._unwritten]:
-                terminalreporter.write_line(line)
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        from pytest_modelcheck.report.json_file import write_json
-
-        for path in self._session.options.reports:
-            try:
-                write_json(self._in_order(), path)
-            except OSError as error:
-                self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
-                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        model = None if state.check is None else state.check.summary()
+        return row_of_test(item.nodeid, outcome, model, state.results, state.body)
 
 
 def start(config: pytest.Config, options: Options) -> None:
@@ -235,8 +223,6 @@ def start(config: pytest.Config, options: Options) -> None:
 
         session.outer_place = ModelCheckExtension.place
         ModelCheckExtension.place = SnapshotPlace(config.rootpath, options.snapshots)
-    if options.enabled and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Reporting(session), "modelcheck-reporting")
 
 
 def stop(config: pytest.Config) -> None:

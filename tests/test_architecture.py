@@ -15,7 +15,7 @@ PACKAGE = Path(pytest_modelcheck.__file__).parent
 FLOORS = [
     {"plugin"},
     {"fixtures"},
-    {"session"},
+    {"session", "reporting"},
     {"options", "__main__"},
     {"gates"},
     {"check"},
@@ -40,7 +40,7 @@ FLOORS = [
     {"errors"},
 ]
 LEVEL = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
-EDGE = {"plugin", "fixtures", "session", "options"}
+EDGE = {"plugin", "fixtures", "session", "reporting", "options"}
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")

@@ -11,14 +11,19 @@ from typing import Any
 from pytest_modelcheck.report.rows import SCHEMA
 
 
-def write_json(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write_json(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int = 0) -> None:
     """Write the report; the file appears whole or not at all.
+
+    Args:
+        rows: One per test, see `rows.row_of_test`.
+        path: The file.
+        exit_status: Of the whole run, as pytest knows it: a run that was cut short has not 0 here.
 
     Raises:
         OSError: if the folder cannot be made or written.
         ValueError: if a figure is NaN or infinite without having been turned into text.
     """
-    text = json.dumps({"schema": SCHEMA, "tests": list(rows)}, indent=2, allow_nan=False)
+    text = json.dumps({"schema": SCHEMA, "exit_status": exit_status, "tests": list(rows)}, indent=2, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 def row_of_test(
-    test: str, outcome: str, model: dict[str, Any], gates: Sequence[GateResult], body: Sequence[Finding]
+    test: str, outcome: str, model: dict[str, Any] | None, gates: Sequence[GateResult], body: Sequence[Finding]
 ) -> dict[str, Any]:
     """One test: its node id, outcome, the figures of its model, its gates, and the findings of its body."""
     return {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 NOT_MEASURED = "not measured"
+_NOTES, _NOTE_WIDTH = 3, 200
 
 
 def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]:
@@ -15,6 +16,7 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]
         return []
     lines = _table(["model", "exporter", "nodes", "max diff", "coverage", "latency", "verdict"], map(_overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
+    lines += [line for model in models for line in _note_lines(model)]
     if any(model.get("passes") for model in models):
         lines += ["", "nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer)"]
         lines += _matrix([model for model in models if model.get("passes")], width)
@@ -40,6 +42,8 @@ def _merge(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     merged: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         model = row["model"]
+        if model is None:  # its fixture failed before there was a model
+            continue
         entry = merged.setdefault((model["name"], model["exporter"], model["target"]), {"gates": [], "outcomes": []})
         entry.update(model)
         entry["gates"] += row["gates"]
@@ -76,6 +80,14 @@ def _verdict(model: dict[str, Any]) -> str:
 def _failure_lines(model: dict[str, Any]) -> list[str]:
     failure = model.get("failure")
     return [f"  {model['name']}: {failure['text']}"] if failure else []
+
+
+def _note_lines(model: dict[str, Any]) -> list[str]:
+    """What the exporter warned about and the accuracy sweep noticed: no verdict, and still worth reading."""
+    notes = [f"exporter: {text}" for text in model.get("export", {}).get("warnings", ())]
+    notes += (model.get("accuracy") or {}).get("notes", ())
+    shown = [f"  note on {model['name']} [{model['exporter']}]: {note[:_NOTE_WIDTH]}" for note in notes[:_NOTES]]
+    return shown + ([f"  ... and {len(notes) - _NOTES} more in the JSON report"] if len(notes) > _NOTES else [])
 
 
 def _matrix(models: Sequence[dict[str, Any]], width: int) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
-from pytest_modelcheck.result import Finding, FindingError
+from pytest_modelcheck.result import Finding, FindingError, Verdict
 from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
 from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
@@ -71,8 +71,17 @@ class ModelCheckSnapshot:
         return [_EXPLAINED, *self.findings[-1].render().splitlines()]
 
     def raised(self, error: BaseException | None) -> bool:
-        """Whether `error` is the assertion of a comparison with this object."""
-        return isinstance(error, AssertionError) and bool(self.findings) and _EXPLAINED in str(error)
+        """Whether `error` is the assertion of a comparison with this object.
+
+        Without pytest's rewriting (a helper module, ``--assert=plain``) an assertion says nothing of its own.
+        """
+        says = str(error).partition("\n")[0].removeprefix("assert ")
+        return isinstance(error, AssertionError) and bool(self.findings) and (not says or says in (_EXPLAINED, "False"))
+
+    @property
+    def compared(self) -> bool:
+        """Whether any result was compared."""
+        return bool(self._asserted)
 
     def compare_the_rest(self, results: object) -> None:
         """Compare what is recorded for this test and the failed body did not get to, so that one run shows all.
@@ -92,9 +101,15 @@ class ModelCheckSnapshot:
 
     def _finding(self, kind: SnapshotKind, text: str) -> Finding:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
-        if execution.exception is not None:
-            raise execution.exception
         finding = partial(Finding, gate="snapshot", model=self.context.model, context=self.context.context)
+        if execution.exception is not None:
+            return finding(
+                subject=kind.name,
+                expected=f"a recorded snapshot in {execution.snapshot_location}",
+                found=f"{type(execution.exception).__name__}: {execution.exception}",
+                next=f"Delete or restore what stands there; to record it anew, {UPDATE}.",
+                verdict=Verdict.ERROR,
+            )
         if execution.recalled_data is None:
             return finding(
                 subject=kind.name,

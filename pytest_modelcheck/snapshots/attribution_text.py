@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_modelcheck.attribution import Attribution, PassAttribution
+from pytest_modelcheck.errors import ModelCheckError
 
 RULE = "nodes: the graph, its subgraphs and its functions, Constant nodes left out; -72 means 72 nodes fewer"
 _REFUSED = "  refused "
 
 
 def render(attribution: Attribution) -> str:
-    """Rows ``pass isolated in_order status``, each followed by its refusal reasons."""
+    """Rows ``pass isolated in_order status``, each followed by its refusal reasons.
+
+    Raises:
+        ModelCheckError: if a pass failed: a failure is not a state to lock.
+    """
+    if attribution.errors:
+        failed = "; ".join(f"{row.name}: {row.error}" for row in attribution.errors)
+        raise ModelCheckError(f"snapshot: an attribution with a failed pass cannot be locked: {failed}")
     rows = [
         f"target: {attribution.target}",
         f"nodes: {attribution.nodes_before} -> {attribution.nodes_after}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pytest_modelcheck.snapshots.text import split
 
 _KIND = re.compile(r"\.([a-z_]+(?:\.\d+)?)$")
 """The end of a file's stem: the kind, and a number where a test locks two results of one kind."""
+
+_LONGEST = 150  # characters of a test's name in a file name; file systems end at 255 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,22 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
         """``test[kind]``: syrupy takes what stands in front of the bracket for the test."""
-        name = super().get_snapshot_name(test_location=test_location, index=0)
+        name = cls._test_name(test_location)
         return f"{name}[{index}]" if index else name
 
     @classmethod
+    def _test_name(cls, test_location: PyTestLocation) -> str:
+        """The test's name as a file name; with a hash where characters had to go: ``a/b`` and ``a:b`` are two tests."""
+        raw = test_location.snapshot_name
+        clean = super().get_snapshot_name(test_location=test_location, index=0)
+        if clean == raw:
+            return clean
+        digest = hashlib.blake2b(raw.encode(), digest_size=4).hexdigest()
+        return f"{clean[:_LONGEST]}-{digest}"
+
+    @classmethod
     def get_file_basename(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
-        name = super().get_snapshot_name(test_location=test_location, index=0)
+        name = cls._test_name(test_location)
         return f"{name}.{index}" if index else name
 
     def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:

@@ -107,5 +107,5 @@ def test_nan_that_nobody_turned_into_text_is_refused_and_the_old_file_stays(tmp_
     write_json([], path)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json([{"test": math.nan}], path)
-    assert json.loads(path.read_text()) == {"schema": 1, "tests": []}
+    assert json.loads(path.read_text()) == {"schema": 1, "exit_status": 0, "tests": []}
     assert list(tmp_path.iterdir()) == [path]

@@ -124,13 +124,16 @@ def test_a_deleted_file_fails(locked):
 
 
 def test_an_unused_file_fails_the_run_and_the_flag_deletes_it(locked):
+    one = "assert modelcheck.attribution == modelcheck_snapshot"
+    fixtures = "modelcheck, modelcheck_snapshot"
+    locked.gated(body=f"{one}\nassert modelcheck.modules == modelcheck_snapshot", fixtures=fixtures)
     locked.run("--snapshot-update")
-    locked.gated(body="assert modelcheck.attribution", fixtures="modelcheck, modelcheck_snapshot")
+    locked.gated(body=one, fixtures=fixtures)
     run = locked.run()
     assert run.result.ret == 1
     run.has("1 snapshot unused.", "Re-run pytest with --snapshot-update to delete unused snapshots.")
     locked.run("--snapshot-update").has("1 unused snapshot deleted.")
-    assert locked.files() == []
+    assert locked.files() == [FILE]
 
 
 def test_without_modelcheck_snapshots_are_neither_unused_nor_deleted(locked):

@@ -1,0 +1,58 @@
+"""What a run shows and writes at its end, from what its tests sent."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+
+
+class Reporting:
+    """The hooks that show and write what the tests of a run sent; registered where they report to, not in workers."""
+
+    def __init__(self, reports: Sequence[Path]) -> None:
+        self._reports = reports
+        self._rows: list[dict[str, Any]] = []
+        self._parallel = False
+        self._unwritten: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        row = getattr(report, "modelcheck", None)
+        if row is not None:
+            self._rows.append(row)
+            self._parallel |= hasattr(report, "node")  # set by xdist on what a worker sent
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        """The rows in the order of the run; of workers, who finish in any order, by test."""
+        return sorted(self._rows, key=lambda row: str(row["test"])) if self._parallel else self._rows
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from pytest_modelcheck.report.terminal import summary_lines
+
+        lines = summary_lines(self._in_order(), width=max(terminalreporter._tw.fullwidth, 80))
+        if lines or self._unwritten:
+            terminalreporter.write_sep("=", "modelcheck")
+            for line in [*lines, *self._unwritten]:
+                terminalreporter.write_line(line)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+        if exitstatus in _CUT_SHORT or session.shouldfail or session.shouldstop:
+            # A run that was cut short knows nothing of the tests it did not reach: syrupy would delete their snapshots.
+            session.config.option.no_cleanup = True
+        yield
+        self._write(session)
+
+    def _write(self, session: pytest.Session) -> None:
+        from pytest_modelcheck.report.json_file import write_json
+
+        for path in self._reports:
+            try:
+                write_json(self._in_order(), path, exit_status=int(session.exitstatus))
+            except OSError as error:
+                self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
