@@ -11,7 +11,7 @@ demo: $(STAMP)
 
 test: $(STAMP) check
 	$(BIN)/pytest --modelcheck examples/
-	$(BIN)/pytest tests
+	$(BIN)/pytest -n 2 --dist loadfile tests
 
 check: $(STAMP)
 	$(BIN)/ruff check .
