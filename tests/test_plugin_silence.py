@@ -134,6 +134,4 @@ def test_a_result_fixture_whose_model_cannot_be_built_fails_with_the_finding_alo
 
 def test_a_pass_whose_module_raises_is_an_option_error(project):
     project.file("broken.py", "1 / 0\n").ini(modelcheck_passes="broken:run")
-    project.gated("expect_ops(Gemm=2)").run().usage_error(
-        "pass 'broken:run' cannot be loaded: ZeroDivisionError"
-    )
+    project.gated("expect_ops(Gemm=2)").run().usage_error("pass 'broken:run' cannot be loaded: ZeroDivisionError")
