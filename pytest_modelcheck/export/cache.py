@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.export.exported import Exported
 from pytest_modelcheck.export.key import ExportKey
 from pytest_modelcheck.export.locking import locked
@@ -49,11 +50,22 @@ class ExportCache:
 
     @contextlib.contextmanager
     def locked(self, case: ModelCase) -> Iterator[None]:
-        """Only one process at a time finds or makes the export of one case by one exporter."""
+        """Only one process at a time finds or makes the export of one case by one exporter.
+
+        Raises:
+            OptionError: if the folder cannot be made or written to.
+        """
         folder = self._folder(case)
-        folder.mkdir(parents=True, exist_ok=True)
-        (self.directory / ".gitignore").write_text("*\n")
-        with locked(folder / ".lock"):
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (self.directory / ".gitignore").write_text("*\n")
+                stack.enter_context(locked(folder / ".lock"))
+            except OSError as error:
+                raise OptionError(
+                    f"the export cache cannot use {folder}: {error.strerror or error}; remove what is in the way, make"
+                    " it writable, or choose another folder for the cache"
+                ) from error
             yield
 
     @contextlib.contextmanager
@@ -67,7 +79,7 @@ class ExportCache:
         if key.uncacheable:
             return tuple(f"cannot be compared between runs: {reason}" for reason in key.uncacheable)
         folder = self._folder(case) / key.digest
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             return self._why_missing(case, key)
         try:
             entry = _read_entry(folder)
@@ -100,7 +112,9 @@ class ExportCache:
         }
         (scratch / _ENTRY_FILE).write_text(json.dumps(entry))
         place = self._folder(exported.case) / exported.key.digest
-        if place.exists():
+        if place.is_symlink() or place.is_file():
+            place.unlink()
+        elif place.exists():
             shutil.rmtree(place)
         kept = place.with_name(f".new-{exported.key.digest}-{os.getpid()}")
         kept.mkdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import os
 import sys
 import types
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pytest_modelcheck.export.outside import outside_reads
 from pytest_modelcheck.export.plain_text import digest_bytes, plain_text, qualified_name
 from pytest_modelcheck.export.sources import is_library
 
@@ -76,17 +78,75 @@ def _visit_function(describer: Describer, path: str, function: types.FunctionTyp
     for name, value in sorted(vars(function).items()):
         describer.visit(f"{path}.{name}", value)
     if function.__module__ == "__main__" or not is_library(code.co_filename):
-        for name in sorted(_global_names(code)):
-            if name in function.__globals__:
-                describer.visit(f"{path}.globals.{name}", function.__globals__[name])
+        _visit_globals(describer, path, function)
+        _note_outside_reads(describer, path, code)
+
+
+def _visit_globals(describer: Describer, path: str, function: types.FunctionType) -> None:
+    """The globals that a function reads, and of modules (global, or imported inside it) the attributes it names."""
+    names = _global_names(function.__code__)
+    package = function.__globals__.get("__package__") or ""
+    seen: set[int] = set()
+    for name in sorted(names):
+        value = function.__globals__.get(name)
+        if name in function.__globals__:
+            describer.visit(f"{path}.globals.{name}", value)
+        for module in (value, sys.modules.get(name), sys.modules.get(f"{package}.{name}")):
+            if isinstance(module, types.ModuleType):
+                _visit_module_names(describer, f"{path}.globals.{name}", module, names, seen)
+
+
+def _visit_module_names(
+    describer: Describer, path: str, module: types.ModuleType, names: set[str], seen: set[int]
+) -> None:
+    """Values as they are now: a conftest may have set them. Of a library only what is replaced by a user's function."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    file = getattr(module, "__file__", None)
+    library = not file or is_library(file)
+    for name in sorted(names & vars(module).keys()):
+        value = vars(module)[name]
+        if isinstance(value, types.ModuleType):
+            _visit_module_names(describer, f"{path}.{name}", value, names, seen)
+        elif not name.startswith("__") and (not library or _is_users(value)):
+            describer.visit(f"{path}.{name}", value)
+
+
+def _is_users(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and not is_library(value.__code__.co_filename)
+
+
+def visit_replaced(describer: Describer) -> None:
+    """Functions of torch that were replaced by ones from outside the installed packages."""
+    for owner in (torch, torch.nn.functional, torch.nn.init, torch.Tensor):
+        for name, value in sorted(vars(owner).items()):
+            if _is_users(value) or isinstance(value, functools.partial):
+                describer.visit(f"replaced {owner.__name__}.{name}", value)
+
+
+def _note_outside_reads(describer: Describer, path: str, code: types.CodeType) -> None:
+    """Environment variables by their present value, as a digest: it may be a secret. Other reads make no key.
+
+    What only building the module or the inputs reads is seen in what was built.
+    """
+    reads = outside_reads(code)
+    for name in reads.variables:
+        value = os.environ.get(name)
+        text = "unset" if value is None else f"set ({digest_bytes(value.encode(errors='surrogateescape'))[:12]})"
+        describer.entries[f"environment variable {name}"] = text
+    if reads.unknown and not path.startswith(("build", "inputs")) and code.co_name != "__init__":
+        describer.undescribed[path] = "; ".join(reads.unknown)
 
 
 def _global_names(code: types.CodeType) -> set[str]:
-    """Every name that `code`, or a function inside it, may read as a global (attribute names are among them)."""
+    """Every name that `code`, or a function inside it, may read as a global; attribute names and texts included."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _global_names(constant)
+        elif isinstance(constant, str):  # getattr(settings, "FLAG")
+            names.add(constant)
     return names
 
 

@@ -18,12 +18,13 @@ from torch.onnx._internal.torchscript_exporter import registration
 
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.export.describe import Describer
-from pytest_modelcheck.export.describe_code import functions_digest
-from pytest_modelcheck.export.sources import OWN_FILES, file_digests, is_library, with_imports
+from pytest_modelcheck.export.describe_code import functions_digest, visit_replaced
+from pytest_modelcheck.export.sources import OWN_FILES, conftests, file_digests, is_library, with_imports
 from pytest_modelcheck.model_case import ModelCase
 
 _LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript", "numpy")
 _SHOWN_PER_SECTION = 5
+_CODE_ENTRIES = ("class ", "build", "inputs", "replaced ", "environment variable ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -35,7 +36,8 @@ class ExportKey:
         versions: Python and every distribution that takes part -> version.
         sources: Source file -> digest of its content.
         model: Path inside the module -> type, attribute or content of a parameter or buffer.
-        code: Path inside `build` and `inputs` -> bytecode, constants, what they close over; the methods of all classes.
+        code: Path inside `build` and `inputs` -> bytecode, constants, what they close over; the methods of all classes;
+            environment variables that the code reads; functions of torch that were replaced.
         inputs: Example input -> dtype, shape and content.
         uncacheable: Why this key cannot be trusted to be equal only for equal models; empty where it can.
     """
@@ -135,17 +137,16 @@ def export_key(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
         ("inputs", case.inputs),
     ):
         describer.describe(path, value)
+    visit_replaced(describer)
     files, unknown_imports = with_imports([*OWN_FILES, *describer.files])
     uncacheable = {**describer.undescribed, **unknown_imports}
     return ExportKey(
         options=_below("options", describer.entries),
         versions=library_versions(*describer.classes),
-        sources=file_digests(files),
+        sources=file_digests(files | conftests(files)),
         model=_below("model", describer.entries),
         code={
-            **{
-                path: text for path, text in describer.entries.items() if path.startswith(("class ", "build", "inputs"))
-            },
+            **{path: text for path, text in describer.entries.items() if path.startswith(_CODE_ENTRIES)},
             **_functions(describer.classes, files),
         },
         inputs=_below("example", describer.entries),

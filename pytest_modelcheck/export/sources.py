@@ -75,6 +75,18 @@ def with_imports(files: Iterable[Path]) -> tuple[set[Path], dict[str, str]]:
     return found, unknown
 
 
+def conftests(files: Iterable[Path]) -> set[Path]:
+    """The conftest.py files beside or above the user's files in their project: they may change what a model reads."""
+    folders: set[Path] = set()
+    for file in files:
+        if is_library(str(file)):
+            continue
+        above = list(file.resolve().parents)
+        root = next((number for number, folder in enumerate(above) if _is_project_root(folder)), 0)
+        folders.update(above[: root + 1])
+    return {file for folder in folders for file in _existing(folder / "conftest.py")}
+
+
 @functools.lru_cache(maxsize=4096)
 def _imports(source: bytes) -> tuple[tuple[str, ...], bool] | None:
     """Dotted names that a file imports (relative ones begin with dots), and whether it imports computed names."""
