@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.result import FindingError
 from pytest_modelcheck.session import session_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _part(get: Callable[[], T]) -> T:
     """A result, or the failure of the test that asks for it: the finding, without a traceback through our code."""
     try:
         return get()
-    except FindingError as error:
+    except ModelCheckError as error:
         pytest.fail(str(error), pytrace=False)
 
 
