@@ -29,3 +29,10 @@ def project(pytester, everything_imported):
     from harness import Project
 
     return Project(pytester)
+
+
+@pytest.fixture(autouse=True)
+def not_a_worker(monkeypatch):
+    """The runs inside a test are no xdist workers, though the test may be in one: syrupy asks the environment."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)

@@ -288,8 +288,11 @@ def test_a_class_of_a_pass_is_made_by_its_path():
     [
         ("fuse_gelo", "pass 'fuse_gelo' is unknown; did you mean 'fuse_gelu'?"),
         ("xyz", "pass 'xyz' is unknown; known: eliminate_dead_nodes, "),
-        ("nowhere:x", "pass 'nowhere:x' cannot be loaded: No module named 'nowhere'"),
-        ("math:nothing", "pass 'math:nothing' cannot be loaded: module 'math' has no attribute 'nothing'"),
+        ("nowhere:x", "pass 'nowhere:x' cannot be loaded: ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "math:nothing",
+            "pass 'math:nothing' cannot be loaded: AttributeError: module 'math' has no attribute 'nothing'",
+        ),
         ("math:pi", "pass 'math:pi' is a float: neither an onnx_ir pass nor a function"),
     ],
 )
