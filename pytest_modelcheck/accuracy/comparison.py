@@ -201,6 +201,11 @@ def _judge(
         return OutputStatus.OVER_TOLERANCE, f"{values}, {over}{unit}"
     if is_constant(reference):
         return OutputStatus.CONSTANT, f"all {reference.size} elements are {metrics.reference_value:.6g}"
+    if tolerance and tolerance.limit(size) >= size and tolerance.limit(size) > 0:
+        return OutputStatus.UNFAILABLE, (
+            f"the tolerance {tolerance.limit(size):.3g} is not below the largest finite magnitude {size:.3g}: "
+            "all zeros would pass"
+        )
     return OutputStatus.EQUAL_ENOUGH, ""
 
 

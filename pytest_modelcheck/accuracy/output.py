@@ -26,11 +26,17 @@ class OutputStatus(StrEnum):
     EXTRA = "extra"
     CONSTANT = "empty comparison: the reference is constant"
     NO_ELEMENTS = "no elements"
+    UNFAILABLE = "nothing can fail"
 
     @property
     def failed(self) -> bool:
         """Whether the two sides differ, or the reference is useless."""
-        return self not in (OutputStatus.EQUAL_ENOUGH, OutputStatus.CONSTANT, OutputStatus.NO_ELEMENTS)
+        return self not in (
+            OutputStatus.EQUAL_ENOUGH,
+            OutputStatus.CONSTANT,
+            OutputStatus.NO_ELEMENTS,
+            OutputStatus.UNFAILABLE,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,7 @@ def finding_of(outputs: tuple[OutputComparison, ...], model: str, context: str) 
     bad = [output for output in outputs if output.status.failed]
     # Constant floats are suspicious in any company; a constant mask or index is not, beside something measured.
     bad += [output for output in outputs if output.status is OutputStatus.CONSTANT and output.tolerance is not None]
+    bad += [output for output in outputs if output.status is OutputStatus.UNFAILABLE]
     if not measured and not bad:
         bad = list(outputs)
     if not outputs:
@@ -138,6 +145,8 @@ _NEXT = {
     "operation that makes a NaN (0/0, log of a negative number, softmax over a fully masked row).",
     OutputStatus.CONSTANT: "Nothing was compared. Give zero-initialised weights a value (jitter them under a seed) or "
     "name other outputs in output_names.",
+    OutputStatus.UNFAILABLE: "Give this output a smaller tolerance (atol and rtol take dicts by output name), or name "
+    "other outputs in output_names.",
     OutputStatus.NO_ELEMENTS: "Nothing was compared. Use inputs that give outputs with elements.",
     OutputStatus.MISSING: "An output was dropped or renamed; consumers read outputs by name.",
     OutputStatus.EXTRA: "An output was added or renamed; name the outputs in output_names if it is meant.",

@@ -10,6 +10,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.output import OutputStatus
@@ -68,7 +70,10 @@ def sweep(
                 continue
             ran[stage.name] = stage
             if stage.against in ran:
-                pair = _compare_pair(ran[stage.against], stage, seeds[:: stage.every], store, atol, rtol, model, notes)
+                some = seeds[:: stage.every]
+                pair = _compare_pair(
+                    ran[stage.against], stage, some, store, atol, rtol, model, notes, source.distinct > 1
+                )
                 pairs.append(pair)
                 told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
                 findings += [pair.finding] if pair.finding and not told else []
@@ -141,6 +146,7 @@ def _compare_pair(
     rtol: Width,
     model: str,
     notes: Mapping[str, str],
+    inputs_differ: bool,
 ) -> PairReport:
     results: list[SeedResult] = []
     worst, worst_seed = None, None
@@ -166,6 +172,14 @@ def _compare_pair(
         finding = _located(finding, worst, reference, candidate, failed, seeds)
         told = (notes[stage.name] for stage in (reference, candidate) if stage.name in notes)
         finding = dataclasses.replace(finding, where=(*finding.where, *told))
+    elif inputs_differ and (unmoved := _unmoved_output(reference.name, seeds, store)):
+        finding = error_finding(
+            model,
+            f"output {unmoved!r}",
+            "values that depend on the inputs",
+            f"the same values for all {len(seeds)} seeds: nothing of the computation was measured",
+            next="Use inputs that reach this output, or name other outputs in output_names.",
+        )
     return PairReport(
         reference=reference.name,
         candidate=candidate.name,
@@ -175,6 +189,17 @@ def _compare_pair(
         worst_seed=worst_seed,
         finding=finding,
     )
+
+
+def _unmoved_output(stage: str, seeds: tuple[int, ...], store: OutputStore) -> str | None:
+    """A floating-point output that is bit for bit the same for every seed; masks and shapes may be."""
+    first = store.get(stage, seeds[0])
+    unmoved = [name for name, array in first.items() if array.size and not np.issubdtype(array.dtype, np.integer)]
+    unmoved = [name for name in unmoved if first[name].dtype != np.bool_ and not first[name].dtype.hasobject]
+    for seed in seeds[1:]:
+        outputs = store.get(stage, seed)
+        unmoved = [name for name in unmoved if outputs[name].tobytes() == first[name].tobytes()]
+    return unmoved[0] if unmoved and len(seeds) > 1 else None
 
 
 def _located(
@@ -192,7 +217,8 @@ def _located(
         if worst.has_nan and stage.nonfinite is not None and (names := stage.nonfinite()):
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             where.append(f"weights of {stage.name} with NaN or infinity: {', '.join(names[:5])}{more}")
-    step = "" if worst.reference_nan else _NEXT.get(candidate.step, "")
+    differs = any(output.status.failed for output in worst.outputs)
+    step = "" if worst.reference_nan or not differs else _NEXT.get(candidate.step, "")
     return dataclasses.replace(
         finding, where=tuple(where), next="\n".join(line for line in (finding.next, step) if line)
     )

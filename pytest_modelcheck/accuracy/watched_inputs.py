@@ -28,6 +28,11 @@ class WatchedInputs:
             self._changed.append(seed)
         return drawn
 
+    @property
+    def distinct(self) -> int:
+        """How many different inputs were drawn so far."""
+        return len(set(self._digests.values()))
+
     def findings(self) -> list[Finding]:
         found = []
         if self._changed:
@@ -40,13 +45,15 @@ class WatchedInputs:
                     next="Draw from a generator made from the seed. The stages were fed different inputs.",
                 )
             )
-        if len(self._digests) > 1 and len(set(self._digests.values())) == 1:
+        seeds, distinct = len(self._digests), self.distinct
+        if 2 * distinct < seeds or (seeds == 2 and distinct == 1):
+            alike = "the same values for every seed: only one input was measured"
             found.append(
                 error_finding(
                     self.model,
                     "inputs",
-                    f"different values for {len(self._digests)} seeds",
-                    "the same values for every seed: only one input was measured",
+                    f"different values for {seeds} seeds",
+                    alike if distinct == 1 else f"only {distinct} different inputs: the seeds repeat each other",
                     next="Use the seed: inputs(seed) is called with 0, 1, 2, ...",
                 )
             )

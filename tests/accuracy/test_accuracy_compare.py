@@ -280,10 +280,9 @@ def test_a_constant_mask_is_an_error_only_where_nothing_else_was_measured(alone)
     assert not alone or comparison.finding.verdict is Verdict.ERROR
 
 
-@pytest.mark.parametrize("value", [0.0, 2.5])
-def test_a_single_element_is_measured_and_not_called_constant(value):
+def test_a_single_element_is_measured_and_not_called_constant():
     for shape in ((), (1,), (1, 1)):
-        array = np.full(shape, value, np.float32)
+        array = np.full(shape, 2.5, np.float32)
         assert compared(array, array).passed
         assert not compared(array, array + np.float32(1)).passed
 
@@ -294,3 +293,21 @@ def test_outputs_without_elements_are_an_error_alone_and_fine_beside_others():
     both = {"boxes": empty, "y": REFERENCE}
     assert compare(both, both).passed
     assert not compare(both, both | {"boxes": np.zeros((1, 4), np.float32)}).passed
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "atol", "fine"), [(1e-6, None, False), (1e-5, None, False), (1.1e-5, None, True), (1e-6, 9e-7, True)]
+)
+def test_a_tolerance_that_all_zeros_would_meet_is_an_error_and_not_a_pass(magnitude, atol, fine):
+    array = np.array([magnitude, -magnitude / 2], np.float32)
+    comparison = compare({"y": array}, {"y": array}, atol=atol)
+    assert comparison.passed is fine
+    if not fine:
+        assert comparison.finding.verdict is Verdict.ERROR
+        assert "all zeros would pass" in comparison.finding.where[0]
+        assert "Give this output a smaller tolerance" in comparison.finding.next
+
+
+def test_an_output_without_a_finite_element_is_an_error():
+    array = np.array([np.inf, -np.inf], np.float32)
+    assert compare({"y": array}, {"y": array}).finding.verdict is Verdict.ERROR
