@@ -195,6 +195,25 @@ def test_inputs_that_ignore_the_seed_are_an_error_because_one_input_was_measured
     assert sweep([stage("a", double), stage("b", double, "a")], lambda seed: fixed, seeds=[0]).passed
 
 
+def test_inputs_that_repeat_after_two_seeds_are_an_error():
+    inputs = [drawn(0), drawn(1)]
+    stages = [stage("a", double), stage("b", double, "a")]
+    (finding,) = sweep(stages, lambda seed: inputs[seed % 2], seeds=range(5)).findings
+    assert finding.found == "only 2 different inputs: the seeds repeat each other"
+    assert sweep(stages, lambda seed: inputs[seed % 2], seeds=range(4)).passed
+
+
+def test_a_float_output_that_no_input_reaches_is_an_error():
+    def ignores(inputs):
+        return {**double(inputs), "table": np.array([1.0, 2.0], np.float32), "mask": np.array([True, False])}
+
+    report = sweep([stage("a", ignores), stage("b", ignores, "a")], drawn, seeds=range(3))
+    (finding,) = report.findings
+    assert finding.verdict is Verdict.ERROR
+    assert finding.subject == "output 'table'"
+    assert finding.found == "the same values for all 3 seeds: nothing of the computation was measured"
+
+
 def test_inputs_that_change_between_two_calls_with_one_seed_are_an_error():
     generator = np.random.default_rng(0)
     report = sweep(
