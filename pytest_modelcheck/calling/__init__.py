@@ -5,17 +5,19 @@ whatever the forward takes and returns (keywords, dataclasses, dicts, nested tup
 """
 
 from pytest_modelcheck.calling.building import build_module, eval_mode, unchanged_buffers, weight_bytes
-from pytest_modelcheck.calling.forward import flat_forward, run_module
+from pytest_modelcheck.calling.forward import bind_arguments, flat_forward, run_module
 from pytest_modelcheck.calling.inputs import ModuleInputs, describe, module_inputs
-from pytest_modelcheck.calling.outputs import select_outputs
+from pytest_modelcheck.calling.outputs import named_fields, select_outputs
 
 __all__ = [
     "ModuleInputs",
+    "bind_arguments",
     "build_module",
     "describe",
     "eval_mode",
     "flat_forward",
     "module_inputs",
+    "named_fields",
     "run_module",
     "select_outputs",
     "unchanged_buffers",

@@ -11,10 +11,10 @@ from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import BUILD_SEED, ModelCase
 
 
-def build_module(case: ModelCase) -> torch.nn.Module:
+def build_module(case: ModelCase, *, seed: int = BUILD_SEED) -> torch.nn.Module:
     """Build the module of `case` under the fixed seed, in eval mode.
 
-    The global random state of torch is left as it was found.
+    The global random state of torch is left as it was found. Another `seed` gives other initial weights.
 
     Raises:
         ModelCaseError: if there is nothing to build, `build` raises, or it returns no module.
@@ -22,7 +22,7 @@ def build_module(case: ModelCase) -> torch.nn.Module:
     if case.build is None:
         raise ModelCaseError(f"{case.name}: is an .onnx file and has no torch module")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(BUILD_SEED)
+        torch.manual_seed(seed)
         try:
             module = case.build()
         except (Exception, SystemExit) as error:

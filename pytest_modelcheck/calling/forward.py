@@ -34,7 +34,7 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
         given = dict(zip(names, args, strict=False)) | kwargs
         if len(args) + len(kwargs) != len(names) or len(given) != len(names):
             raise TypeError(f"{case.name}: takes {', '.join(names)}; got {len(args)} values and {', '.join(kwargs)}")
-        positional, named = _bind(original, inputs.forward_arguments([given[name] for name in names]))
+        positional, named = bind_arguments(original, inputs.forward_arguments([given[name] for name in names]))
         return tuple(select_outputs(case, original(*positional, **named)).values())
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -63,7 +63,7 @@ def _identifiers(names: Sequence[str]) -> list[str]:
     return made
 
 
-def _bind(forward: Callable[..., Any], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def bind_arguments(forward: Callable[..., Any], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """`named` as the arguments of one call: by keyword wherever `forward` can, in its own order where it cannot."""
     parameters = inspect.signature(forward).parameters.values()
     rest = dict(named)
@@ -89,7 +89,7 @@ def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
     """
     with torch.no_grad(), unchanged_buffers(module):
         try:
-            positional, named = _bind(module.forward, inputs.forward_arguments())
+            positional, named = bind_arguments(module.forward, inputs.forward_arguments())
             outputs = module(*positional, **named)
         except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())

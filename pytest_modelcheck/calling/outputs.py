@@ -24,7 +24,7 @@ def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
         ModelCaseError: if a named output does not exist, something is neither a tensor nor None, or there is no tensor.
     """
     wanted = None if case.output_names is None else tuple(case.output_names)
-    fields = _named_fields(outputs)
+    fields = named_fields(outputs)
     if wanted is not None and fields is not None:
         outputs = {name: value for name, value in fields.items() if _is_wanted(name, wanted)}
     flat: dict[str, torch.Tensor] = {}
@@ -57,7 +57,8 @@ def _named_in_order(
     return dict(zip(wanted, flat.values(), strict=True))
 
 
-def _named_fields(outputs: Any) -> Mapping[str, Any] | None:
+def named_fields(outputs: Any) -> Mapping[str, Any] | None:
+    """Field name -> value of a mapping, a dataclass or a named tuple; None for anything else."""
     if isinstance(outputs, Mapping):  # transformers' ModelOutput is an OrderedDict
         return {key if isinstance(key, str) else f"output_{key}": value for key, value in outputs.items()}
     if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
@@ -72,7 +73,7 @@ def _flatten(case: ModelCase, value: Any, prefix: str) -> Iterator[tuple[str, to
         return
     if isinstance(value, torch.Tensor):
         yield prefix or "output_0", value
-    elif (fields := _cache_fields(value)) is not None or (fields := _named_fields(value)) is not None:
+    elif (fields := _cache_fields(value)) is not None or (fields := named_fields(value)) is not None:
         for key, item in fields.items():
             yield from _flatten(case, item, f"{prefix}.{key}" if prefix else key)
     elif isinstance(value, list | tuple):
