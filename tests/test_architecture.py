@@ -27,6 +27,7 @@ FLOORS = [
     {"export"},
     {"attribution"},
     {"pipeline"},
+    {"foreign"},
     {"passes"},
     {"capture"},
     {"hierarchy"},

@@ -300,3 +300,42 @@ def test_a_name_that_makes_no_pass_is_an_error(name, message):
     with pytest.raises(OptionError) as caught:
         resolve_passes([name])
     assert message in str(caught.value)
+
+
+def test_collection_is_paused_while_a_pipeline_runs_and_restored_even_where_it_raises(model):
+    import gc
+
+    seen = []
+
+    def watch(model):
+        seen.append(gc.isenabled())
+
+    run_pipeline(model, [Foreign(watch, False)])
+    assert (seen, gc.isenabled()) == ([False], True)
+    unknown_operator(model)
+    with pytest.raises(InvalidModelError):
+        run_pipeline(model)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        run_pipeline(ir.from_onnx_text(TEXT))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_pass_that_found_nothing_hands_its_copy_on_and_one_that_did_something_does_not(model):
+    seen = []
+
+    def remember(model):
+        seen.append(model)
+
+    def rename(model):
+        seen.append(model)
+        model.graph[0].name = "renamed"
+
+    gelu = resolve_passes(["fuse_gelu"])[0]
+    after, _ = run_pipeline(model, [gelu, Foreign(rename, False), Foreign(remember, False), IDENTITY])
+    assert len({id(made) for made in seen}) == 2
+    assert seen[1].graph[0].name != "renamed"
+    assert after.graph[0].name != "renamed"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
@@ -20,8 +23,29 @@ def check_model(model: ir.Model, *, what: str = "model") -> None:
     if not any(True for _ in model.graph) and not model.graph.outputs:
         raise InvalidModelError(f"{what} is empty: it has no node and no output")
     _read_small_tensors(model)
-    try:
+    with _named(what):
         CheckerPass()(model)
+
+
+def check_and_infer(model: ir.Model, *, what: str = "model") -> None:
+    """`check_model` and `infer_shapes` over one serialisation, which is what takes their time on a large graph.
+
+    Raises:
+        InvalidModelError: as `check_model`.
+    """
+    if not any(True for _ in model.graph) and not model.graph.outputs:
+        raise InvalidModelError(f"{what} is empty: it has no node and no output")
+    _read_small_tensors(model)
+    with _named(what):
+        proto = _without_large_weights(model)
+        onnx.checker.check_model(proto)
+    _infer(model, proto)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    try:
+        yield
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise InvalidModelError(f"{what} does not pass onnx.checker: {_first_lines(error)}") from error
     except ValueError as error:  # onnx_ir refuses to serialise, e.g. a name used twice
@@ -36,12 +60,22 @@ def infer_shapes(model: ir.Model) -> None:
     """
     _read_small_tensors(model)
     try:
-        proto = onnx.shape_inference.infer_shapes(
-            _without_large_weights(model), check_type=False, strict_mode=False, data_prop=True
-        )
+        proto = _without_large_weights(model)
+    except ValueError:
+        return  # an invalid model is the checker's to report
+    _infer(model, proto)
+
+
+def _infer(model: ir.Model, proto: onnx.ModelProto) -> None:
+    for output in proto.graph.output:
+        # An exporter writes the sizes of its example here, dynamic or not: nothing may be inferred from them.
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):
         return  # an invalid model is the checker's to report
-    _merge_inferred(model.graph, proto.graph, keep_outputs=True)
+    _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
 
 
 def _merge_inferred(graph: ir.Graph, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
@@ -90,10 +124,6 @@ def _without_large_weights(model: ir.Model) -> onnx.ModelProto:
         graph.initializers.clear()
         for value in initializers.values():
             graph.register_initializer(value)
-    for output in proto.graph.output:
-        # An exporter writes the sizes of its example here, dynamic or not: nothing may be inferred from them.
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
     return proto
 
 
