@@ -33,13 +33,30 @@ def parse(atol: Any = None, rtol: Any = None, seeds: Any = 20) -> ExpectAccuracy
     Raises:
         MarkerError: on a negative, infinite or NaN tolerance, or fewer than one seed.
     """
+    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds))
+
+
+def read_seeds(seeds: Any) -> int:
+    """A number of seeds.
+
+    Raises:
+        MarkerError: on anything but a whole number of at least one.
+    """
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise MarkerError(f"seeds={seeds!r} must be a whole number of at least 1")
-    for label, width in (("atol", atol), ("rtol", rtol)):
-        for value in width.values() if isinstance(width, Mapping) else (width,):
-            if value is not None and not _is_tolerance(value):
-                raise MarkerError(f"{label}={value!r} must be a finite number of at least 0")
-    return ExpectAccuracy(atol, rtol, seeds)
+    return seeds
+
+
+def read_width(label: str, width: Any) -> Width:
+    """A tolerance: a number, numbers by output name, or None.
+
+    Raises:
+        MarkerError: on one that is negative, infinite or NaN.
+    """
+    for value in width.values() if isinstance(width, Mapping) else (width,):
+        if value is not None and not _is_tolerance(value):
+            raise MarkerError(f"{label}={value!r} must be a finite number of at least 0")
+    return width  # type: ignore[no-any-return]
 
 
 def _is_tolerance(value: Any) -> bool:
