@@ -7,7 +7,7 @@ The map, from the top floor down; imports run downward only (tests/test_architec
 - `snapshots`, `report`: canonical text for syrupy; terminal and JSON output.
 - `fusion`, `accuracy`, `performance`: what is measured.
 - `export`: torch -> ONNX, with a key and a cache.
-- `attribution`, `pipeline`, `passes`: graph rewrites and what each one did.
+- `attribution`, `pipeline`, `foreign`, `passes`: graph rewrites, ours and other people's, and what each one did.
 - `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading an ONNX graph.
 - `calling`, `runtime`: building and calling a module; onnxruntime sessions.
 - `model_case`, `result`, `bounds`, `errors`: the words.

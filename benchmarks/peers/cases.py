@@ -1,0 +1,70 @@
+"""The files that optimizers are compared on: the models of examples/zoo at full size, by both exporters.
+
+BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. The zoo's
+single blocks are left out: nobody ships them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_modelcheck import ModelCase
+
+CONVOLUTIONAL = ("resnet", "mobilenet", "efficientnet", "efficientdet", "vgg", "yolo")
+"""Names of models that are no transformers begin so; YOLO12 has attention blocks and stays with its family."""
+
+ALSO_EAGER = ("bert-base", "whisper", "deit")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCase:
+    """One file of the comparison.
+
+    Attributes:
+        case: What is exported.
+        attention: ``"eager"`` where that was set; ``""`` for the model's own default.
+    """
+
+    case: ModelCase
+    attention: str = ""
+
+    @property
+    def model(self) -> str:
+        return f"{self.case.name} ({self.attention})" if self.attention else self.case.name
+
+    @property
+    def label(self) -> str:
+        """Unique, and a file name: ``bert-base-eager-dynamo``."""
+        return "-".join(part for part in (self.case.name, self.attention, self.case.exporter) if part)
+
+    @property
+    def transformer(self) -> bool:
+        return not self.case.name.startswith(CONVOLUTIONAL)
+
+
+def peer_cases() -> list[PeerCase]:
+    """Every case: transformers first, by name."""
+    from examples.zoo import blocks
+    from examples.zoo.registry import EXPORTERS, MODELS
+
+    found = [PeerCase(model.case(e)) for model in MODELS if model not in blocks.MODELS for e in EXPORTERS]
+    eager = [
+        PeerCase(dataclasses.replace(case.case, build=_eager(case.case.build)), "eager")
+        for case in found
+        if case.case.build is not None and case.case.name.startswith(ALSO_EAGER)
+    ]
+    return sorted([*found, *eager], key=lambda case: (not case.transformer, case.label))
+
+
+def _eager(build: Callable[[], Any]) -> Callable[[], Any]:
+    def build_eager() -> Any:
+        module = build()
+        for part in module.modules():
+            if hasattr(part, "set_attn_implementation"):
+                part.set_attn_implementation("eager")
+        return module
+
+    return build_eager

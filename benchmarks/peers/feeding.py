@@ -1,0 +1,58 @@
+"""What the models are fed with: seeded, three distributions for floats, masks with and without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pytest_modelcheck import ModelCase
+from pytest_modelcheck.runtime import Session
+
+Array = np.ndarray[Any, Any]
+
+DISTRIBUTIONS = ("N(0, 1)", "N(-2, 1)", "U(0, 1)")
+MASKS = ("as the case gives it", "nothing masked", "padded on the other side")
+
+
+def feeds(case: ModelCase, session: Session, seeds: int) -> Iterator[dict[str, Array]]:
+    """At most three feeds per seed: every distribution, with the masks taking turns.
+
+    Integers are the case's own (token ids over the whole vocabulary), drawn anew for every seed. A model that has
+    neither floats nor masks gives one feed per seed.
+    """
+    for seed in range(seeds):
+        given = _named(case, session, seed)
+        masks = [name for name in given if "mask" in name]
+        floats = [name for name, array in given.items() if array.dtype.kind == "f" and name not in masks]
+        for turn in range(3 if masks or floats else 1):
+            generator = np.random.default_rng(3 * seed + turn)
+            feed = dict(given)
+            feed |= {name: _draw(DISTRIBUTIONS[turn], given[name], generator) for name in floats}
+            feed |= {name: _mask(MASKS[(turn + seed) % 3], given[name]) for name in masks}
+            yield feed
+
+
+def _named(case: ModelCase, session: Session, seed: int) -> dict[str, Array]:
+    """The case's own inputs for a seed, as far as the graph takes them."""
+    assert case.inputs is not None
+    made = case.inputs(seed)
+    ports = [port.name for port in session.inputs]
+    named = made if isinstance(made, dict) else dict(zip(ports, made, strict=False))
+    return {name: value.numpy() for name, value in named.items() if name in ports}
+
+
+def _draw(distribution: str, like: Array, generator: np.random.Generator) -> Array:
+    drawn = {
+        "N(0, 1)": generator.standard_normal,
+        "N(-2, 1)": lambda shape: generator.standard_normal(shape) - 2,
+        "U(0, 1)": generator.random,
+    }[distribution](like.shape)
+    return np.asarray(drawn).astype(like.dtype)
+
+
+def _mask(kind: str, given: Array) -> Array:
+    if kind == MASKS[0]:
+        return given
+    return np.ones_like(given) if kind == MASKS[1] else np.ascontiguousarray(given[..., ::-1])

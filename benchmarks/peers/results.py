@@ -1,0 +1,54 @@
+"""What was measured, one JSON file per exported file: an interrupted run goes on where it stopped.
+
+An entry is used as long as the exported file has the same content and the optimizer is the same version; for ours that
+is the content of the rooms that optimize.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.worker import OURS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STORE = ROOT / ".modelcheck" / "peers"
+PEERS = ("onnxslim", "onnxsim", "onnxoptimizer", "onnxscript")
+_OUR_ROOMS = ("passes", "pipeline", "graph")
+
+
+def content_hash(path: Path) -> str:
+    """Of an .onnx file and the weights beside it."""
+    digest = hashlib.sha256()
+    for file in (path, path.with_name(f"{path.name}.data")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:24]
+
+
+def versions() -> dict[str, str]:
+    """Optimizer -> what its result depends on."""
+    ours = hashlib.sha256()
+    for room in _OUR_ROOMS:
+        for file in sorted((ROOT / "pytest_modelcheck" / room).rglob("*.py")):
+            ours.update(file.read_bytes())
+    return {OURS: ours.hexdigest()[:12], **{peer: version(peer) for peer in PEERS}}
+
+
+def read(label: str) -> dict[str, Any]:
+    """The stored results of one file; {} where there are none."""
+    path = STORE / f"{label}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def write(label: str, results: dict[str, Any]) -> None:
+    """Store the results of one file."""
+    STORE.mkdir(parents=True, exist_ok=True)
+    scratch = STORE / f".{label}.json"
+    scratch.write_text(json.dumps(results, indent=1))
+    scratch.replace(STORE / f"{label}.json")

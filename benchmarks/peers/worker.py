@@ -1,0 +1,167 @@
+"""One step of the comparison in a process of its own, its result as JSON on the last line.
+
+python -m benchmarks.peers.worker export LABEL FOLDER
+python -m benchmarks.peers.worker optimize NAME IN.onnx OUT.onnx
+python -m benchmarks.peers.worker check LABEL EXPORTED.onnx NAME=SEEDS=OPTIMIZED.onnx ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+OURS = "pytest-modelcheck"
+BAR = 1e-5
+"""Largest right difference, as a share of the reference's largest value or of 1, whichever is more."""
+
+
+def _resident(field: str) -> int:
+    """Bytes of memory: ``VmRSS`` now, ``VmHWM`` at most so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def export_case(label: str, folder: str) -> dict[str, Any]:
+    """Export one case, or take it from the cache in `folder`."""
+    from benchmarks.peers.cases import peer_cases
+    from pytest_modelcheck.export import Exported, export
+    from pytest_modelcheck.export.cache import ExportCache
+
+    case = next(case.case for case in peer_cases() if case.label == label)
+    made = export(dataclasses.replace(case, name=label), cache=ExportCache(Path(folder), keep=1))
+    return {"path": str(made.path)} if isinstance(made, Exported) else {"error": made.render()}
+
+
+def optimize(name: str, source: str, destination: str) -> dict[str, Any]:
+    """Load, optimize, save. Seconds and memory begin after the imports, and end when the file is written."""
+    import onnx_ir as ir
+
+    run = _ours if name == OURS else _peer(name)
+    before = _resident("VmRSS")
+    started = time.perf_counter()
+    details = run(source, destination)
+    seconds = time.perf_counter() - started
+    peak = _resident("VmHWM") - before
+    from pytest_modelcheck.graph.counts import count_nodes
+
+    model = ir.load(destination)
+    nodes = count_nodes(model)
+    return {
+        "nodes": nodes,
+        "constants": count_nodes(model, constants=True) - nodes,
+        "seconds": seconds,
+        "peak": peak,
+        **details,
+    }
+
+
+def _ours(source: str, destination: str) -> dict[str, Any]:
+    # What `optimize(path)` does, with the records of the passes kept.
+    records = run_pipeline_of(source, destination)
+    failed = [f"{record.name}: {record.error}" for record in records if record.error]
+    if failed:
+        raise RuntimeError("; ".join(failed))
+    return {"passes": {record.name: record.delta for record in records}}
+
+
+def run_pipeline_of(source: str, destination: str) -> Any:
+    """The records of our default pipeline from file to file."""
+    from pytest_modelcheck.graph.files import load_model, save_model
+    from pytest_modelcheck.pipeline import run_pipeline
+
+    optimized, records = run_pipeline(load_model(source))
+    save_model(optimized, destination)
+    return records
+
+
+def _peer(name: str) -> Any:
+    import onnx
+
+    from pytest_modelcheck.foreign import FOREIGN_PASSES
+
+    peer = next(pass_ for pass_ in FOREIGN_PASSES if pass_.name == name)
+    peer.require()
+    importlib.import_module("onnxscript.optimizer" if name == "onnxscript" else peer.package)
+
+    def run(source: str, destination: str) -> dict[str, Any]:
+        onnx.save(peer.run(onnx.load(source), []), destination)
+        return {}
+
+    return run
+
+
+def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
+    """For each candidate the largest scaled difference to the exported model, onnxruntime's own optimizer off."""
+    import numpy as np
+
+    from benchmarks.peers.cases import peer_cases
+    from benchmarks.peers.feeding import feeds
+    from pytest_modelcheck.runtime import open_session
+
+    case = next(case.case for case in peer_cases() if case.label == label)
+    reference = open_session(exported, optimizer=False, name="exported")
+    wanted = [candidate.split("=", 2) for candidate in candidates]
+    given = list(feeds(case, reference, max(int(seeds) for _, seeds, _ in wanted)))
+    expected = [reference.run(feed) for feed in given]
+    per_seed = len(given) // max(int(seeds) for _, seeds, _ in wanted)
+    del reference
+    results: dict[str, Any] = {}
+    for name, seeds, path in wanted:
+        used = per_seed * int(seeds)
+        try:
+            session = open_session(path, optimizer=False, name=name)
+            worst = 0.0
+            for feed, want in zip(given[:used], expected, strict=False):
+                got = session.run(feed)
+                assert list(got) == list(want), f"outputs {list(got)}, not {list(want)}"
+                worst = max([worst, *(_difference(name, want[name], got[name], np) for name in want)])
+            results[name] = {"right": worst <= BAR, "scaled": worst, "feeds": used}
+        except Exception as error:  # whatever is wrong with a peer's file is its result
+            results[name] = {"right": False, "scaled": None, "feeds": used, "why": _short(error)}
+    return results
+
+
+def _difference(name: str, want: Any, got: Any, np: Any) -> float:
+    assert want.shape == got.shape, f"output {name!r} has shape {got.shape}, not {want.shape}"
+    assert want.dtype == got.dtype, f"output {name!r} is {got.dtype}, not {want.dtype}"
+    assert np.array_equal(np.isnan(want), np.isnan(got)), f"output {name!r} has NaN"
+    if not want.size:
+        return 0.0
+    want, got = want.astype(np.float64), got.astype(np.float64)
+    largest = np.nanmax(np.abs(np.where(np.isfinite(want), want, 0)))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(want == got, 0, np.abs(want - got))
+    return float(np.nanmax(difference) / max(1.0, largest))
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def main(arguments: list[str]) -> None:
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    mode, *rest = arguments
+    try:
+        if mode == "export":
+            result = export_case(*rest)
+        else:
+            result = optimize(*rest) if mode == "optimize" else check(rest[0], rest[1], rest[2:])
+    except Exception as error:  # an optimizer that fails has a row that says so
+        result = {"error": _short(error)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
