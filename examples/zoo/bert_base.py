@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pytest_modelcheck import ModelCase
+from examples.zoo.declaring import ZooModel
 
 if TYPE_CHECKING:  # pytest imports this file in every run: torch and transformers only where a model is built
     import torch
     from transformers import BertModel
-
-    from pytest_modelcheck.model_case import Exporter
 
 BATCH, SEQUENCE = 2, 16
 
@@ -42,16 +40,12 @@ def inputs(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-def bert_base(exporter: Exporter = "dynamo") -> ModelCase:
-    axes = {0: "batch", 1: "sequence"}
-    return ModelCase(
-        "bert-base",
-        build,
-        inputs,
-        exporter=exporter,
-        dynamic_axes={"input_ids": axes, "attention_mask": axes},
-        output_names=["last_hidden_state", "pooler_output"],
-    )
-
-
-CASES = (bert_base("dynamo"), bert_base("torchscript"))
+AXES = {0: "batch", 1: "sequence"}
+BERT_BASE = ZooModel(
+    name="bert-base",
+    build=build,
+    inputs=inputs,
+    dynamic_axes={"input_ids": AXES, "attention_mask": AXES},
+    output_names=("last_hidden_state", "pooler_output"),
+)
+CASES = (BERT_BASE.case("dynamo"), BERT_BASE.case("torchscript"))

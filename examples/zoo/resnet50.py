@@ -8,23 +8,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pytest_modelcheck import ModelCase
+from examples.zoo.declaring import ZooModel
 
 if TYPE_CHECKING:  # pytest imports this file in every run: torch and transformers only where a model is built
     import torch
     from transformers import ResNetForImageClassification
 
-    from pytest_modelcheck.model_case import Exporter
-
 
 def build() -> ResNetForImageClassification:
+    import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    from examples.zoo.jitter import jitter
+    from examples.zoo.jitter import jitter, settle_convolutions
 
     if os.environ.get("MODELCHECK_PRETRAINED") == "1":
         return ResNetForImageClassification.from_pretrained("microsoft/resnet-50")
-    return jitter(ResNetForImageClassification(ResNetConfig(num_labels=1000)))
+    model = ResNetForImageClassification(ResNetConfig(num_labels=1000))
+    return jitter(settle_convolutions(model, torch.randn(1, 3, 224, 224)))
 
 
 def inputs(seed: int) -> dict[str, torch.Tensor]:
@@ -34,8 +34,5 @@ def inputs(seed: int) -> dict[str, torch.Tensor]:
     return {"pixel_values": torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(seed))}
 
 
-def resnet50(exporter: Exporter = "dynamo") -> ModelCase:
-    return ModelCase("resnet50", build, inputs, exporter=exporter, output_names=["logits"])
-
-
-CASES = (resnet50("dynamo"), resnet50("torchscript"))
+RESNET50 = ZooModel(name="resnet50", build=build, inputs=inputs, output_names=("logits",))
+CASES = (RESNET50.case("dynamo"), RESNET50.case("torchscript"))
