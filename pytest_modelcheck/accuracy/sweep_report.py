@@ -15,12 +15,16 @@ from pytest_modelcheck.result import Finding, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
-    """One seed of one pair. `max_abs` and `scaled` as in `Comparison`: NaN where something could not be measured."""
+    """One seed of one pair. `max_abs` and `scaled` as in `Comparison`: NaN where something could not be measured.
+
+    `variant` is the label of the inputs' variant, empty for inputs as the case draws them.
+    """
 
     seed: int
     passed: bool
     max_abs: float
     scaled: float
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class PairReport:
         seeds: One result per seed, in the order they ran; empty where a stage failed.
         worst: The full comparison of the worst seed: the first one that failed with the worst kind of failure.
         worst_seed: Its seed; None where nothing ran.
+        worst_variant: The label of its inputs' variant; empty for inputs as the case draws them.
         finding: What is wrong; None if every seed passed.
     """
 
@@ -42,6 +47,7 @@ class PairReport:
     seeds: tuple[SeedResult, ...]
     worst: Comparison | None
     worst_seed: int | None
+    worst_variant: str = ""
     finding: Finding | None
 
     @property
@@ -76,7 +82,8 @@ class SweepReport:
 
     Attributes:
         model: Name of the model case.
-        seeds: The seeds that ran.
+        seeds: The seeds that were compared.
+        variants: Those of them whose inputs were another kind or size -> its label.
         pairs: One report per stage that has a reference, in stage order.
         findings: What is wrong, in stage order; empty if everything agrees.
         notes: What a reader should know and no verdict depends on, such as a stage that is not deterministic.
@@ -85,6 +92,7 @@ class SweepReport:
 
     model: str
     seeds: tuple[int, ...]
+    variants: Mapping[int, str]
     pairs: tuple[PairReport, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]

@@ -20,9 +20,13 @@ class WatchedInputs:
         self._draw = draw
         self._digests: dict[int, bytes] = {}
         self._changed: list[int] = []
+        self._by_input: dict[str, set[bytes]] = {}
 
     def __call__(self, seed: int) -> Inputs:
         drawn = self._draw(seed)
+        if seed not in self._digests:
+            for name, array in flat_arrays(drawn).items():
+                self._by_input.setdefault(name, set()).add(input_digest({name: array}))
         digest = input_digest(drawn)
         if self._digests.setdefault(seed, digest) != digest and seed not in self._changed:
             self._changed.append(seed)
@@ -32,6 +36,16 @@ class WatchedInputs:
     def distinct(self) -> int:
         """How many different inputs were drawn so far."""
         return len(set(self._digests.values()))
+
+    def notes(self) -> tuple[str, ...]:
+        """Inputs that are the same for every seed: what depends on them alone was measured once."""
+        if len(self._digests) < 2 or self.distinct < 2:
+            return ()
+        return tuple(
+            f"input {name!r} is the same for every seed: draw it from the seed if it matters"
+            for name, digests in self._by_input.items()
+            if len(digests) == 1
+        )
 
     def findings(self) -> list[Finding]:
         found = []

@@ -1,0 +1,172 @@
+"""One stage against its reference, over all seeds that both have run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.running import Planned, Ran
+from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Stage
+from pytest_modelcheck.accuracy.store import OutputStore
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
+from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.result import Finding, Verdict
+
+
+def compare_pair(
+    reference: Ran,
+    candidate: Ran,
+    store: OutputStore,
+    widths: tuple[Width, Width],
+    model: str,
+    notes: Mapping[str, str],
+    inputs_differ: bool,
+) -> PairReport:
+    """Compare every seed, and put the worst one into words.
+
+    Args:
+        reference, candidate: Two stages that ran.
+        store: Holds their outputs.
+        widths: atol and rtol.
+        model: Named in findings.
+        notes: Stage name -> what a reader should know about it.
+        inputs_differ: Whether different inputs were drawn, so that outputs may be asked to differ as well.
+    """
+    results: list[SeedResult] = []
+    worst, worst_entry = None, None
+    failed: list[Planned] = []
+    both = [entry for entry in candidate.planned if entry.seed not in reference.refused]
+    for entry in both:
+        if entry.seed in candidate.refused:
+            results.append(
+                SeedResult(seed=entry.seed, passed=False, max_abs=np.nan, scaled=np.nan, variant=entry.label)
+            )
+            failed.append(entry)
+            continue
+        comparison = _compared(reference.stage, candidate.stage, entry, store, widths, model)
+        results.append(
+            SeedResult(
+                seed=entry.seed,
+                passed=comparison.passed,
+                max_abs=comparison.max_abs,
+                scaled=comparison.scaled,
+                variant=entry.label,
+            )
+        )
+        failed += [] if comparison.passed else [entry]
+        if worst is None or comparison.badness > worst.badness:
+            worst, worst_entry = comparison, entry
+    refused = {entry.label: candidate.refused[entry.seed] for entry in both if entry.seed in candidate.refused}
+    finding = worst.finding if worst else None
+    if finding is not None and worst is not None:
+        finding = _located(finding, worst, reference.stage, candidate.stage, failed, both)
+        told = (notes[ran.stage.name] for ran in (reference, candidate) if ran.stage.name in notes)
+        finding = dataclasses.replace(finding, where=(*finding.where, *_refusals(refused), *told))
+    elif refused:
+        finding = _cannot_run(reference.stage, candidate.stage, refused, model)
+    elif inputs_differ and (unmoved := _unmoved_output(reference.stage.name, both, store)):
+        finding = error_finding(
+            model,
+            f"output {unmoved!r}",
+            "values that depend on the inputs",
+            f"the same values for all {len(both)} seeds: nothing of the computation was measured",
+            next="Use inputs that reach this output, or name other outputs in output_names.",
+        )
+    return PairReport(
+        reference=reference.stage.name,
+        candidate=candidate.stage.name,
+        step=candidate.stage.step,
+        seeds=tuple(results),
+        worst=worst,
+        worst_seed=None if worst_entry is None else worst_entry.seed,
+        worst_variant="" if worst_entry is None else worst_entry.label,
+        finding=finding,
+    )
+
+
+def _compared(
+    reference: Stage,
+    candidate: Stage,
+    entry: Planned,
+    store: OutputStore,
+    widths: tuple[Width, Width],
+    model: str,
+) -> Comparison:
+    label = f" ({entry.label})" if entry.label else ""
+    atol, rtol = widths
+    comparison = compare(
+        store.get(reference.name, entry.seed),
+        store.get(candidate.name, entry.seed),
+        atol=atol,
+        rtol=rtol,
+        model=model,
+        context=f"{candidate.name} against {reference.name}, seed {entry.seed}{label}",
+    )
+    if entry.variant is not None and not any(output.status.failed for output in comparison.outputs):
+        return dataclasses.replace(comparison, finding=None)  # zeros may well make an output constant
+    return comparison
+
+
+def _unmoved_output(stage: str, entries: Sequence[Planned], store: OutputStore) -> str | None:
+    """A floating-point output that is bit for bit the same for every seed; masks and shapes may be."""
+    first = store.get(stage, entries[0].seed)
+    unmoved = [name for name, array in first.items() if array.size and not np.issubdtype(array.dtype, np.integer)]
+    unmoved = [name for name in unmoved if first[name].dtype != np.bool_ and not first[name].dtype.hasobject]
+    for entry in entries[1:]:
+        outputs = store.get(stage, entry.seed)
+        unmoved = [name for name in unmoved if outputs[name].tobytes() == first[name].tobytes()]
+    return unmoved[0] if unmoved and len(entries) > 1 else None
+
+
+def _located(
+    finding: Finding,
+    worst: Comparison,
+    reference: Stage,
+    candidate: Stage,
+    failed: Sequence[Planned],
+    entries: Sequence[Planned],
+) -> Finding:
+    """The worst seed's finding, with how many seeds fail, the weights that are not finite, and whose step it was."""
+    where = list(finding.where)
+    where.append(f"{len(failed)} of {len(entries)} seeds, first seed {failed[0].seed}")
+    if all(entry.label for entry in failed):
+        where.append(f"only for inputs that the case does not draw: {'; '.join(entry.label for entry in failed)}")
+    for stage in (reference, candidate):
+        if worst.has_nan and stage.nonfinite is not None and (names := stage.nonfinite()):
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            where.append(f"weights of {stage.name} with NaN or infinity: {', '.join(names[:5])}{more}")
+    differs = any(output.status.failed for output in worst.outputs)
+    step = "" if worst.reference_nan or not differs else _NEXT.get(candidate.step, "")
+    return dataclasses.replace(
+        finding, where=tuple(where), next="\n".join(line for line in (finding.next, step) if line)
+    )
+
+
+def _refusals(refused: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"cannot run at all with {label}: {why}" for label, why in refused.items())
+
+
+def _cannot_run(reference: Stage, candidate: Stage, refused: Mapping[str, str], model: str) -> Finding:
+    return Finding(
+        gate="expect_accuracy",
+        model=model,
+        subject="inputs",
+        expected=f"outputs for {'; '.join(refused)}, as {reference.name} gives them",
+        found="an error",
+        context=f"{candidate.name} against {reference.name}",
+        where=_refusals(refused),
+        next="A size of the example inputs is baked into the graph. Declare only axes that are dynamic, or take the "
+        "size from the tensor where it is used.",
+        verdict=Verdict.FAIL,
+    )
+
+
+_NEXT = {
+    EXPORT: "The exporter changed the numbers, before any pass ran: try the other exporter or another opset.",
+    PASSES: "A pass changed the numbers: find_guilty_pass names it.",
+    RUNTIME: "onnxruntime's own graph optimizer changes the numbers of this graph: a bug of the runtime, not of the "
+    "export or of a pass. Look for its issue, or leave the rewrite out with disabled_optimizers.",
+}

@@ -1,0 +1,140 @@
+"""Running one stage on every seed, and what became of the variants among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pytest_modelcheck.accuracy.comparison import compare
+from pytest_modelcheck.accuracy.inner_values import in_tolerances
+from pytest_modelcheck.accuracy.metrics import Array, is_float
+from pytest_modelcheck.accuracy.output import OutputStatus
+from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage
+from pytest_modelcheck.accuracy.store import OutputStore
+from pytest_modelcheck.accuracy.sweep_report import error_finding
+from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.variants import Variant, rounded
+from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.result import Finding
+
+UNSTABLE = 0.1
+"""A variant is left out if rounding its inputs once moves the reference by this share of the tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One set of inputs: a seed, as the case draws it or as a variant of that."""
+
+    seed: int
+    variant: Variant | None = None
+
+    @property
+    def label(self) -> str:
+        return "" if self.variant is None else self.variant.label
+
+    def inputs(self, drawn: Inputs) -> Inputs:
+        return drawn if self.variant is None else self.variant.apply(drawn, self.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """One stage after all its seeds.
+
+    Attributes:
+        stage: The stage.
+        planned: What it was to run.
+        finding: Why it did not run at all; None if it did.
+        note: What a reader should know about it: that it is not deterministic.
+        refused: Variants it could not run or is no reference for: seed -> why.
+    """
+
+    stage: Stage
+    planned: tuple[Planned, ...]
+    finding: Finding | None = None
+    note: str | None = None
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+def plan(seeds: Sequence[int], variants: Sequence[Variant]) -> tuple[Planned, ...]:
+    """Which seed runs which variant: every other seed from the last, or further seeds where these are too few."""
+    if len(seeds) >= 2 * len(variants):
+        taken = {seeds[len(seeds) - 1 - 2 * index]: variant for index, variant in enumerate(variants)}
+        return tuple(Planned(seed, taken.get(seed)) for seed in seeds)
+    further = (Planned(max(seeds) + 1 + index, variant) for index, variant in enumerate(variants))
+    return (*(Planned(seed) for seed in seeds), *further)
+
+
+def run_stage(
+    stage: Stage,
+    source: WatchedInputs,
+    planned: tuple[Planned, ...],
+    store: OutputStore,
+    widths: tuple[Width, Width],
+) -> Ran:
+    """Run all seeds, the first one twice; the outputs go to `store`."""
+    entry: Planned | None = None
+    note = None
+    refused: dict[int, str] = {}
+    try:
+        with stage.open() as run:
+            for entry in planned:
+                drawn = source(entry.seed)
+                if entry.variant is not None:
+                    if why := _run_variant(stage, run, entry, drawn, store, widths):
+                        refused[entry.seed] = why
+                    continue
+                outputs = run(drawn)
+                store.put(stage.name, entry.seed, outputs)
+                if entry is planned[0]:
+                    note = _nondeterminism(stage, outputs, run(drawn))
+    except Exception as error:  # modules, inputs and stages are anybody's code: whatever they raise becomes a finding
+        where = "opening it" if entry is None else f"seed {entry.seed}"
+        text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
+        finding = error_finding(source.model, f"stage {stage.name!r}", "outputs", f"an error at {where}: {text}")
+        return Ran(stage=stage, planned=planned, finding=finding)
+    return Ran(stage=stage, planned=planned, note=note, refused=refused)
+
+
+def _run_variant(
+    stage: Stage, run: Run, entry: Planned, drawn: Inputs, store: OutputStore, widths: tuple[Width, Width]
+) -> str:
+    """Run one variant. Returns why it measures nothing: for the first reference that is no fault, else it is one."""
+    assert entry.variant is not None
+    first = stage.against is None
+    try:
+        inputs = entry.inputs(drawn)
+        outputs = run(inputs)
+        if first and not _all_finite(outputs):
+            return f"inputs {entry.label!r} left out: {stage.name} gives NaN or infinities for them"
+        if first and entry.variant.floats and _is_unstable(outputs, run(rounded(inputs, entry.seed)), widths):
+            return f"inputs {entry.label!r} left out: rounding them once moves {stage.name} by {UNSTABLE:g} tolerances"
+    except Exception as error:  # as above
+        text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
+        return f"inputs {entry.label!r} left out: {text}" if first else text
+    store.put(stage.name, entry.seed, outputs)
+    return ""
+
+
+def _all_finite(outputs: Mapping[str, Array]) -> bool:
+    return all(np.isfinite(array.astype(np.float32)).all() for array in outputs.values() if is_float(array))
+
+
+def _is_unstable(outputs: Mapping[str, Array], others: Mapping[str, Array], widths: tuple[Width, Width]) -> bool:
+    for name, array in outputs.items():
+        other = others.get(name)
+        if other is None or other.shape != array.shape:
+            return True
+        atol, rtol = (width.get(name) if isinstance(width, Mapping) else width for width in widths)
+        if in_tolerances(array, other, atol, rtol) > UNSTABLE:
+            return True
+    return False
+
+
+def _nondeterminism(stage: Stage, first: Mapping[str, Array], second: Mapping[str, Array]) -> str | None:
+    again = compare(first, second, atol=0.0, rtol=0.0)
+    if not any(output.status.failed and output.status is not OutputStatus.REFERENCE_NAN for output in again.outputs):
+        return None
+    return f"{stage.name} is not deterministic: the same inputs twice differ by up to {again.max_abs:.3g}"
