@@ -56,6 +56,17 @@ def resnet_case(exporter: Exporter = "dynamo") -> ModelCase:
     return ModelCase("resnet", build, image_inputs, exporter=exporter, output_names=("logits",))
 
 
+def swin_case(exporter: Exporter = "dynamo") -> ModelCase:
+    """Its position biases depend on no input: dynamo folds whole modules of it into initializers."""
+
+    def build() -> nn.Module:
+        from transformers import SwinConfig, SwinModel
+
+        return jitter(SwinModel(SwinConfig(image_size=32, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4)))
+
+    return ModelCase("swin", build, image_inputs, exporter=exporter, output_names=("last_hidden_state",))
+
+
 def image_inputs(seed: int) -> dict[str, torch.Tensor]:
     """pixel_values: (1, 3, 32, 32) float32."""
     return {"pixel_values": torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))}

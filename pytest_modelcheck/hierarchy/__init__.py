@@ -10,11 +10,13 @@ from pytest_modelcheck.hierarchy.report import (
     hierarchy_of_model,
 )
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
+from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, Strategy, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
 from pytest_modelcheck.hierarchy.table_diff import diff_tables
 from pytest_modelcheck.hierarchy.table_text import parse, render
 
 __all__ = [
+    "STRATEGIES",
     "ExportedModel",
     "HierarchyReport",
     "ModuleCalls",
@@ -22,6 +24,9 @@ __all__ = [
     "ModuleTable",
     "Owner",
     "OwnerKind",
+    "Recommendation",
+    "Strategy",
+    "StrategyName",
     "case_calls",
     "diff_tables",
     "hierarchy",
@@ -29,6 +34,7 @@ __all__ = [
     "module_table",
     "modules_that_ran",
     "parse",
+    "recommend",
     "render",
     "stamp",
     "strip",

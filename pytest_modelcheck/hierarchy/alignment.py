@@ -2,122 +2,44 @@
 
 Exporters write nodes in the order in which the forward ran. So the best matching of the two sequences that keeps their
 order, and that agrees with every owner already known, tells which torch operator a node came from - and with it the
-module that ran it. One torch operator may become several nodes (`EXPANSIONS`); operators that left no node, and nodes
-that fit no operator, are passed over.
+module that ran it, and in which of its calls. One torch operator may become several nodes (`expansions.py`); operators
+that left no node, and nodes that fit no operator, are passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.hierarchy.expansions import EXPANSIONS
+
 MAX_CELLS = 100_000_000
 """Nodes x operators above which no matching is tried (about 1 GB of working memory)."""
 
-_SHAPES = "Shape Gather Unsqueeze Concat Slice Cast Mul Div Add Squeeze"
-_ATTENTION = (
-    "MatMul Attention Softmax | Mul Add Transpose Reshape Where IsNaN Sqrt Div Cast Not And Expand Trilu Sub "
-    "ConstantOfShape Constant Less Range GreaterOrEqual"
-)
-EXPANSIONS: Mapping[str, str] = {
-    "linear": "MatMul Gemm | Add Transpose Mul Identity",
-    "matmul": "MatMul Gemm | Transpose",
-    "scaled_dot_product_attention": _ATTENTION,
-    "addmm": "Gemm MatMul | Add Transpose Mul",
-    "mm": "MatMul Gemm | Transpose",
-    "bmm": "MatMul | Transpose",
-    "baddbmm": "MatMul | Add Mul",
-    "t": "Transpose",
-    "transpose": "Transpose",
-    "permute": "Transpose",
-    "view": f"Reshape Flatten | {_SHAPES}",
-    "_unsafe_view": f"Reshape Flatten | {_SHAPES}",
-    "_reshape_alias": f"Reshape | {_SHAPES}",
-    "expand": f"Expand | Where Equal ConstantOfShape Reshape {_SHAPES}",
-    "native_layer_norm": "LayerNormalization ReduceMean | Sub Pow Add Sqrt Div Mul Cast Reciprocal",
-    "_fused_rms_norm": "RMSNormalization ReduceMean | Pow Add Sqrt Reciprocal Mul Div Cast",
-    "native_group_norm": "GroupNormalization InstanceNormalization | Reshape Mul Add Shape",
-    "native_batch_norm": "BatchNormalization | Mul Add Sub Div Sqrt",
-    "_native_batch_norm_legit_no_training": "BatchNormalization | Mul Add Sub Div Sqrt",
-    "cudnn_batch_norm": "BatchNormalization",
-    "gelu": "Gelu Erf Tanh | Div Add Mul Pow",
-    "silu": "Sigmoid Swish | Mul",
-    "silu_": "Sigmoid Swish | Mul",
-    "hardswish": "HardSwish HardSigmoid | Mul Add Clip Div",
-    "hardswish_": "HardSwish HardSigmoid | Mul Add Clip Div",
-    "hardtanh": "Clip",
-    "hardtanh_": "Clip",
-    "_softmax": "Softmax",
-    "_safe_softmax": "Softmax | IsNaN Where",
-    "_scaled_dot_product_flash_attention_for_cpu": _ATTENTION,
-    "_scaled_dot_product_attention_math": _ATTENTION,
-    "_scaled_dot_product_efficient_attention": _ATTENTION,
-    "convolution": "Conv ConvTranspose",
-    "mkldnn_convolution": "Conv ConvTranspose",
-    "max_pool2d_with_indices": "MaxPool",
-    "mean": "ReduceMean GlobalAveragePool AveragePool",
-    "_adaptive_avg_pool2d": "GlobalAveragePool AveragePool ReduceMean",
-    "avg_pool2d": "AveragePool | Pad",
-    "embedding": "Gather",
-    "select": "Gather | Slice Squeeze",
-    "index": f"Gather GatherND GatherElements | Reshape Flatten Transpose {_SHAPES}",
-    "index_select": "Gather",
-    "gather": "GatherElements",
-    "slice": "Slice",
-    "split": "Split Slice",
-    "split_with_sizes": "Split Slice",
-    "unbind": "Split | Squeeze Gather",
-    "cat": "Concat",
-    "stack": "Concat | Unsqueeze",
-    "rsqrt": "Sqrt Reciprocal | Div",
-    "pow": "Pow | Mul",
-    "rsub": "Sub",
-    "_to_copy": "Cast",
-    "masked_fill": "Where | Cast Expand",
-    "masked_fill_": "Where | Cast Expand",
-    "where": "Where | Cast",
-    "eq": "Equal",
-    "ne": "Equal | Not",
-    "lt": "Less",
-    "le": "LessOrEqual",
-    "gt": "Greater",
-    "ge": "GreaterOrEqual",
-    "bitwise_and": "And | BitwiseAnd",
-    "bitwise_or": "Or | BitwiseOr",
-    "bitwise_not": "Not | BitwiseNot",
-    "logical_not": "Not",
-    "logical_and": "And",
-    "arange": "Range | Cast Sub Add",
-    "cumsum": "CumSum",
-    "sum": "ReduceSum",
-    "amax": "ReduceMax",
-    "amin": "ReduceMin",
-    "new_ones": "ConstantOfShape | Expand",
-    "full": "ConstantOfShape | Expand",
-    "constant_pad_nd": "Pad",
-    "upsample_nearest2d": "Resize",
-    "upsample_bilinear2d": "Resize",
-    "clamp": "Clip | Max Min",
-    "repeat": "Tile | Expand",
-}
-"""ATen operator -> the ONNX operators it becomes: those that tell it, a bar, those that only go with them.
-
-Operators that are not listed match by their name alone (relu, Relu).
-"""
-
 _MAIN, _PART, _PLACED = 2.0, 1.0, 0.2
-_AGAIN_PART, _AGAIN_MAIN, _SKIPPED = 0.25, 1.5, -0.5  # a second main node is rather the next operator's
+_AGAIN_PART, _AGAIN_MAIN, _SKIPPED = 0.25, 1.4, -0.5  # a second main node is rather the next operator's
 
 
 @dataclass(frozen=True, slots=True)
 class TorchOp:
-    """One operator of the forward pass: its ATen name, and the module that ran it."""
+    """One operator of the forward pass.
+
+    Attributes:
+        name: Its ATen name.
+        path: The module that ran it.
+        call: In which of the module's calls, from 1.
+        constant: Whether its result depends on no input: an exporter may leave it out, and no node that reads the
+            model's inputs comes from it.
+    """
 
     name: str
     path: str
+    call: int = 1
+    constant: bool = False
 
 
 def align(nodes: Sequence[ir.Node], trace: Sequence[TorchOp], known: Mapping[ir.Node, str]) -> dict[ir.Node, str]:
@@ -131,53 +53,108 @@ def align(nodes: Sequence[ir.Node], trace: Sequence[TorchOp], known: Mapping[ir.
     Returns:
         Node -> module path, for those of `nodes` that are not in `known` and match an operator.
     """
+    matched = _match(nodes, trace, known)
+    placed = {node: (op.path, fit >= _MAIN) for node, (op, fit) in matched.items() if node not in known}
+    return _supported(placed, known)
+
+
+def calls_in_order(
+    nodes: Sequence[ir.Node], trace: Sequence[TorchOp], paths: Mapping[ir.Node, str], shared: Collection[str]
+) -> dict[ir.Node, int]:
+    """In which call of its module each node stands, for modules that are called more than once.
+
+    Args:
+        nodes: In the order of the graph.
+        trace: In the order of execution.
+        paths: Node -> module path.
+        shared: The paths of the modules in question.
+
+    Returns:
+        Node -> number of the call, from 1. A node that matches no operator is in the call of the nodes of its module
+        before and behind it, where those agree; else it is left out.
+    """
+    mine = [node for node in nodes if paths.get(node) in shared]
+    matched = _match(nodes, trace, paths) if mine else {}
+    found = {node: matched[node][0].call for node in mine if node in matched}
+    by_path: dict[str, list[ir.Node]] = {}
+    for node in mine:
+        by_path.setdefault(paths[node], []).append(node)
+    for group in by_path.values():
+        numbers = [found.get(node) for node in group]
+        before = list(accumulate(numbers, _latest))
+        behind = list(accumulate(reversed(numbers), _latest))[::-1]
+        for node, low, high in zip(group, before, behind, strict=True):
+            if node not in found and (number := _between(low, high)) is not None:
+                found[node] = number
+    return found
+
+
+def _latest(last: int | None, number: int | None) -> int | None:
+    return number or last
+
+
+def _between(low: int | None, high: int | None) -> int | None:
+    """The call of a node between two whose calls are known."""
+    return low if low == high else (low or high) if low is None or high is None else None
+
+
+def _match(
+    nodes: Sequence[ir.Node], trace: Sequence[TorchOp], known: Mapping[ir.Node, str]
+) -> dict[ir.Node, tuple[TorchOp, float]]:
+    """Node -> the operator it comes from and how well that explains it, in the best matching that keeps both orders."""
     if not nodes or not trace or len(nodes) * len(trace) > MAX_CELLS:
         return {}
     scores = _Scores(trace)
+    reading = _reading_inputs(nodes)
     best = np.zeros(len(trace) + 1)  # best[j]: nothing behind operator j - 1 is taken; best[0]: nothing is taken
     steps = np.zeros((len(nodes), len(trace) + 1), dtype=np.int32)
     for row, node in enumerate(nodes):
-        best, steps[row] = _advance(best, scores.of(node, known.get(node)), node in known)
-    return _supported(_read_back(nodes, trace, known, scores, best, steps), known)
-
-
-def _advance(best: np.ndarray, score: np.ndarray, placed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """One more node: the best totals by the last operator taken, and where each came from (-1: the node is skipped)."""
-    behind = np.maximum.accumulate(best)[:-1]
-    origin = np.maximum.accumulate(np.where(best == np.maximum.accumulate(best), np.arange(len(best)), 0))[:-1]
-    again = best[1:] - np.where(score >= _MAIN, _AGAIN_MAIN, _AGAIN_PART)
-    take = score + np.maximum(behind, again)
-    came_from = np.where(behind >= again, origin, np.arange(1, len(best)))
-    skip = best + _SKIPPED * (4 if placed else 1)
-    total = skip.copy()
-    steps = np.full(len(best), -1, dtype=np.int32)
-    better = take > skip[1:]
-    total[1:][better] = take[better]
-    steps[1:][better] = came_from[better]
-    return total, steps
-
-
-def _read_back(
-    nodes: Sequence[ir.Node],
-    trace: Sequence[TorchOp],
-    known: Mapping[ir.Node, str],
-    scores: _Scores,
-    best: np.ndarray,
-    steps: np.ndarray,
-) -> dict[ir.Node, tuple[str, bool]]:
-    """Node -> the module it is placed in, and whether its operator tells so by itself."""
-    found: dict[ir.Node, tuple[str, bool]] = {}
+        score = scores.of(node, known.get(node), node in reading)
+        # Where a known node tells its operator, the matching must go through it. The shape plumbing of a module is made
+        # before, between and behind its operators: it may be passed over.
+        anchor = node in known and bool(score.max() >= _MAIN)
+        best, steps[row] = _advance(best, score, anchor)
+    found = {}
     position = int(np.argmax(best))
     for row in range(len(nodes) - 1, -1, -1):
         step = int(steps[row, position])
         if step < 0:
             continue
         node = nodes[row]
-        fit = scores.of(node, None)[position - 1]
-        if node not in known and fit >= _PART:
-            found[node] = (trace[position - 1].path, bool(fit >= _MAIN))
+        fit = float(scores.of(node, None, node in reading)[position - 1])
+        if fit >= _PART:
+            found[node] = (trace[position - 1], fit)
         position = step
     return found
+
+
+def _reading_inputs(nodes: Sequence[ir.Node]) -> set[ir.Node]:
+    """Those of `nodes` whose results depend on the values of the graph's inputs, not on their shapes alone."""
+    reading: set[ir.Node] = set()
+    for node in nodes:
+        if node.op_type in ("Shape", "Size"):
+            continue
+        for value in node.inputs:
+            if value is not None and (value.is_graph_input() or value.producer() in reading):
+                reading.add(node)
+                break
+    return reading
+
+
+def _advance(best: np.ndarray, score: np.ndarray, anchor: bool) -> tuple[np.ndarray, np.ndarray]:
+    """One more node: the best totals by the last operator taken, and where each came from (-1: the node is skipped)."""
+    behind = np.maximum.accumulate(best)[:-1]
+    origin = np.maximum.accumulate(np.where(best == np.maximum.accumulate(best), np.arange(len(best)), 0))[:-1]
+    again = best[1:] - np.where(score >= _MAIN, _AGAIN_MAIN, _AGAIN_PART)
+    take = score + np.maximum(behind, again)
+    came_from = np.where(behind >= again, origin, np.arange(1, len(best)))
+    skip = best + _SKIPPED * (4 if anchor else 1)
+    total = skip.copy()
+    steps = np.full(len(best), -1, dtype=np.int32)
+    better = take > skip[1:]
+    total[1:][better] = take[better]
+    steps[1:][better] = came_from[better]
+    return total, steps
 
 
 def _supported(placed: Mapping[ir.Node, tuple[str, bool]], known: Mapping[ir.Node, str]) -> dict[ir.Node, str]:
@@ -211,15 +188,22 @@ class _Scores:
     def __init__(self, trace: Sequence[TorchOp]) -> None:
         self._names = np.array([op.name for op in trace])
         self._paths = np.array([op.path for op in trace])
+        self._constant = np.array([op.constant for op in trace])
         self._fits: dict[str, np.ndarray] = {}
         self._at: dict[str, np.ndarray] = {}
 
-    def of(self, node: ir.Node, path: str | None) -> np.ndarray:
-        """By operator: 2 for the main node of an expansion, 1 for a part, -inf for no fit or another module."""
+    def of(self, node: ir.Node, path: str | None, reading: bool) -> np.ndarray:
+        """By operator: 2 for the main node of an expansion, 1 for a part, -inf for no fit or another module.
+
+        Args:
+            node: The node.
+            path: Its module, where that is known.
+            reading: Whether its result depends on the model's inputs: then no constant operator explains it.
+        """
         if node.op_type not in self._fits:
             by_name = {name: _fit(name, node.op_type) for name in set(self._names.tolist())}
             self._fits[node.op_type] = np.array([by_name[name] for name in self._names.tolist()])
-        fit = self._fits[node.op_type]
+        fit = np.where(self._constant, -np.inf, self._fits[node.op_type]) if reading else self._fits[node.op_type]
         if path is None:
             return fit
         if path not in self._at:

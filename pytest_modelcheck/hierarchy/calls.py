@@ -95,7 +95,7 @@ class _Recorder:
             if not path or not isinstance(submodule, torch.jit.ScriptModule)
         }
         self._module = module
-        self._stack: list[str] = []
+        self._stack: list[tuple[str, int]] = []
         self._open: list[_Call] = []
         self._stacks: dict[tuple[str, ...], int] = {}
         self._counts: dict[str, int] = {}
@@ -105,7 +105,7 @@ class _Recorder:
         self._sources: dict[str, set[str | None]] = {}
         self._readers: dict[str, set[str]] = {}
         self._pads = {path for submodule, path in self._paths.items() if isinstance(submodule, _ConstantPadNd)}
-        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else "")
+        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else ("", 1))
 
     def recording(self) -> ExitStack:
         stack = ExitStack()
@@ -120,11 +120,11 @@ class _Recorder:
     def _hooks(self, path: str) -> tuple[Any, Any]:
         def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = tuple(tensors_in((args, kwargs)))
-            self._stack.append(path)
-            self._open.append(_Call(self.flow.count, given, tuple(map(_version, given))))
-            stack = tuple(self._stack)
-            self._stacks[stack] = self._stacks.get(stack, 0) + 1
             self._counts[path] = self._counts.get(path, 0) + 1
+            self._stack.append((path, self._counts[path]))
+            self._open.append(_Call(self.flow.count, given, tuple(map(_version, given))))
+            stack = tuple(outer for outer, _ in self._stack)
+            self._stacks[stack] = self._stacks.get(stack, 0) + 1
             source, _ = self._made_by.get(given[0], (None, 0)) if given else (None, 0)
             if isinstance(module, _BatchNorm):
                 self._sources.setdefault(path, set()).add(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -19,11 +20,11 @@ COMPOSITES = frozenset({"linear", "matmul", "__matmul__", "__rmatmul__", "bmm", 
 class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
     """Records, while it is entered, which operator read the results of which; the results themselves are not kept.
 
-    Operators are numbered in order; `owner` tells which module runs when one is met. A tensor that an operator changes
-    in place counts as made by it, and so does the tensor that it is a view of.
+    Operators are numbered in order; `owner` tells which module runs when one is met, and in which of its calls. A
+    tensor that an operator changes in place counts as made by it, and so does the tensor that it is a view of.
     """
 
-    def __init__(self, inputs: Iterable[torch.Tensor], owner: Callable[[], str]) -> None:
+    def __init__(self, inputs: Iterable[torch.Tensor], owner: Callable[[], tuple[str, int]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._maker: Any = WeakTensorKeyDictionary()
         self._owner = owner
@@ -57,7 +58,9 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         makers = frozenset(self._maker[tensor] for tensor in read if tensor in self._maker)
         number = len(self._reads)
         name = self._composites.name or func._schema.name.rpartition("::")[2]
-        self._operators.append((TorchOp(name, self._owner()), self._composites.serial if self._composites.name else -1))
+        path, call = self._owner()
+        serial = self._composites.serial if self._composites.name else -1
+        self._operators.append((TorchOp(name, path, call), serial))
         self._reads.append(makers)
         self._depends.append(
             any(self._depends[maker] for maker in makers) or any(tensor in self._inputs for tensor in read)
@@ -84,12 +87,15 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
     def trace(self, numbers: Iterable[int]) -> tuple[TorchOp, ...]:
         """The operators of these numbers in order, each composite call once."""
         made: list[TorchOp] = []
-        seen: set[int] = set()
+        places: dict[int, int] = {}
         for number in sorted(numbers):
             operator, composite = self._operators[number]
-            if composite < 0 or composite not in seen:
-                made.append(operator)
-            seen.add(composite)
+            constant = not self._depends[number]
+            if composite < 0 or composite not in places:
+                places[composite] = len(made)
+                made.append(dataclasses.replace(operator, constant=constant))
+            elif not constant:  # of a composite call, any part that reads data makes the whole read it
+                made[places[composite]] = operator
         return tuple(made)
 
     def depends_on_inputs(self, operator: int) -> bool:

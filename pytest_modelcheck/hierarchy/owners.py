@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol
 
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
-from pytest_modelcheck.hierarchy.alignment import align
+from pytest_modelcheck.hierarchy.alignment import align, calls_in_order
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
+from pytest_modelcheck.hierarchy.folding import ROOT
 from pytest_modelcheck.hierarchy.scopes import Scopes
+from pytest_modelcheck.hierarchy.values import named_outputs
 
 
 class OwnerKind(StrEnum):
@@ -34,23 +37,44 @@ class Owner:
         path: Module path, ``""`` for the root module.
         kind: How it is known.
         others: Further modules whose work was merged into the node by a rewrite.
-        how: What it was read from: ``"exporter"``, ``"stamp"``, ``"value name"``, ``"parameter"``, ``"order"`` (of
-            execution), ``"surroundings"`` or ``"fallback"``.
+        how: What it was read from: ``"exporter"``, ``"stamp"``, ``"sidecar"``, ``"value name"``, ``"parameter"``,
+            ``"order"`` (of execution), ``"surroundings"`` or ``"fallback"``.
+        call: Of a module that is called several times: in which of its calls, from 1; 0 where it is called once, or the
+            call is not known.
     """
 
     path: str
     kind: OwnerKind
     others: tuple[str, ...] = ()
     how: str = field(default="", compare=False)
+    call: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether the owner is a fact or a deduction, and not a fallback."""
+        return self.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)
+
+    @property
+    def label(self) -> str:
+        """The owner in words: ``"encoder.layer.3"``, ``"albert.layer (call 3)"``, ``"(root)"``."""
+        return f"{self.path or ROOT}{f' (call {self.call})' if self.call else ''}"
+
+
+class Owned(Protocol):
+    """A model's owners, found before: a report, or a sidecar."""
+
+    @property
+    def owners(self) -> Mapping[str, Owner]: ...
 
 
 def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
     """The *precise* strategy: only what the exporter says."""
     owners = {}
     for node in all_nodes(model):
-        path = scopes.direct_owner(node)
-        if path is not None:
-            owners[node] = Owner(path, OwnerKind.DIRECT, how="exporter")
+        found = scopes.direct_call(node)
+        if found is not None:
+            path, call = found
+            owners[node] = Owner(path, OwnerKind.DIRECT, how="exporter", call=call)
     return owners
 
 
@@ -62,11 +86,10 @@ def named_owners(model: ir.Model, before: Mapping[str, Owner]) -> dict[ir.Node, 
         before: Value name -> owner.
     """
     owners = {}
-    for node in all_nodes(model):
-        found = (before[name] for output in node.outputs if (name := output.name or "") in before)
-        owner = next(found, None)
-        if owner is not None and owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED):
-            owners[node] = Owner(owner.path, OwnerKind.INHERITED, owner.others, how="value name")
+    for node, keys in named_outputs(model):
+        owner = next((before[key] for key in keys if key in before), None)
+        if owner is not None and owner.known:
+            owners[node] = Owner(owner.path, OwnerKind.INHERITED, owner.others, how="value name", call=owner.call)
     return owners
 
 
@@ -108,6 +131,19 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
         for node in missing:
             owners.setdefault(node, Owner("", OwnerKind.ROOT, how="fallback"))
     return owners
+
+
+def number_calls(model: ir.Model, owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
+    """Say of each node of a module that ran several times in which of its calls it stands, where that follows."""
+    shared = {path for path, count in calls.counts.items() if count > 1}
+    open_ = {node for node, owner in owners.items() if owner.path in shared and owner.known and not owner.call}
+    if not open_:
+        return
+    work = [node for node in all_nodes(model) if not is_constant(node)]
+    paths = {node: owner.path for node, owner in owners.items() if owner.known}
+    for node, number in calls_in_order(work, calls.trace, paths, shared).items():
+        if node in open_:
+            owners[node] = replace(owners[node], call=number)
 
 
 def _spread(missing: Sequence[ir.Node], owners: dict[ir.Node, Owner]) -> None:
@@ -212,7 +248,7 @@ def _producers(node: ir.Node) -> list[ir.Node]:
 
 def _paths(nodes: Iterable[ir.Node], owners: Mapping[ir.Node, Owner]) -> list[str]:
     found = [owners[node] for node in nodes if node in owners]
-    return [owner.path for owner in found if owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)]
+    return [owner.path for owner in found if owner.known]
 
 
 def _common(paths: Iterable[str]) -> str | None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import onnx_ir as ir
 
 from pytest_modelcheck.calling import build_module, module_inputs
-from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
-from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind, direct_owners, inherit_owners, named_owners
-from pytest_modelcheck.hierarchy.plumbing import node_roles
+from pytest_modelcheck.hierarchy.owners import (
+    Owned,
+    Owner,
+    OwnerKind,
+    direct_owners,
+    inherit_owners,
+    named_owners,
+    number_calls,
+)
+from pytest_modelcheck.hierarchy.plumbing import NodeRoles, node_roles
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.hierarchy.stamps import has_stamps, stamped_owners
+from pytest_modelcheck.hierarchy.strategies import Strategy, StrategyName, check_strategy, recommend
+from pytest_modelcheck.hierarchy.values import named_outputs
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 
 
@@ -50,6 +59,9 @@ class HierarchyReport:
         excused: Module path -> why it needs no node: ``"passed its input through"`` (Dropout in eval mode,
             `nn.Identity`), ``"its result is not used"``, ``"its result depends on no input"``.
         owners: Value name -> owner of the node that makes it; every named output of every node, Constants too.
+        evidence: What the compute nodes' owners were read from (`Owner.how`) -> number of compute nodes.
+        strategy: ``precise`` (only what the exporter says) or ``broad`` (and what follows from it).
+        why: Why this strategy, in one clause.
         reason: Why nothing is known for a fact, in one sentence; empty where something is.
         calls: The module tree and its calls; None for a model that has no torch module.
     """
@@ -62,6 +74,9 @@ class HierarchyReport:
     modules_uncovered: tuple[str, ...] = ()
     excused: Mapping[str, str] = field(default_factory=dict)
     owners: Mapping[str, Owner] = field(default_factory=dict, repr=False)
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    strategy: Strategy = "broad"
+    why: str = ""
     reason: str = ""
     calls: ModuleCalls | None = field(default=None, repr=False)
 
@@ -82,7 +97,10 @@ class HierarchyReport:
         return len(self.modules_covered) / len(self.modules_ran) if self.modules_ran else 0.0
 
     def owner(self, value_name: str) -> Owner | None:
-        """The owner of the node that makes a value; None where there is no such value, or nobody owns it."""
+        """The owner of the node that makes a value; None where there is no such value, or nobody owns it.
+
+        The second value of a name that several scopes use is ``name#2`` (`values.named_outputs`).
+        """
         return self.owners.get(value_name)
 
 
@@ -91,7 +109,8 @@ def hierarchy(
     *,
     model: ir.Model | None = None,
     calls: ModuleCalls | None = None,
-    before: HierarchyReport | None = None,
+    before: Owned | None = None,
+    strategy: StrategyName = "auto",
 ) -> HierarchyReport:
     """Who owns the nodes of an exported model, or of what passes made of it.
 
@@ -100,13 +119,15 @@ def hierarchy(
         model: Report on this version of the model (optimized, stamped before) instead of the exported one.
         calls: From `modules_that_ran`, if it is at hand; else the module is built and run once.
         before: The report on the model that `model` was made of by an optimizer that drops metadata.
+        strategy: ``precise``, ``broad``, or ``auto`` for the one that `recommend` recommends.
 
     Raises:
         ModelCaseError: if the module must be run and cannot be.
+        OptionError: on an unknown strategy.
     """
     if calls is None and exported.case.build is not None:
         calls = case_calls(exported.case)
-    return hierarchy_of_model(exported.model if model is None else model, calls, before=before)
+    return hierarchy_of_model(exported.model if model is None else model, calls, before=before, strategy=strategy)
 
 
 def case_calls(case: ModelCase) -> ModuleCalls:
@@ -116,26 +137,57 @@ def case_calls(case: ModelCase) -> ModuleCalls:
 
 
 def hierarchy_of_model(
-    model: ir.Model, calls: ModuleCalls | None = None, *, before: HierarchyReport | None = None
+    model: ir.Model,
+    calls: ModuleCalls | None = None,
+    *,
+    before: Owned | None = None,
+    strategy: StrategyName = "auto",
 ) -> HierarchyReport:
     """The same for a plain model.
 
     Owners that were stamped count as they were stamped; without stamps, what the exporter says counts. With `before`,
-    nodes that have neither are re-attached by the names of their values. The rest is deduced.
+    nodes that have neither are re-attached by the names of their values. The rest is deduced, if the strategy is not
+    ``precise``.
+
+    Raises:
+        OptionError: on an unknown strategy.
     """
+    check_strategy(strategy)
     known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls))
+    roles = node_roles(model)
     if before is not None:
         known = named_owners(model, before.owners) | known
-    owners = inherit_owners(model, known, calls)
-    roles = node_roles(model)
+    direct = {node: owner for node, owner in known.items() if owner.kind is OwnerKind.DIRECT}
+    reason = _reason(roles.compute, known)
+    if strategy == "precise":
+        return _report(model, calls, roles, direct, strategy="precise", why="asked for", reason=reason)
+    broad = inherit_owners(model, known, calls)
+    if strategy == "broad":
+        return _report(model, calls, roles, broad, strategy="broad", why="asked for", reason=reason)
+    reports = {
+        "precise": _report(model, calls, roles, direct, strategy="precise", why="", reason=reason),
+        "broad": _report(model, calls, roles, broad, strategy="broad", why="", reason=reason),
+    }
+    unnamed = sum(1 for node in roles.plumbing if node not in direct)
+    recommended = recommend(reports["precise"], reports["broad"], unnamed_plumbing=unnamed)
+    return replace(reports[recommended.strategy], why=recommended.why)
+
+
+def _report(
+    model: ir.Model,
+    calls: ModuleCalls | None,
+    roles: NodeRoles,
+    owners: dict[ir.Node, Owner],
+    *,
+    strategy: Strategy,
+    why: str,
+    reason: str,
+) -> HierarchyReport:
+    if calls is not None:
+        number_calls(model, owners, calls)
     kinds = Counter(owners[node].kind if node in owners else OwnerKind.NONE for node in roles.compute)
     ran = () if calls is None else calls.accountable
-    holders = _with_parents(
-        path
-        for owner in owners.values()
-        if owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)
-        for path in (owner.path, *owner.others)
-    )
+    holders = _with_parents(path for owner in owners.values() if owner.known for path in (owner.path, *owner.others))
     return HierarchyReport(
         kinds={kind.value: kinds.get(kind, 0) for kind in OwnerKind},
         plumbing=len(roles.plumbing),
@@ -144,13 +196,11 @@ def hierarchy_of_model(
         modules_covered=tuple(path for path in ran if path in holders),
         modules_uncovered=tuple(path for path in ran if path not in holders),
         excused={} if calls is None else _excused(calls),
-        owners={
-            output.name: owners[node]
-            for node in all_nodes(model)
-            for output in node.outputs
-            if output.name and node in owners
-        },
-        reason=_reason(roles.compute, known),
+        owners={key: owners[node] for node, keys in named_outputs(model) if node in owners for key in keys},
+        evidence=dict(Counter(owners[node].how for node in roles.compute if node in owners)),
+        strategy=strategy,
+        why=why,
+        reason=reason,
         calls=calls,
     )
 

@@ -23,7 +23,7 @@ from pytest_modelcheck.hierarchy.calls import ModuleCalls
 NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 CLASS_HIERARCHY_KEY = "pkg.torch.onnx.class_hierarchy"
 
-_CALL_NUMBER = re.compile(r"@\d+$")  # torch.export numbers the later calls of a shared module: "layer@1"
+_CALL_NUMBER = re.compile(r"@(\d+)$")  # torch.export may number the later calls of a shared module: "layer@1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +32,51 @@ class Scopes:
 
     Attributes:
         paths: The module paths that exist; empty where the tree is unknown, and then none is refused.
-        by_name: torchscript scope text -> path of its module; a text that two modules could have is left out.
+        by_name: torchscript scope text -> path of its module, and in which of its calls (from 1; 0 where the module is
+            called once, or from several places); a text that two modules could have is left out.
     """
 
     paths: Collection[str]
-    by_name: Mapping[str, str]
+    by_name: Mapping[str, tuple[str, int]]
 
     @classmethod
     def of(cls, calls: ModuleCalls | None) -> Scopes:
         """The scopes of a model whose calls were recorded; of a foreign file where they were not."""
         if calls is None:
             return cls((), {})
-        names: dict[str, set[str]] = {}
+        names: dict[str, set[tuple[str, int]]] = {}
         for stack, count in calls.stacks.items():
-            text = _scope_text(stack)
-            for name in (text, *(f"{text}_{later}" for later in range(1, count) if text)):
-                names.setdefault(name, set()).add(stack[-1])
-        by_name = {name: next(iter(paths)) for name, paths in names.items() if len(paths) == 1}
+            text, path = _scope_text(stack), stack[-1]
+            shared = count > 1 and calls.counts.get(path) == count
+            names.setdefault(text, set()).add((path, 1 if shared else 0))
+            for later in range(1, count if text else 0):
+                names.setdefault(f"{text}_{later}", set()).add((path, later + 1 if shared else 0))
+        by_name = {name: next(iter(owners)) for name, owners in names.items() if len({path for path, _ in owners}) == 1}
         return cls(frozenset(calls.classes), by_name)
 
     def direct_owner(self, node: ir.Node) -> str | None:
         """The module path that the exporter gives for `node`; None where it says nothing that can be read."""
+        found = self.direct_call(node)
+        return None if found is None else found[0]
+
+    def direct_call(self, node: ir.Node) -> tuple[str, int] | None:
+        """The same with the number of the call, from 1; 0 where the exporter does not say it."""
         listed = node.metadata_props.get(NAME_SCOPES_KEY)
         if listed is not None:
             return self._from_metadata(listed)
         return self._from_name(node.name or "")
 
-    def _from_metadata(self, listed: str) -> str | None:
+    def _from_metadata(self, listed: str) -> tuple[str, int] | None:
         scopes = parse_scopes(listed)
         if len(scopes) < 2:
             return None
-        path = _CALL_NUMBER.sub("", scopes[-2])
-        return path if not self.paths or path in self.paths else None
+        path, call = scopes[-2], 0
+        numbered = _CALL_NUMBER.search(path)
+        if numbered is not None and path not in self.paths:
+            path, call = path[: numbered.start()], int(numbered[1]) + 1
+        return (path, call) if not self.paths or path in self.paths else None
 
-    def _from_name(self, name: str) -> str | None:
+    def _from_name(self, name: str) -> tuple[str, int] | None:
         if not name.startswith("/"):
             return None
         return self.by_name.get(name.rpartition("/")[0])

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.counts import all_nodes, is_constant, op_label
+from pytest_modelcheck.graph.counts import is_constant, op_label
 from pytest_modelcheck.hierarchy.folding import escape, natural_key
-from pytest_modelcheck.hierarchy.owners import OwnerKind
 from pytest_modelcheck.hierarchy.report import HierarchyReport
+from pytest_modelcheck.hierarchy.values import named_outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,12 @@ def module_table(model: ir.Model, report: HierarchyReport) -> ModuleTable:
     counts: dict[str | None, Counter[str]] = {}
     if report.calls is not None:
         counts.update({path: Counter() for path in report.calls.ran})
-    for node in all_nodes(model):
+    for node, keys in named_outputs(model):
         if is_constant(node):
             continue
-        owners = (report.owner(output.name) for output in node.outputs if output.name)
-        owner = next((owner for owner in owners if owner is not None), None)
-        known = owner is not None and owner.kind in (OwnerKind.DIRECT, OwnerKind.INHERITED)
-        counts.setdefault(owner.path if owner is not None and known else None, Counter())[node_label(node, model)] += 1
+        owner = next((found for key in keys if (found := report.owner(key)) is not None), None)
+        path = owner.path if owner is not None and owner.known else None
+        counts.setdefault(path, Counter())[node_label(node, model)] += 1
     classes = {} if report.calls is None else report.calls.classes
     return ModuleTable.of(
         ModuleRow(path, classes.get(path, "") if path is not None else "", tuple(sorted(ops.items())))

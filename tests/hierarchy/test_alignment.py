@@ -15,9 +15,9 @@ from pytest_modelcheck.hierarchy.owners import Owner, direct_owners, inherit_own
 from pytest_modelcheck.hierarchy.plumbing import node_roles
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.structure_models import albert_case, bert_case, cross_case, resnet_case
+from tests.structure_models import albert_case, bert_case, cross_case, resnet_case, swin_case
 
-CASES = {"bert": bert_case, "albert": albert_case, "resnet": resnet_case, "cross": cross_case}
+CASES = {"bert": bert_case, "albert": albert_case, "resnet": resnet_case, "cross": cross_case, "swin": swin_case}
 
 
 def nodes(*op_types: str) -> list[ir.Node]:
@@ -90,6 +90,22 @@ def test_an_owner_that_is_known_decides_between_equal_operators() -> None:
 def test_nothing_is_placed_without_nodes_or_without_a_trace() -> None:
     assert align([], [TorchOp("relu", "a")], {}) == {}
     assert placed(["Relu"], []) == [None]
+
+
+def test_an_operator_of_constants_explains_no_node_that_reads_the_inputs() -> None:
+    """Swin's position bias is folded into an initializer: its view is not the attention's Reshape beside it."""
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float[4] x, int64[1] shape) => (float[4] y, float[4] z) {
+        y = Reshape (x, shape)
+        size = Shape (x)
+        z = Expand (size, shape)
+    }"""
+    made = list(ir.from_onnx_text(text).graph)
+    made[2].inputs[1].name = "of a constant"  # type: ignore[union-attr]
+    constant = [TorchOp("view", "bias", constant=True)]
+    assert align(made, constant, {}) == {}
+    found = align(made, [*constant, TorchOp("view", "attention")], {})
+    assert found[made[0]] == "attention"
 
 
 @cache

@@ -83,3 +83,62 @@ def test_strip_takes_off_every_stamp_and_nothing_else() -> None:
     model.graph[0].metadata_props.update({OWNER_KEY: "a", KIND_KEY: "direct", CONTRIBUTORS_KEY: '["a"]', "mine": "1"})
     strip(model)
     assert dict(model.graph[0].metadata_props) == {"mine": "1"}
+
+
+def test_strip_for_a_release_takes_off_what_the_exporter_wrote_too(tmp_path: Path) -> None:
+    made = export(resnet_case("dynamo"))
+    assert isinstance(made, Exported), made.render()
+    model = stamp(made.model, hierarchy(made))
+    model.graph[0].metadata_props["mine"] = "1"
+    model.graph[0].doc_string = "traced in /home/somebody/model.py"
+    ir.save(strip(model, exporter=True), tmp_path / "released.onnx")
+    written = (tmp_path / "released.onnx").read_bytes()
+    for trace in (b"modelcheck.", b"pkg.torch", b"pkg.onnxscript", b"namespace", b"stack_trace", b"/home/somebody"):
+        assert trace not in written
+    assert dict(ir.load(tmp_path / "released.onnx").graph[0].metadata_props) == {"mine": "1"}
+
+
+def test_strip_without_the_exporters_part_leaves_its_metadata() -> None:
+    made = export(resnet_case("dynamo"))
+    assert isinstance(made, Exported), made.render()
+    model = strip(stamp(made.model, hierarchy(made)))
+    assert all("pkg.torch.onnx.name_scopes" in node.metadata_props for node in model.graph)
+
+
+def test_strip_reaches_into_branches_and_functions() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18, "f" : 1]>
+    g (bool c, float[2] x) => (float[2] y) {
+        y = If (c) <
+            then_branch = one () => (float[2] t) { t = Relu (x) },
+            else_branch = two () => (float[2] t) { t = f.same (x) }
+        >
+    }
+    <domain: "f", opset_import: ["" : 18]>
+    same (a) => (b) { b = Neg (a) }"""
+    model = ir.from_onnx_text(text)
+    nodes = [*model.graph.all_nodes(), *(node for body in model.functions.values() for node in body)]
+    assert len(nodes) == 4
+    for node in nodes:
+        node.metadata_props.update({OWNER_KEY: "a", "pkg.torch.onnx.fx_node": "b", "namespace": "c"})
+    strip(model, exporter=True)
+    assert all(not node.metadata_props for node in nodes)
+
+
+def test_values_of_one_name_in_two_branches_keep_their_own_owners() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (bool c, float[2] x) => (float[2] y) {
+        y = If (c) <
+            then_branch = one () => (float[2] t) { t = Relu (x) },
+            else_branch = two () => (float[2] t) { t = Neg (x) }
+        >
+    }"""
+    model = ir.from_onnx_text(text)
+    owners = {"If": "switch", "Relu": "left", "Neg": "right"}
+    for node in model.graph.all_nodes():
+        node.metadata_props.update({OWNER_KEY: owners[node.op_type], KIND_KEY: "direct"})
+    found = hierarchy_of_model(model)
+    paths = {key: owner.path for key, owner in found.owners.items()}
+    assert sorted(paths.values()) == ["left", "right", "switch"]
+    assert {"t", "t#2"} < paths.keys()
+    again = stamp(strip(model), found)
+    assert dict(hierarchy_of_model(again).owners) == dict(found.owners)
