@@ -4,22 +4,37 @@
 - in order: the pass in its place in the pipeline.
 - leave-one-out: the pipeline with and without the pass; -72 means that without it 72 more nodes would be left.
 
-All three are signed changes of the node count (graph/counts.py has the rule).
+All three are signed changes of the node count (graph/counts.py has the rule). What else a pass changes is told of its
+run in order: operators, Constant nodes, bytes of initializers, seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.graph.counts import count_nodes, op_counts
+from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.graph.validity import check_model
-from pytest_modelcheck.passes import PASSES, Target
-from pytest_modelcheck.pipeline import AnyPass, PassRecord, PassStatus, check_target, pass_name, prepare, run_prepared
+from pytest_modelcheck.passes import Target
+from pytest_modelcheck.pipeline import (
+    AnyPass,
+    PassRecord,
+    PassStatus,
+    as_passes,
+    check_target,
+    pass_name,
+    prepare,
+    run_prepared,
+)
+
+Watch = Callable[[int, ir.Model], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +50,10 @@ class PassAttribution:
         reasons: (reason, count) of what was refused in order, most frequent first.
         seconds: Wall time of the run in order.
         error: Why it failed, else None.
+        ops: Operator -> signed change of its count in order; operators that stay as often are left out.
+        constants: Signed change of the number of Constant nodes in order.
+        bytes_before, bytes_after: Bytes of all initializers, before and after the run in order.
+        notes: What the user has to know, in the pass's words, e.g. which of onnxruntime's rewrites fired.
     """
 
     name: str
@@ -46,6 +65,11 @@ class PassAttribution:
     reasons: tuple[tuple[str, int], ...]
     seconds: float
     error: str | None
+    ops: dict[str, int]
+    constants: int
+    bytes_before: int
+    bytes_after: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +79,8 @@ class Attribution:
     Attributes:
         nodes_before, nodes_after: Node counts, Constants left out.
         constants_before, constants_after: Constant nodes beside them.
+        ops_before, ops_after: Operator -> node count, Constants left out, sorted by name.
+        bytes_before, bytes_after: Bytes of all initializers; what lies in Constant nodes is not among them.
         target: What the pipeline was allowed to use.
         passes: One row per pass, in pipeline order.
         records: What each pass did in order.
@@ -65,6 +91,10 @@ class Attribution:
     nodes_after: int
     constants_before: int
     constants_after: int
+    ops_before: dict[str, int]
+    ops_after: dict[str, int]
+    bytes_before: int
+    bytes_after: int
     target: Target
     passes: tuple[PassAttribution, ...]
     records: tuple[PassRecord, ...]
@@ -82,46 +112,78 @@ class Attribution:
 
 
 def attribute(
-    model: ir.Model,
+    model: ir.Model | onnx.ModelProto | str | Path,
     *,
-    passes: Sequence[AnyPass] | None = None,
+    passes: Sequence[AnyPass | str] | None = None,
     target: Target = "portable",
     leave_one_out: bool = True,
+    watch: Watch | None = None,
 ) -> Attribution:
-    """Measure every pass on `model`, which is not touched; weights are never copied.
+    """Measure every pass on `model`, which is not touched; runs share its weights, none has a copy.
 
     Args:
-        model: A valid model.
-        passes: Default: `passes.PASSES`.
+        model: A valid model, or the path of its file.
+        passes: Passes or their names, ``"onnxslim"`` among them; default: `passes.PASSES`.
         target: ``portable``, ``opset23`` or ``onnxruntime``.
         leave_one_out: Also run the pipeline once without each pass: n more (partial) pipelines for n passes.
+        watch: Called with 0 and the model as the first pass gets it, then with i + 1 and the model after pass i in
+            order: the same object again where the pass changed nothing.
 
     Raises:
         InvalidModelError: if `model` does not pass the checker.
+        OptionError: for a pass or target that does not exist, or a package that is not installed.
     """
     check_target(target)
+    chosen = as_passes(passes)
+    model = _as_ir(model)
     check_model(model)
-    chosen = tuple(PASSES if passes is None else passes)
     stages = [prepare(model)]
     alone = [run_prepared(stages[0], pass_, target, goes_on=False)[1] for pass_ in chosen]
     in_order = []
-    for name, pass_ in zip(_columns(chosen), chosen, strict=True):
+    _tell(watch, 0, stages[0])
+    for index, (name, pass_) in enumerate(zip(_columns(chosen), chosen, strict=True)):
         after, record = run_prepared(stages[-1], pass_, target)
         stages.append(after)
         in_order.append(dataclasses.replace(record, name=name))
+        _tell(watch, index + 1, after)
     whole = all(record.status is not PassStatus.ERROR for record in in_order)
     missed = _leave_one_out(stages, chosen, target) if leave_one_out and whole else [None] * len(chosen)
-    rows = zip(alone, in_order, missed, strict=True)
+    weights, constants = [*map(initializer_bytes, stages)], [*map(_constants, stages)]
     return Attribution(
         nodes_before=count_nodes(model),
         nodes_after=count_nodes(stages[-1]),
-        constants_before=_constants(model),
-        constants_after=_constants(stages[-1]),
+        constants_before=constants[0],
+        constants_after=constants[-1],
+        ops_before=op_counts(stages[0]),
+        ops_after=op_counts(stages[-1]),
+        bytes_before=weights[0],
+        bytes_after=weights[-1],
         target=target,
-        passes=tuple(_row(isolated, record, missing) for isolated, record, missing in rows),
+        passes=tuple(
+            _row(alone[i], in_order[i], missed[i], constants[i + 1] - constants[i], (weights[i], weights[i + 1]))
+            for i in range(len(chosen))
+        ),
         records=tuple(in_order),
         optimized=stages[-1],
     )
+
+
+def initializer_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers of the graph and its subgraphs, as they take in a file."""
+    graphs = (model.graph, *model.graph.subgraphs())
+    tensors = (value.const_value for graph in graphs for value in graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def _as_ir(model: ir.Model | onnx.ModelProto | str | Path) -> ir.Model:
+    if isinstance(model, onnx.ModelProto):
+        return ir.from_proto(model)
+    return load_model(model) if isinstance(model, str | Path) else model
+
+
+def _tell(watch: Watch | None, index: int, model: ir.Model) -> None:
+    if watch is not None:
+        watch(index, model)
 
 
 def _columns(passes: Sequence[AnyPass]) -> list[str]:
@@ -148,7 +210,9 @@ def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target
     return deltas
 
 
-def _row(isolated: PassRecord, in_order: PassRecord, leave_one_out: int | None) -> PassAttribution:
+def _row(
+    isolated: PassRecord, in_order: PassRecord, leave_one_out: int | None, constants: int, weights: tuple[int, int]
+) -> PassAttribution:
     statuses = (isolated.status, in_order.status)
     return PassAttribution(
         name=in_order.name,
@@ -160,6 +224,11 @@ def _row(isolated: PassRecord, in_order: PassRecord, leave_one_out: int | None) 
         reasons=tuple(Counter(refused.reason for refused in in_order.refusals).most_common()),
         seconds=in_order.seconds,
         error=in_order.error or isolated.error,
+        ops=in_order.ops_delta,
+        constants=constants,
+        bytes_before=weights[0],
+        bytes_after=weights[1],
+        notes=in_order.notes,
     )
 
 

@@ -1,14 +1,25 @@
 """Alone, in place, and missed: the three figures on models where they differ, and what failing passes leave of them."""
 
+import gc
+import tracemalloc
+
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from pytest_modelcheck.attribution import attribute
+from pytest_modelcheck.attribution import attribute, initializer_bytes
 from pytest_modelcheck.errors import InvalidModelError, OptionError
 from pytest_modelcheck.passes import PASSES
-from pytest_modelcheck.pipeline import PassStatus, resolve_passes, run_pipeline
+from pytest_modelcheck.pipeline import (
+    PassStatus,
+    as_passes,
+    prepare,
+    resolve_passes,
+    run_pipeline,
+    run_prepared,
+)
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2] x) => (float[2] y) {
@@ -168,3 +179,108 @@ def test_an_invalid_model_or_target_is_refused(model):
     model.graph[0].op_type = "Rel"
     with pytest.raises(InvalidModelError):
         attribute(model)
+
+
+def test_operators_constants_and_bytes_that_each_pass_changed():
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}, float[4] unused = {0, 0, 0, 0}> {
+        c = Constant <value = float[4] {1.0, 1.0, 1.0, 2.0}> ()
+        v = Neg(c)
+        a = Add(x, v)
+        b = Identity(a)
+        y = Mul(b, w)
+    }"""
+    passes = ["eliminate_unused_initializers", "eliminate_identity_ops", "fold_constants"]
+    attribution = attribute(ir.from_onnx_text(text), passes=passes)
+    assert [(row.ops, row.constants, row.bytes_before, row.bytes_after) for row in attribution.passes] == [
+        ({}, 0, 32, 16),
+        ({"Identity": -1}, 0, 16, 16),
+        ({"Neg": -1}, -1, 16, 32),  # -c is an initializer now
+    ]
+    assert attribution.ops_before == {"Add": 1, "Identity": 1, "Mul": 1, "Neg": 1}
+    assert attribution.ops_after == {"Add": 1, "Mul": 1}
+    assert (attribution.bytes_before, attribution.bytes_after) == (32, 32)
+
+
+def test_initializers_of_subgraphs_count_too():
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (bool c, float[2] x) => (float[2] y) {
+        y = If (c) <then_branch = t () => (float[2] u) <float[2] w = {1, 2}> { u = Add(x, w) },
+                    else_branch = e () => (float[2] v) { v = Neg(x) }>
+    }"""
+    assert initializer_bytes(ir.from_onnx_text(text)) == 8
+
+
+def test_passes_may_be_named_and_the_model_may_be_a_proto_or_a_file(model, tmp_path):
+    onnx.save(ir.to_proto(model), tmp_path / "net.onnx")
+    for given in (model, ir.to_proto(model), tmp_path / "net.onnx", str(tmp_path / "net.onnx")):
+        attribution = attribute(given, passes=[drop_relu, "eliminate_dead_nodes"])
+        assert figures(attribution) == [("drop_relu", -1, -1, -1), ("eliminate_dead_nodes", 0, 0, 0)]
+    with pytest.raises(OptionError, match="pass 'fuse_gelo' is unknown"):
+        attribute(model, passes=["fuse_gelo"])
+
+
+def test_what_a_pass_notes_stands_in_its_row():
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float["batch", 2] x) => (float["batch", 2] y) { y = Relu(x) }"""
+    (row,) = attribute(ir.from_onnx_text(text), passes=["freeze_dynamic_shapes"]).passes
+    assert row.notes
+    assert "batch" in row.notes[0]
+
+
+def test_who_watches_sees_the_model_before_and_after_each_pass_in_order(model):
+    seen = []
+    attribution = attribute(
+        model,
+        passes=[drop_relu, broken, "eliminate_dead_nodes"],
+        watch=lambda index, stage: seen.append((index, stage)),
+    )
+    assert [index for index, _ in seen] == [0, 1, 2, 3]
+    assert [len(stage.graph) for _, stage in seen] == [3, 2, 2, 2]
+    # what changed nothing, and what failed, hands on the same object
+    assert seen[1][1] is seen[2][1] is seen[3][1] is attribution.optimized
+
+
+def large(weights=4, side=1024):
+    """A chain of MatMuls with 4 MB of weights each, as an ir.Model whose tensors are numpy arrays."""
+    body = "\n".join(f"    a{i + 1} = MatMul(a{i}, w{i})" for i in range(weights))
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    g (float[2,{side}] a0) => (float[2,{side}] y) {{
+    {body}
+        z = Identity(a{weights})
+        y = Relu(z)
+    }}"""
+    proto = onnx.parser.parse_model(text)
+    draw = np.random.default_rng(0)
+    for index in range(weights):
+        array = draw.normal(size=(side, side)).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, f"w{index}"))
+    made = ir.from_proto(proto)
+    for value in made.graph.initializers.values():
+        value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    return made
+
+
+@pytest.mark.parametrize("pass_", [*PASSES, "onnxoptimizer", "onnxruntime_basic"], ids=lambda p: getattr(p, "name", p))
+def test_an_isolated_run_shares_every_tensor_that_it_keeps(pass_):
+    model = large(weights=2, side=64)
+    after, record = run_prepared(prepare(model), *as_passes([pass_]), goes_on=False)
+    assert record.status is not PassStatus.ERROR
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    assert [value.const_value for value in after.graph.initializers.values()] == weights
+    assert all(value.const_value is weights[i] for i, value in enumerate(after.graph.initializers.values()))
+
+
+def test_no_run_of_the_whole_attribution_holds_a_copy_of_the_weights():
+    model = large()
+    weights = initializer_bytes(model)
+    attribute(model)  # what is imported and cached the first time is no copy
+    gc.collect()
+    tracemalloc.start()
+    try:
+        attribution = attribute(model)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (weights, attribution.bytes_after) == (16 * 2**20, 16 * 2**20)
+    assert peak < weights / 4
