@@ -9,8 +9,9 @@ Fake tensors live on the CPU: the meta device would take another path through at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,6 +77,16 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
 
 
 def _count_fake(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MemoryUse:
+    fake, call, known = fake_call(module, args, kwargs)
+    with fake, _Allocations(known) as allocations:
+        call()
+    return MemoryUse(allocations.peak, allocations.total)
+
+
+def fake_call(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[FakeTensorMode, Callable[[], object], list[torch.Tensor]]:
+    """The mode, one forward pass under it on fake copies of weights and inputs, and those copies."""
     # Tensors that a module keeps in plain attributes are not replaced: the mode lets them in as they are.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     made: dict[torch.Tensor, torch.Tensor] = {}
@@ -90,9 +101,7 @@ def _count_fake(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str
     named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     weights = {name: to_fake(tensor) for name, tensor in named}
     args, kwargs = tree_map(to_fake, args), tree_map(to_fake, kwargs)
-    with fake, _Allocations(list(made.values())) as allocations:
-        torch.func.functional_call(module, weights, args, kwargs)
-    return MemoryUse(allocations.peak, allocations.total)
+    return fake, partial(torch.func.functional_call, module, weights, args, kwargs), list(made.values())
 
 
 def _count_computed(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MemoryUse:
