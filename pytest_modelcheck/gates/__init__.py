@@ -2,7 +2,9 @@
 
 from pytest_modelcheck.gates import accuracy as accuracy
 from pytest_modelcheck.gates import hierarchy as hierarchy
+from pytest_modelcheck.gates import host_transfers as host_transfers
 from pytest_modelcheck.gates import latency as latency
+from pytest_modelcheck.gates import memory as memory
 from pytest_modelcheck.gates import ops as ops
 from pytest_modelcheck.gates import reduction as reduction
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
@@ -13,6 +15,8 @@ GATES: tuple[Gate, ...] = (
     accuracy.GATE,
     hierarchy.GATE,
     latency.GATE,
+    memory.GATE,
+    host_transfers.GATE,
 )
 
 __all__ = ["GATES", "Gate", "GateResult", "MarkerError"]
