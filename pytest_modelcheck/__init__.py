@@ -5,7 +5,7 @@ The map, from the top floor down; imports run downward only (tests/test_architec
 - `plugin`, `fixtures`, `options`: the pytest edge.
 - `gates`: one file per marker. `check`: everything about one model case, computed on first use.
 - `snapshots`, `report`: canonical text for syrupy; terminal and JSON output.
-- `fusion`, `accuracy`, `performance`: what is measured.
+- `fusion`, `parity`, `accuracy`, `performance`: what is measured.
 - `export`: torch -> ONNX, with a key and a cache.
 - `attribution`, `pipeline`, `foreign`, `passes`: graph rewrites, ours and other people's, and what each one did.
 - `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading an ONNX graph.

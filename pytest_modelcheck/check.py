@@ -41,6 +41,7 @@ from pytest_modelcheck.hierarchy import (
     stamp,
 )
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
+from pytest_modelcheck.parity import CacheParity, CacheProtocol, cache_parity
 from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
 from pytest_modelcheck.report.figures import measured_figures
@@ -112,6 +113,7 @@ class ModelCheck:
         self._failed: dict[str, FindingError] = {}  # a build that fails once is not tried again for each gate
         self._latency: PairedLatency | None = None
         self._sweeps: dict[tuple[str, str, int], SweepReport] = {}
+        self._parity: dict[str, str] = {}  # what was compared -> its figures in one clause
 
     # -- words for findings and reports ---------------------------------------------------------------------------
 
@@ -305,6 +307,27 @@ class ModelCheck:
             )
         return self._latency
 
+    # -- parity ---------------------------------------------------------------------------------------------------
+
+    def cache_parity(
+        self, protocol: CacheProtocol, *, chunks: Sequence[int], atol: Any = None, rtol: Any = None, seeds: int = 1
+    ) -> CacheParity:
+        """Step by step with the key/value cache against one full pass, for the seeds 0 to `seeds` - 1."""
+        module = self.module
+        with self._step("cache parity"):
+            report = cache_parity(
+                self.case,
+                module,
+                lambda seed: module_inputs(self.case, module, seed),
+                protocol=protocol,
+                chunks=chunks,
+                atol=atol,
+                rtol=rtol,
+                seeds=range(seeds),
+            )
+        self._parity["cache"] = report.text
+        return report
+
     # -- explaining -----------------------------------------------------------------------------------------------
 
     def pipeline_findings(self, gate: str) -> tuple[Finding, ...]:
@@ -327,6 +350,7 @@ class ModelCheck:
         """Everything measured so far, as plain data; what was not measured is not there."""
         made = self.__dict__  # a cached property stands here once it was computed
         figures = {"name": self.label, "exporter": self.exporter, "target": self.target, "versions": self.versions}
+        figures |= {"parity": self._parity} if self._parity else {}
         return figures | measured_figures(
             export=made.get("export"),
             attribution=made.get("attribution"),

@@ -22,6 +22,7 @@ FLOORS = [
     {"snapshots"},
     {"report"},
     {"fusion"},
+    {"parity"},
     {"accuracy"},
     {"performance"},
     {"export"},

@@ -1,6 +1,7 @@
 """The registry of gates: one file per marker, one line here. Importing it loads neither torch nor onnx."""
 
 from pytest_modelcheck.gates import accuracy as accuracy
+from pytest_modelcheck.gates import cache_parity as cache_parity
 from pytest_modelcheck.gates import hierarchy as hierarchy
 from pytest_modelcheck.gates import host_transfers as host_transfers
 from pytest_modelcheck.gates import latency as latency
@@ -15,6 +16,7 @@ GATES: tuple[Gate, ...] = (
     accuracy.GATE,
     hierarchy.GATE,
     latency.GATE,
+    cache_parity.GATE,
     memory.GATE,
     host_transfers.GATE,
 )
