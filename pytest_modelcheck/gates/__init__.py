@@ -16,9 +16,9 @@ GATES: tuple[Gate, ...] = (
     accuracy.GATE,
     hierarchy.GATE,
     latency.GATE,
-    cache_parity.GATE,
     memory.GATE,
     host_transfers.GATE,
+    cache_parity.GATE,
 )
 
 __all__ = ["GATES", "Gate", "GateResult", "MarkerError"]
