@@ -53,10 +53,15 @@ class ZooModel:
             output_names=self.output_names,
         )
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Required libraries that are not installed."""
+        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+
     def skip_reason(self, exporter: Exporter) -> str | None:
         """Why the case does not run here; None where it does."""
-        if absent := [name for name in self.requires if importlib.util.find_spec(name) is None]:
-            return f"{self.name} needs {', '.join(absent)}: pip install -c constraints.txt -e '.[zoo]'"
+        if self.missing:
+            return f"{self.name} needs {', '.join(self.missing)}: pip install -c constraints.txt -e '.[zoo]'"
         if exporter not in self.quick and os.environ.get(FULL) != "full":
             return f"{self.name} by {exporter} is large: runs with {FULL}=full"
         return None

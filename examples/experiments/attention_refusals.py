@@ -1,0 +1,39 @@
+"""What attention cleanup refused, and why.
+
+``python -m examples.experiments.attention_refusals``
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from examples.experiments.rows import Row, arguments, read_rows, signed, table, wanted_rows, write_result
+
+PASS = "cleanup_attention"
+
+
+def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
+    """Per export that has an attention: what was removed and what refused; then the reasons over the whole zoo."""
+    lines, data, reasons = [], [], Counter[str]()
+    for row in rows:
+        if "attribution" not in row:
+            continue
+        entry = next(entry for entry in row["attribution"]["passes"] if entry["name"] == PASS)
+        reasons.update(dict(map(tuple, entry["reasons"])))
+        if entry["in_order"] or entry["reasons"]:
+            said = "; ".join(f"{count} x {reason}" for reason, count in entry["reasons"]) or "nothing"
+            lines.append([row["model"], row["exporter"], signed(entry["in_order"]), said])
+            data.append({key: row[key] for key in ("model", "exporter")} | {"entry": entry})
+    text = "# What attention cleanup refused\n\nNodes that it changed in its place, and its refusals.\n\n"
+    total = table(["reason", "times"], reasons.most_common())
+    return f"{text}{total}\n{table(['model', 'exporter', 'nodes', 'refused'], lines)}", data
+
+
+def main() -> None:
+    arguments(__doc__).parse_args()
+    write_result(PASS + "_refusals", *report(wanted_rows(read_rows(), "attribution")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The pass-attribution matrix: every pass on every model, alone, in order, and left out.
+
+``python -m examples.experiments.attribution_matrix``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from examples.experiments.rows import Row, arguments, read_rows, signed, table, wanted_rows, write_result
+
+LEGEND = "alone / in order / without it: -72 means 72 nodes fewer; the last one how many more would be left without it."
+
+
+def matrix(rows: Sequence[Row]) -> str:
+    """Models down, passes across; a failed export says why. Passes that change nothing on any model are named below."""
+    measured = [row for row in rows if "attribution" in row]
+    names = [entry["name"] for entry in measured[0]["attribution"]["passes"]]
+    idle = [name for index, name in enumerate(names) if not any(map(any, (_deltas(row, index) for row in measured)))]
+    shown = [index for index, name in enumerate(names) if name not in idle]
+    header = ["model", "nodes", *(names[index] for index in shown)]
+    lines = []
+    for row in rows:
+        if "failure" in row:
+            lines.append([row["model"], *[f"export failed: {row['failure']['kind']}"] * (len(header) - 1)])
+            continue
+        before, after = row["attribution"]["nodes"]
+        cells = (" / ".join(map(signed, _deltas(row, index))) for index in shown)
+        lines.append([row["model"], f"{before} -> {after}", *cells])
+    note = f"\nNo change of the node count on any of these: {', '.join(idle)}.\n" if idle else ""
+    return table(header, lines) + note
+
+
+def _deltas(row: Row, index: int) -> list[int | None]:
+    entry = row["attribution"]["passes"][index]
+    return [entry["isolated"], entry["in_order"], entry["leave_one_out"]]
+
+
+def report(rows: Sequence[Row]) -> str:
+    """One matrix per exporter."""
+    parts = ["# What each pass does to each model", LEGEND]
+    for exporter in ("dynamo", "torchscript"):
+        parts += [f"## {exporter}", matrix([row for row in rows if row["exporter"] == exporter])]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    arguments(__doc__).parse_args()
+    rows = wanted_rows(read_rows(), "attribution")
+    write_result("attribution_matrix", report(rows), [_data(row) for row in rows])
+
+
+def _data(row: Row) -> Row:
+    return {key: row[key] for key in ("model", "exporter", "failure") if key in row} | (
+        {"nodes": row["attribution"]["nodes"], "passes": {e["name"]: _cell(e) for e in row["attribution"]["passes"]}}
+        if "attribution" in row
+        else {}
+    )
+
+
+def _cell(entry: Row) -> Row:
+    return {key: entry[key] for key in ("isolated", "in_order", "leave_one_out", "status", "reasons")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""How often each operator stands in the exports of the zoo, before and after the pipeline.
+
+``python -m examples.experiments.op_frequency``
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from examples.experiments.rows import Row, arguments, read_rows, signed, table, wanted_rows, write_result
+
+
+def report(rows: Sequence[Row]) -> tuple[str, Row]:
+    """Operators by frequency, exporters apart; and per model as data."""
+    parts = [
+        "# Operators of the zoo\n\nNodes over all models, Constants left out; `exports` is how many exports hold the "
+        "operator before the pipeline."
+    ]
+    data: Row = {}
+    for exporter in ("dynamo", "torchscript"):
+        before, after, holding = Counter[str](), Counter[str](), Counter[str]()
+        for row in rows:
+            if row["exporter"] == exporter and "attribution" in row:
+                ops_before, ops_after = row["attribution"]["ops"]
+                before.update(ops_before)
+                after.update(ops_after)
+                holding.update(ops_before.keys())
+                data[f"{row['model']}:{exporter}"] = {"before": ops_before, "after": ops_after}
+        names = sorted(before | after, key=lambda op: (-before[op], op))
+        lines = [[op, holding[op], before[op], after[op], signed(after[op] - before[op])] for op in names]
+        lines.append(["all", "", before.total(), after.total(), signed(after.total() - before.total())])
+        parts += [f"## {exporter}", table(["operator", "exports", "before", "after", "change"], lines)]
+    return "\n\n".join(parts), data
+
+
+def main() -> None:
+    arguments(__doc__).parse_args()
+    write_result("op_frequency", *report(wanted_rows(read_rows(), "attribution")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The measured rows: one per model and exporter, kept in `results/measurements.jsonl`. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MEASUREMENTS = RESULTS / "measurements.jsonl"
+Row = dict[str, Any]
+
+
+class MissingRowError(Exception):
+    """A table asks for a row or a figure that was not measured."""
+
+
+def read_rows(path: Path = MEASUREMENTS) -> dict[tuple[str, str], Row]:
+    """(model, exporter) -> row."""
+    if not path.exists():
+        return {}
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {(row["model"], row["exporter"]): row for row in rows}
+
+
+def write_rows(rows: Mapping[tuple[str, str], Row], path: Path = MEASUREMENTS) -> None:
+    """All rows, one line each, in the order of the zoo."""
+    from examples.zoo.registry import MODELS
+
+    order = [(model.name, exporter) for exporter in ("dynamo", "torchscript") for model in MODELS]
+    known = sorted(rows, key=lambda key: order.index(key) if key in order else len(order))
+    text = "".join(json.dumps(rows[key], sort_keys=True, allow_nan=False) + "\n" for key in known)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def wanted_rows(rows: Mapping[tuple[str, str], Row], part: str, models: Iterable[str] = ()) -> list[Row]:
+    """The rows of these models (default: all of the zoo), in the zoo's order; a failed export is a row, too.
+
+    Raises:
+        MissingRowError: if one was not measured.
+    """
+    from examples.zoo.registry import MODELS
+
+    names = list(models) or [model.name for model in MODELS]
+    keys = [(name, exporter) for name in names for exporter in ("dynamo", "torchscript")]
+    absent = [f"{name}:{exporter}" for name, exporter in keys if (name, exporter) not in rows]
+    absent += [":".join(key) for key in keys if key in rows and part not in rows[key] and "failure" not in rows[key]]
+    if absent:
+        command = f"python -m examples.experiments.measure --parts {part} {' '.join(absent)}"
+        raise MissingRowError(f"not measured: {', '.join(absent)}; run {command}")
+    return [rows[key] for key in keys]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, rule, *rows)) + "\n"
+
+
+def signed(value: int | None) -> str:
+    """+3, -72, 0; ``error`` for what failed."""
+    return "error" if value is None else f"{value:+d}" if value else "0"
+
+
+def write_result(name: str, markdown: str, data: object) -> None:
+    """`results/<name>.md` and `results/<name>.json`."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(markdown.rstrip("\n") + "\n", encoding="utf-8")
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print(f"wrote {RESULTS / name}.md and .json")
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every command takes."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--cache", type=Path, default=Path(".modelcheck"), help="cached exports (default: .modelcheck)")
+    return parser
