@@ -29,7 +29,7 @@ from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
-from pytest_modelcheck.fusion import FusionReport, partition
+from pytest_modelcheck.fusion import FusionReport, analyse
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import (
     HierarchyReport,
@@ -170,16 +170,16 @@ class ModelCheck:
             result = capture(self.case, module=self.module, inputs=self.example)
         if isinstance(result, CaptureFailure):
             raise FindingError(
-                self._error("capture", "a torch graph", f"{result.kind}: {result.reason}", (result.where,))
+                self._error("capture", "a torch graph", f"{result.kind}: {result.reason}", (result.where,), result.next)
             )
         return result
 
     @cached_property
     def fusion(self) -> FusionReport:
-        """The torch graph, partitioned into fused subgraphs."""
+        """The torch graph with attention written out, partitioned into fused subgraphs."""
         captured = self.captured
         with self._step("partition"):
-            return partition(captured)
+            return self._or_finding("fusion", lambda: analyse(captured))
 
     # -- the ONNX side --------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def test_a_marker_that_a_fixture_adds_is_judged(project):
     ).run().outcomes(failed=1).has("expect_ops: Gemm expected 99, found 2 in net")
 
 
-@pytest.mark.parametrize("name", ["expect_memory", "expect_fusion"])
+@pytest.mark.parametrize("name", ["expect_state_roundtrip"])
 def test_a_marker_that_no_gate_stands_behind_yet_is_a_usage_error(project, name):
     project.gated(f"{name}(1)").run().usage_error(
         f"test_it.py::test_net: marker '{name}' is not available in this version"

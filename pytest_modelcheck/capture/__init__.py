@@ -2,6 +2,7 @@
 
 from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
 from pytest_modelcheck.capture.capturing import capture
+from pytest_modelcheck.capture.comparing import RunComparison, compare_runs
 from pytest_modelcheck.capture.decomposing import decompose, written_out_attention
 
 __all__ = [
@@ -9,7 +10,9 @@ __all__ = [
     "CaptureFailureKind",
     "Captured",
     "How",
+    "RunComparison",
     "capture",
+    "compare_runs",
     "decompose",
     "written_out_attention",
 ]

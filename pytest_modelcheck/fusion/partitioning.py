@@ -3,78 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_modelcheck.capture import Captured
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.fusion.attention import AttentionLayer, attention_layers
-from pytest_modelcheck.fusion.ops import Op, node_type, op_graph, owner_of
-from pytest_modelcheck.fusion.reference import reference_partition
+from pytest_modelcheck.fusion.costs import Costs
+from pytest_modelcheck.fusion.ops import Op, op_graph
+from pytest_modelcheck.fusion.reference import reference_report
+from pytest_modelcheck.fusion.report import FusionReport, Subgraph, total
 from pytest_modelcheck.fusion.rules import RULE_SETS, Rule
 
 RuleSet = Literal["default", "reference"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subgraph:
-    """Operators that run as one kernel.
-
-    Attributes:
-        ops: Operator labels in graph order, e.g. ``("linear", "gelu")``.
-        owner: Path of the innermost module around all of them.
-        call: Which call of that module, for modules that are called several times.
-        pattern: Names of the rules that made it; ``"qkv"`` for grouped projections, ``"single"`` for one operator.
-        boundary: Why it ends where it does: ``"fork"``, ``"join"``, ``"output"``, ``"no rule for softmax -> matmul"``.
-        sources: What it reads from outside: the numbers of other subgraphs, in order of first use.
-        form: Its operators as a formula, e.g. ``"(view > transpose, view) > matmul > softmax"``; ``"linear | linear"``
-            for grouped projections.
-        members: The places of its operators among the compute nodes of the graph, in the order of `ops`.
-    """
-
-    ops: tuple[str, ...]
-    owner: str
-    pattern: str
-    boundary: str
-    call: int = 0
-    sources: tuple[int, ...] = ()
-    members: tuple[int, ...] = ()
-    form: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FusionReport:
-    """A captured graph, partitioned.
-
-    Attributes:
-        name: Name of the model case.
-        nodes: Number of compute nodes; each is in exactly one subgraph.
-        bookkeeping: Number of nodes that compute nothing (getitem, size, ...), counted apart.
-        subgraphs: In the order of their first operator.
-        attention_layers: How many softmax(Q K^T) V the data flow has.
-        qkv: How many of them have their projections grouped; a packed projection counts.
-        unfused: (owner, reason) of each attention layer that has not.
-        outputs: Which subgraphs make the outputs, in order; -1 for an input that is handed through.
-    """
-
-    name: str
-    nodes: int
-    bookkeeping: int
-    subgraphs: tuple[Subgraph, ...] = field(repr=False)
-    attention_layers: int
-    qkv: int
-    unfused: tuple[tuple[str, str], ...] = ()
-    outputs: tuple[int, ...] = ()
-
-    @property
-    def mean_size(self) -> float:
-        """Compute nodes per subgraph; 0 for an empty graph."""
-        return self.nodes / len(self.subgraphs) if self.subgraphs else 0.0
-
-    @property
-    def max_size(self) -> int:
-        """Compute nodes of the largest subgraph."""
-        return max((len(subgraph.ops) for subgraph in self.subgraphs), default=0)
 
 
 @dataclass(eq=False, slots=True)
@@ -107,7 +48,7 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
         OptionError: for a rule set that does not exist, or does not fit the capture.
     """
     if rules == "reference":
-        return _reference_report(captured, attention)
+        return reference_report(captured, attention=attention)
     if rules not in RULE_SETS:
         raise OptionError(f"rules {rules!r} is unknown; choose one of {', '.join([*RULE_SETS, 'reference'])}")
     graph = op_graph(captured)
@@ -123,11 +64,12 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
             _place(op, part_of, table)
     parts = sorted(dict.fromkeys(part_of.values()), key=lambda part: part.ops[0].index)
     numbers = {part: number for number, part in enumerate(parts)}
+    costs = Costs(captured.graph_module)
     return FusionReport(
         name=captured.name,
         nodes=len(graph.ops),
         bookkeeping=graph.bookkeeping,
-        subgraphs=tuple(_subgraph(part, part_of, numbers, table) for part in parts),
+        subgraphs=tuple(_subgraph(part, part_of, numbers, table, costs) for part in parts),
         attention_layers=len(layers),
         qkv=sum(1 for layer in layers if not layer.reason) if attention else 0,
         unfused=tuple((layer.owner, layer.reason) for layer in layers if layer.reason),
@@ -187,39 +129,10 @@ def _place(op: Op, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> None:
     part_of[op] = home
 
 
-def _reference_report(captured: Captured, attention: bool) -> FusionReport:
-    found = reference_partition(captured, attention=attention)
-    number_of = {node: number for number, part in enumerate(found.parts) for node in part}
-    place = {node: index for index, node in enumerate(found.counted)}
-    subgraphs = []
-    for number, part in enumerate(found.parts):
-        read = [number_of[source] for node in part for source in node.all_input_nodes if source in number_of]
-        grouped = part in found.groups
-        labels = tuple(node_type(captured, node) for node in part)
-        owner, call = owner_of(part[-1])
-        subgraphs.append(
-            Subgraph(
-                ops=labels,
-                owner=owner,
-                call=call,
-                pattern="qkv" if grouped else "reference" if len(part) > 1 else "single",
-                boundary="fork" if len(part[-1].users) != 1 else "join or no rule",
-                sources=tuple(dict.fromkeys(source for source in read if source != number)),
-                members=tuple(place[node] for node in part),
-                form=(" | " if grouped else " > ").join(labels),
-            )
-        )
-    return FusionReport(
-        name=captured.name,
-        nodes=len(found.counted),
-        bookkeeping=found.methods,
-        subgraphs=tuple(subgraphs),
-        attention_layers=found.attention,
-        qkv=len(found.groups),
-    )
-
-
-def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...]) -> Subgraph:
+def _subgraph(
+    part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...], costs: Costs
+) -> Subgraph:
+    inside = () if part.closed else part.ops[:-1]  # only the last is read from outside; of grouped projections, all are
     sources = [part_of[producer] for op in part.ops for producer in op.inputs if part_of[producer] is not part]
     return Subgraph(
         ops=tuple(op.label for op in part.ops),
@@ -230,6 +143,8 @@ def _subgraph(part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], 
         sources=tuple(dict.fromkeys(numbers[source] for source in sources)),
         members=tuple(op.index for op in part.ops),
         form=" | ".join(op.label for op in part.ops) if part.closed else _form(part.tail, set(part.ops)),
+        flops=total(costs.flops(op) for op in part.ops),
+        internal_bytes=total(costs.result_bytes(op) for op in inside),
     )
 
 
@@ -260,7 +175,7 @@ def _boundary(part: _Part, part_of: dict[Op, _Part], table: tuple[Rule, ...]) ->
         return "fork"
     reader = tail.users[0]
     if any(tail.name in rule.producers and reader.name in rule.consumers for rule in table):
-        return "join" if part_of[reader].ops[0] is not reader else "grouped"
+        return "grouped" if part_of[reader].closed else "join"
     return f"no rule for {tail.name} -> {reader.name}"
 
 

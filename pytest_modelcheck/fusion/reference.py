@@ -18,7 +18,8 @@ from torch import fx
 
 from pytest_modelcheck.capture import Captured
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.fusion.ops import node_type
+from pytest_modelcheck.fusion.ops import node_type, owner_of
+from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 
 PAIRS = frozenset(
     {
@@ -49,6 +50,39 @@ class ReferencePartition:
     parts: tuple[tuple[fx.Node, ...], ...]
     groups: tuple[tuple[fx.Node, ...], ...]
     attention: int
+
+
+def reference_report(captured: Captured, *, attention: bool) -> FusionReport:
+    """The report by the published rules; see `reference_partition`. FLOPs and bytes are not part of them."""
+    found = reference_partition(captured, attention=attention)
+    number_of = {node: number for number, part in enumerate(found.parts) for node in part}
+    place = {node: index for index, node in enumerate(found.counted)}
+    subgraphs = []
+    for number, part in enumerate(found.parts):
+        read = [number_of[source] for node in part for source in node.all_input_nodes if source in number_of]
+        grouped = part in found.groups
+        labels = tuple(node_type(captured, node) for node in part)
+        owner, call = owner_of(part[-1])
+        subgraphs.append(
+            Subgraph(
+                ops=labels,
+                owner=owner,
+                call=call,
+                pattern="qkv" if grouped else "reference" if len(part) > 1 else "single",
+                boundary="fork" if len(part[-1].users) != 1 else "join or no rule",
+                sources=tuple(dict.fromkeys(source for source in read if source != number)),
+                members=tuple(place[node] for node in part),
+                form=(" | " if grouped else " > ").join(labels),
+            )
+        )
+    return FusionReport(
+        name=captured.name,
+        nodes=len(found.counted),
+        bookkeeping=found.methods,
+        subgraphs=tuple(subgraphs),
+        attention_layers=found.attention,
+        qkv=len(found.groups),
+    )
 
 
 def reference_partition(captured: Captured, *, attention: bool) -> ReferencePartition:

@@ -8,7 +8,7 @@ ends in an output where the others end in a fork, and would never fold with them
 
 from __future__ import annotations
 
-from pytest_modelcheck.fusion.partitioning import FusionReport, Subgraph
+from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 from pytest_modelcheck.hierarchy.folding import fold_rows
 
 
@@ -22,11 +22,12 @@ def fusion_text(report: FusionReport) -> str:
     ```
     `#1` is another subgraph of the same block, an operator's name the last operator of a subgraph elsewhere.
     """
+    whole = "" if report.opaque_nodes in (None, report.nodes) else f" ({report.opaque_nodes} with attention whole)"
     lines = [
-        f"compute nodes {report.nodes}, bookkeeping {report.bookkeeping}, subgraphs {len(report.subgraphs)}, "
+        f"compute nodes {report.nodes}{whole}, bookkeeping {report.bookkeeping}, subgraphs {len(report.subgraphs)}, "
         f"attention layers {report.attention_layers}, qkv {report.qkv}/{report.attention_layers}",
     ]
-    lines += [f"not grouped: {owner or '(root)'}: {reason}" for owner, reason in sorted(set(report.unfused))]
+    lines += [f"not grouped: {line}" for line in unfused_lines(report)]
     for folded in fold_rows(_blocks(report).items()):
         count = f"  x{len(folded.paths)}" if len(folded.paths) > 1 else ""
         lines.append(f"{folded.text}{count}")
@@ -37,6 +38,19 @@ def fusion_text(report: FusionReport) -> str:
     outputs = ("input" if number < 0 else _tail(report.subgraphs[number]) for number in report.outputs)
     lines.append(f"outputs <- {', '.join(outputs)}")
     return "\n".join(lines) + "\n"
+
+
+def unfused_lines(report: FusionReport) -> list[str]:
+    """Each attention layer whose projections are not grouped, with its reason; equal ones of repeated layers once."""
+    reasons: dict[str | None, tuple[str, ...]] = {}
+    for owner, reason in report.unfused:
+        if reason not in reasons.get(owner, ()):
+            reasons[owner] = (*reasons.get(owner, ()), reason)
+    lines = []
+    for folded in fold_rows(reasons.items()):
+        count = f" (x{len(folded.paths)})" if len(folded.paths) > 1 else ""
+        lines.append(f"{folded.text}{count}: {'; '.join(folded.row)}")
+    return lines
 
 
 def _blocks(report: FusionReport) -> dict[str | None, tuple[tuple[str, tuple[str, ...]], ...]]:

@@ -2,6 +2,7 @@
 
 from pytest_modelcheck.gates import accuracy as accuracy
 from pytest_modelcheck.gates import cache_parity as cache_parity
+from pytest_modelcheck.gates import fusion as fusion
 from pytest_modelcheck.gates import hierarchy as hierarchy
 from pytest_modelcheck.gates import host_transfers as host_transfers
 from pytest_modelcheck.gates import latency as latency
@@ -15,6 +16,7 @@ GATES: tuple[Gate, ...] = (
     ops.GATE,
     accuracy.GATE,
     hierarchy.GATE,
+    fusion.GATE,
     latency.GATE,
     memory.GATE,
     host_transfers.GATE,

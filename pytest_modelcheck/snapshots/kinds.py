@@ -59,7 +59,7 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="fusion",
         type=FusionReport,
-        rule="compute nodes of the torch graph; equal blocks of repeated layers are written once, with their count",
+        rule="compute nodes of the torch graph, attention written out; equal layers are written once, with their count",
         render=fusion_text,
         differences=block_differences,
     ),
