@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import google.protobuf.message
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.validity import check_model
 
 LARGE_MODEL_BYTES = 100 * 1024 * 1024
@@ -31,24 +33,49 @@ def load_model(path: str | Path) -> ir.Model:
     except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
     _check_external_data(model, path)
+    _read_external_attributes(model)
     check_model(model, what=str(path))
     return model
 
 
 def _check_external_data(model: ir.Model, path: Path) -> None:
     folder = path.parent.resolve()
+    for where, tensor in _external_tensors(model):
+        data = (folder / tensor.location).resolve()
+        if not data.is_relative_to(folder):
+            raise InvalidModelError(f"{path}: {where} points outside the model's folder: {data}")
+        if not data.exists():
+            raise InvalidModelError(f"{path}: {where} needs {data}, which does not exist")
+        if not data.is_file():
+            raise InvalidModelError(f"{path}: {where} needs {data}, which is no file")
+        if (tensor.offset or 0) + tensor.nbytes > data.stat().st_size:
+            raise InvalidModelError(f"{path}: {where} ends beyond the end of {data}")
+
+
+def _external_tensors(model: ir.Model) -> Iterator[tuple[str, ir.ExternalTensor]]:
+    """Where each tensor stands whose data lies in another file: initializers, and tensors of nodes."""
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.ExternalTensor):
-                continue
-            data = (folder / tensor.location).resolve()
-            if not data.is_relative_to(folder):
-                raise InvalidModelError(f"{path}: initializer {name!r} points outside the model's folder: {data}")
-            if not data.is_file():
-                raise InvalidModelError(f"{path}: initializer {name!r} needs {data}, which does not exist")
-            if (tensor.offset or 0) + tensor.nbytes > data.stat().st_size:
-                raise InvalidModelError(f"{path}: initializer {name!r} ends beyond the end of {data}")
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield f"initializer {name!r}", value.const_value
+    for node in all_nodes(model):
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                yield f"attribute {attribute.name!r} of node {_label(node)!r}", attribute.value
+
+
+def _label(node: ir.Node) -> str:
+    """A node's name, or what it makes: an exporter need not name nodes."""
+    return node.name or next((output.name for output in node.outputs if output.name), node.op_type)
+
+
+def _read_external_attributes(model: ir.Model) -> None:
+    """Take the tensors of nodes into memory: the checker would look for their file in the working directory."""
+    for node in all_nodes(model):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                tensor = attribute.value
+                node.attributes[name] = ir.AttrTensor(name, ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype))
 
 
 def save_model(model: ir.Model, path: str | Path) -> None:

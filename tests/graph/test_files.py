@@ -91,6 +91,49 @@ def test_external_data_outside_the_folder_of_the_model(tmp_path, location):
     assert "outside" in refused(folder / "net.onnx")
 
 
+def constant_in_a_file(location, name="const"):
+    """The model with its weight as the external tensor of a Constant node."""
+    model = proto()
+    tensor = model.graph.initializer.pop()
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": "0", "length": "4800"}.items():
+        tensor.external_data.add(key=key, value=value)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], name=name, value=tensor))
+    return model.SerializeToString()
+
+
+def test_external_data_of_a_constant_node_is_found_beside_the_model(tmp_path):
+    (tmp_path / "net.data").write_bytes(np.full(1200, 3, np.float32).tobytes())
+    (tmp_path / "net.onnx").write_bytes(constant_in_a_file("net.data"))
+    model = load_model(tmp_path / "net.onnx")
+    assert model.graph[0].attributes["value"].as_tensor().numpy()[2, 399] == 3
+    save_model(model, tmp_path / "other" / "net.onnx")
+    assert load_model(tmp_path / "other" / "net.onnx").graph[0].attributes["value"].as_tensor().nbytes == 4800
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("none.data", "attribute 'value' of node 'const' needs {folder}/none.data, which does not exist"),
+        (".", "attribute 'value' of node 'const' needs {folder}, which is no file"),
+        ("../outside.data", "attribute 'value' of node 'const' points outside the model's folder: "),
+        ("/etc/hostname", "attribute 'value' of node 'const' points outside the model's folder: /etc/hostname"),
+    ],
+)
+def test_external_data_of_a_constant_node_that_is_not_there(tmp_path, location, message):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "outside.data").write_bytes(bytes(4800))
+    path = tmp_path / "model" / "net.onnx"
+    path.write_bytes(constant_in_a_file(location))
+    assert message.format(folder=path.parent) in refused(path)
+
+
+def test_a_node_without_a_name_is_told_by_what_it_makes(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(constant_in_a_file("none.data", name=""))
+    assert "of node 'w' needs " in refused(tmp_path / "net.onnx")
+
+
 def test_a_model_that_the_checker_refuses(tmp_path):
     model = proto()
     model.graph.node[0].op_type = "Gem"
