@@ -38,7 +38,8 @@ def export_case(label: str, folder: str) -> dict[str, Any]:
     from pytest_modelcheck.export.cache import ExportCache
 
     case = next(case.case for case in peer_cases() if case.label == label)
-    made = export(dataclasses.replace(case, name=label), cache=ExportCache(Path(folder), keep=1))
+    name = label.removesuffix(f"-{case.exporter}")  # the eager variant beside the model's own
+    made = export(dataclasses.replace(case, name=name), cache=ExportCache(Path(folder)))
     return {"path": str(made.path)} if isinstance(made, Exported) else {"error": made.render()}
 
 
