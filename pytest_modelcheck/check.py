@@ -8,6 +8,7 @@ itself with a zero.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import os
 import time
@@ -29,6 +30,7 @@ from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
+from pytest_modelcheck.export.key import export_key
 from pytest_modelcheck.fusion import FusionReport, analyse
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import (
@@ -46,8 +48,9 @@ from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measu
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
 from pytest_modelcheck.report.figures import measured_figures
 from pytest_modelcheck.result import Finding, FindingError, Verdict
+from pytest_modelcheck.reusing import Reuse
 from pytest_modelcheck.runtime import Session, inputs_from_signature, open_session
-from pytest_modelcheck.runtime.memory import return_freed_memory
+from pytest_modelcheck.runtime.memory import release_mapped_weights, return_freed_memory
 from pytest_modelcheck.targets import Target
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
@@ -150,6 +153,17 @@ class ModelCheck:
         with self._step("build"):
             return self._or_finding("build", lambda: build_module(self.case))
 
+    @contextmanager
+    def _lent_module(self) -> Iterator[torch.nn.Module]:
+        """The module for a while; afterwards its weights are free, and who needs it again builds it again."""
+        yield self.module
+        for name in ("module", "captured"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _forward(self) -> inspect.Signature:
+        return inspect.signature(self.module.forward)
+
     @cached_property
     def example(self) -> ModuleInputs:
         """The inputs of the export."""
@@ -177,6 +191,13 @@ class ModelCheck:
     @cached_property
     def fusion(self) -> FusionReport:
         """The torch graph with attention written out, partitioned into fused subgraphs."""
+        # A module whose export fails has a torch graph all the same; only what is kept lies beside an export.
+        export = self.export
+        if isinstance(export, ExportFailure):
+            return self._partitioned()
+        return self._reuse.fusion(self._partitioned)
+
+    def _partitioned(self) -> FusionReport:
         captured = self.captured
         with self._step("partition"):
             return self._or_finding("fusion", lambda: analyse(captured))
@@ -208,6 +229,12 @@ class ModelCheck:
         return result
 
     @cached_property
+    def _reuse(self) -> Reuse:
+        exported = self.exported
+        kept = self.cache is not None and self.case.onnx_path is None and not exported.key.uncacheable
+        return Reuse(exported, active=kept)
+
+    @cached_property
     def exported_model(self) -> ir.Model:
         """The exported graph, its nodes stamped with their owners. Not to be edited."""
         return stamp(self.exported.model, self.hierarchy)
@@ -219,12 +246,28 @@ class ModelCheck:
         with self._step("hierarchy"):
             return hierarchy(exported, calls=calls)
 
-    @cached_property
+    @property
     def attribution(self) -> Attribution:
         """What each pass did, alone and in its place."""
+        return self._attributed[0]
+
+    @property
+    def optimized_path(self) -> Path:
+        """The file of the optimized graph; it shares the weights of the exported one where they are the same."""
+        return self._attributed[1]
+
+    @cached_property
+    def _attributed(self) -> tuple[Attribution, Path]:
         model = self.exported_model
-        with self._step("passes"):
+
+        def make() -> Attribution:
             return attribute(model, passes=self.passes, target=self.target, leave_one_out=False)
+
+        with self._step("passes"):
+            attribution, path = self._reuse.attribution(self.passes, self.target, make)
+        release_mapped_weights(model)
+        release_mapped_weights(attribution.optimized)
+        return attribution, path
 
     @property
     def optimized(self) -> ir.Model:
@@ -265,10 +308,17 @@ class ModelCheck:
     def inputs(self, seed: int) -> ModuleInputs | dict[str, Any]:
         """The inputs of one seed, by name; for a bare .onnx file drawn from its signature."""
         if self.case.onnx_path is None:
-            return module_inputs(self.case, self.module, seed)
+            return module_inputs(self.case, self._forward, seed)
         if self.case.inputs is not None:
             return dict(self.case.inputs(seed))
         return dict(inputs_from_signature(self._signature, seed))
+
+    @property
+    def _changed(self) -> bool:
+        """Whether the module or its example inputs are no longer what was exported: a test can reach and edit both."""
+        if self.case.onnx_path is not None or "module" not in self.__dict__:
+            return False
+        return export_key(self.case, self.module, self.example).digest != self.exported.key.digest
 
     @cached_property
     def _signature(self) -> Session:
@@ -278,12 +328,19 @@ class ModelCheck:
         """torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance."""
         key = (repr(atol), repr(rtol), seeds)
         if key not in self._sweeps:
-            module = None if self.case.onnx_path is not None else self.module
-            stages = standard_stages(self.case, module, self.exported.path, self.optimized, threads=_own_cores())
+            if findings := self.pipeline_findings("pipeline"):
+                raise FindingError(findings[0])  # a pipeline that failed has no graph to measure
+            graph, threads = self.optimized_path, _own_cores()
+
+            def make() -> SweepReport:
+                module = None if self.case.onnx_path is not None else self._lent_module
+                return_freed_memory()
+                stages = standard_stages(self.case, module, self.exported.path, graph, threads=threads)
+                return sweep(stages, self.inputs, seeds=range(seeds), atol=atol, rtol=rtol, model=self.label)
+
             with self._step("accuracy"):
-                self._sweeps[key] = sweep(
-                    stages, self.inputs, seeds=range(seeds), atol=atol, rtol=rtol, model=self.label
-                )
+                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "threads": threads}
+                self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
         return self._sweeps[key]
 
     def latency(self, bound: Bound) -> PairedLatency:
@@ -291,12 +348,14 @@ class ModelCheck:
 
         Measured until `bound` is clearly met or missed, or the budget is spent.
         """
-        exported, optimized = self.exported_model, self.optimized
+        exported, optimized = self.exported.path, self.optimized_path
         drawn = self.inputs(EXAMPLE_SEED)
         for name in ("module", "captured"):  # two sessions are two copies of the weights; whoever needs it builds anew
             self.__dict__.pop(name, None)
+        return_freed_memory()
         with self._step("latency"):
-            # Both from memory: sessions of one graph that were opened in different ways differ by up to 7 %.
+            # Both from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of
+            # a model in memory holds twice the weights.
             a = open_session(exported, optimizer=True, name="exported")
             b = open_session(optimized, optimizer=True, name="optimized")
             self._latency = measure_paired(
@@ -353,11 +412,12 @@ class ModelCheck:
         figures |= {"parity": self._parity} if self._parity else {}
         return figures | measured_figures(
             export=made.get("export"),
-            attribution=made.get("attribution"),
+            attribution=self.attribution if "_attributed" in made else None,
             hierarchy=made.get("hierarchy"),
             sweep=list(self._sweeps.values())[-1] if self._sweeps else None,
             latency=self._latency,
             seconds=self.seconds,
+            reused=made["_reuse"].taken if "_reuse" in made else (),
         )
 
     def _error(
@@ -392,6 +452,6 @@ class ModelCheck:
             with _own_trace():
                 yield
         finally:
-            return_freed_memory()
+            return_freed_memory(collect=False)
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
             self._progress("")

@@ -23,6 +23,9 @@ from pytest_modelcheck.runtime import FeedError, Session, open_session
 Inputs = ModuleInputs | Mapping[str, Any]
 """One set of inputs: what `calling.module_inputs` gives, or tensors and arrays by name."""
 
+Lent = Callable[[], AbstractContextManager[torch.nn.Module]]
+"""Lends a module for the time of a `with` block."""
+
 Run = Callable[[Inputs], Mapping[str, Array]]
 """Inputs -> outputs by name, in the order of the outputs."""
 
@@ -52,16 +55,39 @@ class Stage:
     every: int = 1
 
 
-def torch_stage(case: ModelCase, module: torch.nn.Module, *, name: str = "torch") -> Stage:
-    """The eager module: the reference that everything else is held against."""
+def torch_stage(
+    case: ModelCase,
+    module: torch.nn.Module | Lent,
+    *,
+    name: str = "torch",
+) -> Stage:
+    """The eager module: the reference that everything else is held against.
 
-    def run(inputs: Inputs) -> Mapping[str, Array]:
-        if not isinstance(inputs, ModuleInputs):
-            inputs = ModuleInputs(tuple(inputs), tuple(inputs.values()))
-        outputs = run_module(case, module, inputs)
-        return {name: to_numpy(tensor) for name, tensor in outputs.items()}
+    Args:
+        case: Says how the module is called.
+        module: The module; or a function that lends it for the time of a `with` block, so that its weights are free
+            again while the later stages run.
+        name: Name of the stage.
+    """
+    lent = (lambda: contextlib.nullcontext(module)) if isinstance(module, torch.nn.Module) else module
 
-    return Stage(name=name, open=lambda: contextlib.nullcontext(run), nonfinite=lambda: nonfinite_parameters(module))
+    @contextlib.contextmanager
+    def opened() -> Iterator[Run]:
+        with lent() as held:
+
+            def run(inputs: Inputs) -> Mapping[str, Array]:
+                if not isinstance(inputs, ModuleInputs):
+                    inputs = ModuleInputs(tuple(inputs), tuple(inputs.values()))
+                outputs = run_module(case, held, inputs)
+                return {name: to_numpy(tensor) for name, tensor in outputs.items()}
+
+            yield run
+
+    def nonfinite() -> tuple[str, ...]:
+        with lent() as held:
+            return nonfinite_parameters(held)
+
+    return Stage(name=name, open=opened, nonfinite=nonfinite)
 
 
 def session_stage(
@@ -103,7 +129,7 @@ def session_stage(
 
 def standard_stages(
     case: ModelCase,
-    module: torch.nn.Module | None,
+    module: torch.nn.Module | Lent | None,
     exported: Path | ir.Model,
     optimized: Path | ir.Model | None = None,
     *,
@@ -113,7 +139,7 @@ def standard_stages(
     """torch -> exported -> optimized, kept apart, and each ONNX model against itself under onnxruntime's optimizer.
 
     Args:
-        case, module: The reference; `module` is None for a case that is only an .onnx file.
+        case, module: The reference, see `torch_stage`; `module` is None for a case that is only an .onnx file.
         exported, optimized: The two ONNX models; without the second one only the export is judged.
         threads: Intra-op threads of each session.
         runtime_every: See `Stage.every`, for the stages under onnxruntime's optimizer.

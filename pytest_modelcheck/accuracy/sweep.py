@@ -66,7 +66,7 @@ def sweep(
         for index, stage in enumerate(stages):
             started = time.perf_counter()
             result = run_stage(stage, source, _of_stage(stage, planned, left_out), store, (atol, rtol))
-            return_freed_memory()
+            return_freed_memory(collect=False)
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: result.note} if result.note else {}
             if result.finding:

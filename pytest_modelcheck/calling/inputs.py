@@ -49,8 +49,13 @@ class ModuleInputs:
         return {name: _fill(value, values) for name, value in self.arguments.items()}
 
 
-def module_inputs(case: ModelCase, module: torch.nn.Module, seed: int) -> ModuleInputs:
+def module_inputs(case: ModelCase, module: torch.nn.Module | inspect.Signature, seed: int) -> ModuleInputs:
     """The inputs of `case` for one seed, named after the forward's parameters where they came as a tuple.
+
+    Args:
+        case: Whose `inputs` are called.
+        module: Whose forward takes them; or the signature of that forward, which outlives the module.
+        seed: Handed to `inputs`; also torch's global seed meanwhile.
 
     Raises:
         ModelCaseError: if `inputs` raises, returns neither a dict nor a tuple, or no tensor in it.
@@ -115,9 +120,10 @@ def _like_sequence(original: Sequence[Any], items: list[Any]) -> Any:
     return tuple(items) if isinstance(original, tuple) else items
 
 
-def _positional_names(case: ModelCase, module: torch.nn.Module, count: int) -> tuple[str, ...]:
+def _positional_names(case: ModelCase, module: torch.nn.Module | inspect.Signature, count: int) -> tuple[str, ...]:
+    signature = module if isinstance(module, inspect.Signature) else inspect.signature(module.forward)
     names: list[str] = []
-    for parameter in inspect.signature(module.forward).parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
             return tuple(names[:count])

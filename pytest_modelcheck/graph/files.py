@@ -99,3 +99,36 @@ def save_model(model: ir.Model, path: str | Path) -> None:
     for name in names:
         if name != data_name:
             path.with_name(name).unlink(missing_ok=True)
+
+
+def save_beside(model: ir.Model, path: str | Path) -> None:
+    """Write `model` into the folder that already holds the data file of some of its weights.
+
+    Those weights are referred to where they lie; only the others are written, into ``<name>.onnx.data`` where they are
+    large. The graph appears whole or not at all, and `model` itself is not changed.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    copy = model.clone()  # shares the weights
+    own = {
+        value: tensor
+        for graph in (copy.graph, *copy.graph.subgraphs())
+        for value in graph.initializers.values()
+        if (tensor := value.const_value) is not None and not _lies_in(tensor, folder)
+    }
+    numeric = {value: tensor for value, tensor in own.items() if tensor.dtype != ir.DataType.STRING}
+    if sum(tensor.nbytes for tensor in numeric.values()) > LARGE_MODEL_BYTES:
+        written = ir.external_data.convert_tensors_to_external(list(numeric.values()), folder, f"{path.name}.data")
+        for value, external in zip(numeric, written, strict=True):
+            value.const_value = external
+    else:
+        for value, tensor in own.items():
+            if isinstance(tensor, ir.ExternalTensor):  # of another folder
+                value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.stem}-", delete=False) as stream:
+        stream.write(ir.to_proto(copy).SerializeToString())
+    os.replace(stream.name, path)
+
+
+def _lies_in(tensor: ir.TensorProtocol, folder: Path) -> bool:
+    return isinstance(tensor, ir.ExternalTensor) and Path(tensor.path).resolve() == folder / Path(tensor.path).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.export import ExportFailure
@@ -24,12 +24,14 @@ def measured_figures(
     sweep: SweepReport | None,
     latency: PairedLatency | None,
     seconds: Mapping[str, float],
+    reused: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What was measured of one model; what is None was not, and has no entry.
 
     Args:
         export, attribution, hierarchy, sweep, latency: Results.
         seconds: Step -> wall seconds.
+        reused: What an earlier run had measured under the same key.
     """
     figures: dict[str, Any] = {}
     if isinstance(export, ExportFailure):
@@ -49,6 +51,7 @@ def measured_figures(
         figures["accuracy"] = accuracy_figures(sweep)
     if latency is not None:
         figures["latency"] = latency_figures(latency)
+    figures["reused"] = list(reused)
     figures["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     return figures
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph import files
-from pytest_modelcheck.graph.files import load_model, save_model
+from pytest_modelcheck.graph.files import load_model, save_beside, save_model
 
 
 def proto(size=400):
@@ -219,3 +219,48 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_scratch(tmp_path):
         save_model(model, path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def two_weights(folder):
+    """`x @ a + b`, with the weight `a` in the file w.data of `folder`."""
+    model = ir.from_onnx_text(
+        """<ir_version: 10, opset_import: ["": 20]> g (float[2,64] x) => (float[2,64] y)
+        { h = MatMul(x, a)  y = Add(h, b) }"""
+    )
+    generator = np.random.default_rng(0)
+    a, b = (ir.tensor(generator.random(s, dtype=np.float32), name=n) for n, s in (("a", (64, 64)), ("b", (64,))))
+    (a,) = ir.external_data.convert_tensors_to_external([a], folder, "w.data")
+    for name, tensor in (("a", a), ("b", b)):
+        value = next(v for node in model.graph for v in node.inputs if v.name == name)
+        value.const_value, value.shape, value.type = tensor, ir.Shape(tensor.shape), ir.TensorType(tensor.dtype)
+        model.graph.register_initializer(value)
+    return model
+
+
+def initializers(model):
+    return {name: value.const_value for name, value in model.graph.initializers.items()}
+
+
+@pytest.mark.parametrize(("limit", "files"), [(10**9, {"o.onnx", "w.data"}), (0, {"o.onnx", "o.onnx.data", "w.data"})])
+def test_weights_that_lie_in_the_folder_are_not_written_again(tmp_path, monkeypatch, limit, files):
+    monkeypatch.setattr("pytest_modelcheck.graph.files.LARGE_MODEL_BYTES", limit)
+    model = two_weights(tmp_path)
+    expected = {name: tensor.numpy().copy() for name, tensor in initializers(model).items()}
+    kept = initializers(model)
+    save_beside(model, tmp_path / "o.onnx")
+    assert {file.name for file in tmp_path.iterdir()} == files
+    assert initializers(model) == kept, "the model itself stays as it was"
+    read = initializers(load_model(tmp_path / "o.onnx"))
+    assert read["a"].location == "w.data"
+    for name, array in expected.items():
+        np.testing.assert_array_equal(read[name].numpy(), array)
+
+
+def test_weights_of_another_folder_are_written_with_the_graph(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    model = two_weights(other)
+    (tmp_path / "here").mkdir()
+    save_beside(model, tmp_path / "here" / "o.onnx")
+    other.joinpath("w.data").unlink()
+    assert load_model(tmp_path / "here" / "o.onnx").graph.initializers["a"].const_value.numpy().shape == (64, 64)

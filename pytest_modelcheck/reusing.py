@@ -1,0 +1,106 @@
+"""What a check takes from an earlier run instead of computing it again, and on what that depends.
+
+Only results of a cached export are kept, beside it, under its key and everything else that decides them; of the
+accuracy only a sweep that passed: a failure is always measured anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pytest_modelcheck.accuracy import SweepReport
+from pytest_modelcheck.attribution import Attribution
+from pytest_modelcheck.export import Exported
+from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.fusion import FusionReport
+from pytest_modelcheck.graph.files import load_model, save_beside
+from pytest_modelcheck.kept import KeptResults, numeric_environment, own_code
+from pytest_modelcheck.passes import PASSES
+from pytest_modelcheck.pipeline import AnyPass
+from pytest_modelcheck.targets import Target
+
+_OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Reuse:
+    """The kept results of one export.
+
+    Attributes:
+        exported: The export.
+        active: Whether anything is looked for and kept; without it everything is computed.
+        taken: What was taken from an earlier run, in words.
+    """
+
+    exported: Exported
+    active: bool
+    taken: list[str] = field(default_factory=list)
+
+    @property
+    def _kept(self) -> KeptResults:
+        return KeptResults(self.exported.path.parent)
+
+    def attribution(
+        self, passes: Sequence[AnyPass] | None, target: Target, make: Callable[[], Attribution]
+    ) -> tuple[Attribution, Path]:
+        """The attribution, and the file of its optimized graph, which shares the weights of the export."""
+        chosen = tuple(PASSES if passes is None else passes)
+        key = self._key(target=target, passes=[repr(pass_) for pass_ in chosen])
+        path = self._folder / f"{self._kept.name('passes', key)}.onnx"
+        own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
+        if self.active and own:
+            found = self._find("passes", key, Attribution)
+            if found is not None:
+                return dataclasses.replace(found, optimized=load_model(path)), path
+        made = make()
+        save_beside(made.optimized, path)
+        if self.active and own and not made.errors:
+            files = [file for file in (path, path.with_name(f"{path.name}.data")) if file.exists()]
+            self._kept.keep("passes", key, dataclasses.replace(made, optimized=None), files)  # type: ignore[arg-type]
+        return made, path
+
+    def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
+        """The fusion report of the default rules."""
+        return self._reused("fusion", self._key(), FusionReport, make, lambda report: True)
+
+    def accuracy(self, make: Callable[[], SweepReport], graph: Path, **settings: object) -> SweepReport:
+        """The sweep over the export and `graph`, a file of `attribution`, under these settings."""
+        key = self._key(graph=graph.name, **settings)
+        return self._reused("accuracy", key, SweepReport, make, lambda report: report.passed)
+
+    @property
+    def _folder(self) -> Path:
+        """Where an optimized graph may be written: beside an export of ours, never beside a user's own file."""
+        return temporary_folder() if self.exported.case.onnx_path is not None else self.exported.path.parent
+
+    def _key(self, **parts: object) -> dict[str, object]:
+        return {"export": self.exported.key.digest, "code": own_code(), "environment": numeric_environment(), **parts}
+
+    def _find(self, kind: str, key: dict[str, object], expected: type[_T]) -> _T | None:
+        found = self._kept.find(kind, key)
+        if not isinstance(found, expected):
+            return None
+        self.taken.append(kind)
+        return found
+
+    def _reused(
+        self,
+        kind: str,
+        key: dict[str, Any],
+        expected: type[_T],
+        make: Callable[[], _T],
+        worth_keeping: Callable[[_T], bool],
+    ) -> _T:
+        found = self._find(kind, key, expected) if self.active else None
+        if found is not None:
+            return found
+        made = make()
+        if self.active and worth_keeping(made):
+            self._kept.keep(kind, key, made)
+        return made

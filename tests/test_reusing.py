@@ -1,0 +1,133 @@
+"""What an earlier run has measured is taken only where nothing it depends on has changed."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+
+from pytest_modelcheck import ModelCase
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.export import export
+
+WEIGHT = [1.0]
+
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(8, 4)
+        with torch.no_grad():
+            self.first.weight[0, 0] = WEIGHT[0]
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def inputs(seed):
+    return {"x": torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))}
+
+
+def check_of(cache, **options):
+    return ModelCheck(ModelCase("network", Network, inputs, exporter="torchscript"), cache=cache, **options)
+
+
+def measure(check, **accuracy):
+    return check.attribution, check.fusion, check.accuracy(seeds=3, **accuracy)
+
+
+def taken(check):
+    return sorted(check.summary()["reused"])
+
+
+@pytest.fixture
+def cache(tmp_path):
+    measure(check_of(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_second_run_takes_everything_and_gets_the_same_results(tmp_path):
+    first = check_of(tmp_path)
+    attribution, fusion, accuracy = measure(first)
+    second = check_of(tmp_path)
+    again = measure(second)
+    assert taken(first) == []
+    assert taken(second) == ["accuracy", "fusion", "passes"]
+    assert again[0].passes == attribution.passes
+    assert again[0].records == attribution.records
+    assert again[1:] == (fusion, accuracy)
+    assert [node.op_type for node in again[0].optimized.graph] == [node.op_type for node in attribution.optimized.graph]
+    assert second.optimized_hierarchy.kinds == first.optimized_hierarchy.kinds
+
+
+def test_another_weight_takes_nothing(cache, monkeypatch):
+    monkeypatch.setitem(globals(), "WEIGHT", [2.0])
+    check = check_of(cache)
+    measure(check)
+    assert taken(check) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "accuracy", "expected"),
+    [
+        ({"target": "onnxruntime"}, {}, ["fusion"]),
+        ({"passes": ()}, {}, ["fusion"]),
+        ({}, {"atol": 1e-3}, ["fusion", "passes"]),
+    ],
+)
+def test_another_setting_takes_only_what_does_not_depend_on_it(cache, options, accuracy, expected):
+    check = check_of(cache, **options)
+    measure(check, **accuracy)
+    assert taken(check) == expected
+
+
+def test_another_processor_library_or_setting_measures_the_numbers_again(cache, monkeypatch):
+    monkeypatch.setenv("OMP_SCHEDULE", "static")
+    check = check_of(cache)
+    measure(check)
+    assert taken(check) == []
+
+
+def test_a_pass_of_the_user_is_run_every_time(tmp_path):
+    def drop_nothing(model):
+        return model
+
+    for _ in range(2):
+        check = check_of(tmp_path, passes=[drop_nothing])
+        assert [row.name for row in check.attribution.passes] == ["drop_nothing"]
+        assert taken(check) == []
+
+
+def test_a_sweep_that_failed_is_measured_again(tmp_path):
+    for _ in range(2):
+        check = check_of(tmp_path)
+        assert not check.accuracy(atol=0.0, rtol=0.0, seeds=3).passed
+        assert taken(check) in ([], ["passes"])
+
+
+def test_a_module_edited_after_its_export_is_measured_and_fails(cache):
+    check = check_of(cache)
+    assert check.exported.cached
+    with torch.no_grad():
+        check.module.second.bias[0] += 1.0
+    report = check.accuracy(seeds=3)
+    assert not report.passed
+    assert "accuracy" not in taken(check)
+    assert "module" not in check.__dict__, "the edited module reaches no later test"
+
+
+def test_without_a_cache_nothing_is_looked_for_and_the_optimized_graph_is_a_file_all_the_same():
+    check = check_of(None)
+    measure(check)
+    assert taken(check) == []
+    assert check.optimized_path.is_file()
+
+
+def test_nothing_is_written_beside_a_file_of_the_user(tmp_path):
+    exported = export(ModelCase("network", Network, inputs, exporter="torchscript"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    ir.save(exported.model, mine / "model.onnx")
+    check = ModelCheck(ModelCase.from_onnx(mine / "model.onnx"), cache=tmp_path / "cache")
+    assert check.accuracy(seeds=2).passed
+    assert [file.name for file in mine.iterdir()] == ["model.onnx"]
+    assert np.isfinite(check.accuracy(seeds=2).pairs[0].scaled_max)
