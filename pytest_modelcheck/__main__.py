@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.errors import ModelCheckError, OptionError
 from pytest_modelcheck.targets import TARGETS
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.pipeline import AnyPass
+
+DEFAULT = "default"
+"""Stands for all passes of the default pipeline in a list of names."""
 
 
 def attribute_command(arguments: argparse.Namespace) -> int:
-    """Print what each pass removes: alone, in its place, and what is lost without it."""
+    """Print what each pass removes: alone, in its place, and, if asked for, what is lost without it."""
     from pytest_modelcheck.attribution import attribute
     from pytest_modelcheck.graph.files import load_model
-    from pytest_modelcheck.pipeline import resolve_passes
     from pytest_modelcheck.report.figures import attribution_figures
-    from pytest_modelcheck.report.terminal import attribution_lines
+    from pytest_modelcheck.report.matrix import attribution_lines
 
-    passes = resolve_passes(arguments.passes or ())
-    result = attribute(load_model(arguments.file), passes=passes, target=arguments.target)
+    passes = _pipeline(arguments.passes)
+    model = load_model(arguments.file)
+    with _stdout_to_stderr():
+        result = attribute(model, passes=passes, target=arguments.target, leave_one_out=arguments.leave_one_out)
     _show(arguments, attribution_figures(result), attribution_lines)
     return 1 if result.errors else 0
 
@@ -31,11 +40,12 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     """Run the pipeline and write the result; nothing is written if a pass fails."""
     from pytest_modelcheck.graph.counts import count_nodes
     from pytest_modelcheck.graph.files import load_model
-    from pytest_modelcheck.pipeline import optimize, resolve_passes
+    from pytest_modelcheck.pipeline import optimize
 
-    passes = resolve_passes(arguments.passes or ())
+    passes = _pipeline(arguments.passes)
     before = count_nodes(load_model(arguments.file))
-    written = optimize(Path(arguments.file), passes=passes, target=arguments.target, output=arguments.output)
+    with _stdout_to_stderr():
+        written = optimize(Path(arguments.file), passes=passes, target=arguments.target, output=arguments.output)
     after = count_nodes(load_model(written))
     figures = {"file": str(written), "nodes": {"before": before, "after": after}}
     _show(arguments, figures, lambda _: [f"{written}: {before} -> {after} nodes"])
@@ -88,6 +98,36 @@ def diff_command(arguments: argparse.Namespace) -> int:
     return 1 if lines else 0
 
 
+def _pipeline(given: Sequence[str] | None) -> Sequence[AnyPass] | None:
+    """The passes that ``--passes`` names; None where it was not given: the default pipeline.
+
+    Raises:
+        OptionError: naming the pass that does not exist, or the package that is not installed.
+    """
+    from pytest_modelcheck.pipeline import as_passes
+
+    if given is None:
+        return None
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    if not names:
+        raise OptionError("--passes names no pass")
+    return [pass_ for name in names for pass_ in as_passes(None if name == DEFAULT else [name])]
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """What other people's optimizers print is no part of our output, which a machine may read."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
 def _show(arguments: argparse.Namespace, figures: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]) -> None:
     print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines(figures)))
 
@@ -110,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("other", metavar="OTHER")
         if name in ("attribute", "optimize"):
             command.add_argument("--target", choices=TARGETS, default="portable")
-            command.add_argument("--pass", dest="passes", action="append", metavar="NAME", help="repeatable, in order")
+            listed = f"names with commas between them, in order; {DEFAULT!r} is the default pipeline; repeatable"
+            command.add_argument("--passes", action="append", metavar="NAMES", help=listed)
+        if name == "attribute":
+            command.add_argument("--leave-one-out", action="store_true", help="also run the pipeline without each pass")
         command.add_argument("--json", action="store_true", help="for machines")
         command.set_defaults(run=run)
     return parser

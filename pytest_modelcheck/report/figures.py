@@ -69,7 +69,7 @@ def failure_figures(failure: ExportFailure) -> dict[str, Any]:
 
 
 def attribution_figures(attribution: Attribution) -> dict[str, Any]:
-    """Node counts and one row per pass."""
+    """Node counts, operators, bytes of initializers, and one row per pass."""
     return {
         "nodes": {
             "before": attribution.nodes_before,
@@ -77,15 +77,21 @@ def attribution_figures(attribution: Attribution) -> dict[str, Any]:
             "constants_before": attribution.constants_before,
             "constants_after": attribution.constants_after,
         },
+        "operators": {"before": attribution.ops_before, "after": attribution.ops_after},
+        "initializer_bytes": {"before": attribution.bytes_before, "after": attribution.bytes_after},
         "passes": [
             {
                 "name": row.name,
                 "isolated": row.isolated,
                 "in_order": row.in_order,
                 "leave_one_out": row.leave_one_out,
+                "operators": row.ops,
+                "constants": row.constants,
+                "initializer_bytes": row.bytes_after - row.bytes_before,
                 "status": str(row.status),
                 "reasons": [{"reason": reason, "count": count} for reason, count in row.reasons],
                 "error": row.error,
+                "notes": list(row.notes),
                 "seconds": round(row.seconds, 4),
             }
             for row in attribution.passes

@@ -14,27 +14,13 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]
     models = _merge(rows)
     if not models:
         return []
-    lines = _table(["model", "exporter", "nodes", "max diff", "coverage", "latency", "verdict"], map(_overview, models))
+    lines = table(["model", "exporter", "nodes", "max diff", "coverage", "latency", "verdict"], map(_overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
     lines += [line for model in models for line in _note_lines(model)]
     if any(model.get("passes") for model in models):
         lines += ["", "nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer)"]
         lines += _matrix([model for model in models if model.get("passes")], width)
     return lines
-
-
-def attribution_lines(figures: dict[str, Any]) -> list[str]:
-    """The matrix of one model, leave-one-out and refusals included."""
-    rows = [["pass", "alone", "in order", "without it", "status"]]
-    notes = []
-    for row in figures["passes"]:
-        deltas = [_signed(row[basis]) for basis in ("isolated", "in_order", "leave_one_out")]
-        rows.append([row["name"], *deltas, row["status"]])
-        notes += [f"{row['name']}: refused {r['count']} x: {r['reason']}" for r in row["reasons"]]
-        notes += [f"{row['name']}: {row['error']}"] if row["error"] else []
-    nodes = figures["nodes"]
-    constants = f"Constants beside: {nodes['constants_before']} -> {nodes['constants_after']}"
-    return [*_table(rows[0], rows[1:]), *notes, f"nodes {nodes['before']} -> {nodes['after']} ({constants})"]
 
 
 def _merge(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,11 +99,12 @@ def _column(model: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    alone, in_order = (_signed(row["isolated"]), _signed(row["in_order"]))
+    alone, in_order = (signed(row["isolated"]), signed(row["in_order"]))
     return f"{alone} / {in_order}"
 
 
-def _signed(delta: int | None) -> str:
+def signed(delta: int | None) -> str:
+    """``"-72"``, ``"0"``, ``"+3"``; None is a pass that failed."""
     return "error" if delta is None else f"{delta:+d}" if delta else "0"
 
 
@@ -132,7 +119,8 @@ def _block(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of columns as wide as their widest cell."""
     table = [list(header), *map(list, rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
