@@ -30,7 +30,7 @@ BEGIN, END = "<!-- passes-against-peers: begin -->", "<!-- passes-against-peers:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="files whose name holds this; repeatable")
-    parser.add_argument("--again", action="store_true", help="forget what is stored of the files that are measured")
+    parser.add_argument("--again", action="store_true", help="forget what is stored, and export anew")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help="write the tables into README.md and docs/")
     parser.add_argument("--limit", type=float, default=600, metavar="SECONDS", help="that one optimizer may take")

@@ -17,21 +17,19 @@ MASKS = ("as the case gives it", "nothing masked", "padded on the other side")
 
 
 def feeds(case: ModelCase, session: Session, seeds: int) -> Iterator[dict[str, Array]]:
-    """At most three feeds per seed: every distribution, with the masks taking turns.
+    """One feed per seed; distributions and masks take turns, so that nine seeds have all pairs of them.
 
-    Integers are the case's own (token ids over the whole vocabulary), drawn anew for every seed. A model that has
-    neither floats nor masks gives one feed per seed.
+    Integers are the case's own (token ids over the whole vocabulary), drawn anew for every seed.
     """
     for seed in range(seeds):
         given = _named(case, session, seed)
         masks = [name for name in given if "mask" in name]
         floats = [name for name, array in given.items() if array.dtype.kind == "f" and name not in masks]
-        for turn in range(3 if masks or floats else 1):
-            generator = np.random.default_rng(3 * seed + turn)
-            feed = dict(given)
-            feed |= {name: _draw(DISTRIBUTIONS[turn], given[name], generator) for name in floats}
-            feed |= {name: _mask(MASKS[(turn + seed) % 3], given[name]) for name in masks}
-            yield feed
+        generator = np.random.default_rng(seed)
+        distribution, mask = DISTRIBUTIONS[seed % 3], MASKS[(seed + seed // 3) % 3]
+        given |= {name: _draw(distribution, given[name], generator) for name in floats}
+        given |= {name: _mask(mask, given[name]) for name in masks}
+        yield given
 
 
 def _named(case: ModelCase, session: Session, seed: int) -> dict[str, Array]:
