@@ -34,10 +34,9 @@ def _block(name: str, kind: str, *shapes: tuple[int, ...]) -> ZooModel:
     )
 
 
-MODELS = (
-    _block("mobilenet-block", "MobileNetBlock", (1, 32, 56, 56)),
-    _block("efficientnet-block", "EfficientNetBlock", (1, 24, 56, 56)),
-    _block("multi-layer-attention", "MultiLayerAttention", (2, 16, 256)),
-    _block("patch-attention", "PatchAttention", (1, 3, 64, 64)),
-    _block("cross-attention", "CrossAttention", (2, 8, 256), (2, 20, 256)),
-)
+MOBILENET_BLOCK = _block("mobilenet-block", "MobileNetBlock", (1, 32, 56, 56))
+EFFICIENTNET_BLOCK = _block("efficientnet-block", "EfficientNetBlock", (1, 24, 56, 56))
+MULTI_LAYER_ATTENTION = _block("multi-layer-attention", "MultiLayerAttention", (2, 16, 256))
+PATCH_ATTENTION = _block("patch-attention", "PatchAttention", (1, 3, 64, 64))
+CROSS_ATTENTION = _block("cross-attention", "CrossAttention", (2, 8, 256), (2, 20, 256))
+MODELS = (MOBILENET_BLOCK, EFFICIENTNET_BLOCK, MULTI_LAYER_ATTENTION, PATCH_ATTENTION, CROSS_ATTENTION)

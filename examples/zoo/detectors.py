@@ -49,7 +49,7 @@ def _yolo(name: str) -> ZooModel:
     )
 
 
-YOLOS = tuple(map(_yolo, ("yolov8n", "yolov8s", "yolo12n")))
+YOLOV8N, YOLOV8S, YOLO12N = YOLOS = tuple(map(_yolo, ("yolov8n", "yolov8s", "yolo12n")))
 EFFICIENTDET_D0 = ZooModel(
     name="efficientdet-d0",
     build=partial(efficientdet, "tf_efficientdet_d0"),

@@ -75,9 +75,8 @@ def _decoder(name: str, pretrained: str, config: dict[str, Any]) -> ZooModel:
     )
 
 
-MODELS = (
-    _encoder("whisper-tiny", "openai/whisper-tiny", TINY),
-    _decoder("whisper-tiny", "openai/whisper-tiny", TINY),
-    _encoder("whisper-base", "openai/whisper-base", BASE),
-    _decoder("whisper-base", "openai/whisper-base", BASE),
-)
+TINY_ENCODER = _encoder("whisper-tiny", "openai/whisper-tiny", TINY)
+TINY_DECODER = _decoder("whisper-tiny", "openai/whisper-tiny", TINY)
+BASE_ENCODER = _encoder("whisper-base", "openai/whisper-base", BASE)
+BASE_DECODER = _decoder("whisper-base", "openai/whisper-base", BASE)
+MODELS = (TINY_ENCODER, TINY_DECODER, BASE_ENCODER, BASE_DECODER)

@@ -1,0 +1,103 @@
+"""The README's table of the zoo, written between two marker comments.
+
+``python -m examples.experiments.readme_table [--check]``
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from examples.experiments.rows import Row, arguments, read_rows, table, wanted_rows
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
+
+
+def zoo_table(rows: Sequence[Row]) -> str:
+    """Models down; per exporter nodes, and the figures of the export that the pipeline leaves smaller."""
+    by_model: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], {})[row["exporter"]] = row
+    header = ["model", "nodes, dynamo", "nodes, torchscript", "bytes", "latency", "max diff", "coverage", "QKV"]
+    return table(header, [[name, *_cells(both)] for name, both in by_model.items()])
+
+
+def _cells(both: Mapping[str, Row]) -> list[str]:
+    shown = both["dynamo"] if "failure" not in both["dynamo"] else both["torchscript"]
+    size = shown.get("attribution", {}).get("bytes")
+    worst = max((_worst(row) for row in both.values() if "accuracy" in row), default=None)
+    return [
+        _nodes(both["dynamo"]),
+        _nodes(both["torchscript"]),
+        f"{100 * (size[1] - size[0]) / size[0]:+.1f}%" if size and size[0] else "no weights",
+        _latency(shown),
+        "not measured" if worst is None else f"{worst:.1e}",
+        _coverage(both),
+        _qkv(shown),
+    ]
+
+
+def _nodes(row: Row) -> str:
+    if "failure" in row:
+        return f"export failed: {row['failure']['kind']}"
+    before, after = row["attribution"]["nodes"]
+    return f"{before} -> {after} ({100 * (after - before) / before:+.0f}%)"
+
+
+def _latency(row: Row) -> str:
+    measured = row.get("latency")
+    if measured is None:
+        return "not measured"
+    if "error" in measured or isinstance(measured["ratio"], str):
+        return "error"
+    low, high = measured["interval"]
+    return f"x{measured['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _worst(row: Row) -> float:
+    values = [value for pair in row["accuracy"].get("pairs", ()) for value in pair["scaled"]]
+    return float("nan") if not values or any(isinstance(value, str) for value in values) else max(values)
+
+
+def _coverage(both: Mapping[str, Row]) -> str:
+    return " / ".join(
+        f"{100 * row['hierarchy']['coverage']:.1f}%" if "hierarchy" in row else "-" for row in both.values()
+    )
+
+
+def _qkv(row: Row) -> str:
+    fused = row.get("fusion")
+    if fused is None or "error" in fused:
+        return "no capture"
+    return f"{fused['qkv']}/{fused['attention_layers']}" if fused["attention_layers"] else "no attention"
+
+
+def replaced(readme: str, rows: Sequence[Row]) -> str:
+    """The README with today's table between its markers.
+
+    Raises:
+        ValueError: if the markers are not there.
+    """
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md must hold {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{zoo_table(rows)}{END}{tail}"
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where the table is another one")
+    given = parser.parse_args()
+    now = README.read_text(encoding="utf-8")
+    wanted = replaced(now, wanted_rows(read_rows(), "attribution"))
+    if given.check and wanted != now:
+        sys.exit("README.md: the zoo table is not what the measurements say; run this without --check")
+    if wanted != now:
+        README.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""EfficientNet-B0, MobileNetV2, MobileNetV3-Small and VGG-16: what their exports are, locked."""
+
+import pytest
+
+from examples.zoo.convolutional import EFFICIENTNET_B0, MOBILENET_V2, MOBILENET_V3_SMALL, VGG16
+from examples.zoo.declaring import cases
+
+pytestmark = [
+    pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),
+    pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=60%"),
+    pytest.mark.expect_latency(speedup=">=0.95"),
+]
+
+
+@pytest.mark.parametrize("model_case", cases(EFFICIENTNET_B0))
+@pytest.mark.expect_reduction(total=">=0%", cleanup_attention=0, fuse_conv_relu=0)
+@pytest.mark.expect_ops(Conv=81, BatchNormalization=0)
+def test_efficientnet_b0(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(MOBILENET_V2))
+@pytest.mark.expect_reduction(total=">=0%", cleanup_attention=0, fuse_conv_relu=0)
+@pytest.mark.expect_ops(Conv=52, BatchNormalization=0)
+def test_mobilenet_v2(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(MOBILENET_V3_SMALL))
+@pytest.mark.expect_reduction(total=">=0%", cleanup_attention=0, fuse_conv_relu=0)
+@pytest.mark.expect_ops(Conv=52, BatchNormalization=0)
+def test_mobilenet_v3_small(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(VGG16))
+@pytest.mark.expect_reduction(total=">=0%", cleanup_attention=0, fuse_conv_relu=0)
+@pytest.mark.expect_ops(Conv=13, Gemm=3, Relu=15)
+def test_vgg16(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot

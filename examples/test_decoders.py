@@ -1,0 +1,42 @@
+"""GPT-2, SmolLM2 (Llama's architecture with grouped-query attention) and Phi-2: what their exports are, locked."""
+
+import pytest
+
+from examples.zoo.declaring import cases
+from examples.zoo.decoders import GPT2, PHI2, SMOLLM2
+
+pytestmark = [
+    pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),
+    pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=85%"),
+    pytest.mark.expect_latency(speedup=">=0.95"),
+]
+
+
+@pytest.mark.parametrize("model_case", cases(GPT2))
+@pytest.mark.expect_reduction(total=">=5%", simplify_shape_chains=">0", fuse_conv_relu=0)
+@pytest.mark.expect_ops(Softmax=12)
+@pytest.mark.expect_fusion(qkv="12/12")
+def test_gpt2(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(SMOLLM2))
+@pytest.mark.expect_reduction(total=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_ops(Softmax=30)
+@pytest.mark.expect_fusion(qkv="30/30")
+def test_smollm2_135m(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(PHI2))
+@pytest.mark.expect_reduction(total=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_ops(Softmax=2)
+@pytest.mark.expect_fusion(qkv="2/2")
+def test_phi2(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot

@@ -1,0 +1,32 @@
+"""T5-small and BART-base, encoder and decoder in one graph: what their exports are, locked."""
+
+import pytest
+
+from examples.zoo.declaring import cases
+from examples.zoo.seq2seq import BART_BASE, T5_SMALL
+
+pytestmark = [
+    pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),
+    pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=85%"),
+    pytest.mark.expect_latency(speedup=">=0.95"),
+]
+
+
+@pytest.mark.parametrize("model_case", cases(T5_SMALL))
+@pytest.mark.expect_reduction(total=">=5%", simplify_shape_chains=">0", fuse_conv_relu=0)
+@pytest.mark.expect_ops(Softmax=18)
+@pytest.mark.expect_fusion(qkv="18/18")
+def test_t5_small(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
+
+
+@pytest.mark.parametrize("model_case", cases(BART_BASE))
+@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_ops(Softmax=18)
+@pytest.mark.expect_fusion(qkv="18/18")
+def test_bart_base(modelcheck, modelcheck_snapshot):
+    assert modelcheck.attribution == modelcheck_snapshot
+    assert modelcheck.modules == modelcheck_snapshot
+    assert modelcheck.fusion == modelcheck_snapshot
