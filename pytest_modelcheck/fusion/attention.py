@@ -44,7 +44,7 @@ def _cores(graph: OpGraph) -> Iterator[tuple[Op, tuple[Op | None, Op | None, Op 
             weights, value = (graph.of(argument) for argument in op.node.args[-2:])
             softmax = _first(weights, SOFTMAX, _THROUGH_WEIGHTS)
             scores = _first(softmax.inputs[0], MATMUL, _THROUGH_WEIGHTS) if softmax and softmax.inputs else None
-            if scores is not None:
+            if scores is not None and not graph.is_weight(scores.node.args[-1]):  # by a weight it is a projection
                 query, key = (graph.of(argument) for argument in scores.node.args[-2:])
                 yield op, (query, key, value)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pytest_modelcheck.capture import Captured
-from pytest_modelcheck.fusion.rules import names
+from pytest_modelcheck.fusion.rules import VIEW, names
 
 BOOKKEEPING = names(
     "getitem getattr size sym_size sym_numel dim numel tuple list clone alias detach lift_fresh_copy "
@@ -73,10 +73,18 @@ class OpGraph:
     bookkeeping: int
     outputs: tuple[Op | None, ...]
     made: dict[torch.fx.Node, Op] = field(repr=False)
+    parameters: frozenset[torch.fx.Node] = field(repr=False)
 
     def of(self, node: object) -> Op | None:
         """The compute node that makes the value of a graph node; None for a placeholder, a constant or no node."""
         return _producer(node, self.made)
+
+    def is_weight(self, node: object) -> bool:
+        """Whether the value of a graph node is a weight as it is, or in another layout."""
+        source = _source(node, self.made)
+        while isinstance(source, Op) and source.of_parameters and source.name in VIEW:
+            source = _source(next(_input_nodes(source.node), None), self.made)
+        return source in self.parameters
 
 
 def op_graph(captured: Captured) -> OpGraph:
@@ -109,7 +117,7 @@ def op_graph(captured: Captured) -> OpGraph:
         made[node] = op
     for op in made.values():
         op.is_output = op in outputs
-    return OpGraph(tuple(made.values()), bookkeeping, outputs, made)
+    return OpGraph(tuple(made.values()), bookkeeping, outputs, made, frozenset(parameters))
 
 
 def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
