@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
 INCONCLUSIVE_CHOICES = ("warn", "fail", "skip")
-REPORT_SUFFIXES = (".json",)
+REPORT_SUFFIXES = (".html", ".md", ".json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,11 +48,11 @@ class Reporting:
         self._write(session)
 
     def _write(self, session: pytest.Session) -> None:
-        from pytest_modelcheck.report.json_file import write_json
+        from pytest_modelcheck.report.files import write_report
 
         for path in self._reports:
             try:
-                write_json(self._in_order(), path, exit_status=int(session.exitstatus))
+                write_report(self._in_order(), path, exit_status=int(session.exitstatus))
             except OSError as error:
                 self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -105,8 +105,8 @@ def test_each_option_from_each_source_and_the_command_line_wins(project, argumen
             {"modelcheck_exporter": "x"},
             "--modelcheck-exporter: 'x' is unknown; choose one of dynamo, torchscript",
         ),
-        (["--modelcheck-report=out.txt"], {}, "--modelcheck-report: 'out.txt' must end in .json"),
-        ([], {"modelcheck_report": "out"}, "--modelcheck-report: 'out' must end in .json"),
+        (["--modelcheck-report=out.txt"], {}, "--modelcheck-report: 'out.txt' must end in .html or .md or .json"),
+        ([], {"modelcheck_report": "out"}, "--modelcheck-report: 'out' must end in .html or .md or .json"),
         (
             [],
             {"modelcheck_inconclusive": "pass"},

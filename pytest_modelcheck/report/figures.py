@@ -38,6 +38,7 @@ def measured_figures(
         figures["failure"] = failure_figures(export)
     elif export is not None:
         figures["export"] = {
+            "key": export.key.digest,
             "cached": export.cached,
             "why": list(export.why),
             "seconds": round(export.seconds, 3),

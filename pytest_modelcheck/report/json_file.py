@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_modelcheck.report.files import write_whole
 from pytest_modelcheck.report.rows import SCHEMA
 
 
@@ -24,10 +24,4 @@ def write_json(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int =
         ValueError: if a figure is NaN or infinite without having been turned into text.
     """
     text = json.dumps({"schema": SCHEMA, "exit_status": exit_status, "tests": list(rows)}, indent=2, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(text + "\n", encoding="utf-8")
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(path, text + "\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_modelcheck.report.terminal import signed, table
+from pytest_modelcheck.report.models import signed
+from pytest_modelcheck.report.terminal import table
 
 
 def attribution_lines(figures: dict[str, Any]) -> list[str]:

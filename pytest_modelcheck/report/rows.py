@@ -39,3 +39,10 @@ def row_of_test(
 def finding_row(finding: Finding) -> dict[str, Any]:
     """A finding as plain data."""
     return {**asdict(finding), "where": list(finding.where), "verdict": str(finding.verdict)}
+
+
+def finding_text(row: dict[str, Any]) -> str:
+    """A finding that was made plain data, as text."""
+    from pytest_modelcheck.result import Finding, Verdict
+
+    return Finding(**{**row, "where": tuple(row["where"]), "verdict": Verdict(row["verdict"])}).render()

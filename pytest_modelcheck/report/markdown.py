@@ -1,0 +1,62 @@
+"""The report as Markdown: what a pull request's comment or a CI job's summary shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_modelcheck.report.models import MATRIX, OVERVIEW, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.rows import finding_text
+
+
+def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
+    """The report of a run: the verdicts, every finding, notes, the matrix of passes, and what the checks cost.
+
+    Args:
+        rows: One per test, see `rows.row_of_test`.
+        exit_status: Of the whole run, as pytest knows it.
+    """
+    models = models_of(rows)
+    failed = [row["test"] for row in rows if row["outcome"] == "failed"]
+    title = "Model checks: " + (f"{len(failed)} of {len(rows)} tests failed" if failed else f"{len(rows)} tests passed")
+    parts = [f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
+    parts.append(_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
+    for test, findings in findings_of(rows):
+        parts += [f"## {test}", *(f"```text\n{text}\n```" for text in findings)]
+    told = [f"- {model['name']} [{model['exporter']}]: {note}" for model in models for note in notes(model)]
+    parts += ["## Notes", "\n".join(told)] if told else []
+    if names := pass_names(models):
+        measured = [model for model in models if model.get("passes")]
+        columns = [pass_cells(model, names) for model in measured]
+        header = ["pass", *(f"{model['name']} {model['exporter']}" for model in measured)]
+        parts += ["## Passes", f"{MATRIX[0].upper()}{MATRIX[1:]}."]
+        parts.append(_table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True))))
+    if costs := list(_costs(models)):
+        parts += ["## Seconds", _table(["model", "exporter", "step", "seconds"], costs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def findings_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Test -> its findings as text, tests without one left out."""
+    found = []
+    for row in rows:
+        texts = [finding_text(finding) for gate in row["gates"] for finding in gate["findings"]]
+        texts += [finding_text(finding) for finding in row["findings"]]
+        if texts:
+            found.append((row["test"], texts))
+    return found
+
+
+def _costs(models: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
+    for model in models:
+        for step, seconds in model.get("seconds", {}).items():
+            yield [model["name"], model["exporter"], step, f"{seconds:.1f}"]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [list(header), ["---"] * len(header), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

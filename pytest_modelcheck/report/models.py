@@ -1,0 +1,85 @@
+"""The rows of a run's tests, put together by model: what every form of the report shows. Plain data in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+NOT_MEASURED = "not measured"
+OVERVIEW = ("model", "exporter", "nodes", "max diff", "coverage", "latency", "verdict")
+"""The columns of `overview`."""
+
+MATRIX = "nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer)"
+"""What the cells of `pass_cells` are."""
+
+
+def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per model, exporter, target and export, with the figures of all its tests and the gates' verdicts.
+
+    Two cases of one name that were exported to different graphs stay two entries.
+    """
+    merged: list[dict[str, Any]] = []
+    for row in rows:
+        model = row["model"]
+        if model is None:  # its fixture failed before there was a model
+            continue
+        entry = next((entry for entry in merged if _same(entry, model)), None)
+        if entry is None:
+            entry = {"gates": [], "outcomes": [], "tests": [], "findings": []}
+            merged.append(entry)
+        entry.update(model)
+        entry["gates"] += row["gates"]
+        entry["outcomes"].append(row["outcome"])
+        entry["tests"].append(row["test"])
+        entry["findings"] += [finding for gate in row["gates"] for finding in gate["findings"]] + row["findings"]
+    return merged
+
+
+def _same(entry: dict[str, Any], model: dict[str, Any]) -> bool:
+    keys = {figures.get("export", {}).get("key") for figures in (entry, model)} - {None}
+    return len(keys) < 2 and all(entry[part] == model[part] for part in ("name", "exporter", "target"))
+
+
+def overview(model: dict[str, Any]) -> list[str]:
+    """One cell for each column of `OVERVIEW`."""
+    nodes = model.get("nodes")
+    if model.get("failure"):
+        nodes_text = f"export failed: {model['failure']['kind']}"
+    else:
+        nodes_text = f"{nodes['before']} -> {nodes['after']}" if nodes else NOT_MEASURED
+    measured = [figures["text"] if (figures := model.get(part)) else NOT_MEASURED for part in _PARTS]
+    return [model["name"], model["exporter"], nodes_text, *measured, verdict(model)]
+
+
+_PARTS = ("accuracy", "hierarchy", "latency")
+
+
+def verdict(model: dict[str, Any]) -> str:
+    """How often its gates gave each verdict, the worst first; a test that failed for another reason is said, too."""
+    verdicts = [gate["verdict"] for gate in model["gates"]]
+    parts = [f"{verdicts.count(v)} {v}" for v in ("error", "fail", "inconclusive", "pass") if v in verdicts]
+    if any(outcome == "failed" for outcome in model["outcomes"]) and not {"fail", "error"} & set(verdicts):
+        parts.insert(0, "test failed")
+    return ", ".join(parts) or "no gate"
+
+
+def notes(model: dict[str, Any]) -> list[str]:
+    """What the exporter warned about and the accuracy sweep noticed: no verdict, and still worth reading."""
+    warnings = [f"exporter: {text}" for text in model.get("export", {}).get("warnings", ())]
+    return warnings + list((model.get("accuracy") or {}).get("notes", ()))
+
+
+def pass_names(models: Sequence[dict[str, Any]]) -> list[str]:
+    """The passes of all models, in the order in which they first appear."""
+    return list(dict.fromkeys(row["name"] for model in models for row in model.get("passes", ())))
+
+
+def pass_cells(model: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """What each named pass did to the model: ``"-72 / -48"``."""
+    cells = {row["name"]: f"{signed(row['isolated'])} / {signed(row['in_order'])}" for row in model.get("passes", ())}
+    return [cells.get(name, "not in pipeline") for name in names]
+
+
+def signed(delta: int | None) -> str:
+    """``"-72"``, ``"0"``, ``"+3"``; None is a pass that failed."""
+    return "error" if delta is None else f"{delta:+d}" if delta else "0"
