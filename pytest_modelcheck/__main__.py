@@ -98,6 +98,16 @@ def diff_command(arguments: argparse.Namespace) -> int:
     return 1 if lines else 0
 
 
+def merge_command(arguments: argparse.Namespace) -> int:
+    """Merge JSON reports of runs that shared the tests; exit status of the whole: the first one that is not 0."""
+    from pytest_modelcheck.report.merging import merge_files
+    from pytest_modelcheck.report.terminal import summary_lines
+
+    rows, status = merge_files([Path(name) for name in arguments.reports], Path(arguments.output))
+    print("\n".join(summary_lines(rows)))
+    return status
+
+
 def _pipeline(given: Sequence[str] | None) -> Sequence[AnyPass] | None:
     """The passes that ``--passes`` names; None where it was not given: the default pipeline.
 
@@ -156,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--leave-one-out", action="store_true", help="also run the pipeline without each pass")
         command.add_argument("--json", action="store_true", help="for machines")
         command.set_defaults(run=run)
+    summary = (merge_command.__doc__ or "").splitlines()[0]
+    command = commands.add_parser("merge", help=summary, description=summary)
+    command.add_argument("reports", nargs="+", metavar="REPORT.json")
+    command.add_argument("--output", required=True, metavar="FILE.json")
+    command.set_defaults(run=merge_command)
     return parser
 
 
