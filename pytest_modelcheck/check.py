@@ -43,7 +43,15 @@ from pytest_modelcheck.hierarchy import (
     stamp,
 )
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
-from pytest_modelcheck.parity import CacheParity, CacheProtocol, cache_parity
+from pytest_modelcheck.parity import (
+    CacheParity,
+    CacheProtocol,
+    StateRoundtrip,
+    cache_parity,
+    load_state,
+    save_state,
+    state_roundtrip,
+)
 from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
 from pytest_modelcheck.report.figures import measured_figures
@@ -385,6 +393,29 @@ class ModelCheck:
                 seeds=range(seeds),
             )
         self._parity["cache"] = report.text
+        return report
+
+    def state_roundtrip(
+        self,
+        *,
+        seeds: int = 3,
+        older: Sequence[Path] = (),
+        save: Callable[[torch.nn.Module, Path], Any] | None = None,
+        load: Callable[[torch.nn.Module, Path], Any] | None = None,
+    ) -> StateRoundtrip:
+        """The module's state saved, loaded, damaged and compared."""
+        module = self.module
+        with self._step("state round trip"):
+            report = state_roundtrip(
+                self.case,
+                module,
+                lambda seed: module_inputs(self.case, module, seed),
+                seeds=seeds,
+                older=older,
+                save=save or save_state,
+                load=load or load_state,
+            )
+        self._parity["state"] = report.text
         return report
 
     # -- explaining -----------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Nothing passes because nothing ran: gates that never ran, snapshots nobody compared, runs that were cut short."""
 
-import pytest
 
 NEVER_RAN = "expect_ops never ran. Gates need the plugin's own fixture `modelcheck` in a test function"
 
@@ -52,13 +51,6 @@ def test_a_marker_that_a_fixture_adds_is_judged(project):
             pass
         """,
     ).run().outcomes(failed=1).has("expect_ops: Gemm expected 99, found 2 in net")
-
-
-@pytest.mark.parametrize("name", ["expect_state_roundtrip"])
-def test_a_marker_that_no_gate_stands_behind_yet_is_a_usage_error(project, name):
-    project.gated(f"{name}(1)").run().usage_error(
-        f"test_it.py::test_net: marker '{name}' is not available in this version"
-    )
 
 
 def test_a_comparison_without_assert_does_not_pass(project):

@@ -9,6 +9,7 @@ from pytest_modelcheck.gates import latency as latency
 from pytest_modelcheck.gates import memory as memory
 from pytest_modelcheck.gates import ops as ops
 from pytest_modelcheck.gates import reduction as reduction
+from pytest_modelcheck.gates import state_roundtrip as state_roundtrip
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
 
 GATES: tuple[Gate, ...] = (
@@ -21,6 +22,7 @@ GATES: tuple[Gate, ...] = (
     memory.GATE,
     host_transfers.GATE,
     cache_parity.GATE,
+    state_roundtrip.GATE,
 )
 
 __all__ = ["GATES", "Gate", "GateResult", "MarkerError"]

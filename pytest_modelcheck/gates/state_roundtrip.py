@@ -1,0 +1,66 @@
+"""``expect_state_roundtrip``: a saved state gives the same outputs bit for bit, and a bad file changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelcheck.gates.accuracy import read_seeds
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectStateRoundtrip:
+    """Files of older versions, and the functions that save and load; None for those of `parity.state_file`."""
+
+    older: tuple[Path, ...]
+    save: Callable[..., Any] | None
+    load: Callable[..., Any] | None
+    seeds: int
+
+
+def parse(older: Any = (), save: Any = None, load: Any = None, seeds: Any = 3) -> ExpectStateRoundtrip:
+    """save(module, path) and load(module, path) give back every output bit for bit; bad files change nothing
+
+    Raises:
+        MarkerError: on an older file that does not exist, or a `save` or `load` that is no function.
+    """
+    for label, function in (("save", save), ("load", load)):
+        if function is not None and not callable(function):
+            raise MarkerError(f"{label}={function!r} must be a function: {label}(module, path)")
+    files = (older,) if isinstance(older, str | Path) else older
+    if not isinstance(files, list | tuple) or not all(isinstance(file, str | Path) for file in files):
+        raise MarkerError(f"older={older!r} must be a path or several")
+    return ExpectStateRoundtrip(
+        older=tuple(existing_file("older", file) for file in files), save=save, load=load, seeds=read_seeds(seeds)
+    )
+
+
+def existing_file(label: str, value: str | Path) -> Path:
+    """A file named in a marker; a relative path starts at the working directory of the run.
+
+    Raises:
+        MarkerError: if there is none.
+    """
+    path = Path(value)
+    if not path.is_file():
+        raise MarkerError(f"{label}={str(value)!r}: there is no file {path.absolute()}")
+    return path.absolute()
+
+
+def check(modelcheck: ModelCheck, expectation: ExpectStateRoundtrip) -> GateResult:
+    """Save, load, damage and compare."""
+    report = modelcheck.state_roundtrip(
+        seeds=expectation.seeds, older=expectation.older, save=expectation.save, load=expectation.load
+    )
+    findings = tuple(dataclasses.replace(finding, gate=GATE.name) for finding in report.findings)
+    return GateResult(gate=GATE.name, measured=report.text if report.entries else "", findings=findings)
+
+
+GATE = Gate("expect_state_roundtrip", parse, check)
