@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import onnx_ir as ir
 import torch
 
-from pytest_modelcheck.accuracy import SweepReport, standard_stages, sweep
+from pytest_modelcheck.accuracy import Subject, SweepReport, assess, standard_stages
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.attribution import Attribution, attribute
 from pytest_modelcheck.bounds import Bound
@@ -123,7 +123,7 @@ class ModelCheck:
         self._progress = progress
         self._failed: dict[str, FindingError] = {}  # a build that fails once is not tried again for each gate
         self._latency: PairedLatency | None = None
-        self._sweeps: dict[tuple[str, str, int], SweepReport] = {}
+        self._sweeps: dict[tuple[str, str, int, bool], SweepReport] = {}
         self._parity: dict[str, str] = {}  # what was compared -> its figures in one clause
 
     # -- words for findings and reports ---------------------------------------------------------------------------
@@ -332,22 +332,44 @@ class ModelCheck:
     def _signature(self) -> Session:
         return open_session(self.exported.path, optimizer=False, name=self.label)
 
-    def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20) -> SweepReport:
+    def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20, varied: bool = True) -> SweepReport:
         """torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance."""
-        key = (repr(atol), repr(rtol), seeds)
+        key = (repr(atol), repr(rtol), seeds, varied)
         if key not in self._sweeps:
             if findings := self.pipeline_findings("pipeline"):
                 raise FindingError(findings[0])  # a pipeline that failed has no graph to measure
             graph, threads = self.optimized_path, _own_cores()
+            from_file = self.case.onnx_path is not None
 
             def make() -> SweepReport:
-                module = None if self.case.onnx_path is not None else self._lent_module
                 return_freed_memory()
-                stages = standard_stages(self.case, module, self.exported.path, graph, threads=threads)
-                return sweep(stages, self.inputs, seeds=range(seeds), atol=atol, rtol=rtol, model=self.label)
+                return assess(
+                    standard_stages(
+                        self.case,
+                        None if from_file else self._lent_module,
+                        self.exported.path,
+                        graph,
+                        threads=threads,
+                    ),
+                    self.inputs,
+                    Subject(
+                        case=self.case,
+                        module=None if from_file else self.module,
+                        exported=self.exported_model,
+                        optimized=self.optimized,
+                        passes=self.passes,
+                        target=self.target,
+                        threads=threads,
+                    ),
+                    seeds=range(seeds),
+                    varied=varied,
+                    atol=atol,
+                    rtol=rtol,
+                    folder=None if self.cache is None else self.cache / "replay",
+                )
 
             with self._step("accuracy"):
-                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "threads": threads}
+                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "varied": varied, "threads": threads}
                 self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
         return self._sweeps[key]
 

@@ -1,6 +1,9 @@
-"""Comparing outputs, seed sweeps, the guilty pass, the first diverging node."""
+"""Comparing outputs and weights, seed sweeps, the guilty pass, the first diverging node."""
 
+from pytest_modelcheck.accuracy.assessment import assess, standard_variants
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.evaluator import evaluator_stage
+from pytest_modelcheck.accuracy.explaining import Subject
 from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
@@ -14,27 +17,49 @@ from pytest_modelcheck.accuracy.stages import (
 )
 from pytest_modelcheck.accuracy.sweep import sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, SweepReport
+from pytest_modelcheck.accuracy.switches import (
+    GuiltySwitch,
+    Switchable,
+    find_guilty_runtime_rewrite,
+    find_guilty_switch,
+    onnxslim_switches,
+)
 from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
+from pytest_modelcheck.accuracy.variants import Variant
+from pytest_modelcheck.accuracy.weights import ChangedWeight, WeightsReport, compare_weights
 
 __all__ = [
     "TOLERANCES",
+    "ChangedWeight",
     "Comparison",
     "Divergence",
     "GuiltyPass",
+    "GuiltySwitch",
     "OutputComparison",
     "OutputStatus",
     "PairReport",
     "SeedResult",
     "Stage",
+    "Subject",
     "SweepReport",
+    "Switchable",
     "Tolerance",
     "UnusableReferenceError",
+    "Variant",
+    "WeightsReport",
+    "assess",
     "compare",
+    "compare_weights",
+    "evaluator_stage",
     "find_first_divergence",
     "find_guilty_pass",
+    "find_guilty_runtime_rewrite",
+    "find_guilty_switch",
     "nonfinite_parameters",
+    "onnxslim_switches",
     "session_stage",
     "standard_stages",
+    "standard_variants",
     "sweep",
     "to_numpy",
     "torch_stage",

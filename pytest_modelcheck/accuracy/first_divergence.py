@@ -74,7 +74,8 @@ class Divergence:
         lines = [f"first difference at {self.nodes[-1]}: {self.comparison.detail}"]
         if len(self.nodes) > 1:
             shown = "; ".join(self.nodes[-6:-1])
-            lines.append(f"or in the {len(self.nodes) - 1} nodes before it that the reference does not have: {shown}")
+            before = f"{len(self.nodes) - 1} nodes" if len(self.nodes) > 2 else "node"
+            lines.append(f"or in the {before} before it that the reference does not have: {shown}")
         if self.initializers:
             lines.append(f"initializers that differ: {', '.join(self.initializers)}")
         if self.looking_changed:

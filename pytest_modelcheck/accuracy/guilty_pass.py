@@ -18,6 +18,7 @@ from pytest_modelcheck.accuracy.metrics import Array, count_nan
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for
 from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.weights import ChangedWeight, compare_weights
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
 from pytest_modelcheck.passes import PASSES, Pass, PassOutcome, Target
@@ -45,6 +46,7 @@ class GuiltyPass:
         comparison: The model before all passes against the result of the guilty pass, at the worst seed; None where
             that result cannot be run.
         error: Why it cannot be run; empty where it can.
+        weights: Weights that it changed in a few elements, which outputs need not show.
     """
 
     name: str
@@ -55,6 +57,7 @@ class GuiltyPass:
     added: tuple[str, ...]
     comparison: Comparison | None
     error: str = ""
+    weights: tuple[ChangedWeight, ...] = ()
 
     def describe(self) -> tuple[str, ...]:
         """Lines for a finding's `where`."""
@@ -63,6 +66,7 @@ class GuiltyPass:
         for verb, places in (("took out", self.removed), ("put in", self.added)):
             more = f", and {len(places) - PLACES} more" if len(places) > PLACES else ""
             lines += [f"{verb} {'; '.join(places[:PLACES])}{more}"] if places else []
+        lines += [weight.describe() for weight in self.weights[:PLACES]]
         return (*lines, *([f"its result cannot be run: {self.error}"] if self.error else []))
 
 
@@ -77,6 +81,7 @@ def find_guilty_pass(
     rtol: Width = None,
     optimizer: bool = False,
     threads: int = 1,
+    weights: bool = False,
 ) -> GuiltyPass | None:
     """Bisect the pipeline to the first pass that makes the outputs differ beyond the tolerance.
 
@@ -87,6 +92,7 @@ def find_guilty_pass(
         seeds: Those whose outputs are compared; the worst seed of a sweep is enough.
         atol, rtol: See `compare`.
         optimizer, threads: How each model is run: see `runtime.open_session`.
+        weights: Whether a pass that changes a weight (`compare_weights`) is guilty, too, whatever the outputs show.
 
     Returns:
         The guilty pass; None where the whole pipeline's result agrees.
@@ -96,7 +102,7 @@ def find_guilty_pass(
         UnusableReferenceError: if that model gives NaN by itself: no pass is to blame.
     """
     drawn = [inputs(seed) for seed in seeds]
-    judge = _Judge(model, drawn, atol, rtol, optimizer, threads)
+    judge = _Judge(model, drawn, (atol, rtol), optimizer, threads, weights)
     models = [model]
     fired: list[tuple[int, AnyPass]] = []  # pipeline index and pass, for each model after the first
     for index, pass_ in enumerate(PASSES if passes is None else passes):
@@ -106,7 +112,7 @@ def find_guilty_pass(
             fired.append((index, pass_))
     if judge.agrees(models[-1]):
         return None
-    bad = _first_bad(len(models) - 1, lambda count: judge.agrees(models[count]))
+    bad = first_bad(len(models) - 1, lambda count: judge.agrees(models[count]))
     index, pass_ = fired[bad - 1]
     before, after = models[bad - 1], models[bad]
     rewrite, rewrites = None, None
@@ -114,7 +120,7 @@ def find_guilty_pass(
         stepped = _Steps(before, pass_, target)
         rewrites = stepped.count
         if not judge.agrees(stepped.after(rewrites)):
-            rewrite = _first_bad(rewrites, lambda count: judge.agrees(stepped.after(count)))
+            rewrite = first_bad(rewrites, lambda count: judge.agrees(stepped.after(count)))
             before, after = stepped.after(rewrite - 1), stepped.after(rewrite)
     removed, added = _changes(before, after)
     comparison, error = judge.judged(models[bad])
@@ -127,10 +133,11 @@ def find_guilty_pass(
         added=added,
         comparison=comparison,
         error=error,
+        weights=compare_weights(model, models[bad]).changed if weights else (),
     )
 
 
-def _first_bad(count: int, good: Callable[[int], bool]) -> int:
+def first_bad(count: int, good: Callable[[int], bool]) -> int:
     """The smallest n in 1..count that is bad while n - 1 is good, given that 0 is good and `count` is bad."""
     low, high = 0, count
     while high - low > 1:
@@ -146,10 +153,18 @@ class _Judge:
     """Runs models on the same inputs and holds them against the first one."""
 
     def __init__(
-        self, model: ir.Model, drawn: Sequence[Inputs], atol: Width, rtol: Width, optimizer: bool, threads: int
+        self,
+        model: ir.Model,
+        drawn: Sequence[Inputs],
+        widths: tuple[Width, Width],
+        optimizer: bool,
+        threads: int,
+        weights: bool,
     ) -> None:
         self._drawn = drawn
-        self._widths = (atol, rtol)
+        self._model = model
+        self._widths = widths
+        self._weights = weights
         self._options = (optimizer, threads)
         self._reference = self._outputs(model)
         if any(count_nan(array) for outputs in self._reference for array in outputs.values()):
@@ -167,6 +182,8 @@ class _Judge:
         return max(made, key=lambda comparison: comparison.badness), ""
 
     def agrees(self, model: ir.Model) -> bool:
+        if self._weights and compare_weights(self._model, model).changed:
+            return False
         comparison, _ = self.judged(model)
         return comparison is not None and not any(output.status.failed for output in comparison.outputs)
 

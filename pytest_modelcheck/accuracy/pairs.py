@@ -36,7 +36,7 @@ def compare_pair(
         inputs_differ: Whether different inputs were drawn, so that outputs may be asked to differ as well.
     """
     results: list[SeedResult] = []
-    worst, worst_entry = None, None
+    worst, worst_entry, worst_rank = None, None, None
     failed: list[Planned] = []
     both = [entry for entry in candidate.planned if entry.seed not in reference.refused]
     for entry in both:
@@ -57,8 +57,9 @@ def compare_pair(
             )
         )
         failed += [] if comparison.passed else [entry]
-        if worst is None or comparison.badness > worst.badness:
-            worst, worst_entry = comparison, entry
+        rank = _rank(comparison, entry)
+        if worst_rank is None or rank > worst_rank:
+            worst, worst_entry, worst_rank = comparison, entry, rank
     refused = {entry.label: candidate.refused[entry.seed] for entry in both if entry.seed in candidate.refused}
     finding = worst.finding if worst else None
     if finding is not None and worst is not None:
@@ -85,6 +86,12 @@ def compare_pair(
         worst_variant="" if worst_entry is None else worst_entry.label,
         finding=finding,
     )
+
+
+def _rank(comparison: Comparison, entry: Planned) -> tuple[int, bool, float]:
+    """What the worst seed is chosen by: of two that fail alike, the one that the case draws."""
+    kind, difference = comparison.badness
+    return kind, entry.variant is None, difference
 
 
 def _compared(

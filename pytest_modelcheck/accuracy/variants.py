@@ -223,12 +223,11 @@ def _other_sizes(sizes: Mapping[str, int], steps: Mapping[str, int], taken: set[
     chosen: dict[str, int] = {}
     for name, size in sizes.items():
         step = steps[name]
-        further = size + step if up else size - step * max(1, size // (3 * step))
-        while further in taken or further < 2:
-            up = up or further < 2
-            further = max(further, size) + step if up else further - step
-        chosen[name] = further
-        taken.add(further)
+        upwards = range(size + step, size + (len(taken) + 2) * step, step)
+        downwards = range(size - step * max(1, size // (3 * step)), 1, -step)
+        candidates = [*upwards] if up else [*downwards, *upwards]
+        chosen[name] = next(other for other in candidates if other not in taken)
+        taken.add(chosen[name])
     return chosen
 
 

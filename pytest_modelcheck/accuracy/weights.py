@@ -14,8 +14,9 @@ export can keep shows it. The weights can be held against each other exactly:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -107,22 +108,37 @@ class WeightsReport:
         )
 
 
-def weights_of(model: ir.Model | torch.nn.Module) -> Mapping[str, Array]:
-    """Parameters and buffers of a module, or initializers of a graph, by name; integers and bools are left out."""
-    return dict(_weights(model))
+def weights_of(model: ir.Model | torch.nn.Module, leave_out: Collection[str] = ()) -> Mapping[str, Array]:
+    """Parameters and buffers of a module, or initializers of a graph, by name.
+
+    Integers and bools are left out.
+    """
+    return {name: array() for name, array in _weights(model) if name not in leave_out}
 
 
-def _weights(model: ir.Model | torch.nn.Module) -> Iterator[tuple[str, Array]]:
+def _shared_weights(reference: object, candidate: object) -> tuple[str, ...]:
+    """Names under which two graphs hold one and the same tensor object, as after a pass: equal without being read."""
+    if not isinstance(reference, ir.Model) or not isinstance(candidate, ir.Model):
+        return ()
+    others = candidate.graph.initializers
+    return tuple(
+        name
+        for name, value in reference.graph.initializers.items()
+        if value.const_value is not None and name in others and others[name].const_value is value.const_value
+    )
+
+
+def _weights(model: ir.Model | torch.nn.Module) -> Iterator[tuple[str, Callable[[], Array]]]:
     if isinstance(model, ir.Model):
         for name, value in model.graph.initializers.items():
             if value.const_value is not None and value.const_value.dtype.is_floating_point():
-                yield name, value.const_value.numpy()
+                yield name, value.const_value.numpy
         return
     recomputed = _recomputed_parameters(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         lazy = torch.nn.parameter.is_lazy(tensor)
         if not lazy and tensor.layout is torch.strided and tensor.is_floating_point() and name not in recomputed:
-            yield name, to_numpy(tensor)
+            yield name, partial(to_numpy, tensor)
 
 
 def _recomputed_parameters(module: torch.nn.Module) -> set[str]:
@@ -135,9 +151,12 @@ def compare_weights(
     reference: ir.Model | torch.nn.Module | Mapping[str, Array], candidate: ir.Model | Mapping[str, Array]
 ) -> WeightsReport:
     """Find the weights of `reference` in `candidate`, and say which of them have other elements."""
-    expected = reference if isinstance(reference, Mapping) else weights_of(reference)
-    found = candidate if isinstance(candidate, Mapping) else weights_of(candidate)
-    compared: list[str] = []
+    shared = _shared_weights(reference, candidate)
+    expected = reference if isinstance(reference, Mapping) else weights_of(reference, leave_out=shared)
+    found = candidate if isinstance(candidate, Mapping) else weights_of(candidate, leave_out=shared)
+    if isinstance(reference, ir.Model):  # small ones are constants of the computation, which a pass may rewrite
+        expected = {name: array for name, array in expected.items() if array.size >= SMALLEST}
+    compared: list[str] = list(shared)
     changed: list[ChangedWeight] = []
     left = dict(found)
     searched: list[str] = []

@@ -18,22 +18,26 @@ Width = float | Mapping[str, float] | None
 
 @dataclass(frozen=True, slots=True)
 class ExpectAccuracy:
-    """Tolerances (accuracy/tolerance.py has the formula) and the number of seeds."""
+    """Tolerances (accuracy/tolerance.py has the formula), the number of seeds, and whether inputs are varied."""
 
     atol: Width
     rtol: Width
     seeds: int
+    varied: bool
 
 
-def parse(atol: Any = None, rtol: Any = None, seeds: Any = 20) -> ExpectAccuracy:
+def parse(atol: Any = None, rtol: Any = None, seeds: Any = 20, varied: Any = True) -> ExpectAccuracy:
     """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * max|reference|), every seed
 
-    `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype.
+    `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype. `varied`
+    lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py).
 
     Raises:
-        MarkerError: on a negative, infinite or NaN tolerance, or fewer than one seed.
+        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, or a `varied` that is no bool.
     """
-    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds))
+    if not isinstance(varied, bool):
+        raise MarkerError(f"varied={varied!r} must be True or False")
+    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied)
 
 
 def read_seeds(seeds: Any) -> int:
@@ -65,13 +69,16 @@ def _is_tolerance(value: Any) -> bool:
 
 def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     """Run every seed through every stage."""
-    report = modelcheck.accuracy(atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds)
+    report = modelcheck.accuracy(
+        atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds, varied=expectation.varied
+    )
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
         dataclasses.replace(finding, context=", ".join(part for part in (finding.context, modelcheck.context) if part))
         for finding in report.findings
     )
-    measured = f"{', '.join(pairs)} over {len(report.seeds)} seeds" if pairs else ""
+    varied = f", {len(report.variants)} of them varied" if report.variants else ""
+    measured = f"{', '.join(pairs)} over {len(report.seeds)} seeds{varied}" if pairs else ""
     return GateResult(gate=GATE.name, measured=measured, findings=findings)
 
 

@@ -131,6 +131,7 @@ def accuracy_figures(report: SweepReport) -> dict[str, Any]:
     )
     return {
         "seeds": len(report.seeds),
+        "variants": list(report.variants.values()),
         "passed": report.passed,
         "pairs": pairs,
         "notes": list(report.notes),

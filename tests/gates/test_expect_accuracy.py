@@ -28,6 +28,8 @@ def test_a_model_that_exports_as_it_is_passes_and_says_what_was_measured():
     assert result.verdict is Verdict.PASS, said(result)
     assert result.measured.startswith("torch -> exported ")
     assert ", exported -> optimized " in result.measured
+    assert result.measured.endswith(" over 7 seeds, 5 of them varied")
+    result = ask(check_of_module(Net, 2, 3), "expect_accuracy", seeds=2, varied=False)
     assert result.measured.endswith(" over 2 seeds")
 
 
@@ -47,7 +49,10 @@ def test_a_module_that_is_another_one_under_export_fails_at_the_export():
     assert finding.subject == "output 'output_0'"
     assert "exported against torch, seed " in finding.context
     assert "The exporter changed the numbers, before any pass ran" in finding.next
-    assert "2 of 2 seeds" in "\n".join(finding.where)
+    where = "\n".join(finding.where)
+    assert "7 of 7 seeds, first seed 0" in where
+    assert "Tanh '/Tanh' in the root module" in where
+    assert "onnx's reference evaluator agrees with exported: the graph is another one, not the runtime" in where
 
 
 def test_a_nan_weight_fails_and_is_named():

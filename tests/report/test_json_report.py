@@ -50,7 +50,8 @@ def test_the_content_of_a_run_with_a_failed_test(project):
     assert (model["name"], model["exporter"], model["target"]) == ("net", "torchscript", "portable")
     assert model["nodes"] == {"before": 3, "after": 3, "constants_before": 0, "constants_after": 0}
     assert model["passes"][0]["name"] == "eliminate_dead_nodes"
-    assert model["accuracy"]["seeds"] == 1
+    assert model["accuracy"]["seeds"] == 6
+    assert model["accuracy"]["variants"] == ["large values", "ones", "zeros", "U(0, 1)", "N(-2, 1)"][::-1]
     assert model["versions"]["torch"].startswith("2.")
     assert "latency" not in model
     assert (green["outcome"], green["gates"][0]["verdict"]) == ("passed", "pass")

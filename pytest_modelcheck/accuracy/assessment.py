@@ -1,0 +1,126 @@
+"""Everything the accuracy gate asks of one model: the sweep, the weights; for what failed, its cause and a replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pytest_modelcheck.accuracy.explaining import Subject, explained, guilty_pass_lines
+from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
+from pytest_modelcheck.accuracy.running import plan
+from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Stage, flat_arrays
+from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
+from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.variants import (
+    Variant,
+    dynamic_axes_of,
+    kind_variants,
+    shape_variants,
+    vocabularies_of,
+)
+from pytest_modelcheck.accuracy.weights import compare_weights
+from pytest_modelcheck.result import Finding
+
+EXPORT_CHANGED = (
+    "The exported file does not hold the module's weights: the module was changed after the export, the file after it "
+    "was written, or the exporter computed them anew. Export again, or compare the two named values."
+)
+
+
+def assess(
+    stages: Sequence[Stage],
+    inputs: Callable[[int], Inputs],
+    subject: Subject,
+    *,
+    seeds: Iterable[int] = SEEDS,
+    varied: bool = True,
+    atol: Width = None,
+    rtol: Width = None,
+    folder: Path | None = None,
+) -> SweepReport:
+    """`sweep`, with variants of the inputs and the weights compared; findings say what they are due to.
+
+    Args:
+        stages: See `sweep`; named as `standard_stages` names them.
+        inputs: seed -> inputs.
+        subject: What the stages are made of.
+        seeds: At least one.
+        varied: Whether some seeds run other kinds and sizes of inputs.
+        atol, rtol: See `compare`.
+        folder: Where replay files go; None keeps none.
+    """
+    seeds = tuple(seeds)
+    variants = standard_variants(subject, inputs(seeds[0])) if varied and seeds else ()
+    report = sweep(stages, inputs, seeds=seeds, variants=variants, atol=atol, rtol=rtol, model=subject.case.name)
+    entries = {entry.seed: entry for entry in plan(seeds, variants)}
+    named = {stage.name: stage for stage in stages}
+    findings = list(report.findings)
+    for pair in report.pairs:
+        if pair.finding not in findings or pair.finding is None or pair.worst_seed is None or pair.worst is None:
+            continue
+        worst = entries[pair.worst_seed].inputs(inputs(pair.worst_seed))
+        finding = explained(pair, subject, named, worst, atol, rtol)
+        if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
+            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, (atol, rtol), folder)
+        findings[findings.index(pair.finding)] = finding or pair.finding
+    findings += _weight_findings(subject, inputs(seeds[0]))
+    return dataclasses.replace(report, findings=tuple(findings))
+
+
+def standard_variants(subject: Subject, drawn: Inputs) -> tuple[Variant, ...]:
+    """Other sizes first, then other kinds of values: see `accuracy.variants`."""
+    vocabularies = {} if subject.module is None else vocabularies_of(subject.case, subject.module, drawn)
+    axes = dynamic_axes_of(subject.case, subject.exported)
+    return (*shape_variants(drawn, axes), *kind_variants(drawn, vocabularies))
+
+
+def _weight_findings(subject: Subject, drawn: Inputs) -> list[Finding]:
+    found = []
+    if subject.module is not None:
+        report = compare_weights(subject.module, subject.exported)
+        found.append(report.finding(subject.case.name, "exported against torch", EXPORT_CHANGED))
+    if subject.optimized is not None:
+        report = compare_weights(subject.exported, subject.optimized)
+        if finding := report.finding(subject.case.name, "optimized against exported"):
+            found.append(dataclasses.replace(finding, where=(*finding.where, *guilty_pass_lines(subject, drawn))))
+    return [finding for finding in found if finding is not None]
+
+
+def _with_replay(
+    finding: Finding,
+    pair: PairReport,
+    subject: Subject,
+    reference: Stage,
+    inputs: Inputs,
+    widths: tuple[Width, Width],
+    folder: Path,
+) -> Finding:
+    name = re.sub(r"[^\w.-]+", "-", f"{subject.case.name}-{subject.case.exporter}-{pair.candidate}")
+    candidate = subject.graph(pair.candidate)
+    assert pair.worst_seed is not None
+    replay = Replay(
+        model=subject.case.name,
+        reference=pair.reference,
+        candidate=pair.candidate,
+        path=str((folder / f"{name}.onnx").resolve()),
+        optimizer=pair.step == RUNTIME,
+        seed=pair.worst_seed,
+        variant=pair.worst_variant,
+        atol=widths[0],
+        rtol=widths[1],
+        versions=versions(),
+    )
+    try:
+        with reference.open() as run:
+            outputs = run(inputs)
+        file = save_replay(folder / f"{name}.npz", replay, flat_arrays(inputs), outputs, candidate)
+    except Exception as error:  # a full disk, a reference that fails now: the finding must not be lost
+        return dataclasses.replace(finding, where=(*finding.where, f"no replay file: {error}"))
+    shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    command = f"python -m pytest_modelcheck replay {shown}"
+    return dataclasses.replace(
+        finding, next="\n".join(part for part in (finding.next, f"Run the worst input again: {command}") if part)
+    )
