@@ -98,6 +98,15 @@ def diff_command(arguments: argparse.Namespace) -> int:
     return 1 if lines else 0
 
 
+def replay_command(arguments: argparse.Namespace) -> int:
+    """Run the worst input of a failed accuracy gate again; exit status 1 if it still differs."""
+    from pytest_modelcheck.accuracy.replay import replay_figures, replay_lines, run_replay
+
+    replay, comparison = run_replay(arguments.file)
+    _show(arguments, replay_figures(replay, comparison), lambda _: replay_lines(replay, comparison))
+    return 0 if comparison.passed else 1
+
+
 def merge_command(arguments: argparse.Namespace) -> int:
     """Merge JSON reports of runs that shared the tests; exit status of the whole: the first one that is not 0."""
     from pytest_modelcheck.report.merging import merge_files
@@ -150,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         ("optimize", optimize_command),
         ("inspect", inspect_command),
         ("diff", diff_command),
+        ("replay", replay_command),
     ):
         summary = (run.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
