@@ -18,6 +18,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
 OURS = "pytest-modelcheck"
 BAR = 1e-5
 """Largest right difference, as a share of the reference's largest value or of 1, whichever is more."""
@@ -102,46 +106,54 @@ def _peer(name: str) -> Any:
 
 
 def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
-    """For each candidate the largest scaled difference to the exported model, onnxruntime's own optimizer off."""
-    import numpy as np
-
+    """For each candidate ``NAME=SEEDS=PATH`` how far it is from the exported model, onnxruntime's own optimizer off."""
     from benchmarks.peers.cases import peer_cases
     from benchmarks.peers.feeding import feeds
     from pytest_modelcheck.runtime import open_session
 
     case = next(case.case for case in peer_cases() if case.label == label)
+    wanted = [(name, int(seeds), path) for name, seeds, path in (text.split("=", 2) for text in candidates)]
     reference = open_session(exported, optimizer=False, name="exported")
-    wanted = [candidate.split("=", 2) for candidate in candidates]
-    given = list(feeds(case, reference, max(int(seeds) for _, seeds, _ in wanted)))
+    given = list(feeds(case, reference, max(seeds for _, seeds, _ in wanted)))
     expected = [reference.run(feed) for feed in given]
     del reference
-    results: dict[str, Any] = {}
-    for name, seeds, path in wanted:
-        used = int(seeds)
-        try:
-            session = open_session(path, optimizer=False, name=name)
-            worst = 0.0
-            for feed, want in zip(given[:used], expected, strict=False):
-                got = session.run(feed)
-                assert list(got) == list(want), f"outputs {list(got)}, not {list(want)}"
-                worst = max([worst, *(_difference(name, want[name], got[name], np) for name in want)])
-            results[name] = {"right": worst <= BAR, "scaled": worst, "seeds": used}
-        except Exception as error:  # whatever is wrong with a peer's file is its result
-            results[name] = {"right": False, "scaled": None, "seeds": used, "why": _short(error)}
-    return results
+    return {name: differences(path, given[:seeds], expected) for name, seeds, path in wanted}
 
 
-def _difference(name: str, want: Any, got: Any, np: Any) -> float:
-    assert want.shape == got.shape, f"output {name!r} has shape {got.shape}, not {want.shape}"
-    assert want.dtype == got.dtype, f"output {name!r} is {got.dtype}, not {want.dtype}"
-    assert np.array_equal(np.isnan(want), np.isnan(got)), f"output {name!r} has NaN"
-    if not want.size:
+def differences(path: str, given: list[dict[str, Any]], expected: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether a file computes what is expected, and the largest scaled difference; ``why`` where there is none."""
+    from pytest_modelcheck.runtime import open_session
+
+    try:
+        session = open_session(path, optimizer=False)
+        worst = 0.0
+        for feed, want in zip(given, expected, strict=False):
+            got = session.run(feed)
+            if list(got) != list(want):
+                raise ValueError(f"outputs {list(got)}, not {list(want)}")
+            worst = max([worst, *(scaled_difference(name, want[name], got[name]) for name in want)])
+    except Exception as error:  # whatever is wrong with a peer's file is its result
+        return {"right": False, "scaled": None, "seeds": len(given), "why": _short(error)}
+    return {"right": worst <= BAR, "scaled": worst, "seeds": len(given)}
+
+
+def scaled_difference(name: str, want: Array, got: Array) -> float:
+    """Largest difference, as a share of the largest finite reference value or of 1, whichever is more.
+
+    Raises:
+        ValueError: for another shape or type, NaN on one side only, or an infinity where the reference has none.
+    """
+    if (want.shape, want.dtype) != (got.shape, got.dtype):
+        raise ValueError(f"output {name!r} is {got.dtype}{list(got.shape)}, not {want.dtype}{list(want.shape)}")
+    if not np.array_equal(np.isnan(want), np.isnan(got)):
+        raise ValueError(f"output {name!r} has NaN on one side only")
+    if not np.array_equal(np.where(np.isinf(want), want, 0), np.where(np.isinf(got), got, 0)):
+        raise ValueError(f"output {name!r} has infinities on one side only")
+    finite = np.isfinite(want)
+    if not finite.any():
         return 0.0
-    want, got = want.astype(np.float64), got.astype(np.float64)
-    largest = np.nanmax(np.abs(np.where(np.isfinite(want), want, 0)))
-    with np.errstate(invalid="ignore"):
-        difference = np.where(want == got, 0, np.abs(want - got))
-    return float(np.nanmax(difference) / max(1.0, largest))
+    reference, found = want[finite].astype(np.float64), got[finite].astype(np.float64)
+    return float(np.abs(reference - found).max() / max(1.0, np.abs(reference).max()))
 
 
 def _short(error: BaseException) -> str:
