@@ -239,6 +239,12 @@ def session_of(config: pytest.Config) -> Session:
     return config.stash[_SESSION]
 
 
+def properties(row: dict[str, Any] | None) -> list[tuple[str, object]]:
+    """The verdict and the measurement of each gate, for reports of others: pytest writes them into its JUnit file."""
+    gates = [] if row is None else row["gates"]
+    return [(gate["gate"], f"{gate['verdict']}: {gate['measured']}") for gate in gates]
+
+
 def keep_snapshots(test: str) -> None:
     """Tell syrupy that a test did not get to all of its snapshots, so that none of them counts as unused.
 

@@ -31,7 +31,23 @@ def is_library(file: str) -> bool:
     path = Path(file).resolve()
     if {"site-packages", "dist-packages"} & set(path.parts) or path.is_relative_to(_PACKAGE):
         return True
-    return any(path.is_relative_to(folder) for folder in _library_folders())
+    return any(path.is_relative_to(folder) for folder in _library_folders()) or any(
+        path.relative_to(folder).parts[0] in _installed_in(folder)
+        for folder in _import_folders(tuple(sys.path))
+        if path.is_relative_to(folder)
+    )
+
+
+@functools.cache
+def _import_folders(entries: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple({Path(entry).resolve() for entry in entries if Path(entry).is_dir()})
+
+
+@functools.cache
+def _installed_in(folder: Path) -> frozenset[str]:
+    """Top-level names that an installer put into `folder` (``pip install --target``), by its records of them."""
+    records = (line for file in folder.glob("*.dist-info/RECORD") for line in file.read_text("utf-8").splitlines())
+    return frozenset(record.split(",")[0].split("/")[0] for record in records)
 
 
 @functools.cache

@@ -99,3 +99,15 @@ def test_our_own_export_code_counts():
     names = {path.name for path in OWN_FILES}
     assert {"dynamo.py", "torchscript.py", "exporting.py", "forward.py", "model_case.py", "files.py"} <= names
     assert all(path.is_file() for path in OWN_FILES)
+
+
+def test_a_package_installed_into_a_folder_of_its_own_is_a_library_and_its_neighbour_is_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("installed", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    record = tmp_path / "installed-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text("installed/__init__.py,sha256=x,0\ninstalled-1.0.dist-info/RECORD,,\n")
+    assert is_library(str(tmp_path / "installed" / "__init__.py"))
+    assert not is_library(str(tmp_path / "mine" / "__init__.py"))

@@ -122,3 +122,8 @@ def test_the_file_is_written_by_a_run(project, suffix, start):
     text = (project.pytester.path / f"deep/out{suffix}").read_text(encoding="utf-8")
     assert text.startswith(start)
     assert "expect_ops: Gemm expected 3, found 2 in net" in text
+
+
+def test_the_junit_file_of_pytest_holds_each_gate(project):
+    project.gated("expect_ops(Gemm=3)").run("--junit-xml=out.xml").outcomes(failed=1)
+    assert '<property name="expect_ops" value="fail: Gemm 2" />' in (project.pytester.path / "out.xml").read_text()
