@@ -106,7 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         report.outcome, report.longrepr = "failed", reason
     if call.when == "call" or (call.when == "setup" and report.failed):
         report.modelcheck = session.row(item, report.outcome)
-        report.user_properties += sessions.properties(report.modelcheck)
+        item.user_properties += sessions.properties(report.modelcheck)
     report.modelcheck_locked = "modelcheck_snapshot" in getattr(item, "fixturenames", ())
     return report
 
