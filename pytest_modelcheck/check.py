@@ -52,7 +52,7 @@ from pytest_modelcheck.parity import (
     save_state,
     state_roundtrip,
 )
-from pytest_modelcheck.performance import PairedLatency, evaluate_speedup, measure_paired
+from pytest_modelcheck.performance import FreshSession, PairedLatency, evaluate_speedup, measure_paired
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
 from pytest_modelcheck.report.figures import measured_figures
 from pytest_modelcheck.result import Finding, FindingError, Verdict
@@ -354,7 +354,7 @@ class ModelCheck:
                     self.inputs,
                     Subject(
                         case=self.case,
-                        module=None if from_file else self.module,
+                        module=None if from_file else self._lent_module,
                         exported=self.exported_model,
                         optimized=self.optimized,
                         passes=self.passes,
@@ -384,17 +384,26 @@ class ModelCheck:
             self.__dict__.pop(name, None)
         return_freed_memory()
         with self._step("latency"):
-            # Both from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of
-            # a model in memory holds twice the weights.
-            a = open_session(exported, optimizer=True, name="exported")
-            b = open_session(optimized, optimizer=True, name="optimized")
             self._latency = measure_paired(
-                (a, feeds_for(a, drawn)),
-                (b, feeds_for(b, drawn)),
+                self._fresh_session(exported, "exported", drawn),
+                self._fresh_session(optimized, "optimized", drawn),
                 budget_s=self.latency_budget,
                 judge=partial(evaluate_speedup, bound=bound),
             )
         return self._latency
+
+    def _fresh_session(self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any]) -> FreshSession:
+        """A file in a session of one thread, opened whenever one is asked for.
+
+        Both sides from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of
+        a model in memory holds twice the weights.
+        """
+
+        def opened() -> Callable[[], object]:
+            session = open_session(model, optimizer=True, name=name)
+            return session.bind(feeds_for(session, drawn))
+
+        return FreshSession(opened)
 
     # -- parity ---------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelcheck.accuracy.explaining import Subject, explained, guilty_pass_lines
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
 from pytest_modelcheck.accuracy.running import plan
-from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Stage, flat_arrays
+from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
 from pytest_modelcheck.accuracy.tolerance import Width
@@ -23,6 +24,7 @@ from pytest_modelcheck.accuracy.variants import (
 )
 from pytest_modelcheck.accuracy.weights import compare_weights
 from pytest_modelcheck.result import Finding
+from pytest_modelcheck.runtime.memory import release_mapped_weights
 
 EXPORT_CHANGED = (
     "The exported file does not hold the module's weights: the module was changed after the export, the file after it "
@@ -53,8 +55,13 @@ def assess(
         folder: Where replay files go; None keeps none.
     """
     seeds = tuple(seeds)
-    variants = standard_variants(subject, inputs(seeds[0])) if varied and seeds else ()
-    report = sweep(stages, inputs, seeds=seeds, variants=variants, atol=atol, rtol=rtol, model=subject.case.name)
+    drawn = inputs(seeds[0])
+    with contextlib.ExitStack() as held:
+        # One look at the module before it runs: every lending after it is given back builds it again.
+        vocabularies, changed = _look_at_module(subject, drawn, held)
+        variants = standard_variants(subject, drawn, vocabularies) if varied else ()
+        stages = (_giving_back(stages[0], held), *stages[1:])
+        report = sweep(stages, inputs, seeds=seeds, variants=variants, atol=atol, rtol=rtol, model=subject.case.name)
     entries = {entry.seed: entry for entry in plan(seeds, variants)}
     named = {stage.name: stage for stage in stages}
     findings = list(report.findings)
@@ -66,27 +73,49 @@ def assess(
         if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
             finding = _with_replay(finding, pair, subject, named[pair.reference], worst, (atol, rtol), folder)
         findings[findings.index(pair.finding)] = finding or pair.finding
-    findings += _weight_findings(subject, inputs(seeds[0]))
+    findings += [finding for finding in (changed, _changed_by_a_pass(subject, drawn)) if finding is not None]
+    release_mapped_weights(subject.exported)
     return dataclasses.replace(report, findings=tuple(findings))
 
 
-def standard_variants(subject: Subject, drawn: Inputs) -> tuple[Variant, ...]:
+def _look_at_module(
+    subject: Subject, drawn: Inputs, held: contextlib.ExitStack
+) -> tuple[Mapping[str, int], Finding | None]:
+    """What variants have to know about the module, and whether the export holds its weights. `held` holds it on."""
+    if subject.module is None:
+        return {}, None
+    module = held.enter_context(subject.module())
+    report = compare_weights(module, subject.exported)
+    release_mapped_weights(subject.exported)
+    finding = report.finding(subject.case.name, "exported against torch", EXPORT_CHANGED)
+    return vocabularies_of(subject.case, module, drawn), finding
+
+
+def _giving_back(stage: Stage, held: contextlib.ExitStack) -> Stage:
+    """`stage`, which gives back what `held` holds when it is closed."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Run]:
+        with held, stage.open() as run:
+            yield run
+
+    return dataclasses.replace(stage, open=opened)
+
+
+def standard_variants(subject: Subject, drawn: Inputs, vocabularies: Mapping[str, int]) -> tuple[Variant, ...]:
     """Other sizes first, then other kinds of values: see `accuracy.variants`."""
-    vocabularies = {} if subject.module is None else vocabularies_of(subject.case, subject.module, drawn)
     axes = dynamic_axes_of(subject.case, subject.exported)
     return (*shape_variants(drawn, axes), *kind_variants(drawn, vocabularies))
 
 
-def _weight_findings(subject: Subject, drawn: Inputs) -> list[Finding]:
-    found = []
-    if subject.module is not None:
-        report = compare_weights(subject.module, subject.exported)
-        found.append(report.finding(subject.case.name, "exported against torch", EXPORT_CHANGED))
-    if subject.optimized is not None:
-        report = compare_weights(subject.exported, subject.optimized)
-        if finding := report.finding(subject.case.name, "optimized against exported"):
-            found.append(dataclasses.replace(finding, where=(*finding.where, *guilty_pass_lines(subject, drawn))))
-    return [finding for finding in found if finding is not None]
+def _changed_by_a_pass(subject: Subject, drawn: Inputs) -> Finding | None:
+    if subject.optimized is None:
+        return None
+    report = compare_weights(subject.exported, subject.optimized)
+    finding = report.finding(subject.case.name, "optimized against exported")
+    if finding is None:
+        return None
+    return dataclasses.replace(finding, where=(*finding.where, *guilty_pass_lines(subject, drawn)))
 
 
 def _with_replay(

@@ -6,19 +6,19 @@ finding that it was to explain.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-import torch
 
 from pytest_modelcheck.accuracy.comparison import compare
 from pytest_modelcheck.accuracy.evaluator import evaluator_stage, is_small
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import find_guilty_pass
 from pytest_modelcheck.accuracy.metrics import Array
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Stage
+from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Lent, Stage
 from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.switches import find_guilty_runtime_rewrite
 from pytest_modelcheck.accuracy.tolerance import Width
@@ -33,14 +33,15 @@ class Subject:
     """What a sweep was about, as far as an explanation needs it.
 
     Attributes:
-        case, module: The torch side; `module` is None for a case that is only an .onnx file.
+        case: The model case.
+        module: Lends the torch module for the time of a `with` block; None for a case that is only an .onnx file.
         exported, optimized: The two graphs.
         passes, target: The pipeline between them.
         threads: Intra-op threads.
     """
 
     case: ModelCase
-    module: torch.nn.Module | None
+    module: Lent | None
     exported: ir.Model
     optimized: ir.Model | None
     passes: Sequence[AnyPass] | None = None
@@ -79,13 +80,14 @@ def explained(
         return _guilty_pass(subject, inputs, atol, rtol, weights=False)
 
     def divergence() -> Sequence[str]:
-        reference = subject.module if pair.step == EXPORT else subject.exported
         candidate = subject.graph(pair.candidate)
-        if reference is None or candidate is None:
+        if candidate is None:
             return ()
-        found = find_first_divergence(
-            reference, candidate, inputs, case=subject.case, atol=atol, rtol=rtol, threads=subject.threads
-        )
+        lent = subject.module if pair.step == EXPORT else None
+        with contextlib.nullcontext(subject.exported) if lent is None else lent() as reference:
+            found = find_first_divergence(
+                reference, candidate, inputs, case=subject.case, atol=atol, rtol=rtol, threads=subject.threads
+            )
         return found.describe() if found else ("no first difference: on one thread the outputs agree",)
 
     def runtime_rewrite() -> Sequence[str]:

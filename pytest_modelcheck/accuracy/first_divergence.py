@@ -13,8 +13,9 @@ the node that was found differs by more than a tenth of what its output does, an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 import torch
@@ -129,12 +130,13 @@ def find_first_divergence(
     return search.divergence(found, _weights(reference), probe.report if isinstance(probe, ModuleProbe) else None)
 
 
-def _weights(model: ir.Model | torch.nn.Module) -> dict[str, Array]:
-    """Initializers, or parameters and buffers, by name."""
+def _weights(model: ir.Model | torch.nn.Module) -> dict[str, Callable[[], Array]]:
+    """Initializers, or parameters and buffers, by name; read when asked for."""
     if isinstance(model, ir.Model):
         values = model.graph.initializers.items()
-        return {name: value.const_value.numpy() for name, value in values if value.const_value is not None}
-    return {name: to_numpy(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+        return {name: value.const_value.numpy for name, value in values if value.const_value is not None}
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: partial(to_numpy, tensor) for name, tensor in tensors}
 
 
 class _Search:
@@ -235,7 +237,9 @@ class _Search:
         atol, rtol = (width if isinstance(width, int | float) else None for width in self._widths)
         return in_tolerances(reference, candidate, atol, rtol)
 
-    def divergence(self, value: ir.Value, weights: Mapping[str, Array], report: HierarchyReport | None) -> Divergence:
+    def divergence(
+        self, value: ir.Value, weights: Mapping[str, Callable[[], Array]], report: HierarchyReport | None
+    ) -> Divergence:
         """Put together what is known about the value that was found."""
         limit = min(1.0, max(ROUNDING, self._difference(value) / JUMP))
         inside, border = self._stretch(value, limit)
@@ -260,8 +264,11 @@ def _owner(node: ir.Node, report: HierarchyReport | None) -> str | None:
     return None if owner is None else owner.path
 
 
-def _differs(expected: Array | None, tensor: ir.TensorProtocol) -> bool:
+def _differs(read: Callable[[], Array] | None, tensor: ir.TensorProtocol) -> bool:
     """Whether both hold a weight of this shape, with other bytes."""
-    if expected is None or expected.shape != tuple(tensor.shape.numpy()):
+    if read is None:
+        return False
+    expected = read()
+    if expected.shape != tuple(tensor.shape.numpy()):
         return False
     return expected.tobytes() != tensor.tobytes()

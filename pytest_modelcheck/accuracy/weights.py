@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -117,15 +118,23 @@ def weights_of(model: ir.Model | torch.nn.Module, leave_out: Collection[str] = (
 
 
 def _shared_weights(reference: object, candidate: object) -> tuple[str, ...]:
-    """Names under which two graphs hold one and the same tensor object, as after a pass: equal without being read."""
+    """Names under which two graphs hold one tensor object, or one place of a file: equal without being read."""
     if not isinstance(reference, ir.Model) or not isinstance(candidate, ir.Model):
         return ()
     others = candidate.graph.initializers
     return tuple(
         name
         for name, value in reference.graph.initializers.items()
-        if value.const_value is not None and name in others and others[name].const_value is value.const_value
+        if value.const_value is not None and name in others and _is_same_tensor(value.const_value, others[name])
     )
+
+
+def _is_same_tensor(tensor: ir.TensorProtocol, value: ir.Value) -> bool:
+    other = value.const_value
+    if isinstance(tensor, ir.ExternalTensor) and isinstance(other, ir.ExternalTensor):
+        places = [(Path(t.path).resolve(), t.offset, t.length, t.dtype, t.shape) for t in (tensor, other)]
+        return places[0] == places[1]
+    return other is tensor
 
 
 def _weights(model: ir.Model | torch.nn.Module) -> Iterator[tuple[str, Callable[[], Array]]]:

@@ -255,7 +255,7 @@ def assessed(build, inputs, **options):
     case = ModelCase("baked", build, inputs, exporter="torchscript", **options)
     module = build_module(case)
     artifact = export(case, module=module)
-    subject = Subject(case=case, module=module, exported=artifact.model, optimized=None)
+    subject = Subject(case=case, module=lambda: contextlib.nullcontext(module), exported=artifact.model, optimized=None)
     stages = standard_stages(case, module, artifact.path)
     return assess(stages, lambda seed: module_inputs(case, module, seed), subject)
 
@@ -289,7 +289,7 @@ def test_symbolic_dimensions_of_a_file_are_its_dynamic_axes():
         g (float[batch, 4] x) => (float[batch, 4] y) { y = Relu(x) }"""
     )
     subject = Subject(case=ModelCase.from_onnx("g.onnx"), module=None, exported=model, optimized=None)
-    labels = [variant.label for variant in standard_variants(subject, {"x": np.ones((2, 4), np.float32)})]
+    labels = [variant.label for variant in standard_variants(subject, {"x": np.ones((2, 4), np.float32)}, {})]
     assert labels[:2] == ["batch 4", "batch 3"]
 
 
