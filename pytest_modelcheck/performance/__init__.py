@@ -6,18 +6,22 @@ from pytest_modelcheck.performance.judging import Judgement, PairedLatency, eval
 from pytest_modelcheck.performance.latency import measure_paired
 from pytest_modelcheck.performance.memory import MemoryUse, peak_memory
 from pytest_modelcheck.performance.resizing import resized
+from pytest_modelcheck.performance.rounds import FreshSession
+from pytest_modelcheck.performance.run_times import RunTimes
 from pytest_modelcheck.performance.session_memory import PeakUnknownError, peak_growth
 from pytest_modelcheck.performance.transfer_record import Transfer, TransferKind
 from pytest_modelcheck.performance.transfers import host_transfers
 
 __all__ = [
     "FlopUse",
+    "FreshSession",
     "Growth",
     "GrowthError",
     "Judgement",
     "MemoryUse",
     "PairedLatency",
     "PeakUnknownError",
+    "RunTimes",
     "Transfer",
     "TransferKind",
     "count_flops",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.performance.run_times import RunTimes
 from pytest_modelcheck.result import Verdict
 
 SESSION_SPREAD = 0.07
@@ -29,7 +30,10 @@ class PairedLatency:
         a_ms, b_ms: Median milliseconds of one run.
         seconds: What the measurement took.
         spread: How much two equal contestants may differ for reasons that no repetition averages out, as a share:
-            `SESSION_SPREAD` for two sessions, 0.0 for callables. `FAIL` needs a difference beyond it.
+            `SESSION_SPREAD` for two sessions that stay open, 0.0 otherwise. `FAIL` needs a difference beyond it.
+        rounds: How often both sessions were opened anew; `ratio` is then the mean over the rounds, and `interval` holds
+            what sessions of one graph differ by. 0 where nothing was opened.
+        a_times, b_times: Opening, first run and percentiles, where sessions were opened.
     """
 
     ratio: float
@@ -42,6 +46,9 @@ class PairedLatency:
     b_ms: float
     seconds: float
     spread: float = 0.0
+    rounds: int = 0
+    a_times: RunTimes | None = None
+    b_times: RunTimes | None = None
 
     @property
     def noise_floor(self) -> float:
@@ -76,9 +83,10 @@ def _evaluate(
     if latency.verdict is Verdict.ERROR or math.isnan(latency.ratio):
         return Judgement(Verdict.ERROR, latency.reason or "nothing was measured")
     low, value, high = (unit(ratio) for ratio in (latency.interval[0], latency.ratio, latency.interval[1]))
-    spread = 1 + latency.noise_floor  # a factor, as the noise of ratios is: no time is ever negative
-    noise_low, noise_high = unit(latency.ratio / spread), unit(latency.ratio * spread)
-    low, high = min(low, noise_low), max(high, noise_high)
+    if not latency.rounds:  # the interval over rounds holds all that equal graphs differ by
+        spread = 1 + latency.noise_floor  # a factor, as the noise of ratios is: no time is ever negative
+        noise_low, noise_high = unit(latency.ratio / spread), unit(latency.ratio * spread)
+        low, high = min(low, noise_low), max(high, noise_high)
     said = f"{subject} {value:.4g}{suffix}, between {low:.4g} and {high:.4g}{suffix}"
     if bound.holds(low) and bound.holds(high):
         return Judgement(Verdict.PASS, said)

@@ -4,32 +4,41 @@ Between two jobs the same graph differs by 26 %, within one job by 0.3 %: nothin
 Runs are taken in blocks A B B A (then B A A B): what drifts slowly hits both sides alike. Each block gives one ratio;
 blocks of A against itself, in between, measure what the machine does to a ratio that is 1.
 
+Two sessions of one graph differ for as long as they live, by where their memory lies. Repeating runs averages nothing
+of that, so `FreshSession` says how a session is opened, and measuring opens it again and again: see `rounds`.
+
 Sessions of one thread are timed by that thread's own processor time: with both cores loaded twice over, 6 s of runs of
 one session against itself gave an interval of +-7 % by the wall clock and of +-0.6 % by processor time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.performance.judging import SESSION_SPREAD, Judge, PairedLatency, evaluate_resolution
+from pytest_modelcheck.performance.rounds import FreshSession, measure_rounds
 from pytest_modelcheck.performance.statistics import MIN_PAIRS, median_interval
+from pytest_modelcheck.performance.timing import (
+    Clock,
+    NotMeasuredError,
+    Run,
+    block,
+    log_mean,
+    no_garbage_collection,
+    repeats_for,
+    timed,
+)
 from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.runtime import Session
 
-Runnable = Callable[[], object] | tuple[Session, Mapping[str, Any]]
-"""A callable without arguments, or an open session with its feeds."""
-
-SAMPLE_SECONDS = 0.001
-"""Runs shorter than this are repeated within one sample: the clock and the call around it cost about a microsecond."""
+Runnable = Callable[[], object] | tuple[Session, Mapping[str, Any]] | FreshSession
+"""A callable without arguments, an open session with its feeds, or how to open a session."""
 
 PRECISION = 0.0025
 """Half width of the interval at which a measurement without a question stops: 0.25 %."""
@@ -43,30 +52,31 @@ def measure_paired(
     *,
     budget_s: float = 20.0,
     judge: Judge | None = None,
-    clock: Callable[[], float] | None = None,
+    clock: Clock | None = None,
 ) -> PairedLatency:
     """Time `a` against `b`, interleaved, until the answer is clear or the budget is spent.
 
     Args:
-        a, b: What to run: callables, or sessions with their feeds.
-        budget_s: Wall time in seconds for everything, warm-up included.
+        a, b: What to run: callables, sessions with their feeds, or (both of them) `FreshSession`.
+        budget_s: Wall time in seconds for everything, warm-up and opening included.
         judge: The question, e.g. ``functools.partial(evaluate_speedup, bound=bound)``: measuring stops when it answers
             pass or fail. None: it stops when the interval is narrow.
         clock: Seconds, for the samples and the budget; a test's own clock makes the result exact. None: processor time
             of this thread for two sessions of one thread each, else the wall clock; the budget is wall time.
 
     Returns:
-        The measurement. A run that raises, a budget too small for `MIN_PAIRS` pairs: verdict `ERROR` with the reason.
+        The measurement. A run that raises, a budget too small for an interval: verdict `ERROR` with the reason.
     """
-    own_thread = _runs_in_this_thread(a) and _runs_in_this_thread(b)
     wall = clock or time.perf_counter
-    sample = clock or (time.thread_time if own_thread else time.perf_counter)
     started = wall()
     try:
-        run_a, run_b = _callable(a), _callable(b)
-        with _no_garbage_collection():
-            return _measure(run_a, run_b, started, budget_s, judge, sample, wall, _spread(a, b))
-    except _NotMeasuredError as error:
+        with no_garbage_collection():
+            if isinstance(a, FreshSession) and isinstance(b, FreshSession):
+                return measure_rounds(a, b, budget_s, judge, _is_narrow, clock, started)
+            own_thread = _runs_in_this_thread(a) and _runs_in_this_thread(b)
+            sample = clock or (time.thread_time if own_thread else time.perf_counter)
+            return _measure(_callable(a), _callable(b), started, budget_s, judge, sample, wall, _spread(a, b))
+    except NotMeasuredError as error:
         return _not_measured(str(error), wall() - started)
     except Exception as error:  # what is timed is anybody's code: whatever it raises is why there is no number
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
@@ -84,10 +94,6 @@ def _runs_in_this_thread(runnable: Runnable) -> bool:
     return isinstance(runnable, tuple) and runnable[0].threads == 1
 
 
-class _NotMeasuredError(Exception):
-    """There will be no number; the message says why."""
-
-
 def _not_measured(reason: str, seconds: float) -> PairedLatency:
     return PairedLatency(
         ratio=math.nan,
@@ -102,33 +108,23 @@ def _not_measured(reason: str, seconds: float) -> PairedLatency:
     )
 
 
-def _callable(runnable: Runnable) -> Callable[[], object]:
+def _callable(runnable: Runnable) -> Run:
+    if isinstance(runnable, FreshSession):
+        raise NotMeasuredError("a FreshSession can only be measured against another one")
     if isinstance(runnable, tuple):
         session, feeds = runnable
         return session.bind(feeds)
     return runnable
 
 
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _measure(
-    a: Callable[[], object],
-    b: Callable[[], object],
+    a: Run,
+    b: Run,
     started: float,
     budget_s: float,
     judge: Judge | None,
-    clock: Callable[[], float],
-    wall: Callable[[], float],
+    clock: Clock,
+    wall: Clock,
     spread: float,
 ) -> PairedLatency:
     repeats = _warm_up(a, b, started, budget_s, clock, wall)
@@ -143,8 +139,8 @@ def _measure(
         null_turn = _is_null(turn)
         other = a if null_turn else b
         swapped = len(null if null_turn else pairs) % 2 == 1
-        times_first, times_second = _block(a, other, swapped, repeats, clock)
-        ratio = _log_mean(times_first) - _log_mean(times_second)
+        times_first, times_second = block(a, other, swapped, repeats, clock)
+        ratio = log_mean(times_first) - log_mean(times_second)
         (null if null_turn else pairs).append(ratio)
         times_a += times_first
         times_b += [] if null_turn else times_second
@@ -170,53 +166,24 @@ def _is_narrow(latency: PairedLatency) -> bool:
     return high - low <= 2 * PRECISION * latency.ratio
 
 
-def _warm_up(
-    a: Callable[[], object],
-    b: Callable[[], object],
-    started: float,
-    budget_s: float,
-    clock: Callable[[], float],
-    wall: Callable[[], float],
-) -> int:
-    """Run both a few times; returns how many runs make one sample of at least `SAMPLE_SECONDS`."""
+def _warm_up(a: Run, b: Run, started: float, budget_s: float, clock: Clock, wall: Clock) -> int:
+    """Run both a few times; returns how many runs make one sample."""
     shortest = math.inf
     for index in range(3):
         for run in (a, b):
-            began = clock()
-            run()
-            seconds = clock() - began
+            seconds = timed(run, clock)
             if wall() - started > budget_s:
-                raise _NotMeasuredError(
+                raise NotMeasuredError(
                     f"one run takes {seconds:.3g} s; {MIN_PAIRS} pairs need about {_needed_seconds(seconds):.0f} s, "
                     f"the budget is {budget_s:g} s"
                 )
             if index:  # the first run allocates
                 shortest = min(shortest, seconds)
-    return max(1, math.ceil(SAMPLE_SECONDS / shortest)) if shortest > 0 else 1000
+    return repeats_for(shortest)
 
 
 def _needed_seconds(run_seconds: float) -> float:
     return run_seconds * (4 * 2 * MIN_PAIRS + 6)
-
-
-def _block(
-    a: Callable[[], object], b: Callable[[], object], b_first: bool, repeats: int, clock: Callable[[], float]
-) -> tuple[list[float], list[float]]:
-    """One block A B B A, or B A A B: seconds per sample of each."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for side in (1, 0, 0, 1) if b_first else (0, 1, 1, 0):
-        run = b if side else a
-        began = clock()
-        for _ in range(repeats):
-            run()
-        times[side].append(clock() - began)
-    return times
-
-
-def _log_mean(times: Sequence[float]) -> float:
-    if min(times) <= 0:
-        raise _NotMeasuredError(f"a sample took {min(times):g} s: the clock is too coarse for these runs")
-    return sum(math.log(seconds) for seconds in times) / len(times)
 
 
 def _summary(
@@ -232,7 +199,7 @@ def _summary(
     interval, noise = median_interval(pairs), median_interval(null)
     if math.isnan(interval.median) or math.isnan(noise.median):
         per_run = (sum(times_a) + sum(times_b)) / (repeats * (len(times_a) + len(times_b)))
-        raise _NotMeasuredError(
+        raise NotMeasuredError(
             f"too few pairs: {len(pairs)} and {len(null)} of a against itself, {MIN_PAIRS} of each are needed; "
             f"that takes about {_needed_seconds(per_run * repeats):.0f} s, the budget is {budget_s:g} s"
         )

@@ -80,3 +80,47 @@ def _rank(count: int, confidence: float) -> int | None:
             break
         best = k
     return best
+
+
+def mean_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean and its confidence interval by Student's t: for few samples, each of which is already a median.
+
+    The field `median` holds the mean: where single samples fall into two groups (a session whose weights lie well, one
+    whose do not), the mean is what settles.
+
+    Returns:
+        The interval; `NO_INTERVAL` below three samples, or where one is not finite.
+    """
+    count = len(samples)
+    if count < 3 or not all(math.isfinite(sample) for sample in samples):
+        return NO_INTERVAL
+    mean = math.fsum(samples) / count
+    variance = math.fsum((sample - mean) ** 2 for sample in samples) / (count - 1)
+    reach = student_quantile((1 + confidence) / 2, count - 1) * math.sqrt(variance / count)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """The value that Student's t with `freedom` degrees of freedom stays below with this probability (above 0.5)."""
+    low, high = 0.0, 1.0
+    while _student(high, freedom) < probability:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student(middle, freedom) < probability else (low, middle)
+    return high
+
+
+def _student(t: float, freedom: int) -> float:
+    """The distribution function for t >= 0: the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, odd = math.cos(angle), freedom % 2
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    if odd:
+        inside = 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+    else:
+        inside = math.sin(angle) * total
+    return 0.5 + inside / 2

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from pytest_modelcheck.performance.statistics import MIN_PAIRS, NO_INTERVAL, median_interval, sign_correlation
+from pytest_modelcheck.performance.statistics import (
+    MIN_PAIRS,
+    NO_INTERVAL,
+    mean_interval,
+    median_interval,
+    sign_correlation,
+    student_quantile,
+)
 
 
 @pytest.mark.parametrize("count", [MIN_PAIRS, 30, 200, 2000])
@@ -74,3 +81,36 @@ def test_the_exact_and_the_approximate_rank_meet_at_a_thousand():
     exact, approximate = median_interval(shuffled[:1000]), median_interval(shuffled)
     assert abs(exact.low - approximate.low) < 0.02
     assert abs(exact.high - approximate.high) < 0.02
+
+
+# -- the mean of a few rounds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("freedom", "probability", "published"),
+    [
+        (1, 0.975, 12.706),
+        (2, 0.975, 4.303),
+        (3, 0.999, 10.215),
+        (4, 0.95, 2.132),
+        (9, 0.999, 4.297),
+        (30, 0.975, 2.042),
+    ],
+)
+def test_students_t_is_the_published_one(freedom, probability, published):
+    assert student_quantile(probability, freedom) == pytest.approx(published, abs=6e-4)
+
+
+@pytest.mark.parametrize("count", [4, 6, 20])
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says(count):
+    generator = np.random.default_rng(count)
+    covered = 0
+    for _ in range(2000):
+        interval = mean_interval(generator.standard_normal(count).tolist(), confidence=0.9)
+        covered += interval.low <= 0 <= interval.high
+    assert 1760 <= covered <= 1840  # 0.9 of them, and three standard deviations of that count
+
+
+@pytest.mark.parametrize("samples", [[], [0.1, 0.2], [0.1, 0.2, math.nan], [0.1, 0.2, math.inf, 0.3]])
+def test_two_rounds_or_one_that_is_no_number_have_no_interval(samples):
+    assert mean_interval(samples) is NO_INTERVAL

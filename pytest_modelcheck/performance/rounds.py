@@ -1,0 +1,162 @@
+"""Two graphs in sessions that are opened again and again: what a single pair of sessions cannot tell apart.
+
+A round opens both sessions anew, in turns a first and b first, times them in blocks A B B A, and closes them. What lies
+between two sessions of one graph (where their memory lies) is drawn anew each time, and so it is in the interval: one
+round is one sample. At any time two sessions are open.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from pytest_modelcheck.performance.judging import Judge, PairedLatency, evaluate_resolution
+from pytest_modelcheck.performance.placement import use_huge_pages
+from pytest_modelcheck.performance.run_times import RunTimes, Samples
+from pytest_modelcheck.performance.statistics import mean_interval
+from pytest_modelcheck.performance.timing import Clock, NotMeasuredError, Run, block, log_mean, repeats_for, timed
+from pytest_modelcheck.result import Verdict
+
+MIN_ROUNDS = 4
+"""Fewer rounds have an interval of no use: with three, Student's t for 99.8 % is 22."""
+
+FEWEST_BLOCKS, MOST_BLOCKS = 2, 24
+"""Blocks A B B A or B A A B in a round, an even number.
+
+There are no blocks A A A A in between: whoever ran more often just before is faster for a few runs (MobileNetV3-Small
+against itself: by 1.5 to 3 %), so both sides run equally often, and the noise is that of one block over the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSession:
+    """A session that measuring opens whenever it needs a new one.
+
+    Attributes:
+        open: Opens a session and gives what runs it once: ``lambda: open_session(model, ...).bind(feeds)``.
+        own_thread: Whether nothing but the calling thread computes in it, as with ``threads=1``: only then does that
+            thread's processor time tell what a run takes.
+    """
+
+    open: Callable[[], Run]
+    own_thread: bool = True
+
+
+@dataclass(slots=True)
+class _Rounds:
+    """What was measured so far; times in seconds."""
+
+    ratios: list[float] = field(default_factory=list)
+    null: list[float] = field(default_factory=list)
+    blocks: int = 0
+    a: Samples = field(default_factory=Samples)
+    b: Samples = field(default_factory=Samples)
+
+
+def measure_rounds(
+    a: FreshSession,
+    b: FreshSession,
+    budget_s: float,
+    judge: Judge | None,
+    is_narrow: Callable[[PairedLatency], bool],
+    clock: Clock | None,
+    started: float,
+) -> PairedLatency:
+    """The loop of `measure_paired` over rounds.
+
+    Raises:
+        NotMeasuredError: if the budget is too small for `MIN_ROUNDS` rounds.
+    """
+    wall = clock or time.perf_counter
+    done = _Rounds()
+    look_at, lasted = MIN_ROUNDS, [0.0]
+    while True:
+        began = wall()
+        _round(a, b, done, clock, budget_s)
+        now = wall()
+        lasted = [*lasted[-2:], now - began]
+        count, elapsed = len(done.ratios), now - started
+        spent = elapsed + max(lasted) > budget_s  # the next round would not fit
+        if spent and count < MIN_ROUNDS:
+            raise NotMeasuredError(_too_long(median(done.a.steady), lasted[-1], budget_s))
+        if spent or count >= look_at:
+            look_at = math.ceil(1.4 * count)  # few looks: each is a chance to be wrong
+            latest = _summary(done, elapsed)
+            judged = (judge or evaluate_resolution)(latest)
+            clear = judged.verdict in (Verdict.PASS, Verdict.FAIL) if judge else is_narrow(latest)
+            if spent or clear:
+                return replace(latest, verdict=judged.verdict, reason=judged.reason)
+
+
+def _round(a: FreshSession, b: FreshSession, done: _Rounds, clock: Clock | None, budget_s: float) -> None:
+    wall = clock or time.perf_counter
+    began = wall()
+    run_of: dict[bool, Run] = {}
+    for is_b in (True, False) if len(done.ratios) % 2 else (False, True):
+        opened, first_run, run_of[is_b] = _opened(b if is_b else a, done.b if is_b else done.a, wall)
+        if not done.ratios:  # nobody waits for rounds of which too few will fit; opening is slowest the first time
+            _refuse_if_too_long(first_run, 2 * opened + (6 + 4 * FEWEST_BLOCKS) * first_run, budget_s)
+    run_a, run_b = run_of[False], run_of[True]
+    if clock is None:
+        use_huge_pages()
+    sample = clock or (time.thread_time if a.own_thread and b.own_thread else time.perf_counter)
+    shortest = min(timed(run, sample) for run in (run_a, run_b, run_b, run_a))
+    repeats, now = repeats_for(shortest), wall()
+    logs_a: list[float] = []
+    logs_b: list[float] = []
+    until = now + (now - began)  # as long measured as opened: longer rounds would be fewer
+    while len(logs_a) < FEWEST_BLOCKS or (wall() < until and len(logs_a) < MOST_BLOCKS) or len(logs_a) % 2:
+        first, second = block(run_a, run_b, len(logs_a) % 2 == 1, repeats, sample)
+        logs_a.append(log_mean(first))
+        logs_b.append(log_mean(second))
+        done.a.add(first, repeats)
+        done.b.add(second, repeats)
+    same = logs_b if len(done.ratios) % 2 else logs_a
+    done.ratios.append(median(x - y for x, y in zip(logs_a, logs_b, strict=True)))
+    done.null.append(median(x - y for x, y in zip(same[::2], same[1::2], strict=True)))
+    done.blocks += len(logs_a)
+
+
+def _refuse_if_too_long(run_s: float, round_s: float, budget_s: float) -> None:
+    if MIN_ROUNDS * round_s > 2 * budget_s:
+        raise NotMeasuredError(_too_long(run_s, round_s, budget_s))
+
+
+def _too_long(run_s: float, round_s: float, budget_s: float) -> str:
+    return (
+        f"one run takes {run_s:.3g} s and a round of two new sessions {round_s:.3g} s; {MIN_ROUNDS} rounds need about "
+        f"{MIN_ROUNDS * round_s:.3g} s, the budget is {budget_s:g} s"
+    )
+
+
+def _opened(fresh: FreshSession, samples: Samples, wall: Clock) -> tuple[float, float, Run]:
+    """Seconds of opening and of the first run, and what runs the new session."""
+    began = wall()
+    run = fresh.open()
+    opened = wall()
+    run()
+    seconds = opened - began, wall() - opened
+    samples.opened(*seconds)
+    return *seconds, run
+
+
+def _summary(done: _Rounds, seconds: float) -> PairedLatency:
+    interval, noise = mean_interval(done.ratios), mean_interval(done.null)
+    ratio, floor = interval.exp(), noise.exp()
+    a, b = RunTimes.of(done.a), RunTimes.of(done.b)
+    return PairedLatency(
+        ratio=ratio.median,
+        interval=(ratio.low, ratio.high),
+        noise=(floor.low, floor.high),
+        pairs=done.blocks,
+        verdict=Verdict.INCONCLUSIVE,
+        reason="",
+        a_ms=a.p50_ms,
+        b_ms=b.p50_ms,
+        seconds=seconds,
+        rounds=len(done.ratios),
+        a_times=a,
+        b_times=b,
+    )

@@ -1,0 +1,192 @@
+"""Sessions opened anew for every round: under a clock that the runs themselves advance, and for real."""
+
+import math
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from pytest_modelcheck import Verdict
+from pytest_modelcheck.bounds import parse_bound
+from pytest_modelcheck.performance import FreshSession, evaluate_regression, evaluate_speedup, measure_paired
+from pytest_modelcheck.performance.rounds import FEWEST_BLOCKS, MIN_ROUNDS
+from pytest_modelcheck.runtime import open_session
+
+
+class Machine:
+    """A machine with a clock, on which each opened session is faster or slower for as long as it lives."""
+
+    def __init__(self, placement=0.0, noise=0.0, opening=0.05, seed=0):
+        self.now = 0.0
+        self.order = ""
+        self._random = np.random.default_rng(seed)
+        self._placement, self._noise, self._opening = placement, noise, opening
+
+    def clock(self):
+        return self.now
+
+    def session(self, name, seconds):
+        def opened():
+            self.order += name.upper()
+            self.now += self._opening
+            own = seconds * math.exp(self._placement * self._random.standard_normal())
+
+            def run():
+                self.order += name
+                self.now += own * math.exp(self._noise * self._random.standard_normal())
+
+            return run
+
+        return FreshSession(opened)
+
+    def measure(self, a=0.01, b=0.01, **kwargs):
+        return measure_paired(self.session("a", a), self.session("b", b), clock=self.clock, **kwargs)
+
+
+def test_each_round_opens_both_in_turns_and_runs_them_equally_often():
+    machine = Machine()
+    measured = machine.measure(budget_s=100)
+    first, second = "AaBb" + "abba" + "abba" + "baab", "BbAa" + "abba" + "abba" + "baab"
+    assert machine.order.startswith(first)
+    assert second in machine.order
+    assert machine.order.count("A") == machine.order.count("B") == measured.rounds
+    assert machine.order.count("a") == machine.order.count("b")
+
+
+def test_the_ratio_and_the_times_of_each_side():
+    measured = Machine().measure(0.02, 0.01, budget_s=100)
+    assert measured.ratio == pytest.approx(2.0)
+    assert (measured.a_ms, measured.b_ms) == pytest.approx((20, 10))
+    assert (measured.a_times.opening_ms, measured.a_times.first_ms) == pytest.approx((50, 20))
+    assert (measured.b_times.p50_ms, measured.b_times.p95_ms, measured.b_times.p99_ms) == pytest.approx((10, 10, 10))
+    assert str(measured.b_times) == "opened in 50 ms, first run 10.00 ms, then p50 10.00, p95 10.00, p99 10.00 ms"
+
+
+def test_sessions_of_one_graph_that_differ_by_their_placement_alone_are_never_called_slower():
+    judge = partial(evaluate_regression, bound=parse_bound("<=0%"))
+    verdicts = [
+        Machine(placement=0.03, noise=0.005, seed=seed).measure(budget_s=10, judge=judge).verdict for seed in range(40)
+    ]
+    assert verdicts.count(Verdict.FAIL) == 0
+    assert verdicts.count(Verdict.ERROR) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_5_percent_are_seen_although_sessions_of_one_graph_differ_by_as_much(seed):
+    judge = partial(evaluate_regression, bound=parse_bound("<=2%"))
+    measured = Machine(placement=0.03, noise=0.005, opening=0.01, seed=seed).measure(0.0105, budget_s=60, judge=judge)
+    assert measured.verdict is Verdict.FAIL
+
+
+def test_the_interval_is_that_of_the_sessions_not_of_the_runs():
+    judge = partial(evaluate_regression, bound=parse_bound("<=0%"))
+    measured = Machine(placement=0.03, noise=0.0).measure(budget_s=10, judge=judge)
+    assert measured.noise == pytest.approx((1.0, 1.0))
+    low, high = measured.interval
+    assert high / low - 1 > 0.02
+
+
+def test_a_clear_answer_stops_after_the_fewest_rounds():
+    judge = partial(evaluate_speedup, bound=parse_bound(">=1.5"))
+    measured = Machine(placement=0.01).measure(0.02, 0.01, budget_s=1000, judge=judge)
+    assert measured.verdict is Verdict.PASS
+    assert measured.rounds == MIN_ROUNDS
+
+
+def test_an_unclear_answer_uses_the_budget_does_not_exceed_it_and_says_what_it_would_take():
+    judge = partial(evaluate_speedup, bound=parse_bound(">=1.0"))
+    measured = Machine(placement=0.02, seed=1).measure(budget_s=10, judge=judge)
+    assert measured.verdict is Verdict.INCONCLUSIVE
+    assert 9 < measured.seconds <= 10
+    assert "the noise is larger than the difference" in measured.reason
+
+
+def test_longer_opening_is_answered_by_more_blocks_in_a_round():
+    blocks = {opening: Machine(opening=opening).measure(budget_s=100) for opening in (0.0, 0.2)}
+    assert blocks[0.0].pairs / blocks[0.0].rounds == FEWEST_BLOCKS
+    assert blocks[0.2].pairs / blocks[0.2].rounds > 2 * FEWEST_BLOCKS
+
+
+# -- what cannot be measured ----------------------------------------------------------------------------------------
+
+
+def assert_unmeasured(measured, reason):
+    assert measured.verdict is Verdict.ERROR
+    assert reason in measured.reason
+    assert math.isnan(measured.ratio)
+    assert measured.pairs == 0
+
+
+def test_one_run_longer_than_the_budget_is_noticed_after_that_run():
+    machine = Machine()
+    measured = machine.measure(5, 5, budget_s=4)
+    assert machine.order == "Aa"
+    assert_unmeasured(measured, "one run takes 5 s and a round of two new sessions 70.1 s; 4 rounds need about 280 s")
+
+
+def test_a_budget_for_fewer_than_the_fewest_rounds_gives_no_number():
+    measured = Machine().measure(0.1, 0.1, budget_s=5)
+    assert_unmeasured(measured, "the budget is 5 s")
+    assert measured.seconds <= 5
+
+
+@pytest.mark.parametrize("good_runs", [0, 1, 30])
+def test_a_session_that_fails_later_gives_no_number(good_runs):
+    machine = Machine()
+    ran = []
+
+    def opened():
+        def run():
+            ran.append(1)
+            machine.now += 0.01
+            if len(ran) > good_runs:
+                raise RuntimeError("device lost")
+
+        return run
+
+    measured = measure_paired(machine.session("a", 0.01), FreshSession(opened), budget_s=10, clock=machine.clock)
+    assert_unmeasured(measured, "a run failed: RuntimeError: device lost")
+
+
+def test_a_fresh_session_against_something_else_is_refused():
+    measured = measure_paired(Machine().session("a", 0.01), lambda: None, budget_s=10)
+    assert_unmeasured(measured, "a FreshSession can only be measured against another one")
+
+
+# -- real sessions: a difference no machine can hide ----------------------------------------------------------------
+
+
+def chain(length):
+    nodes = "\n".join(f"x{index + 1} = MatMul(x{index}, w)" for index in range(length))
+    graph = ir.from_onnx_text(
+        f"""<ir_version: 8, opset_import: ["" : 18]>
+        g (float[64,64] x0, float[64,64] w) => (float[64,64] x{length}) {{ {nodes} }}"""
+    )
+    return FreshSession(partial(opened_chain, graph))
+
+
+def opened_chain(graph):
+    feeds = {name: np.eye(64, dtype=np.float32) for name in ("x0", "w")}
+    return open_session(graph, optimizer=True).bind(feeds)
+
+
+def test_a_planted_slowdown_of_three_times_fails_and_the_graph_against_itself_does_not():
+    judge = partial(evaluate_regression, bound=parse_bound("<=50%"))
+    slow = measure_paired(chain(120), chain(40), budget_s=60, judge=judge)
+    assert slow.verdict is Verdict.FAIL
+    same = measure_paired(chain(40), chain(40), budget_s=60, judge=judge)
+    assert same.verdict is Verdict.PASS
+    assert same.rounds >= MIN_ROUNDS
+    assert same.a_times.opening_ms > 0
+
+
+def test_a_graph_whose_output_is_random_is_timed_like_any_other():
+    graph = ir.from_onnx_text(
+        """<ir_version: 8, opset_import: ["" : 18]> g (float[64,64] x) => (float[64,64] y) {
+        r = RandomNormalLike(x) y = MatMul(x, r) }"""
+    )
+    x = np.ones((64, 64), np.float32)
+    fresh = FreshSession(lambda: open_session(graph, optimizer=True).bind({"x": x}))
+    judge = partial(evaluate_regression, bound=parse_bound("<=300%"))
+    assert measure_paired(fresh, fresh, budget_s=60, judge=judge).verdict is Verdict.PASS
