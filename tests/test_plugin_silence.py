@@ -1,6 +1,5 @@
 """Nothing passes because nothing ran: gates that never ran, snapshots nobody compared, runs that were cut short."""
 
-
 NEVER_RAN = "expect_ops never ran. Gates need the plugin's own fixture `modelcheck` in a test function"
 
 

@@ -49,19 +49,33 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
 def validate(expectation: ExpectOps) -> None:
     """Check the operator names: a bound such as ``"<=4"`` on a name that cannot exist would always hold.
 
-    Raises:
-        MarkerError: naming the operator that ONNX does not have, and the close match.
-    """
-    import onnx
+    A domain that is neither ONNX's nor onnxruntime's, nor close to one, is the user's own, and so are its names.
 
-    known = sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""})
+    Raises:
+        MarkerError: naming the operator or domain that does not exist, and the close match.
+    """
+    known = _known_operators()
     for op, _ in expectation.counts:
-        if ":" not in op and op not in known:
-            close = difflib.get_close_matches(op, known, n=1)
+        domain, _, name = op.rpartition(":")
+        if domain not in known:
+            if close := difflib.get_close_matches(domain, filter(None, known), n=1, cutoff=0.8):
+                raise MarkerError(f"{GATE.name}: {op!r}: there is no domain {domain!r}; did you mean {close[0]!r}?")
+        elif name not in known[domain]:
+            close = difflib.get_close_matches(name, known[domain], n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise MarkerError(
-                f"{GATE.name}: ONNX has no operator {op!r}{hint} (one of another domain is written domain:name)"
-            )
+            other = "" if domain else " (one of another domain is written domain:name)"
+            raise MarkerError(f"{GATE.name}: {domain or 'ONNX'} has no operator {name!r}{hint}{other}")
+
+
+def _known_operators() -> dict[str, set[str]]:
+    """Domain -> the names of its operators, as onnx and onnxruntime list them."""
+    import onnx
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    known: dict[str, set[str]] = {"": set()}
+    for schema in (*onnx.defs.get_all_schemas(), *get_all_operator_schema()):
+        known.setdefault(schema.domain, set()).add(schema.name)
+    return known
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:

@@ -4,6 +4,8 @@ import pytest
 from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict
+from pytest_modelcheck.gates import MarkerError
+from pytest_modelcheck.gates.ops import GATE, validate
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,28 @@ def test_nodes_of_subgraphs_and_functions_count(tmp_path):
     Twice (v) => (w) { w = Add(v, v) }"""
     check = check_of_graph(text, tmp_path)
     assert ask(check, "expect_ops", stage="exported", Neg=3, Add=1, If=1, **{"mine:Twice": 1}).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (
+            "com.micrsoft:FusedConv",
+            "'com.micrsoft:FusedConv': there is no domain 'com.micrsoft'; did you mean 'com.microsoft'?",
+        ),
+        ("com.microsoft:FusedCnv", "com.microsoft has no operator 'FusedCnv'; did you mean 'FusedConv'?"),
+        (
+            "Atention",
+            "ONNX has no operator 'Atention'; did you mean 'Attention'? (one of another domain is written domain:name)",
+        ),
+    ],
+)
+def test_a_name_that_cannot_exist_is_a_marker_error(op, message):
+    with pytest.raises(MarkerError) as caught:
+        validate(GATE.parse(**{op: "<=4"}))
+    assert str(caught.value) == f"expect_ops: {message}"
+
+
+@pytest.mark.parametrize("op", ["com.microsoft:FusedConv", "Attention", "mine:Anything"])
+def test_a_name_that_can_exist_is_none(op):
+    validate(GATE.parse(**{op: "<=4"}))
