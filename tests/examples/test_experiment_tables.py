@@ -1,0 +1,115 @@
+"""The experiments' tables: what they count, and that nothing is missing from them in silence."""
+
+import onnx_ir as ir
+import pytest
+
+from examples.experiments.pass_order import Orders
+from examples.experiments.readme_table import BEGIN, END, replaced, zoo_table
+from examples.experiments.rows import MissingRowError, read_rows, signed, table, wanted_rows, write_rows
+from examples.experiments.size_and_nodes import changes, correlation
+from examples.experiments.yolo_transposes import adjacent
+
+
+def row(model="bert-base", exporter="dynamo", **changed):
+    made = {
+        "model": model,
+        "exporter": exporter,
+        "attribution": {"nodes": [100, 75], "bytes": [2000, 1000], "passes": []},
+        "accuracy": {"passed": True, "pairs": [{"scaled": [1e-7, 3e-6]}]},
+        "hierarchy": {"coverage": 0.9951},
+        "fusion": {"qkv": 11, "attention_layers": 12},
+        "latency": {"ratio": 1.0304, "interval": [1.02, 1.04]},
+    }
+    return made | changed
+
+
+FAILED = {"model": "bert-base", "exporter": "torchscript", "failure": {"kind": "unsupported_operator", "reason": "x"}}
+
+
+def test_a_row_of_the_readme_holds_every_figure():
+    cells = zoo_table([row(), row(exporter="torchscript")]).splitlines()[2].strip("| ").split(" | ")
+    assert cells[:5] == ["bert-base", *["100 -> 75 (-25%)"] * 2, "-50.0%", "x1.030 [1.020, 1.040]"]
+    assert cells[5:] == ["3.0e-06", "99.5% / 99.5%", "11/12"]
+
+
+def test_a_failed_export_and_a_failed_figure_stand_in_their_cells():
+    cells = zoo_table([row(latency={"error": "no session"}, fusion={"error": "no capture"}), FAILED]).splitlines()[2]
+    assert "export failed: unsupported_operator" in cells
+    assert "| error |" in cells
+    assert "| no capture |" in cells
+
+
+def test_what_was_not_measured_says_so():
+    bare = row()
+    del bare["accuracy"], bare["latency"]
+    assert zoo_table([bare, FAILED]).count("not measured") == 2
+
+
+def test_a_difference_that_is_no_number_is_never_a_small_one():
+    assert "| nan |" in zoo_table([row(accuracy={"passed": False, "pairs": [{"scaled": ["nan", 1e-9]}]}), FAILED])
+
+
+def test_the_table_stands_between_the_markers_and_nothing_else_changes():
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert replaced(text, []).startswith(f"before\n{BEGIN}\n| model |")
+    assert replaced(text, []).endswith(f"{END}\nafter\n")
+    with pytest.raises(ValueError, match=r"README\.md must hold"):
+        replaced("no markers", [])
+
+
+def test_rows_are_kept_and_a_missing_one_names_the_command_that_measures_it(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert read_rows(path) == {}
+    write_rows({("bert-base", "torchscript"): FAILED, ("bert-base", "dynamo"): row()}, path)
+    rows = read_rows(path)
+    assert [*rows] == [("bert-base", "dynamo"), ("bert-base", "torchscript")]
+    assert wanted_rows(rows, "attribution", ["bert-base"]) == [row(), FAILED]
+    with pytest.raises(MissingRowError, match=r"measure --parts attribution resnet50:dynamo resnet50:torchscript$"):
+        wanted_rows(rows, "attribution", ["resnet50"])
+    with pytest.raises(MissingRowError, match="not measured: bert-base:dynamo; run"):
+        wanted_rows(rows, "nothing", ["bert-base"])
+
+
+def test_the_cells_of_a_table():
+    assert table(["a", "b"], [["x", 1]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
+    assert [signed(value) for value in (None, 0, 3, -72)] == ["error", "0", "+3", "-72"]
+
+
+def test_a_correlation_needs_three_points_and_two_sides_that_vary():
+    assert correlation([(1, 2), (2, 4), (3, 6)]) == pytest.approx(1)
+    assert correlation([(1, 6), (2, 4), (3, 2)]) == pytest.approx(-1)
+    assert correlation([(1, 2), (2, 4)]) is None
+    assert correlation([(1, 2), (2, 2), (3, 2)]) is None
+
+
+def test_a_pass_that_changes_neither_nodes_nor_bytes_is_no_point_of_the_correlation():
+    def passes(*deltas):
+        return {"passes": [{"name": "p", "in_order": n, "bytes_before": 10, "bytes_after": 10 + b} for n, b in deltas]}
+
+    rows = [{"attribution": passes((-3, 0))}, {"attribution": passes((0, 0))}, {"attribution": passes((0, 5))}, FAILED]
+    assert changes(rows) == {"p": [(-3, 0), (0, 5)]}
+
+
+def graph(body):
+    return ir.from_onnx_text(f'<ir_version: 10, opset_import: ["" : 18]> g (float[2,3,4] x) => (float y) {{ {body} }}')
+
+
+@pytest.mark.parametrize(
+    ("perms", "expected"),
+    [(("0,2,1", "0,2,1"), (1, 0)), (("1,2,0", "2,0,1"), (1, 0)), (("1,2,0", "1,2,0"), (0, 1)), (("0,2,1",), (0, 0))],
+)
+def test_a_pair_of_transposes_cancels_exactly_if_it_gives_back_its_input(perms, expected):
+    names = ["x", *(f"t{i}" for i in range(len(perms) - 1)), "y"]
+    lines = [f"{names[i + 1]} = Transpose<perm=[{perm}]>({names[i]})" for i, perm in enumerate(perms)]
+    assert adjacent(graph(" ".join(lines))) == expected
+
+
+def test_orders_count_the_nodes_after_each_sequence():
+    model = ir.from_onnx_text(
+        '<ir_version: 10, opset_import: ["" : 18]> g (float[2,3] x) => (float[2,3] y) '
+        "{ a = Identity(x) b = Relu(a) y = Neg(b) unused = Sigmoid(x) }"
+    )
+    orders = Orders(model)
+    assert orders.nodes(()) == 4
+    assert orders.change((), "eliminate_dead_nodes") == -1
+    assert orders.nodes(("eliminate_dead_nodes", "eliminate_identity_ops")) == 2
