@@ -26,7 +26,7 @@ BOUND = "write a number (72), a comparison ('>=5%', '<4'), a range ('60..80') or
         ),
         ("expect_acuracy()", "marker 'expect_acuracy' is unknown; did you mean 'expect_accuracy'?"),
         ("expect_accuracy(tol=1)", "expect_accuracy: got an unexpected keyword argument 'tol'; did you mean 'rtol'?"),
-        ("expect_accuracy(1, 1, 1, 1)", "expect_accuracy: too many positional arguments"),
+        ("expect_accuracy(1, 1, 1, True, 1)", "expect_accuracy: too many positional arguments"),
         ("expect_accuracy(atol=-1)", "expect_accuracy: atol=-1 must be a finite number of at least 0"),
         ("expect_accuracy(atol=float('nan'))", "expect_accuracy: atol=nan must be a finite number of at least 0"),
         ("expect_accuracy(rtol=float('inf'))", "expect_accuracy: rtol=inf must be a finite number of at least 0"),
