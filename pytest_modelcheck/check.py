@@ -46,8 +46,11 @@ from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 from pytest_modelcheck.parity import (
     CacheParity,
     CacheProtocol,
+    Golden,
+    GoldenReport,
     StateRoundtrip,
     cache_parity,
+    check_golden,
     load_state,
     save_state,
     state_roundtrip,
@@ -447,6 +450,26 @@ class ModelCheck:
                 load=load or load_state,
             )
         self._parity["state"] = report.text
+        return report
+
+    def golden(self, golden: Golden, *, stage: str = "torch", atol: Any = None, rtol: Any = None) -> GoldenReport:
+        """The ``torch`` module, the ``exported`` or the ``optimized`` graph against a golden reference."""
+        module = self.module
+        model = None if stage == "torch" else self.exported.path if stage == "exported" else self.optimized
+        with self._step("golden"):
+            session = None if model is None else open_session(model, optimizer=False, name=stage)
+            report = check_golden(
+                golden,
+                self.case,
+                module,
+                lambda seed: module_inputs(self.case, module, seed),
+                candidate=None if session is None else lambda inputs: session.run(feeds_for(session, inputs)),
+                stage=stage,
+                versions=self.versions,
+                atol=atol,
+                rtol=rtol,
+            )
+        self._parity["golden"] = report.text
         return report
 
     # -- explaining -----------------------------------------------------------------------------------------------

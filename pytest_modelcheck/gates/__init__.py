@@ -3,6 +3,7 @@
 from pytest_modelcheck.gates import accuracy as accuracy
 from pytest_modelcheck.gates import cache_parity as cache_parity
 from pytest_modelcheck.gates import fusion as fusion
+from pytest_modelcheck.gates import golden as golden
 from pytest_modelcheck.gates import hierarchy as hierarchy
 from pytest_modelcheck.gates import host_transfers as host_transfers
 from pytest_modelcheck.gates import latency as latency
@@ -23,6 +24,7 @@ GATES: tuple[Gate, ...] = (
     host_transfers.GATE,
     cache_parity.GATE,
     state_roundtrip.GATE,
+    golden.GATE,
 )
 
 __all__ = ["GATES", "Gate", "GateResult", "MarkerError"]

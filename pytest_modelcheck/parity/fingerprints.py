@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from pytest_modelcheck.calling import describe
@@ -79,3 +80,10 @@ def _texts(value: Any) -> Iterator[str]:
         yield repr(value)
     elif isinstance(value, list | tuple):
         yield "; ".join(text for item in value for text in _texts(item))
+
+
+def array_hash(array: np.ndarray[Any, np.dtype[Any]]) -> str:
+    """The same hash as `tensor_hash` of an equal tensor."""
+    made = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
+    made.update(array.tobytes())
+    return made.hexdigest()

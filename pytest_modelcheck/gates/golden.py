@@ -1,0 +1,60 @@
+"""``expect_golden``: outputs against a file that another framework, or another version, computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_modelcheck.gates.accuracy import Width, read_width
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, suggestion
+from pytest_modelcheck.gates.state_roundtrip import existing_file
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+
+Stage = Literal["torch", "exported", "optimized"]
+STAGES = ("torch", "exported", "optimized")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectGolden:
+    """The file, what is compared with it, and the tolerances (accuracy/tolerance.py has the formula)."""
+
+    path: Path
+    stage: Stage
+    atol: Width
+    rtol: Width
+
+
+def parse(path: Any, stage: str = "torch", atol: Any = None, rtol: Any = None) -> ExpectGolden:
+    """the torch module (or stage="exported", "optimized") gives the outputs of this golden file, which is not blind
+
+    Raises:
+        MarkerError: on a file that does not exist, an unknown stage, or a bad tolerance.
+    """
+    if not isinstance(path, str | Path):
+        raise MarkerError(f"path={path!r} must be the path of a golden file")
+    if stage not in STAGES:
+        raise MarkerError(f"stage={stage!r} is unknown{suggestion(str(stage), STAGES)}")
+    return ExpectGolden(
+        path=existing_file("path", path),
+        stage=stage,  # type: ignore[arg-type]
+        atol=read_width("atol", atol),
+        rtol=read_width("rtol", rtol),
+    )
+
+
+def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
+    """Compare with the file, then examine the comparison itself."""
+    from pytest_modelcheck.parity import read_golden
+
+    report = modelcheck.golden(
+        read_golden(expectation.path), stage=expectation.stage, atol=expectation.atol, rtol=expectation.rtol
+    )
+    findings = tuple(dataclasses.replace(finding, gate=GATE.name) for finding in report.findings)
+    return GateResult(gate=GATE.name, measured=report.text if report.comparisons else "", findings=findings)
+
+
+GATE = Gate("expect_golden", parse, check)
