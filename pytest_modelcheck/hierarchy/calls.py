@@ -17,6 +17,7 @@ from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.dataflow import DataFlow, tensors_in
+from pytest_modelcheck.hierarchy.skipping import ValuesAskedForError
 from pytest_modelcheck.model_case import ModelCase
 
 
@@ -65,28 +66,32 @@ class ModuleCalls:
 
 
 def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> ModuleCalls:
-    """Run `module` once and record its calls.
+    """Run `module` once and record its calls; what it computes is left out where only its shape matters.
 
-    A forward that does not run under torch's dispatch modes (`torch.cond` is one) is run a second time without: then
-    every module that worked counts as used, and there is no trace.
+    A forward that asks for numbers which were left out is run again with all of them. One that does not run under
+    torch's dispatch modes (`torch.cond` is one) is run without: then every module that worked counts as used, and there
+    is no trace.
 
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit the case.
     """
+    for values in (False, True):
+        recorder = _Recorder(module, inputs, values=values)
+        try:
+            with recorder.recording(), recorder.flow:
+                outputs = run_module(case, module, inputs)
+        except (ModelCaseError, ValuesAskedForError):
+            continue
+        if not recorder.flow.missed:
+            return recorder.calls(outputs)
     recorder = _Recorder(module, inputs)
-    try:
-        with recorder.recording(), recorder.flow:
-            outputs = run_module(case, module, inputs)
-    except ModelCaseError:
-        recorder = _Recorder(module, inputs)
-        with recorder.recording():
-            run_module(case, module, inputs)
-        return recorder.calls(None)
-    return recorder.calls(outputs)
+    with recorder.recording():
+        run_module(case, module, inputs)
+    return recorder.calls(None)
 
 
 class _Recorder:
-    def __init__(self, module: torch.nn.Module, inputs: ModuleInputs) -> None:
+    def __init__(self, module: torch.nn.Module, inputs: ModuleInputs, *, values: bool = True) -> None:
         # A module object is the key, not its id(): it is held here, so the entry cannot go stale.
         # Scripted modules take no hooks: they are part of the module that calls them.
         self._paths = {
@@ -105,7 +110,7 @@ class _Recorder:
         self._sources: dict[str, set[str | None]] = {}
         self._readers: dict[str, set[str]] = {}
         self._pads = {path for submodule, path in self._paths.items() if isinstance(submodule, _ConstantPadNd)}
-        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else ("", 1))
+        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else ("", 1), values=values)
 
     def recording(self) -> ExitStack:
         stack = ExitStack()

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.hierarchy.alignment import TorchOp
+from pytest_modelcheck.hierarchy.skipping import READERS, ValuesAskedForError, asks_for_values, shaped_result
 
 COMPOSITES = frozenset({"linear", "matmul", "__matmul__", "__rmatmul__", "bmm", "scaled_dot_product_attention"})
 """Python-level calls that count as one operator of the trace, however many ATen operators they run."""
@@ -22,13 +23,24 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
 
     Operators are numbered in order; `owner` tells which module runs when one is met, and in which of its calls. A
     tensor that an operator changes in place counts as made by it, and so does the tensor that it is a view of.
+
+    Args:
+        inputs: The model's inputs.
+        owner: The module that runs, and in which of its calls.
+        values: Compute every result. Else large ones have arbitrary numbers (`skipping.py`), and whoever asks for such
+            a number gets a `ValuesAskedForError`.
     """
 
-    def __init__(self, inputs: Iterable[torch.Tensor], owner: Callable[[], tuple[str, int]]) -> None:
+    def __init__(
+        self, inputs: Iterable[torch.Tensor], owner: Callable[[], tuple[str, int]], *, values: bool = True
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._maker: Any = WeakTensorKeyDictionary()
         self._owner = owner
-        self._composites = _Composites()
+        self._values = values
+        self._skipped: list[bool] = []
+        self.missed = False
+        self._composites = _Composites(self._check_numbers)
         self._operators: list[tuple[TorchOp, int]] = []
         self._reads: list[frozenset[int]] = []
         self._depends: list[bool] = []
@@ -53,10 +65,16 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         read = list(tensors_in((args, kwargs or {})))
+        if not self._values and asks_for_values(func, read):
+            self._check_numbers(read)
+        result = None if self._values else shaped_result(func, args, kwargs or {}, read)
+        skipped = result is not None
+        if not skipped:
+            result = func(*args, **(kwargs or {}))
         makers = frozenset(self._maker[tensor] for tensor in read if tensor in self._maker)
         number = len(self._reads)
+        self._skipped.append(skipped or any(self._skipped[maker] for maker in makers))
         name = self._composites.name or func._schema.name.rpartition("::")[2]
         path, call = self._owner()
         serial = self._composites.serial if self._composites.name else -1
@@ -73,6 +91,12 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
             if func._schema.is_mutable and tensor._base is not None:
                 self._maker[tensor._base] = number
         return result
+
+    def _check_numbers(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Raises ValuesAskedForError if the numbers of any of `tensors` rest on a result that was not computed."""
+        if any(self._skipped[self._maker[tensor]] for tensor in tensors if tensor in self._maker):
+            self.missed = True  # a forward may catch what is raised here, and go on another way
+            raise ValuesAskedForError
 
     def leading_to(self, outputs: Iterable[torch.Tensor]) -> frozenset[int]:
         """The operators whose results reach any of `outputs`."""
@@ -106,15 +130,18 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
 class _Composites(TorchFunctionMode):
     """Knows, while it is entered, inside which composite call we are: its name (`""` for none) and its number."""
 
-    def __init__(self) -> None:
+    def __init__(self, check_numbers: Callable[[Iterable[torch.Tensor]], None]) -> None:
         super().__init__()
         self.name = ""
         self.serial = 0
+        self._check_numbers = check_numbers
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
+        if name in READERS:
+            self._check_numbers(tensors_in(args))
         if name not in COMPOSITES:
             return func(*args, **(kwargs or {}))
         self.name = "matmul" if "matmul" in name else name
