@@ -1,45 +1,57 @@
 """How often the latency gate is wrong: false alarms on identical graphs, and planted slowdowns it catches.
 
-    python benchmarks/latency_gate.py                       # a 4-layer BERT, 200 runs each, one core kept busy
-    python benchmarks/latency_gate.py --runs 20 --load 0    # shorter, on a quiet machine
+    python benchmarks/latency_gate.py                # both models, one core kept busy, 200 verdicts of each kind
+    python benchmarks/latency_gate.py --load 0 --slowdown 0.02 --budget 60
 
-- identical: the same graph in two sessions. A false alarm is the verdict fail of a gate that allows no regression at
-  all (the hardest bound: the truth lies on its edge), and of one that allows half of the planted slowdown.
-- planted: the graph with additional MatMuls on the same input, sized by their share of the graph's multiplications;
-  the cost that they really have stands beside it (`really`). Caught is the verdict fail of a gate that allows half of
-  the share.
-- `seconds` is what one verdict took, median and maximum; the budget of each is `--budget`.
+- Rounds (two new sessions, timed against each other) are recorded for `--seconds` from each pair of graphs; then
+  verdicts are made of rounds drawn from them with replacement, with the budget and the stopping rule of the gate: 200
+  verdicts of 30 s would take hours. `live` are verdicts of the gate itself, each from rounds of its own.
+- identical: the graph against itself; half of the rounds drawn change sides. A false alarm is the verdict fail of a
+  gate that allows no regression at all (the hardest bound: the truth lies on its edge), and of one that allows half of
+  the planted slowdown.
+- planted: the graph with MatMuls added on the same input, as many as take the share of its time, measured first.
+  `really` is what the recorded rounds say they take. Caught is the verdict fail of a gate that allows half of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.performance import PairedLatency, evaluate_regression, measure_paired
-from pytest_modelcheck.runtime import Session, open_session
+from pytest_modelcheck.performance import FreshSession, PairedLatency, evaluate_regression, measure_paired
+from pytest_modelcheck.performance.rounds import Rounds, decide, one_round
+from pytest_modelcheck.performance.timing import NotMeasuredError, no_garbage_collection
+from pytest_modelcheck.runtime import inputs_from_signature, open_session
 
-SEQUENCE = 16
+ROWS, WIDTH = 16, 256
+"""A planted MatMul is (16, 256) x (256, 256): about 20 microseconds."""
 
 
 def bert4() -> ModelCase:
-    """BERT-base's width with 4 layers, batch 1."""
+    """BERT-base's width with 4 layers, batch 1, 16 tokens."""
 
     def build() -> torch.nn.Module:
         from transformers import BertConfig, BertModel
@@ -47,37 +59,26 @@ def bert4() -> ModelCase:
         return BertModel(BertConfig(num_hidden_layers=4))
 
     def inputs(seed: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.randint(0, 30000, (1, SEQUENCE))}
+        return {"input_ids": torch.randint(0, 30000, (1, 16))}
 
-    return ModelCase("bert-4-layers", build, inputs, exporter="torchscript", output_names=["last_hidden_state"])
+    return ModelCase("bert-4-layers", build, inputs, output_names=["last_hidden_state"])
 
 
 def mobilenet() -> ModelCase:
-    """MobileNetV2 at 224 x 224, batch 1."""
+    """MobileNetV3-Small at 224 x 224, batch 1."""
+    from examples.zoo.convolutional import MOBILENET_V3_SMALL
 
-    def build() -> torch.nn.Module:
-        from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
-
-        return MobileNetV2ForImageClassification(MobileNetV2Config())
-
-    def inputs(seed: int) -> dict[str, torch.Tensor]:
-        return {"pixel_values": torch.randn(1, 3, 224, 224)}
-
-    return ModelCase("mobilenet-v2", build, inputs, exporter="torchscript", output_names=["logits"])
+    return MOBILENET_V3_SMALL.case("dynamo")
 
 
 CASES: dict[str, Callable[[], ModelCase]] = {"bert4": bert4, "mobilenet": mobilenet}
-MULTIPLICATIONS = {"bert4": 4 * 12 * SEQUENCE * 768 * 768, "mobilenet": 300_000_000}
 
 
-def slowed(model: ir.Model, name: str, share: float) -> ir.Model:
-    """The model with a chain of MatMuls worth `share` of its multiplications, as one more output of one element."""
+def slowed(model: ir.Model, count: int) -> ir.Model:
+    """The model with a chain of `count` MatMuls that depends on its input, as one more output of one element."""
     model = model.clone()
     graph = model.graph
-    rows, width = 64, 256
-    count = max(1, round(share * MULTIPLICATIONS[name] / (rows * width * width)))
     generator = np.random.default_rng(0)
-    first = graph.inputs[0]
 
     def constant(label: str, array: np.ndarray[Any, Any]) -> ir.Value:
         value = ir.Value(name=f"planted_{label}", const_value=ir.tensor(array, name=f"planted_{label}"))
@@ -91,10 +92,10 @@ def slowed(model: ir.Model, name: str, share: float) -> ir.Model:
         return made.outputs[0]
 
     # The chain begins with something that depends on the input, or it would be folded.
-    value = node("Cast", [first], "cast", to=int(ir.DataType.FLOAT))
+    value = node("Cast", [graph.inputs[0]], "cast", to=int(ir.DataType.FLOAT))
     value = node("ReduceMax", [value], "max", keepdims=0)
-    value = node("Add", [value, constant("start", generator.standard_normal((rows, width)).astype(np.float32))], "add")
-    weight = constant("weight", (generator.standard_normal((width, width)) / width**0.5).astype(np.float32))
+    value = node("Add", [value, constant("start", generator.standard_normal((ROWS, WIDTH)).astype(np.float32))], "add")
+    weight = constant("weight", (generator.standard_normal((WIDTH, WIDTH)) / WIDTH**0.5).astype(np.float32))
     for index in range(count):
         value = node("MatMul", [value, weight], f"matmul_{index}")
     value = node("ReduceMax", [value], "result", keepdims=0)
@@ -124,62 +125,125 @@ def _burn() -> None:
         a /= np.abs(a).max()
 
 
-def verdicts(
-    a: Session, b: Session, feeds: dict[str, Any], bound: str, runs: int, budget: float
-) -> list[PairedLatency]:
-    """`runs` verdicts on the regression of a over b."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Rounds of one pair of graphs: logarithms of ratios, and seconds of each."""
+
+    ratios: list[float]
+    seconds: list[float]
+
+    @property
+    def really(self) -> tuple[float, float]:
+        """How much longer a takes, in percent, and the standard error."""
+        spread = statistics.stdev(self.ratios) / math.sqrt(len(self.ratios))
+        return 100 * math.expm1(statistics.fmean(self.ratios)), 100 * spread
+
+
+def record(a: FreshSession, b: FreshSession, seconds: float) -> Recorded:
+    """Rounds for so long; the first one, which finds nothing in any cache, is left out."""
+    done, lasted = Rounds(), []
+    until = time.perf_counter() + seconds
+    with no_garbage_collection():
+        while time.perf_counter() < until or len(lasted) < 3:
+            began = time.perf_counter()
+            one_round(a, b, done, None, math.inf)
+            lasted.append(time.perf_counter() - began)
+    return Recorded(done.ratios[1:], lasted[1:])
+
+
+def replayed(recorded: Recorded, bound: str, budget: float, random: Random, equal: bool) -> PairedLatency | None:
+    """One verdict of the gate from rounds drawn with replacement; None where too few fit into the budget.
+
+    Args:
+        equal: Both graphs are one: a round tells as much with its sides exchanged, and the true ratio is 1.
+    """
+    done, now = Rounds(), 0.0
+    done.a.steady.append(1.0)
+    done.b.steady.append(1.0)
+
+    def step() -> None:
+        nonlocal now
+        index = random.randrange(len(recorded.ratios))
+        sign = random.choice((-1, 1)) if equal else 1
+        done.ratios.append(sign * recorded.ratios[index])
+        done.null.append(0.0)
+        done.blocks += 1
+        now += recorded.seconds[index]
+
     judge = partial(evaluate_regression, bound=parse_bound(bound))
-    return [measure_paired((a, feeds), (b, feeds), budget_s=budget, judge=judge) for _ in range(runs)]
+    try:
+        return decide(step, done, budget, judge, lambda latency: False, lambda: now, 0.0)
+    except NotMeasuredError:
+        return None
 
 
-def row(label: str, bound: str, measured: list[PairedLatency]) -> str:
-    counts = Counter(latency.verdict for latency in measured)
-    seconds = [latency.seconds for latency in measured]
-    ratio = statistics.median(latency.ratio for latency in measured)
-    return (
-        f"| {label} | {bound} | {len(measured)} | {counts[Verdict.FAIL]} | {counts[Verdict.PASS]} | "
-        f"{counts[Verdict.INCONCLUSIVE]} | {counts[Verdict.ERROR]} | {100 * (ratio - 1):+.2f} % | "
-        f"{statistics.median(seconds):.1f} / {max(seconds):.1f} |"
-    )
+def row(graphs: str, really: str, bound: str, how: str, verdicts: list[PairedLatency | None]) -> str:
+    """One line of the table."""
+    counts = Counter(latency.verdict if latency else Verdict.ERROR for latency in verdicts)
+    seconds = [latency.seconds for latency in verdicts if latency] or [math.nan]
+    cells = [f"{100 * counts[verdict] / len(verdicts):.1f} %" for verdict in Verdict]
+    took = f"{statistics.median(seconds):.1f} / {max(seconds):.1f}"
+    return f"| {graphs} | {really} | {bound} | {how} | {len(verdicts)} | {' | '.join(cells)} | {took} |"
+
+
+def fresh(model: ir.Model, feeds: dict[str, Any]) -> FreshSession:
+    return FreshSession(lambda: open_session(model, optimizer=True).bind(feeds))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=CASES, default="bert4")
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--models", choices=CASES, nargs="*", default=list(CASES))
+    parser.add_argument("--verdicts", type=int, default=200, help="replayed verdicts of each row")
+    parser.add_argument("--live", type=int, default=3, help="verdicts of the gate itself, of each row")
     parser.add_argument("--load", type=int, default=1, help="processes that each load one core")
-    parser.add_argument("--slowdowns", type=float, nargs="*", default=[0.05, 0.02])
+    parser.add_argument("--slowdown", type=float, default=0.05)
     parser.add_argument("--budget", type=float, default=30.0, help="seconds per verdict")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of recording, for each pair of graphs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    exported = export(CASES[arguments.model]())
-    if not isinstance(exported, Exported):
-        raise SystemExit(f"the export failed: {exported}")
-    model = exported.model
-    plain, same = (open_session(model, optimizer=True, name=name) for name in ("now", "baseline"))
-    generator = np.random.default_rng(0)
-    feeds = {
-        port.name: generator.integers(0, 30000, tuple(port.shape))
-        if port.element == "int64"
-        else generator.standard_normal(tuple(port.shape)).astype(np.float32)
-        for port in plain.inputs
-    }
-    print(f"{exported.case.name}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, ", end="")
-    print(f"{arguments.load} of them loaded, load average {os.getloadavg()[0]:.1f}, 1 thread per session")
-    print("\n| graphs | gate allows | runs | fail | pass | inconclusive | error | really | seconds median / max |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     started = time.perf_counter()
-    with busy_cores(arguments.load):
-        bounds = ["<=0%", *(f"<={50 * share:g}%" for share in arguments.slowdowns)]
-        for bound in bounds:
-            measured = verdicts(plain, same, feeds, bound, arguments.runs, arguments.budget)
-            print(row("identical", bound, measured), flush=True)
-        for share in arguments.slowdowns:
-            bound = f"<={50 * share:g}%"
-            slow = open_session(slowed(model, arguments.model, share), optimizer=True, name="slowed")
-            measured = verdicts(slow, plain, feeds, bound, arguments.runs, arguments.budget)
-            print(row(f"planted {100 * share:g} %", bound, measured), flush=True)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.load} of them kept busy, ",
+        end="",
+    )
+    print(f"load average {os.getloadavg()[0]:.1f}; 1 thread per session, budget {arguments.budget:g} s per verdict")
+    print("\n| graphs | really | allows | verdicts | number | pass | fail | inconclusive | error | s, median / max |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name in arguments.models:
+        exported = export(CASES[name]())
+        if not isinstance(exported, Exported):
+            raise SystemExit(f"the export failed: {exported}")
+        with busy_cores(arguments.load):
+            table(name, exported.model, arguments)
     print(f"\n{time.perf_counter() - started:.0f} s in all")
+
+
+def table(name: str, model: ir.Model, arguments: argparse.Namespace) -> None:
+    """The rows of one model."""
+    plain_session = open_session(model, optimizer=True)
+    feeds = dict(inputs_from_signature(plain_session, seed=0))
+    del plain_session
+    plain = fresh(model, feeds)
+    sixteen = record(fresh(slowed(model, 16), feeds), plain, arguments.seconds / 6)
+    count = max(1, round(16 * 100 * arguments.slowdown / sixteen.really[0]))
+    planted = fresh(slowed(model, count), feeds)
+    half = f"<={50 * arguments.slowdown:g}%"
+    random = Random(0)
+    for graphs, a, bounds in (
+        (f"{name}, identical", plain, ("<=0%", half)),
+        (f"{name}, {count} MatMuls planted", planted, (half,)),
+    ):
+        recorded = record(a, plain, arguments.seconds)
+        mean, error = recorded.really
+        really = f"{mean:+.2f} +- {error:.2f} %"
+        how = f"replayed from {len(recorded.ratios)} rounds"
+        for bound in bounds:
+            made = [replayed(recorded, bound, arguments.budget, random, a is plain) for _ in range(arguments.verdicts)]
+            print(row(graphs, really, bound, how, made), flush=True)
+        if arguments.live:
+            judge = partial(evaluate_regression, bound=parse_bound(half))
+            live = [measure_paired(a, plain, budget_s=arguments.budget, judge=judge) for _ in range(arguments.live)]
+            print(row(graphs, really, half, "live", list(live)), flush=True)
 
 
 if __name__ == "__main__":

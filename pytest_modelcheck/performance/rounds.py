@@ -45,8 +45,14 @@ class FreshSession:
 
 
 @dataclass(slots=True)
-class _Rounds:
-    """What was measured so far; times in seconds."""
+class Rounds:
+    """What was measured so far: logarithms of ratios, times in seconds.
+
+    Attributes:
+        ratios, null: Of each round: a over b, and one side over itself.
+        blocks: In all rounds together.
+        a, b: The times behind them.
+    """
 
     ratios: list[float] = field(default_factory=list)
     null: list[float] = field(default_factory=list)
@@ -70,15 +76,37 @@ def measure_rounds(
         NotMeasuredError: if the budget is too small for `MIN_ROUNDS` rounds.
     """
     wall = clock or time.perf_counter
-    done = _Rounds()
+    done = Rounds()
+    return decide(lambda: one_round(a, b, done, clock, budget_s), done, budget_s, judge, is_narrow, wall, started)
+
+
+def decide(
+    step: Callable[[], object],
+    done: Rounds,
+    budget_s: float,
+    judge: Judge | None,
+    is_narrow: Callable[[PairedLatency], bool],
+    wall: Clock,
+    started: float,
+) -> PairedLatency:
+    """Take rounds until `judge` answers or the next one would not fit.
+
+    Args:
+        step: Adds one round to `done`: measured now, or recorded before.
+        done: Empty.
+        wall: The clock that the budget is measured with.
+
+    Raises:
+        NotMeasuredError: as `measure_rounds`.
+    """
     look_at, lasted = MIN_ROUNDS, [0.0]
     while True:
         began = wall()
-        _round(a, b, done, clock, budget_s)
+        step()
         now = wall()
         lasted = [*lasted[-2:], now - began]
         count, elapsed = len(done.ratios), now - started
-        spent = elapsed + max(lasted) > budget_s  # the next round would not fit
+        spent = elapsed + max(lasted) > budget_s
         if spent and count < MIN_ROUNDS:
             raise NotMeasuredError(_too_long(median(done.a.steady), lasted[-1], budget_s))
         if spent or count >= look_at:
@@ -90,7 +118,8 @@ def measure_rounds(
                 return replace(latest, verdict=judged.verdict, reason=judged.reason)
 
 
-def _round(a: FreshSession, b: FreshSession, done: _Rounds, clock: Clock | None, budget_s: float) -> None:
+def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | None, budget_s: float) -> None:
+    """Open both, time them, close them; adds one entry to each list of `done`."""
     wall = clock or time.perf_counter
     began = wall()
     run_of: dict[bool, Run] = {}
@@ -142,7 +171,7 @@ def _opened(fresh: FreshSession, samples: Samples, wall: Clock) -> tuple[float, 
     return *seconds, run
 
 
-def _summary(done: _Rounds, seconds: float) -> PairedLatency:
+def _summary(done: Rounds, seconds: float) -> PairedLatency:
     interval, noise = mean_interval(done.ratios), mean_interval(done.null)
     ratio, floor = interval.exp(), noise.exp()
     a, b = RunTimes.of(done.a), RunTimes.of(done.b)
