@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_modelcheck.bounds import Bound, parse_bound
 from pytest_modelcheck.errors import BoundError, ModelCheckError
@@ -95,6 +95,21 @@ def named_bound(name: str, expected: Any) -> Bound:
         return parse_bound(expected)
     except BoundError as error:
         raise BoundError(f"{name}: {error}") from error
+
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def choice(argument: str, value: str, choices: tuple[Choice, ...]) -> Choice:
+    """`value`, as one of `choices`.
+
+    Raises:
+        MarkerError: naming the argument and the choices.
+    """
+    for known in choices:
+        if known == value:
+            return known
+    raise MarkerError(f"{argument} {value!r} is unknown; choose {', '.join(choices[:-1])} or {choices[-1]}")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -15,30 +15,36 @@ if TYPE_CHECKING:
     from pytest_modelcheck.hierarchy import HierarchyReport
 
 Stage = Literal["exported", "optimized"]
+Strategy = Literal["auto", "precise", "broad"]
+STAGES: tuple[Stage, ...] = ("exported", "optimized")
+STRATEGIES: tuple[Strategy, ...] = ("auto", "precise", "broad")
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectHierarchy:
-    """Bounds in percent; None where nothing is expected."""
+    """Bounds in percent, None where nothing is expected; the stage and the strategy that they are of."""
 
     stage: Stage
+    strategy: Strategy
     coverage: Bound | None
     modules: Bound | None
 
 
-def parse(coverage: Any = None, modules: Any = None, stage: str = "exported") -> ExpectHierarchy:
+def parse(
+    coverage: Any = None, modules: Any = None, stage: str = "exported", strategy: str = "auto"
+) -> ExpectHierarchy:
     """this share of the compute nodes has a known owner, and this share of the modules that ran owns a node
 
     Raises:
-        MarkerError: when nothing is expected, or on an unknown stage.
+        MarkerError: when nothing is expected, or on an unknown stage or strategy.
         BoundError: on a bound that cannot be read, or is no percentage.
     """
-    if stage not in ("exported", "optimized"):
-        raise MarkerError(f"stage {stage!r} is unknown; choose exported or optimized")
+    chosen = choice("stage", stage, STAGES)
+    chosen_strategy = choice("strategy", strategy, STRATEGIES)
     if coverage is None and modules is None:
         raise MarkerError('expects nothing; write e.g. coverage=">=95%"')
-    return ExpectHierarchy(stage, _percent("coverage", coverage), _percent("modules", modules))  # type: ignore[arg-type]
+    return ExpectHierarchy(chosen, chosen_strategy, _percent("coverage", coverage), _percent("modules", modules))
 
 
 def _percent(name: str, expected: Any) -> Bound | None:
@@ -52,7 +58,7 @@ def _percent(name: str, expected: Any) -> Bound | None:
 
 def check(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> GateResult:
     """Compare coverage and module coverage with their bounds."""
-    report = modelcheck.hierarchy if expectation.stage == "exported" else modelcheck.optimized_hierarchy
+    report = _report(modelcheck, expectation)
     findings, measured = [], []
     if expectation.coverage is not None:
         measured.append(f"coverage {100 * report.coverage:.1f}% of {report.compute_nodes} nodes")
@@ -65,6 +71,15 @@ def check(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> GateResult:
     return GateResult(gate=GATE.name, measured=", ".join(measured), findings=tuple(findings))
 
 
+def _report(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> HierarchyReport:
+    from pytest_modelcheck.hierarchy import hierarchy
+
+    if expectation.strategy == "auto":
+        return modelcheck.hierarchy if expectation.stage == "exported" else modelcheck.optimized_hierarchy
+    model = modelcheck.exported.model if expectation.stage == "exported" else modelcheck.optimized
+    return hierarchy(modelcheck.exported, model=model, calls=modelcheck.calls, strategy=expectation.strategy)
+
+
 def _coverage_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, report: HierarchyReport) -> Finding:
     kinds = ", ".join(f"{kind} {count}" for kind, count in report.kinds.items())
     return Finding(
@@ -74,7 +89,7 @@ def _coverage_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, repo
         expected=str(expectation.coverage),
         found=f"{100 * report.coverage:.1f}% of {report.compute_nodes} compute nodes ({kinds})",
         context=modelcheck.stage_context(expectation.stage),
-        where=(report.reason,) if report.reason else (),
+        where=tuple(filter(None, (report.reason, f"{report.strategy} strategy: {report.why}"))),
         next="A node counts if its owner is named by the exporter or deduced; the root fallback never counts.",
         verdict=Verdict.FAIL if report.compute_nodes else Verdict.ERROR,
     )

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
 from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
 
 Stage = Literal["exported", "optimized"]
+STAGES: tuple[Stage, ...] = ("exported", "optimized")
 _SHOWN = 5
 
 
@@ -33,8 +34,7 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
         MarkerError: on an unknown stage or no operator at all.
         BoundError: on a bound that cannot be read, or a percentage.
     """
-    if stage not in ("exported", "optimized"):
-        raise MarkerError(f"stage {stage!r} is unknown; choose exported or optimized")
+    chosen = choice("stage", stage, STAGES)
     if not ops:
         raise MarkerError("names no operator; write e.g. Attention=12")
     counts = []
@@ -43,7 +43,7 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
         if bound.percent or bound.whole is not None:
             raise BoundError(f"{op}={expected!r}: a node count is a plain number")
         counts.append((op, bound))
-    return ExpectOps(stage, tuple(counts))  # type: ignore[arg-type]
+    return ExpectOps(chosen, tuple(counts))
 
 
 def validate(expectation: ExpectOps) -> None:

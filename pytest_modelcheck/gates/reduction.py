@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound, suggestion
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, suggestion
 from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
 
 Basis = Literal["isolated", "in_order"]
+BASES: tuple[Basis, ...] = ("isolated", "in_order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,11 @@ def parse(basis: str = "in_order", total: Any = None, **passes: Any) -> ExpectRe
         MarkerError: on an unknown pass or basis, or when nothing is expected.
         BoundError: on a bound that cannot be read.
     """
-    if basis not in ("isolated", "in_order"):
-        raise MarkerError(f"basis {basis!r} is unknown; choose isolated or in_order")
+    chosen = choice("basis", basis, BASES)
     if total is None and not passes:
         raise MarkerError('expects nothing; write e.g. total=">=5%" or fold_constants=">0"')
     bounds = [(name, _bound(name, expected)) for name, expected in passes.items()]
-    return ExpectReduction(basis, None if total is None else _bound("total", total), tuple(bounds))  # type: ignore[arg-type]
+    return ExpectReduction(chosen, None if total is None else _bound("total", total), tuple(bounds))
 
 
 def _bound(name: str, expected: Any) -> Bound:

@@ -9,10 +9,19 @@ from pytest_modelcheck.hierarchy.report import (
     hierarchy,
     hierarchy_of_model,
 )
+from pytest_modelcheck.hierarchy.sidecar import (
+    Sidecar,
+    SidecarError,
+    read_sidecar,
+    reattach,
+    sidecar_path,
+    write_sidecar,
+)
+from pytest_modelcheck.hierarchy.stages import PipelineHierarchy, StageHierarchy, StageWatch
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
 from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, Strategy, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
-from pytest_modelcheck.hierarchy.table_diff import diff_tables
+from pytest_modelcheck.hierarchy.table_diff import diff_tables, op_changes
 from pytest_modelcheck.hierarchy.table_text import parse, render
 
 __all__ = [
@@ -24,7 +33,12 @@ __all__ = [
     "ModuleTable",
     "Owner",
     "OwnerKind",
+    "PipelineHierarchy",
     "Recommendation",
+    "Sidecar",
+    "SidecarError",
+    "StageHierarchy",
+    "StageWatch",
     "Strategy",
     "StrategyName",
     "case_calls",
@@ -33,9 +47,14 @@ __all__ = [
     "hierarchy_of_model",
     "module_table",
     "modules_that_ran",
+    "op_changes",
     "parse",
+    "read_sidecar",
+    "reattach",
     "recommend",
     "render",
+    "sidecar_path",
     "stamp",
     "strip",
+    "write_sidecar",
 ]

@@ -123,7 +123,7 @@ def _text(skeleton: tuple[str | None, ...] | None, ranges: tuple[tuple[int, ...]
     if skeleton == ("",):
         return ROOT
     numbers = iter(ranges)
-    return ".".join(_range_text(next(numbers)) if atom is None else escape(atom, "[]()") for atom in skeleton)
+    return ".".join(range_text(next(numbers)) if atom is None else escape(atom, "[]()") for atom in skeleton)
 
 
 def _paths(skeleton: tuple[str | None, ...] | None, ranges: tuple[tuple[int, ...], ...]) -> tuple[str | None, ...]:
@@ -136,7 +136,7 @@ def _paths(skeleton: tuple[str | None, ...] | None, ranges: tuple[tuple[int, ...
     return tuple(paths)
 
 
-def _range_text(numbers: tuple[int, ...]) -> str:
+def range_text(numbers: tuple[int, ...]) -> str:
     """``(3,)`` -> ``"3"``, ``(0, 1, 2, 5)`` -> ``"[0-2,5]"``."""
     if len(numbers) == 1:
         return str(numbers[0])

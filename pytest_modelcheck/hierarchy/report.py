@@ -152,11 +152,22 @@ def hierarchy_of_model(
     Raises:
         OptionError: on an unknown strategy.
     """
-    check_strategy(strategy)
     known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls))
-    roles = node_roles(model)
     if before is not None:
         known = named_owners(model, before.owners) | known
+    return report_on(model, calls, known, strategy)
+
+
+def report_on(
+    model: ir.Model, calls: ModuleCalls | None, known: Mapping[ir.Node, Owner], strategy: StrategyName
+) -> HierarchyReport:
+    """The report on nodes of which some owners are known, by whatever means.
+
+    Raises:
+        OptionError: on an unknown strategy.
+    """
+    check_strategy(strategy)
+    roles = node_roles(model)
     direct = {node: owner for node, owner in known.items() if owner.kind is OwnerKind.DIRECT}
     reason = _reason(roles.compute, known)
     if strategy == "precise":

@@ -46,3 +46,18 @@ def _change(old: ModuleRow | None, new: ModuleRow | None) -> str:
     delta.subtract(dict(old.ops))
     parts += [f"{count:+d} {label}" for label, count in sorted(delta.items()) if count]
     return ", ".join(parts)
+
+
+def op_changes(before: ModuleTable, after: ModuleTable, op: str) -> tuple[str, ...]:
+    """Which modules have one operator more or less often, whatever its variant; lines as in `diff_tables`."""
+    paths = dict.fromkeys([*before.by_path, *after.by_path])
+    tables = (
+        ModuleTable.of(ModuleRow(path, "", _counts(table.by_path.get(path), op)) for path in paths)
+        for table in (before, after)
+    )
+    return diff_tables(*tables)
+
+
+def _counts(row: ModuleRow | None, op: str) -> tuple[tuple[str, int], ...]:
+    count = 0 if row is None else sum(count for label, count in row.ops if label.partition("(")[0] == op)
+    return ((op, count),) if count else ()
