@@ -3,7 +3,7 @@
 import pytest
 
 from examples.zoo.bert_family import ALBERT, BERT_LARGE, DISTILBERT, ROBERTA
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 
 pytestmark = [
     pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),

@@ -9,7 +9,7 @@ from examples.zoo.blocks import (
     MULTI_LAYER_ATTENTION,
     PATCH_ATTENTION,
 )
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 
 pytestmark = [
     pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),

@@ -3,7 +3,7 @@
 import pytest
 
 from examples.zoo.convolutional import EFFICIENTNET_B0, MOBILENET_V2, MOBILENET_V3_SMALL, VGG16
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 
 pytestmark = [
     pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from examples.zoo.declaring import cases
 from examples.zoo.detectors import EFFICIENTDET_D0, YOLO12N, YOLOV8N, YOLOV8S
+from examples.zoo.selecting import cases
 
 pytestmark = [
     pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20),

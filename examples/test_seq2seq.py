@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 from examples.zoo.seq2seq import BART_BASE, T5_SMALL
 
 pytestmark = [

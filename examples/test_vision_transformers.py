@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 from examples.zoo.vision_transformers import (
     DEIT_SMALL,
     MOBILEVIT_SMALL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.zoo.declaring import cases
+from examples.zoo.selecting import cases
 from examples.zoo.whisper import BASE_DECODER, BASE_ENCODER, TINY_DECODER, TINY_ENCODER
 
 pytestmark = [

@@ -22,7 +22,6 @@ BERT_LARGE = ZooModel(
     inputs=partial(text, vocabulary=30522),
     dynamic_axes=TEXT_AXES,
     output_names=("last_hidden_state", "pooler_output"),
-    quick=(),
 )
 DISTILBERT = ZooModel(
     name="distilbert",
@@ -45,7 +44,6 @@ ROBERTA = ZooModel(
     inputs=partial(text, vocabulary=50265),
     dynamic_axes=TEXT_AXES,
     output_names=("last_hidden_state", "pooler_output"),
-    quick=("dynamo",),
 )
 ALBERT = ZooModel(
     name="albert-base-v2",
@@ -61,6 +59,5 @@ ALBERT = ZooModel(
     inputs=partial(text, vocabulary=30000),
     dynamic_axes=TEXT_AXES,
     output_names=("last_hidden_state", "pooler_output"),
-    quick=("dynamo",),
 )
 MODELS = (BERT_LARGE, DISTILBERT, ROBERTA, ALBERT)

@@ -62,7 +62,7 @@ MOBILENET_V2 = ZooModel(
     inputs=image,
     output_names=("logits",),
 )
-VGG16 = ZooModel(name="vgg16", build=vgg16, inputs=plain_image, output_names=("logits",), quick=("dynamo",))
+VGG16 = ZooModel(name="vgg16", build=vgg16, inputs=plain_image, output_names=("logits",))
 MOBILENET_V3_SMALL = ZooModel(
     name="mobilenet-v3-small", build=mobilenet_v3_small, inputs=plain_image, output_names=("logits",)
 )

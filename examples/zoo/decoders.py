@@ -20,7 +20,6 @@ GPT2 = ZooModel(
     inputs=partial(text, vocabulary=50257),
     dynamic_axes=TEXT_AXES,
     output_names=("logits",),
-    quick=("dynamo",),
 )
 SMOLLM2 = ZooModel(
     name="smollm2-135m",
@@ -42,7 +41,6 @@ SMOLLM2 = ZooModel(
     inputs=partial(text, vocabulary=49152),
     dynamic_axes=TEXT_AXES,
     output_names=("logits",),
-    quick=(),
 )
 PHI2 = ZooModel(
     name=f"phi-2-{PHI2_LAYERS}-layers",
@@ -61,6 +59,5 @@ PHI2 = ZooModel(
     inputs=partial(text, vocabulary=51200),
     dynamic_axes=TEXT_AXES,
     output_names=("logits",),
-    quick=(),
 )
 MODELS = (GPT2, SMOLLM2, PHI2)

@@ -28,7 +28,6 @@ T5_SMALL = ZooModel(
     inputs=partial(inputs, vocabulary=32128),
     dynamic_axes=AXES,
     output_names=("logits",),
-    quick=("dynamo",),
 )
 BART_BASE = ZooModel(
     name="bart-base",
@@ -48,6 +47,5 @@ BART_BASE = ZooModel(
     inputs=partial(inputs, vocabulary=50265),
     dynamic_axes=AXES,
     output_names=("logits",),
-    quick=("dynamo",),
 )
 MODELS = (T5_SMALL, BART_BASE)

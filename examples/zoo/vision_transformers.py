@@ -36,7 +36,6 @@ VIT_B_16 = ZooModel(
     build=partial(transformers_model, "ViTForImageClassification", "google/vit-base-patch16-224", num_labels=1000),
     inputs=image,
     output_names=("logits",),
-    quick=("dynamo",),
 )
 VIT_L_16 = ZooModel(
     name="vit-l-16",
@@ -52,7 +51,6 @@ VIT_L_16 = ZooModel(
     ),
     inputs=image,
     output_names=("logits",),
-    quick=(),
 )
 MOBILEVIT_SMALL = ZooModel(
     name="mobilevit-small",
@@ -90,6 +88,5 @@ VIT_B_16_TORCHVISION = ZooModel(
     inputs=torchvision_image,
     output_names=("logits",),
     requires=("torchvision",),
-    quick=("dynamo",),
 )
 MODELS = (DEIT_SMALL, VIT_B_16, VIT_L_16, MOBILEVIT_SMALL, VIT_B_16_TORCHVISION)

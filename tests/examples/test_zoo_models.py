@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from examples.zoo.declaring import ZooModel, cases
+from examples.zoo import selecting
+from examples.zoo.declaring import ZooModel
 from examples.zoo.registry import ALL_CASES, MODELS, model
 
 pytest.importorskip("transformers")
@@ -53,23 +54,30 @@ def test_equal_seeds_give_equal_inputs_and_others_differ(name):
     assert not all(map(torch.equal, drawn(1), drawn(2)))
 
 
-TINY = ZooModel(name="tiny", build=torch.nn.Identity, inputs=lambda seed: (torch.ones(1),), quick=("dynamo",))
+TINY = ZooModel(name="tiny", build=torch.nn.Identity, inputs=lambda seed: (torch.ones(1),))
 
 
-def test_a_large_case_is_skipped_with_the_way_to_run_it(monkeypatch):
+def test_a_case_that_is_not_quick_is_skipped_with_the_way_to_run_it(monkeypatch):
     monkeypatch.delenv("MODELCHECK_ZOO", raising=False)
-    assert TINY.skip_reason("dynamo") is None
-    assert TINY.skip_reason("torchscript") == "tiny by torchscript is large: runs with MODELCHECK_ZOO=full"
-    dynamo, torchscript = cases(TINY)
-    assert [mark.name for mark in (*dynamo.marks, *torchscript.marks)] == ["skip"]
+    monkeypatch.setitem(selecting.QUICK, "tiny", ("dynamo",))
+    assert selecting.skip_reason(TINY, "dynamo") is None
+    said = "tiny by torchscript is one of those that run with MODELCHECK_ZOO=full"
+    assert selecting.skip_reason(TINY, "torchscript") == said
+    dynamo, torchscript = selecting.cases(TINY)
+    assert [mark.kwargs["reason"] for mark in (*dynamo.marks, *torchscript.marks)] == [said]
     monkeypatch.setenv("MODELCHECK_ZOO", "full")
-    assert TINY.skip_reason("torchscript") is None
+    assert selecting.skip_reason(TINY, "torchscript") is None
+
+
+def test_what_every_run_takes_is_in_the_zoo():
+    assert selecting.QUICK.keys() <= ALL_CASES.keys()
 
 
 def test_a_case_without_its_library_is_skipped_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setenv("MODELCHECK_ZOO", "full")
     lacking = dataclasses.replace(TINY, requires=("no_such_library", "torch"))
-    assert lacking.skip_reason("dynamo") == ("tiny needs no_such_library: pip install -c constraints.txt -e '.[zoo]'")
+    said = "tiny needs no_such_library: pip install -c constraints.txt -e '.[zoo]'"
+    assert selecting.skip_reason(lacking, "dynamo") == said
 
 
 @pytest.mark.parametrize(

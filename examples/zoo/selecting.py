@@ -1,0 +1,51 @@
+"""Which cases of the zoo a test run takes. No model's file imports this: what is chosen here changes no export."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from examples.zoo.declaring import EXPORTERS, ZooModel
+from pytest_modelcheck.model_case import Exporter
+
+FULL = "MODELCHECK_ZOO"
+"""The environment variable that lets every case run when it is ``full``; else only those of `QUICK`."""
+
+BOTH, DYNAMO = EXPORTERS, EXPORTERS[:1]
+QUICK: dict[str, tuple[Exporter, ...]] = {
+    "resnet50": BOTH,
+    "bert-base": BOTH,
+    "mobilenet-block": BOTH,
+    "efficientnet-block": BOTH,
+    "multi-layer-attention": BOTH,
+    "patch-attention": BOTH,
+    "cross-attention": BOTH,
+}
+"""Model -> exporters by which every run takes it."""
+
+
+def skip_reason(model: ZooModel, exporter: Exporter) -> str | None:
+    """Why a case does not run here; None where it does."""
+    if model.missing:
+        return f"{model.name} needs {', '.join(model.missing)}: pip install -c constraints.txt -e '.[zoo]'"
+    if exporter not in QUICK.get(model.name, ()) and os.environ.get(FULL) != "full":
+        return f"{model.name} by {exporter} is one of those that run with {FULL}=full"
+    return None
+
+
+def cases(*models: ZooModel, exporters: tuple[Exporter, ...] = EXPORTERS) -> list[Any]:
+    """The cases of some models, for ``@pytest.mark.parametrize("model_case", ...)``.
+
+    Cases that do not run here are skipped, and say why.
+    """
+    return [
+        pytest.param(
+            model.case(exporter),
+            id=f"{model.name}-{exporter}",
+            marks=[pytest.mark.skip(reason=reason)] if (reason := skip_reason(model, exporter)) else [],
+        )
+        for model in models
+        for exporter in exporters
+    ]
