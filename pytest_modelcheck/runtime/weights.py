@@ -42,7 +42,10 @@ def split_weights(model: ir.Model) -> SplitModel:
     """
     copy = model.clone()  # shares the weights
     names, values = [], []
-    for name, value in copy.graph.initializers.items():
+    for name, value in [*copy.graph.initializers.items()]:
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del copy.graph.initializers[name]  # onnxruntime drops it, and then fails to find its external weight
+            continue
         tensor = value.const_value
         if tensor is None or value.is_graph_input() or not _has_array_form(tensor) or tensor.nbytes <= INLINE_BYTES:
             continue

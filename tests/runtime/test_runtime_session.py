@@ -206,6 +206,14 @@ def test_a_session_keeps_the_weights_alive_after_the_model_is_gone():
     assert len(overwritten) == 20
 
 
+def test_a_large_weight_that_no_node_reads_is_left_out():
+    model = model_of(LINEAR)
+    unused = ir.Value(name="unused", const_value=ir.tensor(np.ones(1 << 16, np.float32), name="unused"))
+    model.graph.initializers["unused"] = unused
+    assert open_session(model, optimizer=False).run(feeds())["same"].tolist() == [0, 1, 2]
+    assert "unused" in model.graph.initializers
+
+
 @pytest.mark.parametrize("size", [4, 600])
 def test_weights_that_lie_in_a_file_are_read_from_there(tmp_path, size):
     weight = np.random.default_rng(0).standard_normal((600, size)).astype(np.float32)
