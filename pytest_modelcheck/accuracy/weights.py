@@ -7,14 +7,16 @@ export can keep shows it. The weights can be held against each other exactly:
    candidate by its name; one that is not there is looked up among the initializers of its shape, or of its shape
    transposed, that no name explains. Exporters fold the transposition of a Linear's weight and give it a new name.
 2. Two tensors are the same weight if they are equal element by element, or if one is the other times one factor per
-   output channel, to 1e-5 of each element: that is what folding a BatchNormalization or a scale leaves.
-3. The same weight with a few other elements is a changed weight. A tensor that neither rule explains was folded into
-   something else (a bias, a table that was cut): nothing is said about it, and it is counted as not compared.
+   channel, to 1e-5 of each element: that is what folding a BatchNormalization or a scale leaves. Factors that are
+   nearly, but not quite, those of one of the model's own BatchNormalizations, or nearly 1, are a change.
+3. The same weight with a few other elements, or with every element a little off (rounded, say), is a changed weight. A
+   tensor that no rule explains was folded into something else (a bias, a table that was cut): nothing is said about
+   it, and it is counted as not compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,9 @@ SMALLEST = 16
 
 FOLDED_RTOL = 1e-5
 """What a folded factor may be off by, per element: float32 rounds each of its few operations to 6e-8."""
+
+NEAR = 0.02
+"""A tensor whose every element is within this share of the largest magnitude is the same weight, a little off."""
 
 PROBE = 4096
 """Elements looked at to see whether one tensor can be the other one, scaled."""
@@ -163,6 +168,7 @@ def compare_weights(
     shared = _shared_weights(reference, candidate)
     expected = reference if isinstance(reference, Mapping) else weights_of(reference, leave_out=shared)
     found = candidate if isinstance(candidate, Mapping) else weights_of(candidate, leave_out=shared)
+    folds = folded_factors(reference) if isinstance(reference, ir.Model | torch.nn.Module) else ()
     if isinstance(reference, ir.Model):  # small ones are constants of the computation, which a pass may rewrite
         expected = {name: array for name, array in expected.items() if array.size >= SMALLEST}
     compared: list[str] = list(shared)
@@ -174,7 +180,7 @@ def compare_weights(
         if other is None or other.shape != weight.shape or other.dtype != weight.dtype:
             searched.append(name)
             continue
-        if (result := _same_weight(weight, other, FEW_NAMED)) is None:
+        if (result := _same_weight(weight, other, FEW_NAMED, folds)) is None:
             continue
         left.pop(name, None)
         compared.append(name)
@@ -182,7 +188,7 @@ def compare_weights(
     for may_be in (_may_equal, _may_be_scaled):
         for name in [name for name in searched if name not in compared]:
             for initializer in [key for key, other in left.items() if may_be(expected[name], other)]:
-                if (result := _same_weight(expected[name], left[initializer], FEW)) is not None:
+                if (result := _same_weight(expected[name], left[initializer], FEW, folds)) is not None:
                     left.pop(initializer)
                     compared.append(name)
                     changed += _changed(name, initializer, expected[name], result)
@@ -231,7 +237,8 @@ def _may_equal(weight: Array, other: Array) -> bool:
     """Whether the shapes and the first elements allow `other` to be `weight`, or its transpose."""
     if weight.size < SMALLEST or weight.dtype != other.dtype:
         return False
-    return any(float(np.mean(form[:1] == other[:1])) > 0.9 for _, form in _forms(weight, other))
+    pairs = [(form[:1], other[:1]) for _, form in _forms(weight, other)]
+    return any(float(np.mean(left == right)) > 0.9 for left, right in pairs)
 
 
 def _may_be_scaled(weight: Array, other: Array) -> bool:
@@ -240,7 +247,10 @@ def _may_be_scaled(weight: Array, other: Array) -> bool:
         return False
     rows = max(2, PROBE * other.shape[0] // other.size)
     pairs = [(form[:rows], other[:rows]) for _, form in _forms(weight, other)]
-    return any(_scaled(left, right, axis).size <= 0.1 * left.size for left, right in pairs for axis in (0, 1))
+    return any(
+        _is_near(left, right) or any(_scaled(left, right, axis).size <= 0.1 * left.size for axis in (0, 1))
+        for left, right in pairs
+    )
 
 
 def _forms(weight: Array, other: Array) -> Iterator[tuple[str, Array]]:
@@ -250,7 +260,7 @@ def _forms(weight: Array, other: Array) -> Iterator[tuple[str, Array]]:
         yield "transposed", weight.T
 
 
-def _same_weight(weight: Array, other: Array, few: float) -> _Match | None:
+def _same_weight(weight: Array, other: Array, few: float, folds: Sequence[Array]) -> _Match | None:
     """How `other` is `weight`; None where it is not."""
     if weight is other:
         return _Match("", weight, other, np.empty(0, np.int64))
@@ -260,12 +270,71 @@ def _same_weight(weight: Array, other: Array, few: float) -> _Match | None:
         if differing.size <= allowed:
             return _Match(relation, form, other, differing)
     allowed = max(1, int(FEW * weight.size))
-    for _, form in _forms(weight, other):
+    for relation, form in _forms(weight, other):
         for axis in (0, 1) if weight.ndim > 1 else ():
-            differing = _scaled(form, other, axis)
-            if differing.size <= allowed:
-                return _Match("scaled per channel", form * _factors(form, other, axis), other, differing)
+            if _scaled(form, other, axis).size <= allowed:
+                return _scaled_match(form, other, axis, folds)
+        if _is_near(form, other):
+            return _Match(relation, form, other, _differing(form, other))
+    for fold in folds:
+        if weight.ndim > 1 and weight.shape == other.shape and fold.size == weight.shape[0]:
+            folded = (weight * fold.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
+            if _is_near(folded, other):
+                return _Match("scaled per channel", folded, other, _differing(folded, other))
     return None
+
+
+def _scaled_match(form: Array, other: Array, axis: int, folds: Sequence[Array]) -> _Match:
+    """`form` times what it was meant to be multiplied by, against `other`."""
+    factors = _factors(form, other, axis)
+    meant = _meant_factors(factors.reshape(-1).astype(np.float64), folds).reshape(factors.shape)
+    expected = (form * meant).astype(form.dtype)
+    with np.errstate(all="ignore"):
+        near = np.abs(other - expected) <= FOLDED_RTOL * np.abs(expected) + np.finfo(form.dtype).tiny
+    return _Match("scaled per channel", expected, other, np.flatnonzero(~near))
+
+
+def _meant_factors(factors: Array, folds: Sequence[Array]) -> Array:
+    """The known factors that these are nearly, but not quite; else the factors themselves."""
+    known = [fold for fold in folds if fold.shape == factors.shape]
+    known.append(np.ones_like(factors))
+    with np.errstate(all="ignore"):
+        distances = [float(np.nanmax(np.abs(factors / fold - 1))) for fold in known]
+    nearest = int(np.argmin(distances))
+    ordinary = nearest < len(known) - 1 or np.ptp(factors) <= FOLDED_RTOL
+    if not ordinary or distances[nearest] > NEAR or distances[nearest] <= FOLDED_RTOL:
+        return factors
+    return known[nearest]
+
+
+def folded_factors(model: ir.Model | torch.nn.Module) -> tuple[Array, ...]:
+    """Per BatchNormalization: scale / sqrt(variance + epsilon), what a convolution before it is multiplied by."""
+    found = []
+    if isinstance(model, ir.Model):
+        for node in model.graph:
+            tensors = [value.const_value for value in (*node.inputs[1:2], *node.inputs[4:5]) if value is not None]
+            if node.op_type == "BatchNormalization" and len(tensors) == 2 and None not in tensors:
+                scale, variance = (tensor.numpy().astype(np.float64) for tensor in tensors if tensor is not None)
+                found.append(scale / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))
+        return tuple(found)
+    for module in model.modules():
+        running = getattr(module, "running_var", None)
+        if isinstance(running, torch.Tensor) and isinstance(epsilon := getattr(module, "eps", None), float):
+            deviation: Array = np.sqrt(to_numpy(running).astype(np.float64) + epsilon)
+            weight = getattr(module, "weight", None)
+            found.append((to_numpy(weight) if isinstance(weight, torch.Tensor) else 1.0) / deviation)
+    return tuple(found)
+
+
+def _is_near(form: Array, other: Array) -> bool:
+    """Whether every element is a little off, none by more than rounding to 8 bits would leave."""
+    if form.size < SMALLEST or form.dtype not in (np.float32, np.float64):
+        return False
+    largest = float(np.abs(form).max())
+    if not np.isfinite(largest) or np.ptp(form) <= NEAR * largest:
+        return False  # elements that are all alike are near anything
+    difference = np.abs(other - form)
+    return bool((difference <= NEAR * largest).all()) and float(difference.mean()) <= 0.1 * float(form.std())
 
 
 def _differing(left: Array, right: Array) -> Array:

@@ -86,6 +86,23 @@ def test_equal_weights_give_no_finding():
     assert compare_weights({"w": W}, {"w": W}).finding("net", "") is None
 
 
+@pytest.mark.parametrize("edit", [lambda w: w.astype(np.float16).astype(np.float32), lambda w: w * np.float32(1.001)])
+@pytest.mark.parametrize("name", ["w", "onnx::MatMul_7"])
+def test_a_weight_that_is_a_little_off_everywhere_is_found(edit, name):
+    (changed,) = compare_weights({"w": W}, {name: edit(W.T).copy()}).changed
+    assert changed.changed > 180
+
+
+@pytest.mark.parametrize("factor", [0.125, 3.0])
+def test_one_factor_for_a_whole_weight_is_a_fold_unless_it_is_nearly_one(factor):
+    assert compare_weights({"w": W}, {"w": W * np.float32(factor)}).changed == ()
+
+
+def test_gains_that_are_all_nearly_one_are_not_taken_for_each_other():
+    first, second = (1 + 0.005 * rng.standard_normal(64).astype(np.float32) for _ in range(2))
+    assert compare_weights({"norm.weight": first}, {"other": second}).changed == ()
+
+
 def test_another_tensor_of_the_same_shape_is_no_changed_weight():
     report = compare_weights({"w": W}, {"other": rng.standard_normal(W.shape).astype(np.float32)})
     assert (report.compared, report.unexplained, report.changed) == ((), ("w",), ())
@@ -154,3 +171,7 @@ def test_both_exporters_keep_the_weights_and_a_change_of_any_of_them_is_found(ex
             parameter[place] = kept
         assert changed.name == name
         assert changed.changed == 1
+    with torch.no_grad():
+        module.conv.weight *= 1.0005
+    (changed,) = compare_weights(module, graph).changed
+    assert (changed.name, changed.relation, changed.changed) == ("conv.weight", "scaled per channel", 8 * 3 * 9)
