@@ -37,6 +37,8 @@ from pytest_modelcheck.hierarchy import (
     HierarchyReport,
     ModuleCalls,
     ModuleTable,
+    PipelineHierarchy,
+    StageWatch,
     hierarchy,
     module_table,
     modules_that_ran,
@@ -122,6 +124,7 @@ class ModelCheck:
         self.passes = passes
         self.cache = cache
         self.latency_budget = latency_budget
+        self.recorded: Callable[[str], str | None] | None = None  # kind -> what is locked for the running test
         self.seconds: dict[str, float] = {}
         self._progress = progress
         self._failed: dict[str, FindingError] = {}  # a build that fails once is not tried again for each gate
@@ -268,17 +271,24 @@ class ModelCheck:
         return self._attributed[1]
 
     @cached_property
-    def _attributed(self) -> tuple[Attribution, Path]:
-        model = self.exported_model
+    def _attributed(self) -> tuple[Attribution, Path, PipelineHierarchy]:
+        model, calls = self.exported_model, self.calls
 
-        def make() -> Attribution:
-            return attribute(model, passes=self.passes, target=self.target, leave_one_out=False)
+        def make() -> tuple[Attribution, PipelineHierarchy]:
+            watch = StageWatch(calls)
+            made = attribute(model, passes=self.passes, target=self.target, leave_one_out=False, watch=watch)
+            return made, watch.result()
 
         with self._step("passes"):
-            attribution, path = self._reuse.attribution(self.passes, self.target, make)
+            attribution, owners, path = self._reuse.attribution(self.passes, self.target, make)
         release_mapped_weights(model)
         release_mapped_weights(attribution.optimized)
-        return attribution, path
+        return attribution, path, owners
+
+    @property
+    def pipeline_hierarchy(self) -> PipelineHierarchy:
+        """What each pass did to the owners of nodes, and to which modules."""
+        return self._attributed[2]
 
     @property
     def optimized(self) -> ir.Model:
@@ -499,6 +509,7 @@ class ModelCheck:
             export=made.get("export"),
             attribution=self.attribution if "_attributed" in made else None,
             hierarchy=made.get("hierarchy"),
+            pipeline_hierarchy=self.pipeline_hierarchy if "_attributed" in made else None,
             sweep=list(self._sweeps.values())[-1] if self._sweeps else None,
             latency=self._latency,
             seconds=self.seconds,

@@ -33,7 +33,8 @@ class Reporting:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         from pytest_modelcheck.report.terminal import summary_lines
 
-        lines = summary_lines(self._in_order(), width=max(terminalreporter._tw.fullwidth, 80))
+        width = max(terminalreporter._tw.fullwidth, 80)
+        lines = summary_lines(self._in_order(), width=width, trees=terminalreporter.verbosity > 0)
         if lines or self._unwritten:
             terminalreporter.write_sep("=", "modelcheck")
             for line in [*lines, *self._unwritten]:

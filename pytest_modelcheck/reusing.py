@@ -18,6 +18,7 @@ from pytest_modelcheck.export import Exported
 from pytest_modelcheck.export.temporary import temporary_folder
 from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
+from pytest_modelcheck.hierarchy import PipelineHierarchy
 from pytest_modelcheck.kept import KeptResults, numeric_environment, own_code
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import AnyPass
@@ -47,23 +48,30 @@ class Reuse:
         return KeptResults(self.exported.path.parent)
 
     def attribution(
-        self, passes: Sequence[AnyPass] | None, target: Target, make: Callable[[], Attribution]
-    ) -> tuple[Attribution, Path]:
-        """The attribution, and the file of its optimized graph, which shares the weights of the export."""
+        self,
+        passes: Sequence[AnyPass] | None,
+        target: Target,
+        make: Callable[[], tuple[Attribution, PipelineHierarchy]],
+    ) -> tuple[Attribution, PipelineHierarchy, Path]:
+        """The attribution, the owners through its passes, and the file of its optimized graph.
+
+        The file shares the weights of the export.
+        """
         chosen = tuple(PASSES if passes is None else passes)
         key = self._key(target=target, passes=[repr(pass_) for pass_ in chosen])
         path = self._folder / f"{self._kept.name('passes', key)}.onnx"
         own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
         if self.active and own:
-            found = self._find("passes", key, Attribution)
+            found = self._find("passes", key, tuple)
             if found is not None:
-                return dataclasses.replace(found, optimized=load_model(path)), path
-        made = make()
+                return dataclasses.replace(found[0], optimized=load_model(path)), found[1], path
+        made, owners = make()
         save_beside(made.optimized, path)
         if self.active and own and not made.errors:
             files = [file for file in (path, path.with_name(f"{path.name}.data")) if file.exists()]
-            self._kept.keep("passes", key, dataclasses.replace(made, optimized=None), files)  # type: ignore[arg-type]
-        return made, path
+            without_graph = dataclasses.replace(made, optimized=None)  # type: ignore[arg-type]
+            self._kept.keep("passes", key, (without_graph, owners), files)
+        return made, owners, path
 
     def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
         """The fusion report of the default rules."""

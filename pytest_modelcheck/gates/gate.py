@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,6 +95,15 @@ def named_bound(name: str, expected: Any) -> Bound:
         return parse_bound(expected)
     except BoundError as error:
         raise BoundError(f"{name}: {error}") from error
+
+
+_SHOWN = 5
+
+
+def shortened(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first lines for a finding's ``where``, and how many more there are."""
+    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return (*lines[:_SHOWN], *more)
 
 
 Choice = TypeVar("Choice", bound=str)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, shortened
 from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Stage = Literal["exported", "optimized"]
 STAGES: tuple[Stage, ...] = ("exported", "optimized")
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,10 @@ def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count:
         expected=str(bound),
         found=str(count),
         context=modelcheck.stage_context(stage),
-        where=_holders(modelcheck, stage, op) if count else _refusals(modelcheck, stage),
+        where=(
+            *_since_recorded(modelcheck, op),
+            *(_holders(modelcheck, stage, op) if count else _refusals(modelcheck, stage)),
+        ),
         next=next_step,
     )
 
@@ -113,6 +115,21 @@ def _close(counts: dict[str, int], op: str) -> str | None:
     return f"{names[close[0]]} {counts[names[close[0]]]}" if close else None
 
 
+def _since_recorded(modelcheck: ModelCheck, op: str) -> tuple[str, ...]:
+    """In which modules the exported graph has the operator more or less often than the test's locked module table."""
+    from pytest_modelcheck.hierarchy import op_changes, parse
+    from pytest_modelcheck.snapshots.text import split
+
+    recorded = None if modelcheck.recorded is None else modelcheck.recorded("modules")
+    if recorded is None:
+        return ()
+    try:
+        before = parse(split(recorded).body)
+    except ValueError:  # the comparison of the snapshot itself says that it is no module table
+        return ()
+    return shortened([f"{line}, against the snapshot" for line in op_changes(before, modelcheck.modules, op)])
+
+
 def _holders(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
     """The modules that own nodes of this operator, repeated layers folded."""
     from pytest_modelcheck.hierarchy.folding import fold_rows
@@ -121,7 +138,7 @@ def _holders(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
         (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))
         for row in modelcheck.modules_at(stage).rows
     )
-    return _shortened(
+    return shortened(
         [
             f"{folded.text}: {folded.row} x {op}{f' each (x{len(folded.paths)})' if len(folded.paths) > 1 else ''}"
             for folded in fold_rows((path, count) for path, count in rows if count)
@@ -134,12 +151,7 @@ def _refusals(modelcheck: ModelCheck, stage: Stage) -> tuple[str, ...]:
     if stage == "exported":
         return ()
     rows = modelcheck.attribution.passes
-    return _shortened([f"refused by {row.name}, {count} x: {reason}" for row in rows for reason, count in row.reasons])
-
-
-def _shortened(lines: list[str]) -> tuple[str, ...]:
-    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return (*lines[:_SHOWN], *more)
+    return shortened([f"refused by {row.name}, {count} x: {reason}" for row in rows for reason, count in row.reasons])
 
 
 GATE = Gate("expect_ops", parse, check)

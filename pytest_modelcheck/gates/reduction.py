@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, suggestion
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, shortened, suggestion
 from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ def _share(removed: int, nodes: int) -> str:
 
 
 def _total_finding(modelcheck: ModelCheck, bound: Bound, removed: int) -> Finding:
-    attribution = modelcheck.attribution
+    from pytest_modelcheck.hierarchy import diff_tables
+
+    attribution, owners = modelcheck.attribution, modelcheck.pipeline_hierarchy
     rows = sorted(attribution.passes, key=lambda row: row.in_order or 0)
+    passes = [f"{row.name}: {row.in_order:+d}" for row in rows if row.in_order] or ["no pass changed the node count"]
     return Finding(
         gate=GATE.name,
         model=modelcheck.label,
@@ -102,8 +105,7 @@ def _total_finding(modelcheck: ModelCheck, bound: Bound, removed: int) -> Findin
         expected=str(bound),
         found=_share(removed, attribution.nodes_before),
         context=modelcheck.stage_context("optimized"),
-        where=tuple(f"{row.name}: {row.in_order:+d}" for row in rows if row.in_order)
-        or ("no pass changed the node count",),
+        where=(*passes, *shortened(diff_tables(owners.before, owners.after))),
         next="Compare the attribution snapshot to see which pass changed; if the change is meant, lower the marker.",
     )
 
@@ -122,12 +124,15 @@ def _pass_finding(modelcheck: ModelCheck, row: PassAttribution, bound: Bound, ba
 
 
 def _pass_where(modelcheck: ModelCheck, row: PassAttribution, basis: Basis) -> tuple[str, ...]:
-    """What the pass did: its status with the operators it changed, and what it refused."""
+    """What the pass did: its status with the operators it changed, in which modules, and what it refused."""
     status = row.isolated_status if basis == "isolated" else row.status
     record = next(record for record in modelcheck.attribution.records if record.name == row.name)
     ops = ", ".join(f"{op} {delta:+d}" for op, delta in record.ops_delta.items()) if basis == "in_order" else ""
+    index = [record.name for record in modelcheck.attribution.records].index(row.name)
+    changes = modelcheck.pipeline_hierarchy.passes[index].changes
     did = {"no_op": ", nothing in this graph to rewrite", "fired": f": {ops}" if ops else ""}.get(status, "")
-    return (f"{row.name}: {status}{did}", *(f"refused {count} x: {reason}" for reason, count in row.reasons))
+    refused = [f"refused {count} x: {reason}" for reason, count in row.reasons]
+    return (f"{row.name}: {status}{did}", *shortened(changes if basis == "in_order" else ()), *refused)
 
 
 def _missing_pass(modelcheck: ModelCheck, name: str, bound: Bound) -> Finding:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.export import ExportFailure
+from pytest_modelcheck.report.module_tree import tree_lines
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
     from pytest_modelcheck.attribution import Attribution
     from pytest_modelcheck.export import Exported
-    from pytest_modelcheck.hierarchy import HierarchyReport
+    from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy
     from pytest_modelcheck.performance import PairedLatency
 
 
@@ -21,6 +22,7 @@ def measured_figures(
     export: Exported | ExportFailure | None,
     attribution: Attribution | None,
     hierarchy: HierarchyReport | None,
+    pipeline_hierarchy: PipelineHierarchy | None,
     sweep: SweepReport | None,
     latency: PairedLatency | None,
     seconds: Mapping[str, float],
@@ -29,7 +31,7 @@ def measured_figures(
     """What was measured of one model; what is None was not, and has no entry.
 
     Args:
-        export, attribution, hierarchy, sweep, latency: Results.
+        export, attribution, hierarchy, pipeline_hierarchy, sweep, latency: Results.
         seconds: Step -> wall seconds.
         reused: What an earlier run had measured under the same key.
     """
@@ -48,6 +50,8 @@ def measured_figures(
         figures |= attribution_figures(attribution)
     if hierarchy is not None:
         figures["hierarchy"] = hierarchy_figures(hierarchy)
+    if pipeline_hierarchy is not None and attribution is not None:
+        figures |= pipeline_hierarchy_figures(pipeline_hierarchy, [row.name for row in attribution.passes])
     if sweep is not None:
         figures["accuracy"] = accuracy_figures(sweep)
     if latency is not None:
@@ -104,12 +108,31 @@ def hierarchy_figures(report: HierarchyReport) -> dict[str, Any]:
     """Coverage with its numerator and denominator."""
     return {
         "coverage": report.coverage,
+        "strategy": report.strategy,
+        "why": report.why,
+        "evidence": dict(report.evidence),
         "kinds": dict(report.kinds),
         "modules_ran": len(report.modules_ran),
         "modules_covered": len(report.modules_covered),
         "modules_uncovered": list(report.modules_uncovered),
         "text": f"{100 * report.coverage:.1f}%" if report.compute_nodes else "no compute node",
     }
+
+
+def pipeline_hierarchy_figures(owners: PipelineHierarchy, passes: Sequence[str]) -> dict[str, Any]:
+    """What each pass did to the owners of nodes, and the tree of modules before and after all of them."""
+    rows = [
+        {
+            "name": name,
+            "coverage": stage.coverage,
+            "lost": owners.lost(index),
+            "deduced": stage.deduced,
+            "unowned": stage.unowned,
+            "changes": list(stage.changes),
+        }
+        for index, (name, stage) in enumerate(zip(passes, owners.passes, strict=True))
+    ]
+    return {"owners": rows, "tree": tree_lines(owners.before, owners.after)}
 
 
 def accuracy_figures(report: SweepReport) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelcheck.report.markdown import findings_of
-from pytest_modelcheck.report.models import MATRIX, OVERVIEW, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -36,7 +36,7 @@ def html(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         overview=[(_state(model), overview(model)) for model in models],
         findings=findings_of(rows),
         notes=[(model["name"], model["exporter"], note) for model in models for note in notes(model)],
-        matrix_caption=MATRIX,
+        matrix_caption=matrix_caption(models),
         matrix_models=measured,
         matrix=list(zip(names, zip(*(pass_cells(model, names) for model in measured), strict=True), strict=True))
         if measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_modelcheck.report.models import MATRIX, OVERVIEW, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
 from pytest_modelcheck.report.rows import finding_text
 
 
@@ -29,7 +29,8 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         measured = [model for model in models if model.get("passes")]
         columns = [pass_cells(model, names) for model in measured]
         header = ["pass", *(f"{model['name']} {model['exporter']}" for model in measured)]
-        parts += ["## Passes", f"{MATRIX[0].upper()}{MATRIX[1:]}."]
+        caption = matrix_caption(models)
+        parts += ["## Passes", f"{caption[0].upper()}{caption[1:]}."]
         parts.append(_table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True))))
     if costs := list(_costs(models)):
         parts += ["## Seconds", _table(["model", "exporter", "step", "seconds"], costs)]

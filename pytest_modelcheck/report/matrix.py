@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_modelcheck.report.models import signed
+from pytest_modelcheck.report.models import coverage_cell, signed
 from pytest_modelcheck.report.terminal import table
 
 
@@ -13,17 +13,19 @@ def attribution_lines(figures: dict[str, Any]) -> list[str]:
     """One row per pass, then what each did to the operators, what it refused and noted, then the totals.
 
     Args:
-        figures: As `report.figures.attribution_figures` gives them. The column "without it" is there if it was asked
-            for.
+        figures: As `report.figures.attribution_figures` gives them, with those of `pipeline_hierarchy_figures` where
+            owners are known. The column "without it" is there if it was asked for.
     """
     passes = figures["passes"]
     missed = any(row["leave_one_out"] is not None for row in passes)
-    header = ["pass", "alone", "in order", *(["without it"] if missed else []), "Constants", "initializers", "seconds"]
+    owners = {row["name"]: coverage_cell(row) for row in figures.get("owners", ())}
+    header = ["pass", "alone", "in order", *(["without it"] if missed else []), *(["coverage"] if owners else [])]
+    header += ["Constants", "initializers", "seconds"]
     rows = []
     for row in passes:
         deltas = [signed(row[basis]) for basis in ("isolated", "in_order", *(["leave_one_out"] if missed else []))]
         beside = [signed(row["constants"]), signed_bytes(row["initializer_bytes"]), f"{row['seconds']:.2f}"]
-        rows.append([row["name"], *deltas, *beside, row["status"]])
+        rows.append([row["name"], *deltas, *([owners[row["name"]]] if owners else []), *beside, row["status"]])
     nodes, weights = figures["nodes"], figures["initializer_bytes"]
     return [
         *table([*header, "status"], rows),

@@ -12,6 +12,14 @@ OVERVIEW = ("model", "exporter", "nodes", "max diff", "coverage", "latency", "ve
 MATRIX = "nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer)"
 """What the cells of `pass_cells` are."""
 
+COVERAGE = "; coverage after it: nodes whose module is known, (-3) means it lost the owners of 3 nodes"
+"""What stands behind the counts where the owners of nodes were followed through the passes."""
+
+
+def matrix_caption(models: Sequence[dict[str, Any]]) -> str:
+    """The line above the matrix of these models."""
+    return MATRIX + (COVERAGE if any(model.get("owners") for model in models) else "")
+
 
 def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per model, exporter, target and export, with the figures of all its tests and the gates' verdicts.
@@ -75,9 +83,17 @@ def pass_names(models: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def pass_cells(model: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """What each named pass did to the model: ``"-72 / -48"``."""
+    """What each named pass did: ``"-72 / -48"``; where owners were followed ``"-72 / -48  99.3% (-3)"``."""
     cells = {row["name"]: f"{signed(row['isolated'])} / {signed(row['in_order'])}" for row in model.get("passes", ())}
+    for row in model.get("owners", ()):
+        cells[row["name"]] += f"  {coverage_cell(row)}"
     return [cells.get(name, "not in pipeline") for name in names]
+
+
+def coverage_cell(row: dict[str, Any]) -> str:
+    """The coverage after a pass, and how many nodes lost their owner in it: ``"99.3% (-3)"``."""
+    lost = f" ({-row['lost']:+d})" if row["lost"] > 0 else ""
+    return f"{100 * row['coverage']:.1f}%{lost}"
 
 
 def signed(delta: int | None) -> str:

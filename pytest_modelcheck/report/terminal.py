@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_modelcheck.report.models import MATRIX, OVERVIEW, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
 
 _NOTES, _NOTE_WIDTH = 3, 200
 
 
-def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]:
-    """The whole summary of a run; empty where no test checked a model."""
+def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, trees: bool = False) -> list[str]:
+    """The whole summary of a run; empty where no test checked a model. `trees` adds the modules of each model."""
     models = models_of(rows)
     if not models:
         return []
@@ -19,8 +19,12 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120) -> list[str]
     lines += [line for model in models for line in _failure_lines(model)]
     lines += [line for model in models for line in _note_lines(model)]
     if any(model.get("passes") for model in models):
-        lines += ["", MATRIX]
+        lines += ["", matrix_caption(models)]
         lines += _matrix([model for model in models if model.get("passes")], width)
+    for model in models if trees else ():
+        if model.get("tree"):
+            lines += ["", f"modules of {model['name']} [{model['exporter']}], nodes exported -> optimized"]
+            lines += model["tree"]
     return lines
 
 

@@ -57,6 +57,7 @@ def test_the_finding_of_the_total(check):
         "expect_reduction: total expected >20%, found 2 nodes removed (20.0% of 10) in graph "
         "(optimized, onnx, target portable)\n"
         "  where: eliminate_identity_ops: -2\n"
+        "         (no module): -2 Identity\n"
         "  next:  Compare the attribution snapshot to see which pass changed; if the change is meant, lower the marker."
     )
 
@@ -68,6 +69,7 @@ def test_the_finding_of_a_pass_that_fired_and_of_one_that_did_not(check):
         "expect_reduction: eliminate_identity_ops expected 3, found 2 nodes removed (20.0% of 10) in graph "
         "(in_order, optimized, onnx, target portable)\n"
         "  where: eliminate_identity_ops: fired: Identity -2\n"
+        "         (no module): -2 Identity\n"
         "  next:  If the change is meant, change the marker; the attribution snapshot shows what the other passes did."
     )
     assert second.where == ("fuse_gelu: no_op, nothing in this graph to rewrite",)
