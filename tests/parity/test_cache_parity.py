@@ -34,7 +34,9 @@ def test_a_right_cache_passes_in_every_stream_and_every_change_to_it_is_seen():
         ("chunks of 2", 5),
         ("chunks of 3", 3),
         ("a prefill of 4, then one by one", 6),
-        ("reloaded from a file at 4, after another sequence", 5),
+        ("one, then all others", 2),
+        ("another sequence in between, at 4", 5),
+        ("reloaded from a file at 4, after another", 5),
     ]
     assert report.tensors == ("0.0", "0.1", "1.0", "1.1")
     assert [probe.change for probe in report.probes] == [
@@ -63,7 +65,7 @@ def test_a_right_cache_raises_no_false_alarm_over_twenty_seeds():
 
 def test_a_position_off_by_one_is_named_with_its_step_and_the_layer():
     report = parity(decoder(models.OffByOne), chunks=(2,))
-    assert [stream.position for stream in report.streams] == [None, 2, 4, 4]
+    assert [stream.position for stream in report.streams] == [None, 2, 4, 1, 4, 4]
     (finding,) = report.findings
     assert re.sub(r"\d+\.\d{2,}(e-\d+)?", "#", finding.render()).startswith(
         "expect_cache_parity: output 'logits' at position 2 expected |difference| <= max(atol 1e-05, rtol 1e-05 x "
@@ -83,23 +85,65 @@ def test_a_fault_of_reading_shows_at_the_layer_above():
 
 def test_a_mask_that_is_wrong_inside_a_chunk_is_found_though_single_steps_agree():
     report = parity(decoder(models.SeesTheFutureInAChunk))
-    assert [stream.name for stream in report.streams if stream.finding] == ["chunks of 2", "chunks of 3"]
-    assert parity(decoder(models.SeesTheFutureInAChunk), chunks=(1,)).passed
+    assert [stream.name for stream in report.streams if stream.finding] == [
+        "chunks of 2",
+        "chunks of 3",
+        "one, then all others",
+    ]
+
+
+INTERRUPTED = ["another sequence in between, at 4", "reloaded from a file at 4, after another"]
 
 
 def test_a_cache_that_lies_in_the_module_is_found_by_the_sequence_in_between():
     report = parity(decoder(models.KeepsItInTheModule))
-    assert [stream.name for stream in report.streams if stream.finding] == [
-        "reloaded from a file at 4, after another sequence"
-    ]
+    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED
     assert report.findings[0].next == (
-        "Every other stream agrees: the module keeps part of what it needs outside its cache, where another sequence "
-        "overwrites it."
+        "Without another sequence in between all agrees: the module keeps part of what it needs outside its cache, or "
+        "the caches of two sequences share memory."
     )
 
 
-def test_a_cache_in_memory_that_is_used_again_passes_because_the_file_holds_all_of_it():
-    assert parity(decoder(models.WorksOnSharedMemory)).passed
+def test_a_cache_that_lies_in_the_module_is_found_though_every_seed_draws_the_same():
+    same = decoder(models.KeepsItInTheModule, lambda seed: models.ids(0))
+    assert [stream.name for stream in parity(same).streams if stream.finding] == INTERRUPTED
+
+
+def test_caches_of_two_sequences_that_share_memory_are_found():
+    report = parity(decoder(models.WorksOnSharedMemory))
+    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED[:1]
+    assert "share memory" in report.findings[0].next
+
+
+class MaskedDecoder(Decoder):
+    """Takes a mask over all positions so far: (batch, seq) int64."""
+
+    def forward(self, ids, attention_mask, past=None):
+        self.padding = attention_mask.bool()[:, None, None, :]
+        return super().forward(ids, past)
+
+    def mask(self, seen, new):
+        return super().mask(seen, new) & self.padding
+
+
+class ForgetsTheMask(MaskedDecoder):
+    def mask(self, seen, new):
+        return super().mask(seen, new) if seen == 0 else Decoder.mask(self, seen, new)
+
+
+def with_mask(seed):
+    return {"ids": models.ids(seed)[0], "attention_mask": torch.ones(2, models.LENGTH, dtype=torch.long)}
+
+
+def test_a_mask_that_the_cached_steps_forget_is_found_though_the_example_masks_nothing():
+    masks = dataclasses.replace(OWN, grows={"attention_mask": 1})
+    report = parity(decoder(MaskedDecoder, with_mask), masks)
+    assert report.findings == (), said(report)
+    assert report.streams[-1].name == "position 1 masked, one by one after a prefill"
+    report = parity(decoder(ForgetsTheMask, with_mask), masks)
+    assert [stream.name for stream in report.streams if stream.finding] == [
+        "position 1 masked, one by one after a prefill"
+    ]
 
 
 def test_a_cache_that_is_never_read_is_an_error_though_the_outputs_agree():
@@ -275,9 +319,7 @@ def test_a_step_of_the_users_own_streams_a_module_that_keeps_its_cache_in_a_buff
     assert report.findings == ()
     assert report.tensors == ("tail",)
     report = parity(case, CacheProtocol(step=forgetful_step, sequence={"frames": 1}))
-    assert [stream.name for stream in report.streams if stream.finding] == [
-        "reloaded from a file at 4, after another sequence"
-    ]
+    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED
 
 
 def test_the_module_has_its_buffers_back_at_the_end():

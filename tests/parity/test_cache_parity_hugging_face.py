@@ -67,6 +67,10 @@ def padded(seed):
     return {"input_ids": ids(seed), "attention_mask": mask}
 
 
+def unpadded(seed):
+    return {"input_ids": ids(seed), "attention_mask": torch.ones(2, LENGTH, dtype=torch.long)}
+
+
 def encoder_decoder(seed):
     return {"input_ids": ids(seed + 100), "decoder_input_ids": ids(seed)}
 
@@ -103,6 +107,14 @@ def test_a_decoder_needs_no_names_and_passes(name):
     assert len(report.tensors) == MODELS[name][2]
     assert all(probe.seen for probe in report.probes)
     assert report.scaled <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
+def test_a_mask_that_masks_nothing_is_tried_with_one_that_does(name):
+    case = ModelCase(name, case_of(name).build, unpadded)
+    report = parity(case, build_module(case))
+    assert report.findings == (), "\n".join(finding.render() for finding in report.findings)
+    assert report.streams[-1].name == "position 1 masked, one by one after a prefill"
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "t5"])
