@@ -1,0 +1,159 @@
+"""The worst input of a failed sweep is kept, and one command shows the difference again."""
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+
+from pytest_modelcheck import ModelCase, Verdict
+from pytest_modelcheck.__main__ import main
+from pytest_modelcheck.accuracy import Subject, assess, standard_stages
+from pytest_modelcheck.accuracy.replay import Replay, ReplayError, run_replay, save_replay, versions
+from pytest_modelcheck.calling import build_module, module_inputs
+from pytest_modelcheck.export import export
+from pytest_modelcheck.graph.files import save_model
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(x)
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """An assessment whose optimized graph has a wrong weight, and the folder of its replay file."""
+    case = ModelCase("net", Net, lambda seed: {"x": torch.randn(2, 4)}, exporter="torchscript")
+    module = build_module(case)
+    artifact = export(case, module=module)
+    optimized = artifact.model
+    value = optimized.graph.initializers["last.weight"]
+    value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.1), name=value.name)
+    subject = Subject(
+        case=case, module=lambda: contextlib.nullcontext(module), exported=artifact.model, optimized=optimized
+    )
+    stages = standard_stages(case, module, artifact.path, optimized)
+    report = assess(stages, lambda seed: module_inputs(case, module, seed), subject, seeds=range(3), folder=tmp_path)
+    return report, tmp_path / "net-torchscript-optimized.npz"
+
+
+def test_the_finding_names_the_command_and_the_command_shows_the_same_difference(failed, capsys):
+    report, file = failed
+    (finding,) = [finding for finding in report.findings if finding.subject == "output 'output_0'"]
+    assert finding.verdict is Verdict.FAIL
+    assert f"Run the worst input again: python -m pytest_modelcheck replay {file}" in finding.next
+    replay, comparison = run_replay(file)
+    pair = report.pair("optimized")
+    assert replay.context == f"optimized against exported, seed {pair.worst_seed}"
+    assert comparison.max_abs == pair.worst.max_abs
+    assert main(["replay", str(file)]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"net: optimized against exported, seed {pair.worst_seed}\noutput 'output_0' float32[2, 3]")
+    for word in (
+        "over tolerance",
+        "max ",
+        "mean ",
+        "p99 ",
+        "cosine ",
+        "SNR ",
+        "top-1 agreement",
+        "|difference| <= max",
+    ):
+        assert word in shown
+
+
+def test_figures_for_machines(failed, capsys):
+    _, file = failed
+    assert main(["replay", str(file), "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["passed"] is False
+    assert figures["outputs"][0]["status"] == "over tolerance"
+    assert figures["replay"]["candidate"] == "optimized"
+
+
+def test_a_repaired_candidate_replays_green(failed):
+    _, file = failed
+    replay, _ = run_replay(file)
+    model = ir.load(replay.path)
+    value = model.graph.initializers["last.weight"]
+    value.const_value = ir.tensor(value.const_value.numpy() / np.float32(1.1), name=value.name)
+    save_model(model, replay.path)
+    assert main(["replay", str(file)]) == 0
+
+
+def test_other_versions_are_said(failed, capsys):
+    _, file = failed
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays["header"]))
+    header["replay"]["versions"]["onnxruntime"] = "1.0"
+    np.savez(file, **{**arrays, "header": np.array(json.dumps(header))})
+    main(["replay", str(file)])
+    assert f"recorded with onnxruntime 1.0, now {versions()['onnxruntime']}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_what_is_no_replay_file_is_one_error(tmp_path, capsys, content):
+    file = tmp_path / "worst.npz"
+    file.write_bytes(content)
+    assert main(["replay", str(file)]) == 2
+    assert f"error: {file}: is no replay file" in capsys.readouterr().err
+
+
+def test_a_missing_file_and_a_missing_model_are_named(failed, tmp_path, capsys):
+    assert main(["replay", str(tmp_path / "none.npz")]) == 2
+    assert "none.npz: no such file" in capsys.readouterr().err
+    _, file = failed
+    (tmp_path / "net-torchscript-optimized.onnx").unlink()
+    with pytest.raises(ReplayError, match=r"its model .*net-torchscript-optimized.onnx is gone: run the test again"):
+        run_replay(file)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1.5, -2], ml_dtypes.bfloat16),
+        np.array(["one", "zwei"], dtype=object),
+        np.array(3.0, np.float32),
+        np.array([True, False]),
+        np.zeros((0, 2), np.int64),
+    ],
+)
+def test_inputs_of_every_type_come_back_as_they_were(tmp_path, array):
+    kind = {"object": "string", "float32": "float"}.get(array.dtype.name, array.dtype.name)
+    shape = ",".join(map(str, array.shape))
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+    g ({kind}[{shape}] x) => ({kind}[{shape}] y) {{ y = Identity(x) }}"""
+    replay = Replay(
+        model="m",
+        reference="a",
+        candidate="b",
+        path=str(tmp_path / "m.onnx"),
+        optimizer=False,
+        seed=0,
+        variant="zeros",
+        atol=None,
+        rtol={"y": 0.1},
+        versions=versions(),
+    )
+    file = save_replay(tmp_path / "m.npz", replay, {"x": array}, {"y": array}, ir.from_onnx_text(text))
+    read, comparison = run_replay(file)
+    assert read == replay
+    assert comparison.max_abs == 0.0
+    assert comparison.outputs[0].dtype == str(array.dtype)
+
+
+def test_the_command_is_part_of_the_command_line():
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest_modelcheck", "replay", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Run the worst input of a failed accuracy gate again" in shown.stdout
