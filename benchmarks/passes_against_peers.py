@@ -46,11 +46,11 @@ def main() -> None:
             write(GROWTH, growth())
     stored = [results for case in cases if "exported" in (results := read(case.label))]
     failures = {case.label: results["failure"] for case in cases if "failure" in (results := read(case.label))}
-    page = full(stored, failures, read(GROWTH))
+    page = full(stored, failures, read(GROWTH), files=len(cases))
     print(page)
     if arguments.write:
         (ROOT / "docs" / "passes_against_peers.md").write_text(page, encoding="utf-8")
-        _replace_between_markers(ROOT / "README.md", compact(stored, read(GROWTH)))
+        _replace_between_markers(ROOT / "README.md", compact(stored, read(GROWTH), files=len(cases)))
 
 
 def _replace_between_markers(path: Path, text: str) -> None:

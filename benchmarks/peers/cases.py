@@ -1,7 +1,8 @@
 """The files that optimizers are compared on: the models of examples/zoo at full size, by both exporters.
 
-BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. The zoo's
-single blocks are left out: nobody ships them.
+BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. ResNet-50 also
+with its BatchNormalization kept (``batchnorm``), as a file exported for training has it: both exporters fold it else. The
+zoo's single blocks are left out: nobody ships them.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ class PeerCase:
 
     Attributes:
         case: What is exported.
-        attention: ``"eager"`` where that was set; ``""`` for the model's own default.
+        variant: ``"eager"`` or ``"batchnorm"``; ``""`` as the zoo has it.
     """
 
     case: ModelCase
-    attention: str = ""
+    variant: str = ""
 
     @property
     def model(self) -> str:
-        return f"{self.case.name} ({self.attention})" if self.attention else self.case.name
+        return f"{self.case.name} ({self.variant})" if self.variant else self.case.name
 
     @property
     def label(self) -> str:
         """Unique, and a file name: ``bert-base-eager-dynamo``."""
-        return "-".join(part for part in (self.case.name, self.attention, self.case.exporter) if part)
+        return "-".join(part for part in (self.case.name, self.variant, self.case.exporter) if part)
 
     @property
     def transformer(self) -> bool:
@@ -56,7 +57,18 @@ def peer_cases() -> list[PeerCase]:
         for case in found
         if case.case.build is not None and case.case.name.startswith(ALSO_EAGER)
     ]
-    return sorted([*found, *eager], key=lambda case: (not case.transformer, case.label))
+    batchnorm = [
+        PeerCase(dataclasses.replace(case.case, export_options=_with_batchnorm()), "batchnorm")
+        for case in found
+        if (case.case.name, case.case.exporter) == ("resnet50", "torchscript")
+    ]
+    return sorted([*found, *eager, *batchnorm], key=lambda case: (not case.transformer, case.label))
+
+
+def _with_batchnorm() -> dict[str, Any]:
+    import torch
+
+    return {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
 
 
 def _eager(build: Callable[[], Any]) -> Callable[[], Any]:

@@ -47,8 +47,8 @@ def one_line(label: str, results: Results) -> str:
     return f"{label}: exported {results['exported']['nodes']} {cells} diff {_scaled(results)}"
 
 
-def full(stored: Sequence[Results], failures: dict[str, str], growth: dict[str, Any]) -> str:
-    """Everything that was measured, as a page."""
+def full(stored: Sequence[Results], failures: dict[str, str], growth: dict[str, Any], *, files: int) -> str:
+    """Everything that was measured, of so many files, as a page."""
     parts = [
         "# Our passes beside other optimizers",
         "",
@@ -57,6 +57,8 @@ def full(stored: Sequence[Results], failures: dict[str, str], growth: dict[str, 
         f"load, has NaN, or differs by more than {BAR:g} of the largest value); **failed**: no result. Best: the right",
         "peer that leaves the fewest nodes. Difference: ours to the exported file, largest over 20 seeds, floats from",
         "N(0,1), N(-2,1) and U(0,1), masks with and without padding, onnxruntime's own optimizer off.",
+        "",
+        f"Measured: {len(stored)} of {files} files.",
         "",
         *_nodes_table(stored),
         "",
@@ -93,8 +95,8 @@ def full(stored: Sequence[Results], failures: dict[str, str], growth: dict[str, 
     return "\n".join(parts) + "\n"
 
 
-def compact(stored: Sequence[Results], growth: dict[str, Any]) -> str:
-    """What the README shows: sums, BERT-base, and where every number is."""
+def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) -> str:
+    """What the README shows: BERT-base, sums, and where every number is."""
     chosen = [results for results in stored if results["model"].startswith("bert-base")]
     worst = max((value for results in stored if (value := _own(results).get("scaled")) is not None), default=None)
     lines = [
@@ -104,7 +106,7 @@ def compact(stored: Sequence[Results], growth: dict[str, Any]) -> str:
         "",
         *_cost_table(stored),
         "",
-        f"Largest difference of ours over all {len(stored)} files: "
+        f"Measured: {len(stored)} of {files} files. Largest difference of ours over them: "
         f"{'not measured' if worst is None else f'{worst:.1e}'}. {' '.join(_growth_lines(growth))}",
         "All files and peers: [docs/passes_against_peers.md](docs/passes_against_peers.md).",
     ]

@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -44,7 +45,15 @@ def export_case(label: str, folder: str) -> dict[str, Any]:
     case = next(case.case for case in peer_cases() if case.label == label)
     name = label.removesuffix(f"-{case.exporter}")  # the eager variant beside the model's own
     made = export(dataclasses.replace(case, name=name), cache=ExportCache(Path(folder)))
-    return {"path": str(made.path)} if isinstance(made, Exported) else {"error": made.render()}
+    if not isinstance(made, Exported):
+        return {"error": made.render()}
+    if made.path.is_relative_to(folder):
+        return {"path": str(made.path)}
+    # Not cached (an option that has no text to compare): the file lives as long as this process.
+    kept = Path(folder) / f"{label}.kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(made.path.parent, kept)
+    return {"path": str(kept / made.path.name)}
 
 
 def optimize(name: str, source: str, destination: str) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_where_no_peer_is_right_or_better_the_exported_graph_is_the_best():
 
 def test_the_page_shows_every_result_and_what_is_wrong_with_it():
     worse = FILE | {"model": "gpt2", "optimizers": {"onnxslim": result_of(50), OURS: result_of(60)}}
-    page = table.full([FILE, worse], {"vgg16-dynamo": "export of vgg16 failed\nbecause"}, {})
+    page = table.full([FILE, worse], {"vgg16-dynamo": "export of vgg16 failed\nbecause"}, {}, files=3)
     for line in (
         "| bert-base | dynamo | 100 | 5 | 80 | 20 **x** | failed | 100 | 80 | **60** | 0.75 | 2.0e-06 |",
         "| gpt2 | dynamo | 100 | 5 | 50 | not run | not run | not run | 50 | **60** | 1.20 | 0.0e+00 |",
@@ -132,6 +132,7 @@ def test_the_page_shows_every_result_and_what_is_wrong_with_it():
         "| bert-base | dynamo | 100 | -6 | 6.0 % |",
         "| `cleanup_attention` | 1 | bert-base dynamo -6 |",
         "| `fuse_conv_batchnorm` | 0 | none |",
+        "Measured: 2 of 3 files.",
         "Processor seconds over the number of nodes: not measured.",
         "- bert-base, dynamo: onnxsim: differs by 5.0e-01",
         "- bert-base, dynamo: onnxoptimizer: not done after 600 s",
