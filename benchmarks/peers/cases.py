@@ -1,8 +1,8 @@
 """The files that optimizers are compared on: the models of examples/zoo at full size, by both exporters.
 
 BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. ResNet-50 also
-with its BatchNormalization kept (``batchnorm``), as a file exported for training has it: both exporters fold it else. The
-zoo's single blocks are left out: nobody ships them.
+with its BatchNormalization kept (``batchnorm``), as a file exported for training has it: both exporters fold it else.
+The zoo's single blocks are left out: nobody ships them.
 """
 
 from __future__ import annotations
