@@ -41,8 +41,9 @@ def jitter(module: ModuleT, *, seed: int = 0, scale: float = 0.01) -> ModuleT:
 def settle_convolutions(module: ModuleT, *inputs: torch.Tensor) -> ModuleT:
     """He initialisation for every convolution, and for every BatchNorm the statistics of its own input, in place.
 
-    BatchNorm scales start at one (transformers' EfficientNet draws them from N(0, 0.02)). The statistics are those of
-    one forward pass in eval mode. Means are rounded to an eighth of a deviation and variances to a power of two, so
+    BatchNorm scales start at 0.5 (transformers' EfficientNet draws them from N(0, 0.02), and the signal dies; at 1 the
+    residual branches weigh so much that ResNet-50 enlarges a relative error 17 times). The statistics are those of one
+    forward pass in eval mode. Means are rounded to an eighth of a deviation and variances to a power of two, so
     that other processors and thread counts, whose sums differ in the last bit, make the same model.
     """
 
@@ -59,7 +60,7 @@ def settle_convolutions(module: ModuleT, *inputs: torch.Tensor) -> ModuleT:
             torch.nn.init.kaiming_normal_(child.weight)
     norms = [child for child in module.modules() if isinstance(child, torch.nn.BatchNorm2d)]
     for norm in norms:
-        torch.nn.init.ones_(norm.weight)
+        torch.nn.init.constant_(norm.weight, 0.5)
     hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
     training = module.training
     try:
