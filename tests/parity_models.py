@@ -207,6 +207,17 @@ class WorksOnSharedMemory(Decoder):
         return tuple((m[0, :, :, :length], m[1, :, :, :length]) for m in self.memory)
 
 
+class WritesIntoTheCacheItIsGiven(Decoder):
+    """Frees what it has read: a second continuation of the same cache finds nothing."""
+
+    def forward(self, ids, past=None):
+        made = super().forward(ids, past)
+        for pair in past or ():
+            for tensor in pair:
+                tensor.zero_()
+        return made
+
+
 class NoNewRows(Decoder):
     def logits(self, logits, seen):
         return logits[:1].expand_as(logits)
@@ -246,6 +257,8 @@ FAULTS = {
         NanAfterSix,
         WrongAtTheLastPosition,
         KeepsItInTheModule,
+        WorksOnSharedMemory,
+        WritesIntoTheCacheItIsGiven,
         NoNewRows,
         ReadsNothing,
     )

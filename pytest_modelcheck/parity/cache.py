@@ -1,8 +1,9 @@
 """Cache parity: step by step with the key/value cache gives what one full pass gives, at every position.
 
 The streams of one set of inputs: all positions at once, in chunks of each size, a prefill and then one by one, one and
-then all others; then with another sequence run through the module half way, once with the cache as it is and once with
-the cache written to a file before and read back; and, where a mask is given that masks nothing, with one that does.
+then all others. Then the second of two continuations of one cache; another sequence run through the module half way;
+the same with the cache written to a file before and read back. Where a mask is given that masks nothing, once more with
+one that does.
 
 Parity alone can hold for bad reasons, so the comparison itself is examined: each tensor of the cache set to zero, the
 rows of the batch exchanged, neighbouring layers exchanged. Each of these must be seen, at the given tolerance; a full
@@ -31,7 +32,7 @@ from pytest_modelcheck.parity.cache_findings import (
     stream_findings,
 )
 from pytest_modelcheck.parity.cache_probes import ProbeResult, probe_cache
-from pytest_modelcheck.parity.cache_tensors import cache_tensors, load_cache, save_cache
+from pytest_modelcheck.parity.cache_tensors import cache_tensors, fork, load_cache, save_cache
 from pytest_modelcheck.parity.protocol import CacheProtocol, NoCacheError, Stepper
 from pytest_modelcheck.parity.streams import (
     Limits,
@@ -153,11 +154,12 @@ def _one_seed(stepper: Stepper, other: Stepper, chunks: Sequence[int], limits: L
     half = length // 2
     made.append(_fresh(stepper, f"a prefill of {half}, then one by one", [half] + [1] * (length - half)))
     made.append(_fresh(stepper, "one, then all others", [1, length - 1]))
+    made.append(_continued_twice(stepper, half))
     made.append(_interrupted(stepper, other, half, None))
     with tempfile.TemporaryDirectory(prefix="modelcheck-") as folder:
         made.append(_interrupted(stepper, other, half, Path(folder) / "cache.pt"))
     results = [judge(reference, stream, limits) for stream in made]
-    findings = stream_findings(results, made, interrupted=2)
+    findings = stream_findings(results, made, interrupted=3)
     if first and not findings and (masked := _masked(stepper)) is not None:
         with unchanged_buffers(stepper.module):
             right = full_pass(masked)
@@ -185,6 +187,16 @@ def _schedule(length: int, size: int) -> list[int]:
 def _fresh(stepper: Stepper, name: str, lengths: Sequence[int]) -> Stream:
     with unchanged_buffers(stepper.module):
         return run(stepper, name, lengths)
+
+
+def _continued_twice(stepper: Stepper, half: int) -> Stream:
+    """The second of two continuations of one cache, as a beam search makes them."""
+    name, rest = f"a second continuation from {half}", [1] * (stepper.positions - half)
+    with unchanged_buffers(stepper.module):
+        cache = run(stepper, name, [half]).cache
+        second = fork(cache)
+        run(stepper, name, rest, cache=cache, start=half)
+        return run(stepper, name, rest, cache=second, start=half)
 
 
 def _interrupted(stepper: Stepper, other: Stepper, half: int, path: Path | None) -> Stream:

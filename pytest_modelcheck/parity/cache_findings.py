@@ -17,8 +17,8 @@ from pytest_modelcheck.parity.streams import Arrays, Limits, Stream, StreamResul
 from pytest_modelcheck.result import Finding, Verdict
 
 _NEXT_INTERRUPTED = (
-    "Without another sequence in between all agrees: the module keeps part of what it needs outside its cache, or the "
-    "caches of two sequences share memory."
+    "Without another continuation or sequence in between all agrees: the module keeps part of what it needs outside "
+    "its cache, writes into the cache it is given, or hands out caches that share memory."
 )
 
 
@@ -27,7 +27,7 @@ def stream_findings(results: Sequence[StreamResult], streams: Sequence[Stream], 
 
     Args:
         results, streams: In the same order; the first stream took all positions at once.
-        interrupted: How many of the last streams had another sequence in between.
+        interrupted: How many of the last streams had another continuation or sequence in between.
     """
     failed = [(result, stream) for result, stream in zip(results, streams, strict=True) if result.finding]
     if not failed:

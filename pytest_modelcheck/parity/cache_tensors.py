@@ -61,6 +61,11 @@ def with_tensors(cache: Any, replaced: Mapping[str, torch.Tensor]) -> Any:
     return copy.deepcopy(cache, {id(tensors[path]): tensor.clone() for path, tensor in replaced.items()})
 
 
+def fork(cache: Any) -> Any:
+    """A copy of what holds the tensors, around the same tensors: the same cache, ready for a second continuation."""
+    return copy.deepcopy(cache, {id(tensor): tensor for tensor in cache_tensors(cache).values()})
+
+
 def save_cache(cache: Any, path: Path) -> None:
     """Write the tensors of `cache`, and nothing else of it."""
     torch.save({name: tensor.clone() for name, tensor in cache_tensors(cache).items()}, path)

@@ -35,6 +35,7 @@ def test_a_right_cache_passes_in_every_stream_and_every_change_to_it_is_seen():
         ("chunks of 3", 3),
         ("a prefill of 4, then one by one", 6),
         ("one, then all others", 2),
+        ("a second continuation from 4", 5),
         ("another sequence in between, at 4", 5),
         ("reloaded from a file at 4, after another", 5),
     ]
@@ -65,7 +66,7 @@ def test_a_right_cache_raises_no_false_alarm_over_twenty_seeds():
 
 def test_a_position_off_by_one_is_named_with_its_step_and_the_layer():
     report = parity(decoder(models.OffByOne), chunks=(2,))
-    assert [stream.position for stream in report.streams] == [None, 2, 4, 1, 4, 4]
+    assert [stream.position for stream in report.streams] == [None, 2, 4, 1, 4, 4, 4]
     (finding,) = report.findings
     assert re.sub(r"\d+\.\d{2,}(e-\d+)?", "#", finding.render()).startswith(
         "expect_cache_parity: output 'logits' at position 2 expected |difference| <= max(atol 1e-05, rtol 1e-05 x "
@@ -92,15 +93,19 @@ def test_a_mask_that_is_wrong_inside_a_chunk_is_found_though_single_steps_agree(
     ]
 
 
-INTERRUPTED = ["another sequence in between, at 4", "reloaded from a file at 4, after another"]
+INTERRUPTED = [
+    "a second continuation from 4",
+    "another sequence in between, at 4",
+    "reloaded from a file at 4, after another",
+]
 
 
 def test_a_cache_that_lies_in_the_module_is_found_by_the_sequence_in_between():
     report = parity(decoder(models.KeepsItInTheModule))
     assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED
     assert report.findings[0].next == (
-        "Without another sequence in between all agrees: the module keeps part of what it needs outside its cache, or "
-        "the caches of two sequences share memory."
+        "Without another continuation or sequence in between all agrees: the module keeps part of what it needs "
+        "outside its cache, writes into the cache it is given, or hands out caches that share memory."
     )
 
 
@@ -111,8 +116,14 @@ def test_a_cache_that_lies_in_the_module_is_found_though_every_seed_draws_the_sa
 
 def test_caches_of_two_sequences_that_share_memory_are_found():
     report = parity(decoder(models.WorksOnSharedMemory))
-    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED[:1]
+    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED[1:2]
     assert "share memory" in report.findings[0].next
+
+
+def test_a_step_that_writes_into_the_cache_it_is_given_is_found():
+    report = parity(decoder(models.WritesIntoTheCacheItIsGiven))
+    assert [stream.name for stream in report.streams if stream.finding] == INTERRUPTED[:1]
+    assert "writes into the cache it is given" in report.findings[0].next
 
 
 class MaskedDecoder(Decoder):
