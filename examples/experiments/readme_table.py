@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.experiments.rows import Row, arguments, read_rows, table, wanted_rows
+from examples.experiments.rows import Row, arguments, measured_rows, read_rows, table
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
@@ -74,8 +74,8 @@ def _qkv(row: Row) -> str:
     return f"{fused['qkv']}/{fused['attention_layers']}" if fused["attention_layers"] else "no attention"
 
 
-def replaced(readme: str, rows: Sequence[Row]) -> str:
-    """The README with today's table between its markers.
+def replaced(readme: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> str:
+    """The README with today's table between its markers, and the names of the models that it lacks.
 
     Raises:
         ValueError: if the markers are not there.
@@ -84,7 +84,8 @@ def replaced(readme: str, rows: Sequence[Row]) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"README.md must hold {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{zoo_table(rows)}{END}{tail}"
+    note = f"\nNot measured: {', '.join(absent)}.\n" if absent else ""
+    return f"{head}{BEGIN}\n\n{zoo_table(rows)}{note}\n{END}{tail}"
 
 
 def main() -> None:
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail where the table is another one")
     given = parser.parse_args()
     now = README.read_text(encoding="utf-8")
-    wanted = replaced(now, wanted_rows(read_rows(), "attribution"))
+    wanted = replaced(now, *measured_rows(read_rows()))
     if given.check and wanted != now:
         sys.exit("README.md: the zoo table is not what the measurements say; run this without --check")
     if wanted != now:

@@ -54,6 +54,15 @@ def wanted_rows(rows: Mapping[tuple[str, str], Row], part: str, models: Iterable
     return [rows[key] for key in keys]
 
 
+def measured_rows(rows: Mapping[tuple[str, str], Row]) -> tuple[list[Row], list[str]]:
+    """The rows of all models that were measured by both exporters, in the zoo's order, and the names of the others."""
+    from examples.zoo.registry import MODELS
+
+    keys = {model.name: [(model.name, exporter) for exporter in ("dynamo", "torchscript")] for model in MODELS}
+    whole = [name for name, both in keys.items() if all(key in rows for key in both)]
+    return [rows[key] for name in whole for key in keys[name]], [name for name in keys if name not in whole]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; the first column is text, the others are figures."""
     rule = ["---", *["---:"] * (len(header) - 1)]

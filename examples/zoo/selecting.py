@@ -17,6 +17,9 @@ BOTH, DYNAMO = EXPORTERS, EXPORTERS[:1]
 QUICK: dict[str, tuple[Exporter, ...]] = {
     "resnet50": BOTH,
     "bert-base": BOTH,
+    "efficientnet-b0": BOTH,
+    "mobilenet-v2": BOTH,
+    "mobilenet-v3-small": BOTH,
     "mobilenet-block": BOTH,
     "efficientnet-block": BOTH,
     "multi-layer-attention": BOTH,

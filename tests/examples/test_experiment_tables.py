@@ -5,7 +5,7 @@ import pytest
 
 from examples.experiments.pass_order import Orders
 from examples.experiments.readme_table import BEGIN, END, replaced, zoo_table
-from examples.experiments.rows import MissingRowError, read_rows, signed, table, wanted_rows, write_rows
+from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
 from examples.experiments.size_and_nodes import changes, correlation
 from examples.experiments.yolo_transposes import adjacent
 
@@ -51,8 +51,9 @@ def test_a_difference_that_is_no_number_is_never_a_small_one():
 
 def test_the_table_stands_between_the_markers_and_nothing_else_changes():
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert replaced(text, []).startswith(f"before\n{BEGIN}\n| model |")
-    assert replaced(text, []).endswith(f"{END}\nafter\n")
+    assert replaced(text, []).startswith(f"before\n{BEGIN}\n\n| model |")
+    assert replaced(text, []).endswith(f" |\n\n{END}\nafter\n")
+    assert replaced(text, [], ["gpt2", "vgg16"]).endswith(f" |\n\nNot measured: gpt2, vgg16.\n\n{END}\nafter\n")
     with pytest.raises(ValueError, match=r"README\.md must hold"):
         replaced("no markers", [])
 
@@ -68,6 +69,13 @@ def test_rows_are_kept_and_a_missing_one_names_the_command_that_measures_it(tmp_
         wanted_rows(rows, "attribution", ["resnet50"])
     with pytest.raises(MissingRowError, match="not measured: bert-base:dynamo; run"):
         wanted_rows(rows, "nothing", ["bert-base"])
+
+
+def test_a_model_is_measured_once_both_exporters_are():
+    rows, absent = measured_rows({("bert-base", "dynamo"): row(), ("bert-base", "torchscript"): FAILED})
+    assert rows == [row(), FAILED]
+    assert len(absent) == 32
+    assert "bert-base" in measured_rows({("bert-base", "dynamo"): row()})[1]
 
 
 def test_the_cells_of_a_table():
