@@ -110,7 +110,7 @@ class _Recorder:
         self._sources: dict[str, set[str | None]] = {}
         self._readers: dict[str, set[str]] = {}
         self._pads = {path for submodule, path in self._paths.items() if isinstance(submodule, _ConstantPadNd)}
-        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else ("", 1), values=values)
+        self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else None, values=values)
 
     def recording(self) -> ExitStack:
         stack = ExitStack()
@@ -181,9 +181,11 @@ class _Recorder:
     def _parameters(self) -> dict[str, str]:
         modules = dict(self._module.named_modules(remove_duplicate=False))
         names = [
-            name
-            for listed in (self._module.named_parameters, self._module.named_buffers)
-            for name, _ in listed(remove_duplicate=False)
+            f"{path}.{name}" if path else name
+            for kind in ("_parameters", "_buffers")
+            for path, module in modules.items()
+            for name, tensor in getattr(module, kind).items()
+            if tensor is not None
         ]
         owners = {}
         for name in names:

@@ -26,13 +26,14 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
 
     Args:
         inputs: The model's inputs.
-        owner: The module that runs, and in which of its calls.
+        owner: The module that runs, and in which of its calls; None outside the model's forward, where nothing is
+            recorded.
         values: Compute every result. Else large ones have arbitrary numbers (`skipping.py`), and whoever asks for such
             a number gets a `ValuesAskedForError`.
     """
 
     def __init__(
-        self, inputs: Iterable[torch.Tensor], owner: Callable[[], tuple[str, int]], *, values: bool = True
+        self, inputs: Iterable[torch.Tensor], owner: Callable[[], tuple[str, int] | None], *, values: bool = True
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._maker: Any = WeakTensorKeyDictionary()
@@ -65,6 +66,9 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        place = self._owner()
+        if place is None:
+            return func(*args, **(kwargs or {}))
         read = list(tensors_in((args, kwargs or {})))
         if not self._values and asks_for_values(func, read):
             self._check_numbers(read)
@@ -76,9 +80,8 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         number = len(self._reads)
         self._skipped.append(skipped or any(self._skipped[maker] for maker in makers))
         name = self._composites.name or func._schema.name.rpartition("::")[2]
-        path, call = self._owner()
         serial = self._composites.serial if self._composites.name else -1
-        self._operators.append((TorchOp(name, path, call), serial))
+        self._operators.append((TorchOp(name, *place), serial))
         self._reads.append(makers)
         self._depends.append(
             any(self._depends[maker] for maker in makers) or any(tensor in self._inputs for tensor in read)
@@ -152,13 +155,16 @@ class _Composites(TorchFunctionMode):
             self.name = ""
 
 
+_PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device})
+
+
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in nested lists, tuples and mappings (dataclass-like mappings of transformers among them)."""
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for item in value:
+            yield from tensors_in(item)
+    elif type(value) not in _PLAIN and isinstance(value, Mapping):
+        for item in value.values():
             yield from tensors_in(item)

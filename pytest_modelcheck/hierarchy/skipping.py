@@ -15,6 +15,39 @@ import torch
 SKIPPED_FROM = 1 << 17
 """Elements that an operator reads, from which on it is not computed; below, its shape costs as much as its result."""
 
+_BROADCASTING = frozenset(
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "relu",
+        "gelu",
+        "silu",
+        "sigmoid",
+        "tanh",
+        "hardtanh",
+        "hardswish",
+        "hardsigmoid",
+        "leaky_relu",
+        "elu",
+        "softplus",
+        "erf",
+        "exp",
+        "sqrt",
+        "rsqrt",
+        "pow",
+        "neg",
+        "abs",
+        "clamp",
+        "_softmax",
+        "_safe_softmax",
+        "clone",
+    ]
+)
+"""Operators whose result is of the type of their first tensor, and of the shape that their tensors broadcast to."""
+
+_NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"})
 _WITH_INDICES = frozenset({"max_pool2d_with_indices", "max_pool3d_with_indices"})
 
 
@@ -32,8 +65,37 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
     schema = func._schema
     if sum(tensor.numel() for tensor in read) < SKIPPED_FROM or schema.is_mutable:
         return None
-    if any(made.alias_info is not None for made in schema.returns):
+    if any(made.alias_info is not None for made in schema.returns) or not read[0].is_floating_point():
         return None
+    name = schema.name.rpartition("::")[2]
+    if name in _BROADCASTING:
+        return read[0].new_empty(torch.broadcast_shapes(*(tensor.shape for tensor in read)))
+    if name in _NORMS:
+        return tuple(read[0].new_empty(shape) for shape in (read[0].shape, 0, 0))
+    if name == "convolution" and not args[6]:
+        return read[0].new_empty(_convolved(*args[:2], *args[3:6]))
+    return _by_shape_rule(func, name, args, kwargs, read)
+
+
+def _convolved(
+    x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
+    """(batch, channels, *spatial) of a convolution that is not transposed."""
+    spatial = len(weight.shape) - 2
+    strides, pads, dilations = ([*given] * (spatial // len(given)) for given in (stride, padding, dilation))
+    sizes = [
+        (size + 2 * pad - step * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, pad, step in zip(
+            x.shape[-spatial:], weight.shape[2:], strides, pads, dilations, strict=True
+        )
+    ]
+    return [*x.shape[: -spatial - 1], weight.shape[0], *sizes]
+
+
+def _by_shape_rule(
+    func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], read: Sequence[torch.Tensor]
+) -> Any:
+    """By torch's own shape rule for the operator, on the device that has no numbers."""
     try:
         shapes = func(*_on_meta(args), **_on_meta(kwargs))
     except (NotImplementedError, RuntimeError):  # an operator without a shape rule
@@ -41,7 +103,7 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
     results = shapes if isinstance(shapes, tuple | list) else (shapes,)
     if not all(isinstance(made, torch.Tensor) and made.layout is torch.strided for made in results):
         return None
-    if not all(made.is_floating_point() for made in results) and schema.name.rpartition("::")[2] not in _WITH_INDICES:
+    if not all(made.is_floating_point() for made in results) and name not in _WITH_INDICES:
         return None
     filled = [
         torch.empty_strided(made.size(), made.stride(), dtype=made.dtype, device=read[0].device) for made in results
