@@ -19,7 +19,7 @@ from pytest_modelcheck.export.temporary import temporary_folder
 from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
-from pytest_modelcheck.kept import KeptResults, numeric_environment, own_code
+from pytest_modelcheck.kept import KeptResults, file_digest, numeric_environment, own_code
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.targets import Target
@@ -68,9 +68,8 @@ class Reuse:
         made, owners = make()
         save_beside(made.optimized, path)
         if self.active and own and not made.errors:
-            files = [file for file in (path, path.with_name(f"{path.name}.data")) if file.exists()]
             without_graph = dataclasses.replace(made, optimized=None)  # type: ignore[arg-type]
-            self._kept.keep("passes", key, (without_graph, owners), files)
+            self._kept.keep("passes", key, (without_graph, owners), _files_of(path))
         return made, owners, path
 
     def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
@@ -79,7 +78,8 @@ class Reuse:
 
     def accuracy(self, make: Callable[[], SweepReport], graph: Path, **settings: object) -> SweepReport:
         """The sweep over the export and `graph`, a file of `attribution`, under these settings."""
-        key = self._key(graph=graph.name, **settings)
+        content = {file.name: file_digest(file) for file in _files_of(graph)} if self.active else {}
+        key = self._key(graph=content, **settings)
         return self._reused("accuracy", key, SweepReport, make, lambda report: report.passed)
 
     @property
@@ -112,3 +112,8 @@ class Reuse:
         if self.active and worth_keeping(made):
             self._kept.keep(kind, key, made)
         return made
+
+
+def _files_of(graph: Path) -> list[Path]:
+    """A file that `save_beside` wrote, and the weights that it added to those of the export."""
+    return [file for file in (graph, graph.with_name(f"{graph.name}.data")) if file.exists()]

@@ -1,6 +1,7 @@
 """What an earlier run has measured is taken only where nothing it depends on has changed."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -95,6 +96,30 @@ def test_a_pass_of_the_user_is_run_every_time(tmp_path):
         check = check_of(tmp_path, passes=[drop_nothing])
         assert [row.name for row in check.attribution.passes] == ["drop_nothing"]
         assert taken(check) == []
+
+
+def test_a_pass_of_the_user_whose_code_changed_under_the_same_name_is_measured_anew(tmp_path):
+    class Scale:
+        """Scales the output when told so; its repr does not say that."""
+
+        name = "scale"
+
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __repr__(self):
+            return "Scale()"
+
+        def __call__(self, proto):
+            bias = next(tensor for tensor in proto.graph.initializer if tensor.name == "second.bias")
+            scaled = self.factor * onnx.numpy_helper.to_array(bias)
+            bias.CopyFrom(onnx.numpy_helper.from_array(scaled.astype(np.float32), bias.name))
+            return proto
+
+    assert check_of(tmp_path, passes=[Scale(1)]).accuracy(seeds=3).passed
+    changed = check_of(tmp_path, passes=[Scale(2)])
+    assert not changed.accuracy(seeds=3).passed
+    assert taken(changed) == []
 
 
 def test_a_sweep_that_failed_is_measured_again(tmp_path):

@@ -2,6 +2,6 @@
 
 from pytest_modelcheck.kept.codec import NotKeepableError, decode, encode
 from pytest_modelcheck.kept.environment import numeric_environment, own_code
-from pytest_modelcheck.kept.store import KeptResults
+from pytest_modelcheck.kept.store import KeptResults, file_digest
 
-__all__ = ["KeptResults", "NotKeepableError", "decode", "encode", "numeric_environment", "own_code"]
+__all__ = ["KeptResults", "NotKeepableError", "decode", "encode", "file_digest", "numeric_environment", "own_code"]

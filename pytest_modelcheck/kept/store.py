@@ -51,7 +51,7 @@ class KeptResults:
             entry = json.loads(file.read_text(encoding="utf-8"))
             if entry["key"] != json.loads(json.dumps(dict(key))):
                 return None
-            if any(_digest(self.folder / name) != digest for name, digest in entry["files"].items()):
+            if any(file_digest(self.folder / name) != digest for name, digest in entry["files"].items()):
                 return None
             value = decode(entry["value"])
             os.utime(file)
@@ -68,7 +68,7 @@ class KeptResults:
         """
         entry = {
             "key": dict(key),
-            "files": {file.name: _digest(file) for file in files},
+            "files": {file.name: file_digest(file) for file in files},
             "value": encode(value),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,7 @@ class KeptResults:
                     part.unlink(missing_ok=True)
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
