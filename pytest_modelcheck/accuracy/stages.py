@@ -33,6 +33,10 @@ EXPORT = "export"
 PASSES = "passes"
 RUNTIME = "onnxruntime's optimizer"
 
+RUNTIME_EVERY = 5
+"""A model under onnxruntime's optimizer runs the first of every so many seeds, and every variant of the inputs: what
+is rewritten does not depend on the inputs, and whether it shows depends on their kind more than on their seed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -134,7 +138,7 @@ def standard_stages(
     optimized: Path | ir.Model | None = None,
     *,
     threads: int = 1,
-    runtime_every: int = 1,
+    runtime_every: int = RUNTIME_EVERY,
 ) -> tuple[Stage, ...]:
     """torch -> exported -> optimized, kept apart, and each ONNX model against itself under onnxruntime's optimizer.
 
