@@ -17,6 +17,10 @@ BOTH, DYNAMO = EXPORTERS, EXPORTERS[:1]
 QUICK: dict[str, tuple[Exporter, ...]] = {
     "resnet50": BOTH,
     "bert-base": BOTH,
+    "distilbert": BOTH,
+    "whisper-tiny-encoder": BOTH,
+    "whisper-tiny-decoder": BOTH,
+    "t5-small": DYNAMO,
     "efficientnet-b0": BOTH,
     "mobilenet-v2": BOTH,
     "mobilenet-v3-small": BOTH,
