@@ -16,35 +16,12 @@ SKIPPED_FROM = 1 << 17
 """Elements that an operator reads, from which on it is not computed; below, its shape costs as much as its result."""
 
 _BROADCASTING = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "relu",
-        "gelu",
-        "silu",
-        "sigmoid",
-        "tanh",
-        "hardtanh",
-        "hardswish",
-        "hardsigmoid",
-        "leaky_relu",
-        "elu",
-        "softplus",
-        "erf",
-        "exp",
-        "sqrt",
-        "rsqrt",
-        "pow",
-        "neg",
-        "abs",
-        "clamp",
-        "_softmax",
-        "_safe_softmax",
-        "clone",
-    ]
-)
+    (
+        "add", "sub", "mul", "div", "relu", "gelu", "silu", "sigmoid", "tanh",
+        "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu", "softplus", "erf", "exp", "sqrt",
+        "rsqrt", "pow", "neg", "abs", "clamp", "_softmax", "_safe_softmax", "clone",
+    )
+)  # fmt: skip
 """Operators whose result is of the type of their first tensor, and of the shape that their tensors broadcast to."""
 
 _NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"})
@@ -69,7 +46,8 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
         return None
     name = schema.name.rpartition("::")[2]
     if name in _BROADCASTING:
-        return read[0].new_empty(torch.broadcast_shapes(*(tensor.shape for tensor in read)))
+        shape = torch.broadcast_shapes(*(tensor.shape for tensor in read))  # type: ignore[no-untyped-call]
+        return read[0].new_empty(shape)
     if name in _NORMS:
         return tuple(read[0].new_empty(shape) for shape in (read[0].shape, 0, 0))
     if name == "convolution" and not args[6]:
