@@ -98,6 +98,25 @@ def diff_command(arguments: argparse.Namespace) -> int:
     return 1 if lines else 0
 
 
+def hierarchy_command(arguments: argparse.Namespace) -> int:
+    """Print the tree of modules with the nodes of each, from the sidecar of the file if there is one."""
+    from pytest_modelcheck.report.hierarchy_file import file_figures, file_lines
+
+    sidecar = None if arguments.sidecar is None else Path(arguments.sidecar)
+    figures = file_figures(Path(arguments.file), strategy=arguments.strategy, sidecar=sidecar, depth=arguments.depth)
+    _show(arguments, figures, file_lines)
+    return 0
+
+
+def strip_command(arguments: argparse.Namespace) -> int:
+    """Write a model without the owners and without what torch's exporter wrote about its source, for a release."""
+    from pytest_modelcheck.graph.files import load_model, save_model
+    from pytest_modelcheck.hierarchy import strip
+
+    save_model(strip(load_model(arguments.file), exporter=True), Path(arguments.output))
+    return 0
+
+
 def replay_command(arguments: argparse.Namespace) -> int:
     """Run the worst input of a failed accuracy gate again; exit status 1 if it still differs."""
     from pytest_modelcheck.accuracy.replay import replay_figures, replay_lines, run_replay
@@ -159,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         ("optimize", optimize_command),
         ("inspect", inspect_command),
         ("diff", diff_command),
+        ("hierarchy", hierarchy_command),
+        ("strip", strip_command),
         ("replay", replay_command),
     ):
         summary = (run.__doc__ or "").splitlines()[0]
@@ -168,6 +189,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("output", nargs="?", help="default: FILE.optimized.onnx beside FILE")
         if name == "diff":
             command.add_argument("other", metavar="OTHER")
+        if name == "strip":
+            command.add_argument("output", metavar="OUT")
+        if name == "hierarchy":
+            command.add_argument("--strategy", choices=("auto", "precise", "broad"), default="auto")
+            command.add_argument("--sidecar", metavar="FILE.json", help="default: FILE.hierarchy.json, if it exists")
+            command.add_argument("--depth", type=int, help="levels of the tree; default: all")
         if name in ("attribute", "optimize"):
             command.add_argument("--target", choices=TARGETS, default="portable")
             listed = f"names with commas between them, in order; {DEFAULT!r} is the default pipeline; repeatable"
