@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.function_types import infer_functions
 
 _SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
 
@@ -76,9 +77,11 @@ def _infer(model: ir.Model, proto: onnx.ModelProto) -> None:
     except (onnx.shape_inference.InferenceError, ValueError):
         return  # an invalid model is the checker's to report
     _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
+    if model.functions:
+        infer_functions(model, _merge_inferred)
 
 
-def _merge_inferred(graph: ir.Graph, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
+def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
     """Take types and shapes of node outputs over from `proto`, which has the same nodes in the same order."""
     inferred = {info.name: info for info in proto.value_info}
     if not keep_outputs:

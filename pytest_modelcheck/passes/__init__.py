@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
 from pytest_modelcheck.passes.decompose_layernorm import DecomposeLayernorm
 from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul
@@ -45,7 +46,16 @@ are recognised only once their constants are one. Over 29 exports of transformer
 leaves 4568 nodes where eliminating identities and transposes first leaves 4650.
 """
 
-PREPARATION_PASSES: tuple[Pass, ...] = (DecomposeLayernorm(), FreezeDynamicShapes(), EinsumToMatmul())
+PREPARATION_PASSES: tuple[Pass, ...] = (FreezeDynamicShapes(), EinsumToMatmul(), DecomposeLayernorm(), CheckTfliteOps())
 """For a conversion target; not in the default pipeline."""
 
-__all__ = ["PASSES", "PREPARATION_PASSES", "TARGETS", "Pass", "PassOutcome", "Target"]
+_TFLITE_PASSES: tuple[Pass, ...] = (*PREPARATION_PASSES[:3], *PASSES, PREPARATION_PASSES[3])
+"""Preparation first, so that the other passes see static shapes and elementary operators; the check last."""
+
+
+def passes_for(target: Target) -> tuple[Pass, ...]:
+    """The default pipeline of a target."""
+    return _TFLITE_PASSES if target == "tflite" else PASSES
+
+
+__all__ = ["PASSES", "PREPARATION_PASSES", "TARGETS", "Pass", "PassOutcome", "Target", "passes_for"]

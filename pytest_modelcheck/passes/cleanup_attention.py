@@ -8,6 +8,7 @@ attention becomes one operator where it can (`attention.operator`), and of the r
 3. Reshape and Transpose chains of q, k, v and the context become the shortest equivalent ones (`attention.reshaping`).
 4. Projections of one input become one product and a Split (`attention.projections`), and their heads move behind it
    (`attention.heads`).
+5. What all this leaves behind, shapes computed once more above all, is tidied up (`tidying`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pytest_modelcheck.passes.attention.finding import Attention, find_attention
 from pytest_modelcheck.passes.attention.masks import SoftMasks
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.tidying import tidy
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class CleanupAttention(Pass):
     name: ClassVar[str] = "cleanup_attention"
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        rewriter.order_uses()
         shapes, derived = SymbolicShapes(rewriter.model), DerivedConstants(rewriter)
         soft_masks = SoftMasks(rewriter, derived)
         for node in rewriter.nodes():  # before the first rewrite: a new operator may tell less about its output
@@ -38,6 +41,7 @@ class CleanupAttention(Pass):
         for softmax in rewriter.nodes("Softmax"):
             if (attention := find_attention(softmax)) is not None:
                 _clean(rewriter, shapes, derived, soft_masks, attention)
+        tidy(rewriter)
 
 
 def _clean(

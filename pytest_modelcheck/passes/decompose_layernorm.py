@@ -6,6 +6,8 @@
 3. ``Gelu(x)`` -> ``0.5 * x * (1 + Erf(x / sqrt(2)))``, with approximate="tanh"
    ``0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))``.
 
+For target ``tflite`` rule 3 does not apply: TensorFlow Lite has GELU built in, and no ERF.
+
 Normalizations of 16-bit floats are computed in single precision, as their stash_type says. A preparation pass: it adds
 nodes, and is not in the default pipeline. Source: the function bodies in https://onnx.ai/onnx/operators/
 """
@@ -38,7 +40,8 @@ class DecomposeLayernorm(Pass):
     name: ClassVar[str] = "decompose_layernorm"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        for node in rewriter.nodes("LayerNormalization", "RMSNormalization", "Gelu"):
+        gelu = () if self.target == "tflite" else ("Gelu",)
+        for node in rewriter.nodes("LayerNormalization", "RMSNormalization", *gelu):
             _try_decompose(rewriter, node)
 
 

@@ -10,7 +10,7 @@ mask of the same padding; that is what this finds there.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,11 +31,16 @@ class EliminateCommonSubexpressions(Pass):
     name: ClassVar[str] = "eliminate_common_subexpressions"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        for scope in list(rewriter.scopes()):
-            _merge_equal_nodes(rewriter, scope)
+        merge_equal_nodes(rewriter)
 
 
-def _merge_equal_nodes(rewriter: Rewriter, scope: Scope) -> None:
+def merge_equal_nodes(rewriter: Rewriter, *, among: Set[ir.Node] | None = None) -> None:
+    """Rule 1 in every scope; with `among`, only where one of the two is one of these nodes."""
+    for scope in rewriter.scopes():
+        _merge_in(rewriter, scope, among)
+
+
+def _merge_in(rewriter: Rewriter, scope: Scope, among: Set[ir.Node] | None) -> None:
     first: dict[Hashable, ir.Node] = {}
     for node in tuple(scope):
         if rewriter.exhausted or node.graph is None:
@@ -44,7 +49,7 @@ def _merge_equal_nodes(rewriter: Rewriter, scope: Scope) -> None:
         if key is None:
             continue
         original = first.setdefault(key, node)
-        if original is node:
+        if original is node or (among is not None and among.isdisjoint((node, original))):
             continue
         pairs = dict(zip(node.outputs, original.outputs, strict=True))
         if not all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):

@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.slicing import slice_bounds, sliced
+from pytest_modelcheck.passes.slicing import pads_nothing, slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
 
@@ -140,12 +140,7 @@ def _slice(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value
 
 
 def _pad(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    attribute = node.attributes.get("pads")
-    if attribute is not None:
-        pads = None if attribute.is_ref() else tuple(attribute.as_ints())
-    else:
-        pads = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
-    return node.inputs[0] if pads is not None and not any(pads) else None
+    return node.inputs[0] if pads_nothing(node, known) else None
 
 
 def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:

@@ -34,6 +34,7 @@ class EliminateRedundantTransposes(Pass):
     name: ClassVar[str] = "eliminate_redundant_transposes"
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        rewriter.order_uses()
         known = SymbolicShapes(rewriter.model)
         for _ in range(_MAX_ROUNDS):
             made = rewriter.rewrites

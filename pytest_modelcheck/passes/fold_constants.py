@@ -4,7 +4,8 @@
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
-   may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead.
+   may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead. What
+   has been spent stands in the model's metadata, so that a second run may not spend it again.
 4. An ``If`` with a constant condition is replaced by the branch that runs.
 5. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
    and what the evaluator cannot do. An Identity is looked through, and left to eliminate_identity_ops.
@@ -30,6 +31,9 @@ from pytest_modelcheck.passes.scopes import subgraphs
 NODE_BYTES = 128
 """What a node takes in a file, about: names, operator, attributes."""
 
+SPENT_KEY = "modelcheck.fold_growth_bytes"
+"""Metadata of the model: by how many bytes folding has made it larger so far."""
+
 _MIN_BUDGET = 64 * 1024
 _GROWTH = 0.02
 
@@ -49,26 +53,38 @@ class FoldConstants(Pass):
 
     def rewrite(self, rewriter: Rewriter) -> None:
         inline_constant_ifs(rewriter)
-        fold(rewriter, default_budget(rewriter) if self.max_growth_bytes is None else self.max_growth_bytes)
+        fold(rewriter, max_growth_bytes=self.max_growth_bytes)
 
 
-def fold(rewriter: Rewriter, budget: int, *, touched: Collection[ir.Value] | None = None) -> None:
+def fold(
+    rewriter: Rewriter,
+    *,
+    max_growth_bytes: int | None = None,
+    touched: Collection[ir.Value] | None = None,
+    nodes: Collection[ir.Node] = (),
+) -> None:
     """Fold every node that depends on constants only.
 
     Args:
         rewriter: Of the pass on whose behalf this is done.
-        budget: By how many bytes the folds together may make the file larger.
+        max_growth_bytes: As of `FoldConstants`.
         touched: Only what depends on one of these values; None for everything.
+        nodes: Where `touched` is given: these too, and what depends on them.
     """
-    folder = _Folder(rewriter, budget)
+    properties = rewriter.model.metadata_props
+    spent = int(properties.get(SPENT_KEY, 0))
+    allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
+    folder = _Folder(rewriter, max(0, allowed - spent))
     reached = None if touched is None else set(touched)
     for node in rewriter.nodes():
-        if reached is not None and reached.isdisjoint(node.inputs):
+        if reached is not None and node not in nodes and reached.isdisjoint(node.inputs):
             continue
         folder.evaluate(node)
         if reached is not None and node in folder.results:
             reached.update(node.outputs)
     folder.fold()
+    if folder.spent:
+        properties[SPENT_KEY] = str(spent + folder.spent)
 
 
 class _Folder:
@@ -77,6 +93,7 @@ class _Folder:
     def __init__(self, rewriter: Rewriter, budget: int) -> None:
         self.rewriter = rewriter
         self.budget = budget
+        self.spent = 0
         self.results: dict[ir.Node, list[Array]] = {}
 
     def evaluate(self, node: ir.Node) -> None:
@@ -130,9 +147,9 @@ class _Folder:
             (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if _is_read(output)
         ]
         growth = sum(_nbytes(array) for _, array in read) - self._freed_bytes(node)
-        if growth > self.budget:
+        if growth > self.budget - self.spent:
             return self.rewriter.refuse("the constant would make the file too much larger", node)
-        self.budget -= max(growth, 0)
+        self.spent += max(growth, 0)
         constants, nodes = {}, []
         for output, array in read:
             if output.is_graph_output():
@@ -170,11 +187,11 @@ class _Folder:
         return freed
 
 
-def default_budget(rewriter: Rewriter) -> int:
-    """2 % of the bytes of all constants, or 64 KiB where that is more."""
+def _default_budget(rewriter: Rewriter, spent: int) -> int:
+    """2 % of the bytes of all constants that folding did not add, or 64 KiB where that is more."""
     constants = [value.const_value for graph in rewriter.model.graphs() for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
-    return max(_MIN_BUDGET, int(total * _GROWTH))
+    return max(_MIN_BUDGET, int((total - spent) * _GROWTH))
 
 
 def _is_read(value: ir.Value) -> bool:

@@ -3,9 +3,10 @@
 1. ``c * x * (1 + Erf(x / sqrt(2)))`` with c = 0.5, the factors multiplied in any order -> ``Gelu(x)``.
 2. ``c * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x**3)))`` -> ``Gelu(x, approximate="tanh")``.
 
-``Gelu`` is standard from opset 20 on. Below it, target ``opset23`` raises the opset where it can, ``onnxruntime`` uses
-com.microsoft ``Gelu`` and ``FastGelu``, and ``portable`` refuses. Products are compared as monomials, so that no
-particular order or association of Mul, Div and Pow is assumed. Source: Hendrycks & Gimpel, arXiv:1606.08415; https://onnx.ai/onnx/operators/onnx__Gelu.html
+``Gelu`` is standard from opset 20 on. Below it, the targets ``opset23`` and ``tflite`` (which has GELU but no ERF)
+raise the opset where they can, ``onnxruntime`` uses com.microsoft ``Gelu`` and ``FastGelu``, and ``portable`` refuses.
+Products are compared as monomials, so that no particular order or association of Mul, Div and Pow is assumed.
+Source: Hendrycks & Gimpel, arXiv:1606.08415; https://onnx.ai/onnx/operators/onnx__Gelu.html
 """
 
 from __future__ import annotations
@@ -131,7 +132,8 @@ def _try_fuse(rewriter: Rewriter, match: _Match) -> bool:
     if match.shared is not None:
         return rewriter.refuse("a value inside the GELU is read by something else", match.last)
     attributes: dict[str, Any] = {}
-    if rewriter.opset() < _GELU_OPSET and rewriter.target == "opset23" and (reason := raise_opset(rewriter, 23)):
+    raised = {"opset23": 23, "tflite": _GELU_OPSET}.get(rewriter.target)
+    if raised is not None and rewriter.opset() < _GELU_OPSET and (reason := raise_opset(rewriter, raised)):
         return rewriter.refuse(reason, match.last)
     op_type, domain = "Gelu", ""
     if rewriter.opset() >= _GELU_OPSET:

@@ -168,6 +168,8 @@ def _try_fuse(rewriter: Rewriter, match: _Match) -> bool:
         output = node.outputs[0]
         if output.is_graph_output() or any(use.node not in inside for use in output.uses()):
             return rewriter.refuse("a value inside the normalization is read by something else", top)
+    if rewriter.target == "tflite":
+        return rewriter.refuse(f"TensorFlow Lite has no {match.op_type}", top)
     needed = _NEEDS_OPSET[match.op_type]
     if rewriter.opset() < needed and rewriter.target == "opset23" and (reason := raise_opset(rewriter, 23)) is not None:
         return rewriter.refuse(reason, top)

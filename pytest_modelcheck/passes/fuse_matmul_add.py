@@ -6,6 +6,7 @@
    last axis, and does to the view (batch * sequence, width) what it does to the activations. So the view is carried
    through each connected part of the graph that can work on it (`flattening`), Reshapes to and from it are put, moved
    or dropped at the border, and rule 1 applies inside - where that removes nodes net; else it is refused.
+3. Views of constants, and views that are there twice, are tidied up (`tidying`).
 
 Source: https://onnx.ai/onnx/operators/onnx__Gemm.html
 """
@@ -20,12 +21,10 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.dims import Dim
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
-from pytest_modelcheck.passes.matching import attribute_ints, only_reader, other_input, produced_by
+from pytest_modelcheck.passes.matching import GEMM_TYPES, attribute_ints, only_reader, other_input, produced_by
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
-
-_GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
-"""What onnxruntime's CPU kernel takes; the operator itself takes more."""
+from pytest_modelcheck.passes.tidying import tidy
 
 _MAX_ROUNDS = 4
 
@@ -35,6 +34,7 @@ class FuseMatmulAdd(Pass):
     name: ClassVar[str] = "fuse_matmul_add"
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        rewriter.order_uses()
         for scope in list(rewriter.scopes()):
             for _ in range(_MAX_ROUNDS):
                 shapes = SymbolicShapes(rewriter.model)
@@ -46,6 +46,7 @@ class FuseMatmulAdd(Pass):
             add = only_reader(product.outputs[0], "Add")
             if add is not None and len(shapes.shape(product.outputs[0]) or ()) == 2:
                 _try_fuse(rewriter, shapes, product, add)
+        tidy(rewriter)
 
 
 def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add: ir.Node) -> bool:
@@ -55,7 +56,7 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
     shape, operands = shapes.shape(result), [shapes.shape(value) for value in product.inputs]
     if any(operand is None or len(operand) != 2 for operand in operands) or shape is None:
         return rewriter.refuse("the MatMul is not proven to multiply matrices", product)
-    if result.dtype not in _GEMM_TYPES:
+    if result.dtype not in GEMM_TYPES:
         return rewriter.refuse("the element type is not float or double", product)
     if added is result or added is None or not _broadcasts(shapes.shape(added), shape):
         return rewriter.refuse("the addend is not proven to broadcast to the product", product)

@@ -10,6 +10,9 @@ import onnx_ir as ir
 
 from pytest_modelcheck.passes.rewriting import Rewriter
 
+GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+"""What onnxruntime's CPU kernel for Gemm takes; the operator itself takes more."""
+
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 _RELATIVE = {ir.DataType.FLOAT: 1e-6, ir.DataType.DOUBLE: 1e-6, ir.DataType.FLOAT16: 1e-3, ir.DataType.BFLOAT16: 1e-2}

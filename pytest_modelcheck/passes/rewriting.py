@@ -1,21 +1,22 @@
 """What all passes share: the `Pass` base and the `Rewriter`, through which every edit of a graph goes.
 
 Because no pass edits a graph by itself, each rewrite is counted, each refusal has a reason, outputs keep their names,
-owners survive, and a bisection can stop a pass after its first n rewrites.
+owners survive, and a bisection can stop a pass after its first n rewrites. Looking is in reading.py, and making nodes
+and constants in making.py.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.metadata import merge_metadata
-from pytest_modelcheck.passes.scopes import Scope, all_scopes, captured, detach_subgraphs, taken_names
+from pytest_modelcheck.passes.making import Maker
+from pytest_modelcheck.passes.scopes import Scope, captured, detach_subgraphs
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.targets import Target
 
@@ -69,188 +70,8 @@ class Pass(ir.passes.InPlacePass):
         """Edit ``rewriter.model`` through `rewriter` until nothing is left to do."""
 
 
-class Rewriter:
+class Rewriter(Maker):
     """Edits one model on behalf of one pass."""
-
-    def __init__(self, model: ir.Model, *, pass_name: str, target: Target, max_rewrites: int | None = None) -> None:
-        self.model = model
-        self.pass_name = pass_name
-        self.target = target
-        self.rewrites = 0
-        self.refusals: list[Refused] = []
-        self.notes: list[str] = []
-        self._max_rewrites = max_rewrites
-        self._names = taken_names(model)
-        self._serial = 0
-        self._function_graphs = {
-            id(graph) for function in model.functions.values() for graph in (function.graph, *function.subgraphs())
-        }
-
-    # -- looking --------------------------------------------------------------------------------------------------
-
-    def scopes(self) -> Iterator[Scope]:
-        """The main graph, then every subgraph, then every function and its subgraphs."""
-        return all_scopes(self.model)
-
-    def nodes(self, *op_types: str) -> Iterator[ir.Node]:
-        """Standard-domain nodes of these op types (all nodes of any domain, if none is given) in every scope.
-
-        The list is taken at the start of each scope; nodes that a rewrite removed meanwhile are skipped.
-        """
-        for scope in list(self.scopes()):
-            for node in tuple(scope):
-                if node.graph is None or self.exhausted:
-                    continue
-                if not op_types or (node.domain == "" and node.op_type in op_types):
-                    yield node
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether `max_rewrites` has been reached."""
-        return self._max_rewrites is not None and self.rewrites >= self._max_rewrites
-
-    def opset(self, domain: str = "") -> int:
-        """The imported opset version of a domain; 0 where it is not imported."""
-        return self.model.opset_imports.get(domain, 0)
-
-    @staticmethod
-    def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
-        """The content of a constant value, else None.
-
-        Constant means: the output of a Constant node, or an initializer that is not at the same time a graph input
-        (such a one is a default that the caller may override).
-        """
-        if value is None or value.is_graph_input():
-            return None
-        tensor = ir.convenience.get_const_tensor(value)
-        return None if tensor is None else tensor.numpy()
-
-    @staticmethod
-    def only_use(value: ir.Value) -> bool:
-        """Whether `value` is read exactly once and is no graph output: free to disappear into a rewrite."""
-        return len(value.uses()) == 1 and not value.is_graph_output()
-
-    @staticmethod
-    def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-        """The shape of `value` where every dimension is a known integer, else None."""
-        if value is None or value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
-            return None
-        return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]
-
-    def import_domain(self, domain: str, version: int) -> None:
-        """Make the model and its functions import `domain`, where they do not yet."""
-        self.model.opset_imports.setdefault(domain, version)
-        for function in self.model.functions.values():
-            function.opset_imports.setdefault(domain, version)
-
-    # -- saying no ------------------------------------------------------------------------------------------------
-
-    def refuse(self, reason: str, node: ir.Node) -> bool:
-        """Record why a rewrite starting at `node` was not made; False, so that a guard can return it."""
-        # An unnamed node is known by what it makes: values always have names where a node has readers.
-        made = next((output.name for output in node.outputs if output.name), "")
-        self.refusals.append(Refused(reason, node.name or made))
-        return False
-
-    def refuse_value(self, reason: str, value: ir.Value) -> bool:
-        """`refuse`, for a rewrite that starts at a value without a producer."""
-        self.refusals.append(Refused(reason, value.name or ""))
-        return False
-
-    def note(self, text: str) -> None:
-        """Record something about the result that the user has to know."""
-        self.notes.append(text)
-
-    # -- editing --------------------------------------------------------------------------------------------------
-
-    def new_value_name(self, hint: str) -> str:
-        """A name that no value or node of the model has."""
-        while True:
-            self._serial += 1
-            name = f"{hint}_{self.pass_name}_{self._serial}"
-            if name not in self._names:
-                self._names.add(name)
-                return name
-
-    def node(
-        self,
-        op_type: str,
-        inputs: Sequence[ir.Value | None],
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        domain: str = "",
-        like: ir.Value | None = None,
-        dtype: ir.DataType | None = None,
-        shape: Sequence[int | str | ir.SymbolicDim | None] | ir.Shape | None = None,
-    ) -> ir.Node:
-        """A new node with one named output that is not yet in any graph.
-
-        Args:
-            op_type: Operator name.
-            inputs: Input values; None for an omitted optional input.
-            attributes: Plain Python values.
-            domain: Operator domain.
-            like: Take type and shape of the output from this value.
-            dtype: Element type of the output; overrides that of `like`.
-            shape: Shape of the output; overrides that of `like`.
-        """
-        node = ir.node(op_type, list(inputs), attributes=attributes, domain=domain)
-        node.name = self.new_value_name(op_type)
-        output = node.outputs[0]
-        output.name = self.new_value_name(like.name if like is not None and like.name else op_type)
-        if like is not None:
-            output.type, output.shape = like.type, like.shape
-        if dtype is not None:
-            output.dtype = dtype
-        if shape is not None:
-            output.shape = ir.Shape(shape)
-        return node
-
-    def split(
-        self, value: ir.Value, axis: int, sizes: Sequence[int], scope: Scope, likes: Sequence[ir.Value]
-    ) -> ir.Node:
-        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; in no graph yet."""
-        attributes: dict[str, Any] = {"axis": axis}
-        inputs = [value]
-        if self.opset() >= 13:
-            inputs.append(self.constant_value(scope, np.asarray(sizes, dtype=np.int64), "sizes"))
-        else:
-            attributes["split"] = list(sizes)
-        node = ir.node("Split", inputs, attributes=attributes, num_outputs=len(sizes))
-        node.name = self.new_value_name("Split")
-        for output, like in zip(node.outputs, likes, strict=True):
-            output.name = self.new_value_name(like.name or "Split")
-            output.type, output.shape = like.type, like.shape
-        return node
-
-    def constant_value(self, scope: Scope, array: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
-        """A new constant that nodes of `scope` can read.
-
-        An initializer of the graph; inside a function, which can have none, a Constant node at its start.
-        """
-        name = self.new_value_name(hint)
-        tensor = ir.tensor(array, name=name) if isinstance(array, np.ndarray) else array
-        if isinstance(scope, ir.Graph) and id(scope) not in self._function_graphs:
-            value = ir.Value(
-                name=name,
-                const_value=tensor,
-                type=ir.TensorType(tensor.dtype),
-                shape=ir.Shape(cast(ir.Shape, tensor.shape)),
-            )
-            scope.register_initializer(value)
-            return value
-        node = ir.node("Constant", [], attributes={"value": tensor})
-        node.name = self.new_value_name("Constant")
-        node.outputs[0].name, node.outputs[0].const_value = name, tensor
-        node.outputs[0].type, node.outputs[0].shape = (
-            ir.TensorType(tensor.dtype),
-            ir.Shape(cast(ir.Shape, tensor.shape)),
-        )
-        if len(scope):
-            scope.insert_before(scope[0], node)
-        else:
-            scope.append(node)
-        return node.outputs[0]
 
     def can_replace_value(self, old: ir.Value, new: ir.Value) -> bool:
         """Whether `new` may stand for `old` everywhere, names of graph outputs kept.
@@ -380,9 +201,13 @@ class Rewriter:
     def finish(self) -> None:
         """Bring every scope back into topological order. Called once, after the pass."""
         if self.rewrites:
-            self.model.graph.sort()
-            for function in self.model.functions.values():
-                function.sort()
+            self.sort()
+
+    def sort(self) -> None:
+        """Bring every scope into topological order now: rules that go by the order of nodes need it."""
+        self.model.graph.sort()
+        for function in self.model.functions.values():
+            function.sort()
 
     def _redirect(self, old: ir.Value, new: ir.Value) -> None:
         if new.type is None:

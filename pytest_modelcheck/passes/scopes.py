@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -10,13 +10,17 @@ Scope = ir.Graph | ir.Function
 """What owns nodes: the main graph, a subgraph of If/Loop/Scan, or a function."""
 
 
-def all_scopes(model: ir.Model) -> Iterator[Scope]:
-    """The main graph, then every subgraph, then every function and its subgraphs."""
-    yield model.graph
-    yield from model.graph.subgraphs()
-    for function in model.functions.values():
-        yield function
-        yield from function.subgraphs()
+def all_scopes(model: ir.Model) -> dict[Scope, Scope | None]:
+    """Every scope with the one around it: the main graph and every subgraph in it, then every function likewise."""
+    scopes: dict[Scope, Scope | None] = {}
+    roots: list[Scope] = [*model.functions.values()]
+    pending: list[tuple[Scope, Scope | None]] = [(root, None) for root in (*reversed(roots), model.graph)]
+    while pending:
+        scope, around = pending.pop()
+        scopes[scope] = around
+        inner = [graph for node in scope if node.attributes for graph in subgraphs(node)]
+        pending += [(graph, scope) for graph in reversed(inner)]
+    return scopes
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
@@ -49,10 +53,10 @@ def detach_subgraphs(node: ir.Node) -> None:
         graph.remove(inner_nodes)
 
 
-def taken_names(model: ir.Model) -> set[str]:
-    """Every name of a value or a node, in any scope."""
+def taken_names(scopes: Iterable[Scope]) -> set[str]:
+    """Every name of a value or a node in these scopes."""
     names: set[str] = set()
-    for scope in all_scopes(model):
+    for scope in scopes:
         names.update(value.name for value in scope.inputs if value.name)
         if isinstance(scope, ir.Graph):
             names.update(scope.initializers)

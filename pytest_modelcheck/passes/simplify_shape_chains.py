@@ -2,7 +2,7 @@
 
 1. An integer tensor whose elements are all known (``Gather(Shape(x))`` of a static axis) becomes a constant.
 2. A computed target of Reshape becomes a constant, with 0 where an axis keeps its size and at most one -1.
-3. A Reshape, Expand, Slice ... whose output provably has its input's shape disappears.
+3. A Reshape, Expand, Slice ... whose output provably has its input's shape, and a Pad of nothing, disappear.
 4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing; where
    several reshapes read one, all of them or none.
 5. Two shape computations that give the same elements become one.
@@ -16,6 +16,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Reshape.html
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,9 +26,9 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.broadcasting import BROADCASTING, broadcast
 from pytest_modelcheck.passes.dims import is_nonnegative
-from pytest_modelcheck.passes.fold_constants import default_budget, fold
+from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.slicing import slice_bounds, sliced
+from pytest_modelcheck.passes.slicing import pads_nothing, slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
@@ -41,35 +42,53 @@ class SimplifyShapeChains(Pass):
     name: ClassVar[str] = "simplify_shape_chains"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        if rewriter.opset() < _FIRST_OPSET:
+        simplify(rewriter)
+
+
+def simplify(rewriter: Rewriter, *, beside: Set[ir.Node] | None = None) -> None:
+    """All rules, until none has anything to do.
+
+    Args:
+        rewriter: Of the pass on whose behalf this is done.
+        beside: Only at these nodes, at nodes that read from them, and for shapes that one of them computes as well.
+    """
+    if rewriter.opset() < _FIRST_OPSET:
+        return
+    for _ in range(_MAX_ROUNDS):
+        made: list[ir.Value] = []
+        before = rewriter.rewrites
+        _sweep(rewriter, made, beside)
+        refusals = list(rewriter.refusals)
+        fold(rewriter, touched=made)
+        rewriter.refusals[:] = refusals  # what cannot be folded was no chain of shapes
+        if rewriter.rewrites == before:
             return
-        budget = default_budget(rewriter)
-        for _ in range(_MAX_ROUNDS):
-            made: list[ir.Value] = []
-            before = rewriter.rewrites
-            _sweep(rewriter, made)
-            refusals = list(rewriter.refusals)
-            fold(rewriter, budget, touched=made)
-            rewriter.refusals[:] = refusals  # what cannot be folded was no chain of shapes
-            if rewriter.rewrites == before:
-                return
 
 
-def _sweep(rewriter: Rewriter, made: list[ir.Value]) -> None:
+def _sweep(rewriter: Rewriter, made: list[ir.Value], beside: Set[ir.Node] | None) -> None:
     """All rules once, in graph order; constants that appear are added to `made`."""
     known = SymbolicShapes(rewriter.model)
     computed: dict[tuple[object, ...], ir.Value] = {}
     for node in rewriter.nodes():
         if node.domain != "" or node.op_type == "Constant" or not node.inputs:
             continue
-        if _try_make_constant(rewriter, known, node, made) or _try_reuse(rewriter, known, node, computed):
+        if _try_reuse(rewriter, known, node, computed, beside):
+            continue
+        if beside is not None and not _is_beside(node, beside):
+            continue
+        if _try_make_constant(rewriter, known, node, made):
             continue
         if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
             continue
         _try_fix_target(rewriter, known, node)
     # Last: while its target is there, other computations of the same shape become that one.
     for node in rewriter.nodes("Expand"):
-        _try_drop_expand(rewriter, known, node)
+        if beside is None or _is_beside(node, beside):
+            _try_drop_expand(rewriter, known, node)
+
+
+def _is_beside(node: ir.Node, nodes: Set[ir.Node]) -> bool:
+    return node in nodes or any(value is not None and value.producer() in nodes for value in node.inputs)
 
 
 def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, made: list[ir.Value]) -> bool:
@@ -90,7 +109,11 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node,
 
 
 def _try_reuse(
-    rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, computed: dict[tuple[object, ...], ir.Value]
+    rewriter: Rewriter,
+    known: SymbolicShapes,
+    node: ir.Node,
+    computed: dict[tuple[object, ...], ir.Value],
+    beside: Set[ir.Node] | None,
 ) -> bool:
     value = node.outputs[0]
     elements = known.content(value) if len(node.outputs) == 1 else None
@@ -105,16 +128,17 @@ def _try_reuse(
     if producer is None or producer.graph is None:  # it was removed meanwhile
         computed[key] = value
         return False
-    if value.is_graph_output():
+    if value.is_graph_output() or (beside is not None and beside.isdisjoint((node, producer))):
         return False
     return rewriter.replace([node], [], {value: earlier})
 
 
 def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 3, also through a chain of reshapes: back to the first value that has the same shape."""
-    if node.op_type == "Slice":
+    if node.op_type in ("Slice", "Pad"):
         source = node.inputs[0]
-        if source is None or not _keeps_everything(known, node):
+        keeps = pads_nothing(node, known) if node.op_type == "Pad" else _keeps_everything(known, node)
+        if source is None or not keeps:
             return False
         return rewriter.replace([node], [], {node.outputs[0]: source})
     if node.op_type not in _SAME_IF_SHAPE_IS:

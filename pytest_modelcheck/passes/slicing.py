@@ -61,3 +61,13 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
     if start < 0 and isinstance(end, int) and end >= INFINITE:
         return minimum(dim, -start)
     return None
+
+
+def pads_nothing(node: ir.Node, known: Known) -> bool:
+    """Whether every pad of the Pad `node` is known to be 0."""
+    attribute = node.attributes.get("pads")
+    if attribute is not None:
+        pads = None if attribute.is_ref() else tuple(attribute.as_ints())
+    else:
+        pads = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
+    return pads is not None and not any(pads)

@@ -16,9 +16,14 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.passes import Target
+from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.pipeline.naming import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
 from pytest_modelcheck.pipeline.running import check_target, prepare, run_pass, run_pipeline, run_prepared
+from pytest_modelcheck.result import Refused
+
+_LISTED = 10
+"""So many nodes are named in an error."""
 
 __all__ = [
     "AnyPass",
@@ -62,13 +67,14 @@ def optimize(
 
     Args:
         model: `onnx.ModelProto`, `onnx_ir.Model`, or the path of an .onnx file.
-        passes: Passes, or their names; default: `passes.PASSES`.
-        target: ``portable``, ``opset23`` or ``onnxruntime``.
+        passes: Passes, or their names; default: `passes.passes_for(target)`.
+        target: ``portable``, ``opset23``, ``onnxruntime`` or ``tflite``.
         output: For a path: where to write. Default: ``<stem>.optimized.onnx`` beside it.
 
     Raises:
         InvalidModelError: if `model` is not a valid model.
-        PassFailedError: if a pass raises or leaves an invalid model; nothing is written.
+        PassFailedError: if a pass raises or leaves an invalid model, or if nodes are left that the target does not
+            have; nothing is written.
     """
     if isinstance(model, ir.Model):
         return _optimized(model, passes, target)
@@ -85,4 +91,12 @@ def _optimized(model: ir.Model, passes: Sequence[AnyPass | str] | None, target: 
     for record in records:
         if record.status is PassStatus.ERROR:
             raise PassFailedError(f"{record.name}: {record.error}")
+        if record.name == CheckTfliteOps.name and record.refusals:
+            raise PassFailedError(_not_convertible(record.refusals))
     return optimized
+
+
+def _not_convertible(refusals: tuple[Refused, ...]) -> str:
+    listed = "; ".join(f"node {refused.node!r}: {refused.reason}" for refused in refusals[:_LISTED])
+    more = f"; and {len(refusals) - _LISTED} more" if len(refusals) > _LISTED else ""
+    return f"the model cannot be converted to TensorFlow Lite: {listed}{more}"

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.foreign import FOREIGN_PASSES
-from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES
+from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES, Target, passes_for
 
 AnyPass = ir.passes.PassBase | Callable[[onnx.ModelProto], onnx.ModelProto]
 """One of ours (`passes.Pass`), any of onnx_ir's, or any function over protos."""
@@ -41,14 +41,14 @@ def resolve_passes(names: Sequence[str]) -> tuple[AnyPass, ...] | None:
     return tuple(_resolve(name.strip()) for name in names if name.strip()) or None
 
 
-def as_passes(passes: Sequence[AnyPass | str] | None) -> tuple[AnyPass, ...]:
-    """Passes, or their names, as passes; None is the default pipeline.
+def as_passes(passes: Sequence[AnyPass | str] | None, target: Target = "portable") -> tuple[AnyPass, ...]:
+    """Passes, or their names, as passes; None is the default pipeline of `target`.
 
     Raises:
         OptionError: as `resolve_passes`.
     """
     if passes is None:
-        return tuple(PASSES)
+        return tuple(passes_for(target))
     return tuple(_resolve(pass_) if isinstance(pass_, str) else pass_ for pass_ in passes)
 
 

@@ -155,8 +155,8 @@ def run_pipeline(
 
     Args:
         model: A valid model.
-        passes: Passes, or their names; default: `passes.PASSES`.
-        target: ``portable``, ``opset23`` or ``onnxruntime``.
+        passes: Passes, or their names; default: `passes.passes_for(target)`.
+        target: ``portable``, ``opset23``, ``onnxruntime`` or ``tflite``.
 
     Returns:
         The last model and one record per pass, in order.
@@ -166,7 +166,7 @@ def run_pipeline(
     """
     check_target(target)
     check_model(model)
-    chosen = as_passes(passes)
+    chosen = as_passes(passes, target)
     records = []
     with GarbagePaused() as garbage:
         stage = _Stage(prepare(model))

@@ -41,8 +41,8 @@ def test_a_branch_of_an_if_gets_the_operator_too() -> None:
     assert fires(PASS, in_subgraph(attention(EAGER)), target="opset23")["Attention"] == 2
 
 
-def test_a_function_without_shapes_is_refused() -> None:
-    assert "Attention" not in fires(PASS, in_function(attention(EAGER)), target="opset23")
+def test_inside_a_function_the_shapes_are_those_of_its_call() -> None:
+    assert fires(PASS, in_function(attention(EAGER)), target="opset23")["Attention"] == 1
 
 
 def test_the_opset_is_raised_where_every_other_node_keeps_its_meaning() -> None:

@@ -183,5 +183,8 @@ agraph (float[k, m] a, float[n, k] b) => (float[m, n] y) {
 
 
 def test_an_unknown_order_is_refused():
-    made = in_function(make(HEADER + "(float[a, b, c] y) { p = Transpose(x) y = Transpose<perm = [1, 0, 2]>(p) }"))
+    text = """<ir_version: 8, opset_import: ["": 17]> agraph (float[n] x, int64[k] target) => (float[a, b, c] y) {
+        r = Reshape(x, target) p = Transpose(r) y = Transpose<perm = [1, 0, 2]>(p)
+    }"""
+    made = make(text)
     assert "the order of axes of a Transpose is not known" in refuses(EliminateRedundantTransposes(), made)

@@ -90,8 +90,8 @@ def test_x_that_is_itself_a_product_is_found() -> None:
     }
 
 
-def test_a_function_is_refused_because_its_element_type_is_the_callers() -> None:
-    assert refuses(PASS, in_function(gelu(ERF))) == {"the element type is not a known float type"}
+def test_inside_a_function_the_element_type_is_that_of_its_call() -> None:
+    assert fires(PASS, in_function(gelu(ERF))) == {"Gelu": 1, "test.local:Body": 1}
 
 
 def test_below_opset_20_the_portable_target_is_refused() -> None:

@@ -85,10 +85,8 @@ def test_below_opset_23_rms_normalization_is_refused() -> None:
     assert refuses(PASS, norm(RMS, opset=22)) == {"RMSNormalization needs opset 23, the model imports 22"}
 
 
-def test_a_function_is_refused_because_its_element_type_is_the_callers() -> None:
-    (reason,) = refuses(PASS, in_function(norm(LAYER)))
-
-    assert reason == "the element type is unknown or double, which normalization operators compute in single"
+def test_inside_a_function_type_and_shape_are_those_of_its_call() -> None:
+    assert fires(PASS, in_function(norm(LAYER))) == {"LayerNormalization": 1, "test.local:Body": 1}
 
 
 def test_an_unknown_width_is_refused() -> None:

@@ -127,3 +127,70 @@ def test_one_refusal_at_one_place_is_told_once():
     model = ir.from_proto(make(CHAIN.replace("y = Exp(c)", "y = Identity(x)"), **WEIGHT))
     outcome = EliminateIdentityOps().call(model)
     assert len(outcome.refusals) == len(set(outcome.refusals))
+
+
+TWO_SCOPES = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[n, 4] x) => (float[n, 4] y) <int64[2] there = {-1, 4}, int64[2] given = {2, 2}> {
+    a = Reshape(x, there)
+    b = Constant <value = int64[2] {4, -1}> ()
+    c = Reshape(a, b)
+    y = Reshape(c, there)
+}"""
+
+
+def test_a_small_constant_that_is_there_already_is_used_again():
+    rewriter = rewriter_for(make(TWO_SCOPES))
+    graph = rewriter.model.graph
+    there = rewriter.constant_value(graph, np.array([-1, 4]), "shape")
+    assert there is graph.initializers["there"]
+    assert rewriter.constant_value(graph, np.array([4, -1]), "shape") is graph[1].outputs[0]
+    new = rewriter.constant_value(graph, np.array([7]), "shape")
+    assert new.name not in ("there", "given")
+    assert rewriter.constant_value(graph, np.array([7]), "other") is new
+    assert rewriter.constant_value(graph, np.array([7], np.int32), "other") is not new
+
+
+def test_a_constant_that_has_died_is_not_used_again():
+    rewriter = rewriter_for(make(TWO_SCOPES))
+    graph = rewriter.model.graph
+    first = rewriter.constant_value(graph, np.array([7]), "shape")
+    rewriter.sweep(first)
+    assert rewriter.constant_value(graph, np.array([7]), "shape") is not first
+
+
+def test_a_large_constant_and_a_constant_that_a_caller_may_override_are_not_shared():
+    model = make(TWO_SCOPES)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("given", onnx.TensorProto.INT64, [2]))
+    rewriter = rewriter_for(model)
+    graph = rewriter.model.graph
+    assert rewriter.constant_value(graph, np.array([2, 2]), "shape") is not graph.initializers["given"]
+    large = np.zeros(200, np.int64)
+    assert rewriter.constant_value(graph, large, "a") is not rewriter.constant_value(graph, large, "b")
+
+
+def test_a_subgraph_reads_the_constant_of_the_scope_around_it():
+    rewriter = rewriter_for(in_subgraph(make(CHAIN, **WEIGHT)))
+    outer, *inner = rewriter.scopes()
+    assert inner
+    value = rewriter.constant_value(outer, np.array([3]), "axes")
+    assert all(rewriter.constant_value(scope, np.array([3]), "axes") is value for scope in inner)
+
+
+def test_a_function_has_constants_of_its_own():
+    rewriter = rewriter_for(in_function(make(CHAIN, **WEIGHT)))
+    main, function = rewriter.scopes()
+    assert rewriter.constant_value(main, np.array([3]), "axes") is not rewriter.constant_value(
+        function, np.array([3]), "axes"
+    )
+
+
+def test_readers_stand_in_graph_order_whatever_edits_led_there():
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    agraph (float[n] x) => (float[n] y, float[n] z) { a = Exp(x) y = Neg(a) z = Abs(a) }"""
+    rewriter = rewriter_for(onnx.parser.parse_model(text))
+    exp, neg, _ = rewriter.model.graph
+    neg.replace_input_with(0, None)
+    neg.replace_input_with(0, exp.outputs[0])
+    assert [use.node.op_type for use in exp.outputs[0].uses()] == ["Abs", "Neg"]
+    rewriter.order_uses()
+    assert [use.node.op_type for use in exp.outputs[0].uses()] == ["Neg", "Abs"]

@@ -69,7 +69,7 @@ def try_form(
     rewriter: Rewriter, shapes: SymbolicShapes, soft_masks: SoftMasks, attention: Attention
 ) -> list[ir.Value] | None:
     """Replace `attention` by one operator. The new operands q, k and v; None where that was refused."""
-    if rewriter.target == "portable":
+    if rewriter.target not in ("opset23", "onnxruntime"):
         return None
     plan = _plan(rewriter, shapes, attention)
     if isinstance(plan, str):

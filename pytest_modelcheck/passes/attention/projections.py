@@ -20,10 +20,10 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
 from pytest_modelcheck.passes.matching import (
+    GEMM_TYPES,
     attribute_float,
     attribute_int,
     only_reader,
-    rank,
     scope_of,
     weight_content,
 )
@@ -129,7 +129,7 @@ def _try_merge_group(
         return None
     heads = [heads_of(shapes, projection.result) for projection in group]
     with_bias = any(projection.bias is not None for projection in group)
-    is_gemm = with_bias and rank(first.x) == 2
+    is_gemm = with_bias and len(shapes.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
     merged_nodes = 1 + (with_bias and not is_gemm) + 1
     if len({h.key for h in heads if h is not None}) == 1 and None not in heads:
         saved = sum(len(p.nodes) for p in group) - merged_nodes + Heads.saved([h for h in heads if h is not None])

@@ -64,9 +64,9 @@ def _neighbours(node: ir.Node, roles: dict[ir.Node, Role]) -> Iterable[ir.Node]:
         producer = value.producer()
         if producer in roles:
             yield producer
-    for output in node.outputs:
-        for use in output.uses():
-            if use.node in roles and output in roles[use.node].operands:
+    for value in (*roles[node].operands, *node.outputs):  # of an operand: its other readers share the one view of it
+        for use in value.uses():
+            if use.node in roles and value in roles[use.node].operands:
                 yield use.node
 
 
@@ -114,10 +114,11 @@ class Balance:
             flattened = sum(is_view(self._shapes, use.node, value) for use in outside)
             others = [use.node for use in outside if not _is_reshape_of(use.node, value)]
             return flattened - (1 if others or value.is_graph_output() else 0)
-        if not inside:
+        if not inside or Rewriter.constant(value) is not None:  # the view of a constant is folded
             return 0
         producer = value.producer()
-        free = producer is not None and _is_reshape_of(producer, producer.inputs[0]) and not value.is_graph_output()
+        reshape = producer is not None and producer.op_type == "Reshape" and producer.domain == ""
+        free = reshape and not value.is_graph_output()
         if producer is None or not free or len(inside) < len(readers):
             return -1
         return 1 if is_unflattening(self._shapes, producer) else 0
