@@ -2,7 +2,7 @@
 
 from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
 from pytest_modelcheck.capture.capturing import capture
-from pytest_modelcheck.capture.comparing import RunComparison, compare_runs
+from pytest_modelcheck.capture.comparing import RunComparison, compare_outputs, compare_runs
 from pytest_modelcheck.capture.decomposing import decompose, written_out_attention
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "How",
     "RunComparison",
     "capture",
+    "compare_outputs",
     "compare_runs",
     "decompose",
     "written_out_attention",

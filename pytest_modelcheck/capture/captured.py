@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.calling import ModuleInputs, unchanged_buffers
+from pytest_modelcheck.capture.arguments import placeholder_values
 
 How = Literal["export", "symbolic_trace"]
 
@@ -21,8 +23,8 @@ class Captured:
     Attributes:
         name: Name of the model case.
         how: ``"export"`` (torch.export) or ``"symbolic_trace"`` (torch.fx).
-        graph_module: The graph, over the module's own weights; with example values in ``node.meta["val"]`` where `how`
-            is ``"export"``.
+        graph_module: The graph, over the module's own weights; with example values in ``node.meta["val"]``
+            as far as they can be known without computing.
         program: The exported program at ATen level; None for a symbolic trace.
         source: The program as torch.export gave it, before any decomposition; None for a symbolic trace.
         inputs: The example inputs it was captured with.
@@ -43,11 +45,14 @@ class Captured:
         return self.graph_module.graph
 
     def run(self, values: Sequence[torch.Tensor] | None = None) -> tuple[torch.Tensor, ...]:
-        """The outputs for `values` (default: the example inputs), without gradients."""
+        """The outputs for `values` (default: the example inputs), without gradients; a graph may write into copies."""
+        given: list[Any] = [value.clone() for value in (self.inputs.values if values is None else values)]
         module = self.graph_module if self.program is None else self.program.module()
-        with torch.no_grad():
-            outputs = module(*(self.inputs.values if values is None else values))
-        return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+        if self.program is None:
+            given = list(placeholder_values(self.graph, self.inputs, given))
+        with torch.no_grad(), unchanged_buffers(module):
+            outputs = module(*given)
+        return tuple(leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor))
 
 
 class CaptureFailureKind(StrEnum):
@@ -60,7 +65,11 @@ class CaptureFailureKind(StrEnum):
     DATA_DEPENDENT_CONTROL_FLOW = "data_dependent_control_flow"
     SHAPE_DEPENDENT_CONTROL_FLOW = "shape_dependent_control_flow"
     DYNAMIC_TENSOR_CONSTRUCTION = "dynamic_tensor_construction"
+    IN_PLACE_WRITE = "in_place_write"
     UNSUPPORTED_CALL = "unsupported_call"
+    OTHER_RESULT = "other_result"
+    DEVICE_MISMATCH = "device_mismatch"
+    DTYPE_MISMATCH = "dtype_mismatch"
     NOT_A_MODULE = "not_a_module"
     UNKNOWN = "unknown"
 
@@ -75,6 +84,7 @@ class CaptureFailure:
         reason: The cause in one sentence.
         where: The user's source line, ``"my_model.py:12: if x.sum() > 0:"``, where it is known; else empty.
         next: What the reader can do about it.
+        detail: The tracer's own words, in full. For a log, not for a summary.
     """
 
     case_name: str
@@ -82,6 +92,7 @@ class CaptureFailure:
     reason: str
     where: str = ""
     next: str = ""
+    detail: str = ""
 
     def render(self) -> str:
         """The failure as text: one headline, then the labelled blocks `where:` and `next:`."""

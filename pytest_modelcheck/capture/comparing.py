@@ -1,13 +1,15 @@
-"""`compare_runs`: whether two captures of one model compute the same."""
+"""Whether two captures of one model, or a capture and its module, compute the same."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pytest_modelcheck.capture.captured import Captured
+from pytest_modelcheck.model_case import EXAMPLE_SEED
 
 TOLERANCE = 1e-5
 """Bar for a difference relative to max(1, max abs), for outputs of 32 bits and more."""
@@ -38,7 +40,17 @@ class RunComparison:
 
 def compare_runs(reference: Captured, candidate: Captured) -> RunComparison:
     """Run both with the example inputs, and compare their outputs."""
-    expected, found = reference.run(), candidate.run()
+    return compare_outputs(_run(reference), _run(candidate))
+
+
+def _run(captured: Captured) -> tuple[torch.Tensor, ...]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(EXAMPLE_SEED)
+        return captured.run()
+
+
+def compare_outputs(expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> RunComparison:
+    """Compare two runs, output by output."""
     floats = [tensor.dtype for tensor in expected if tensor.dtype.is_floating_point]
     tolerance = max([TOLERANCE, *(ROUNDINGS * torch.finfo(d).eps for d in floats if torch.finfo(d).bits < 32)])
     if any(tensor.is_meta for tensor in (*expected, *found)):

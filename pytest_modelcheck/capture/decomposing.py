@@ -10,6 +10,7 @@ import torch
 from pytest_modelcheck.capture.captured import Captured
 from pytest_modelcheck.capture.multihead import write_out_multihead_attention
 from pytest_modelcheck.capture.quiet import quiet
+from pytest_modelcheck.capture.values import record_values
 from pytest_modelcheck.errors import ModelCaseError
 
 
@@ -24,6 +25,7 @@ def decompose(captured: Captured) -> Captured:
     """
     if captured.source is None:
         traced = write_out_multihead_attention(captured.graph_module)
+        record_values(traced, captured.inputs)
         return dataclasses.replace(captured, graph_module=traced, decomposed=True)
     # From the undecomposed program: there a reshape of the attention's result is still a reshape. At ATen level it is a
     # view that relies on the memory layout which the fused kernel chose.

@@ -1,8 +1,9 @@
-"""Without the warnings and log lines of torch.export, which name nothing that the user could change."""
+"""Without the warnings, log lines and graph dumps of torch.export: what matters of them is in the exception."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -10,13 +11,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, and of torch.export's log the errors only."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Nothing of torch's warnings, logs and prints reaches the terminal; everything is put back afterwards."""
+    known = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    loggers = [logger for logger in known if logger.name.split(".")[0] == "torch" and logger.handlers]
+    saved = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    said = io.StringIO()
     try:
-        with warnings.catch_warnings():
+        for logger in loggers:
+            logger.handlers[:], logger.propagate = [logging.NullHandler()], False
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, handlers, propagate in saved:
+            logger.handlers[:], logger.propagate = handlers, propagate

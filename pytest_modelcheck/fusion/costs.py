@@ -79,13 +79,13 @@ _ON_CPU: dict[Any, Any] = {torch.ops.aten._scaled_dot_product_flash_attention_fo
 
 
 def _values(arguments: Any) -> Any | None:
-    """`arguments` with graph nodes replaced by their example values; None where one has none."""
+    """`arguments` with graph nodes replaced by their example values; None where one has none, or an open size."""
 
     def value(node: torch.fx.Node) -> Any:
         return node.meta.get("val", _NOTHING)
 
     filled = torch.fx.node.map_arg(arguments, value)
-    return None if any(leaf is _NOTHING for leaf in _leaves(filled)) else filled
+    return filled if all(_is_known(leaf) for leaf in _leaves(filled)) else None
 
 
 def _key(value: Any) -> Hashable:
@@ -110,6 +110,12 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 def _tensors(value: Any) -> Iterator[Any]:
     return (leaf for leaf in _leaves(value) if isinstance(leaf, torch.Tensor))
+
+
+def _is_known(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return _is_sized(value)
+    return value is not _NOTHING and not isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
 def _is_sized(value: torch.Tensor) -> bool:

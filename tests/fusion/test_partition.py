@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from pytest_modelcheck.calling import ModuleInputs
-from pytest_modelcheck.capture import Captured, capture, decompose
+from pytest_modelcheck.capture import Captured, capture
 from pytest_modelcheck.fusion import FusionReport, partition
-from pytest_modelcheck.fusion.ops import op_graph
-from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case
+from tests import captured_models
+from tests.captured_models import ARCHITECTURES
+from tests.fusion.invariants import violations
+from tests.structure_models import module_case
 
-CASES = {"bert": bert_case, "albert": albert_case, "resnet": resnet_case, "cross": cross_case}
 
-
-@cache
 def model(name: str, decomposed: bool) -> Captured:
-    made = capture(CASES[name]())
-    assert isinstance(made, Captured), made.render()
-    return decompose(made) if decomposed else made
+    return captured_models.decomposed(name) if decomposed else captured_models.captured(name)
 
 
 def captured(module: nn.Module, *shapes: tuple[int, ...]) -> Captured:
@@ -34,48 +31,37 @@ def patterns(report: FusionReport) -> list[str]:
     return [" > ".join(op.partition("[")[0] for op in subgraph.ops) for subgraph in report.subgraphs]
 
 
-EVERY_GRAPH = [
-    (name, decomposed, attention) for name in CASES for decomposed in (False, True) for attention in (False, True)
-]
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_node_is_in_one_subgraph_and_subgraphs_are_connected_convex_and_in_order(
+    name: str, decomposed: bool
+) -> None:
+    for attention in (False, True):
+        report = partition(model(name, decomposed), attention=attention)
+        assert violations(model(name, decomposed), report) == []
+        assert report == partition(model(name, decomposed), attention=attention)
 
 
-@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
-def test_each_compute_node_is_in_exactly_one_subgraph(name: str, decomposed: bool, attention: bool) -> None:
-    report = partition(model(name, decomposed), attention=attention)
-    members = [member for subgraph in report.subgraphs for member in subgraph.members]
-    assert sorted(members) == list(range(report.nodes))
-    assert report.nodes == len(op_graph(model(name, decomposed)).ops)
+def test_the_invariants_see_a_broken_partition() -> None:
+    graph = captured(nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4)), (2, 4))
+    report = partition(graph)
+    first, second = report.subgraphs
+    merged = replace(first, members=(0, 2), sources=(1,))
+    between = replace(second, members=(1,), sources=(0,))
+    assert violations(graph, report) == []
+    assert violations(graph, replace(report, subgraphs=(first,))) == ["<linear of 2> is in 0 subgraphs"]
+    assert "subgraphs are not in the order of their first operator" in violations(
+        graph, replace(report, subgraphs=(second, first))
+    )
+    assert violations(graph, replace(report, subgraphs=(merged, between))) == [
+        "#0 is not connected",
+        "a cycle through [0, 1]",
+    ]
 
 
-@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
-def test_fusing_every_subgraph_creates_no_cycle(name: str, decomposed: bool, attention: bool) -> None:
-    """No cycle among the subgraphs: so each of them is convex, too."""
-    report = partition(model(name, decomposed), attention=attention)
-    waiting = {number: set(subgraph.sources) for number, subgraph in enumerate(report.subgraphs)}
-    while ready := [number for number, sources in waiting.items() if not sources]:
-        for number in ready:
-            del waiting[number]
-        for sources in waiting.values():
-            sources.difference_update(ready)
-    assert not waiting
-
-
-@pytest.mark.parametrize(("name", "decomposed", "attention"), EVERY_GRAPH)
-def test_every_subgraph_is_connected(name: str, decomposed: bool, attention: bool) -> None:
-    """All but the last are read by one other member alone; grouped projections are connected by their input."""
-    captured = model(name, decomposed)
-    ops = op_graph(captured).ops
-    for subgraph in partition(captured, attention=attention).subgraphs:
-        members = [ops[index] for index in subgraph.members]
-        if subgraph.pattern == "qkv":
-            assert len({op.inputs[0] for op in members}) == 1
-        else:
-            assert all(len(op.users) == 1 and op.users[0] in members for op in members[:-1])
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["bert", "resnet"])
 def test_the_same_model_gives_the_same_report(name: str) -> None:
-    again = capture(CASES[name]())
+    again = capture(ARCHITECTURES[name].case())
     assert isinstance(again, Captured)
     assert partition(again) == partition(model(name, False))
 
@@ -133,6 +119,24 @@ def test_a_pair_without_a_rule_is_a_boundary_that_names_it() -> None:
 def test_the_owner_of_a_subgraph_is_the_innermost_module_around_it() -> None:
     report = partition(captured(nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)), (2, 4)))
     assert [subgraph.owner for subgraph in report.subgraphs] == ["0", "1"]
+
+
+def test_a_join_is_a_boundary_and_so_is_a_grouped_reader() -> None:
+    class Join(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(x) + self.b(x)
+
+    report = partition(captured(Join(), (2, 4)))
+    assert [(subgraph.form, subgraph.boundary) for subgraph in report.subgraphs] == [
+        ("linear > add", "output"),
+        ("linear", "join"),
+    ]
+    assert report.boundary_counts == {"join": 1, "output": 1}
+    assert report.pattern_counts == {"projection epilogue": 1, "single": 1}
 
 
 def test_attention_rules_make_fewer_and_larger_subgraphs_of_the_same_graph() -> None:

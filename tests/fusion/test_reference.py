@@ -87,17 +87,17 @@ def test_the_written_out_trace_computes_the_same_and_shares_the_weights() -> Non
 @pytest.mark.parametrize(
     "options", [{"kdim": 8}, {"batch_first": False}, {"add_zero_attn": True}, {"add_bias_kv": True}]
 )
-def test_a_form_that_is_not_written_out_is_refused_with_the_way_out(options: dict[str, object]) -> None:
+def test_a_form_that_is_not_written_out_is_refused_with_the_way_out(options: dict[str, int]) -> None:
     class Attend(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.attention = nn.MultiheadAttention(16, 2, **({"batch_first": True} | options))  # type: ignore[arg-type]
+            self.attention = nn.MultiheadAttention(16, 2, **({"batch_first": True} | options))
 
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return self.attention(x, y, x, need_weights=False)[0]
 
     with pytest.raises(ModelCaseError, match="how='export'"):
-        decompose(traced(Attend(), (1, 3, 16), (1, 3, 8)))
+        decompose(traced(Attend(), (1, 3, 16), (1, 3, options.get("kdim", 16))))
 
 
 def test_the_published_rules_need_a_symbolic_trace() -> None:
