@@ -166,6 +166,16 @@ def _stdout_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
+def fusion_command(arguments: argparse.Namespace) -> int:
+    """Print the fused subgraphs of a model case, named as package.module:NAME."""
+    from pytest_modelcheck.fusion import fusion_of
+
+    picture = None if arguments.picture is None else Path(arguments.picture)
+    figures, lines = fusion_of(arguments.case, picture=picture, module=arguments.module)
+    _show(arguments, figures, lambda _: lines)
+    return 0
+
+
 def _show(arguments: argparse.Namespace, figures: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]) -> None:
     print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines(figures)))
 
@@ -208,6 +218,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("reports", nargs="+", metavar="REPORT.json")
     command.add_argument("--output", required=True, metavar="FILE.json")
     command.set_defaults(run=merge_command)
+    summary = (fusion_command.__doc__ or "").splitlines()[0]
+    command = commands.add_parser("fusion", help=summary, description=summary)
+    command.add_argument("case", metavar="MODULE:CASE")
+    command.add_argument("--picture", metavar="FILE.svg", help="draw the fused subgraphs of one module")
+    command.add_argument("--module", default="", metavar="PATH", help="which one; default: the first attention")
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=fusion_command)
     return parser
 
 
