@@ -39,6 +39,11 @@ def best_without_optimizing(results: Results) -> int:
     return exported if best is None else min(best[1], exported)
 
 
+def complete(results: Results) -> bool:
+    """Whether every optimizer was run: nothing can be said of the best peer before."""
+    return set(results["optimizers"]) >= {*PEERS, OURS}
+
+
 def one_line(label: str, results: Results) -> str:
     """A line of progress."""
     if "exported" not in results:
@@ -116,16 +121,16 @@ def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) ->
 def _nodes_table(stored: Sequence[Results]) -> Iterator[str]:
     yield from _header("model", "exporter", "exported", "Constants", *PEERS, "best", "**ours**", "ratio", "difference")
     for results in stored:
-        best, ours = best_without_optimizing(results), nodes_of(results, OURS)
+        best, ours = best_without_optimizing(results) if complete(results) else None, nodes_of(results, OURS)
         yield _row(
             results["model"],
             results["exporter"],
             results["exported"]["nodes"],
             results["exported"]["constants"],
             *(_cell(results, peer) for peer in PEERS),
-            best,
+            "-" if best is None else best,
             f"**{_cell(results, OURS)}**",
-            "-" if ours is None else f"{ours / best:.2f}",
+            "-" if ours is None or best is None else f"{ours / best:.2f}",
             _scaled(results),
         )
 
@@ -136,7 +141,7 @@ def _sums_table(stored: Sequence[Results]) -> Iterator[str]:
         ("transformers", [results for results in stored if results["transformer"]]),
         ("all", list(stored)),
     ):
-        measured = [results for results in chosen if nodes_of(results, OURS) is not None]
+        measured = [results for results in chosen if complete(results) and nodes_of(results, OURS) is not None]
         if not measured:
             continue
         ours = sum(nodes_of(results, OURS) or 0 for results in measured)

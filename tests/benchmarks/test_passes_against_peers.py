@@ -121,11 +121,12 @@ def test_where_no_peer_is_right_or_better_the_exported_graph_is_the_best():
 
 
 def test_the_page_shows_every_result_and_what_is_wrong_with_it():
-    worse = FILE | {"model": "gpt2", "optimizers": {"onnxslim": result_of(50), OURS: result_of(60)}}
+    wrong = {name: {"error": "crashed"} for name in ("onnxsim", "onnxoptimizer", "onnxscript")}
+    worse = FILE | {"model": "gpt2", "optimizers": {"onnxslim": result_of(50), **wrong, OURS: result_of(60)}}
     page = table.full([FILE, worse], {"vgg16-dynamo": "export of vgg16 failed\nbecause"}, {}, files=3)
     for line in (
         "| bert-base | dynamo | 100 | 5 | 80 | 20 **x** | failed | 100 | 80 | **60** | 0.75 | 2.0e-06 |",
-        "| gpt2 | dynamo | 100 | 5 | 50 | not run | not run | not run | 50 | **60** | 1.20 | 0.0e+00 |",
+        "| gpt2 | dynamo | 100 | 5 | 50 | failed | failed | failed | 50 | **60** | 1.20 | 0.0e+00 |",
         "| 2 transformers | 200 | 130 | 200 (2 without right result) | 200 (2 without right result) "
         "| 200 (1 without right result) | 130 | **120** | 0.923 | gpt2 dynamo |",
         "| bert-base | dynamo | 2.0, 1.5, 3.0 x | 2.0, 1.5, 3.0 x | failed | 2.0, 1.5, 3.0 x | 2.0, 1.5, 3.0 x |",
@@ -139,6 +140,14 @@ def test_the_page_shows_every_result_and_what_is_wrong_with_it():
         "- vgg16-dynamo: export of vgg16 failed",
     ):
         assert line in page.splitlines()
+
+
+def test_a_file_on_which_a_peer_was_not_run_says_so_and_is_in_no_sum():
+    begun = FILE | {"model": "t5", "optimizers": {OURS: result_of(60)}}
+    page = table.full([begun], {}, {}, files=1).splitlines()
+    row = "| t5 | dynamo | 100 | 5 | not run | not run | not run | not run | - | **60** | - | 0.0e+00 |"
+    assert row in page
+    assert not [line for line in page if line.startswith("| 1 ")]
 
 
 def test_the_chain_of_the_growth_is_valid_and_has_work_for_the_passes(tmp_path):
