@@ -57,7 +57,18 @@ from pytest_modelcheck.parity import (
     save_state,
     state_roundtrip,
 )
-from pytest_modelcheck.performance import FreshSession, PairedLatency, evaluate_speedup, measure_paired
+from pytest_modelcheck.performance import (
+    BaselineGraph,
+    FreshSession,
+    PairedLatency,
+    evaluate_regression,
+    evaluate_speedup,
+    locked_graph,
+    measure_paired,
+    module_times,
+    node_owners,
+    slower_modules,
+)
 from pytest_modelcheck.pipeline import AnyPass, PassStatus
 from pytest_modelcheck.report.figures import measured_figures
 from pytest_modelcheck.result import Finding, FindingError, Verdict
@@ -386,8 +397,8 @@ class ModelCheck:
                 self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
         return self._sweeps[key]
 
-    def latency(self, bound: Bound) -> PairedLatency:
-        """Time of the exported over time of the optimized graph, in onnxruntime at its default level, one thread.
+    def latency(self, bound: Bound, *, threads: int = 1) -> PairedLatency:
+        """Time of the exported over time of the optimized graph, in onnxruntime at its default level.
 
         Measured until `bound` is clearly met or missed, or the budget is spent.
         """
@@ -398,25 +409,66 @@ class ModelCheck:
         return_freed_memory()
         with self._step("latency"):
             self._latency = measure_paired(
-                self._fresh_session(exported, "exported", drawn),
-                self._fresh_session(optimized, "optimized", drawn),
+                self._fresh_session(exported, "exported", drawn, threads),
+                self._fresh_session(optimized, "optimized", drawn, threads),
                 budget_s=self.latency_budget,
                 judge=partial(evaluate_speedup, bound=bound),
             )
         return self._latency
 
-    def _fresh_session(self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any]) -> FreshSession:
-        """A file in a session of one thread, opened whenever one is asked for.
+    @property
+    def baseline(self) -> BaselineGraph:
+        """The optimized graph, to be locked without its weights and timed against later ones."""
+        return BaselineGraph(self.optimized, self.context)
+
+    def regression(self, bound: Bound, locked: str, *, threads: int = 1) -> tuple[PairedLatency, tuple[str, ...]]:
+        """Time of today's optimized graph over that of the locked one, side by side, and what had to be mapped.
+
+        Args:
+            locked: What a snapshot of `baseline` holds.
+
+        Raises:
+            BaselineError: if the locked graph cannot be read, or does not take today's inputs.
+        """
+        for name in ("module", "captured"):  # as in `latency`
+            self.__dict__.pop(name, None)
+        with self._step("latency"), locked_graph(locked, self.optimized, self._optimized_feeds()) as other:
+            measured = measure_paired(
+                self._fresh_session(self.optimized_path, "today's graph", self.inputs(EXAMPLE_SEED), threads),
+                self._fresh_session(other.path, "the locked graph", other.feeds, threads),
+                budget_s=self.latency_budget,
+                judge=partial(evaluate_regression, bound=bound),
+            )
+        return measured, other.notes
+
+    def slower_modules(self, locked: str) -> tuple[str, ...]:
+        """Which modules today's optimized graph spends more time in than the locked one."""
+        feeds = self._optimized_feeds()
+        with self._step("profile"), locked_graph(locked, self.optimized, feeds) as other:
+            owners = node_owners(self.optimized, other.model)
+            now, then = (
+                module_times(*side, owners) for side in ((self.optimized_path, feeds), (other.path, other.feeds))
+            )
+        return tuple(map(str, slower_modules(now, then)))
+
+    def _optimized_feeds(self) -> dict[str, Any]:
+        session = open_session(self.optimized_path, optimizer=False, name="optimized")
+        return feeds_for(session, self.inputs(EXAMPLE_SEED))
+
+    def _fresh_session(
+        self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any], threads: int
+    ) -> FreshSession:
+        """A file in a session that is opened whenever one is asked for.
 
         Both sides from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of
         a model in memory holds twice the weights.
         """
 
         def opened() -> Callable[[], object]:
-            session = open_session(model, optimizer=True, name=name)
+            session = open_session(model, optimizer=True, name=name, threads=threads)
             return session.bind(feeds_for(session, drawn))
 
-        return FreshSession(opened)
+        return FreshSession(opened, own_thread=threads == 1)
 
     # -- parity ---------------------------------------------------------------------------------------------------
 

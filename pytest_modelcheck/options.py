@@ -109,10 +109,14 @@ _TABLE: tuple[_Option, ...] = (
     ),
     _Option(
         name="modelcheck_inconclusive",
+        flag="--modelcheck-inconclusive",
+        metavar="CHOICE",
         help=f"what an inconclusive latency does: {', '.join(INCONCLUSIVE_CHOICES)} (default: warn)",
     ),
     _Option(
         name="modelcheck_latency_budget",
+        flag="--modelcheck-latency-budget",
+        metavar="SECONDS",
         help="seconds that one latency gate may measure (default: 30)",
     ),
 )

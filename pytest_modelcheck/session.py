@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,7 @@ class Session:
                 progress=self._progress(),
             )
         item.stash.setdefault(_TEST, TestState()).check = self._check
+        self._check.recorded = None
         return self._check
 
     def snapshot_for(self, item: pytest.Item, check: ModelCheck, syrupy: Any) -> ModelCheckSnapshot:
@@ -127,6 +129,7 @@ class Session:
         state = item.stash.setdefault(_TEST, TestState())
         context = SnapshotContext(model=check.label, context=check.context, versions=check.versions)
         state.snapshot = ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
+        check.recorded = state.snapshot.recorded
         return state.snapshot
 
     def judge(self, item: pytest.Item, error: BaseException | None) -> None:
@@ -172,7 +175,9 @@ class Session:
         for finding in unclear:
             if self.options.inconclusive == "skip":
                 pytest.skip(finding.render())
-            item.warn(pytest.PytestWarning(finding.render()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")  # -W error is about code; what this does is modelcheck_inconclusive
+                item.warn(pytest.PytestWarning(finding.render()))
 
     def unjudged(self, item: pytest.Item) -> str | None:
         """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""

@@ -74,6 +74,8 @@ def test_defaults(project):
         ([], {"modelcheck_snapshot_dir": "/locked"}, "snapshots", "PosixPath('/locked')"),
         ([], {"modelcheck_inconclusive": "fail"}, "inconclusive", "'fail'"),
         ([], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "0.5"),
+        (["--modelcheck-inconclusive", "skip"], {"modelcheck_inconclusive": "fail"}, "inconclusive", "'skip'"),
+        (["--modelcheck-latency-budget", "2"], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "2.0"),
     ],
 )
 def test_each_option_from_each_source_and_the_command_line_wins(project, arguments, ini, option, expected):

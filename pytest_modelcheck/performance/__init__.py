@@ -1,10 +1,12 @@
 """Paired latency, memory, host transfers."""
 
+from pytest_modelcheck.performance.baseline import BaselineError, BaselineGraph, locked_graph, render_baseline
 from pytest_modelcheck.performance.flops import FlopUse, count_flops
 from pytest_modelcheck.performance.growth import Growth, GrowthError, fit_growth
 from pytest_modelcheck.performance.judging import Judgement, PairedLatency, evaluate_regression, evaluate_speedup
 from pytest_modelcheck.performance.latency import measure_paired
 from pytest_modelcheck.performance.memory import MemoryUse, peak_memory
+from pytest_modelcheck.performance.op_profile import module_times, node_owners, slower_modules
 from pytest_modelcheck.performance.resizing import resized
 from pytest_modelcheck.performance.rounds import FreshSession
 from pytest_modelcheck.performance.run_times import RunTimes
@@ -13,6 +15,8 @@ from pytest_modelcheck.performance.transfer_record import Transfer, TransferKind
 from pytest_modelcheck.performance.transfers import host_transfers
 
 __all__ = [
+    "BaselineError",
+    "BaselineGraph",
     "FlopUse",
     "FreshSession",
     "Growth",
@@ -29,8 +33,13 @@ __all__ = [
     "evaluate_speedup",
     "fit_growth",
     "host_transfers",
+    "locked_graph",
     "measure_paired",
+    "module_times",
+    "node_owners",
     "peak_growth",
     "peak_memory",
+    "render_baseline",
     "resized",
+    "slower_modules",
 ]

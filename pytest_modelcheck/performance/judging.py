@@ -21,7 +21,7 @@ class PairedLatency:
 
     Attributes:
         ratio: Time of a / time of b: the median over the pairs. 1.05: a takes 5 % more.
-        interval: Confidence interval (99.8 %) of `ratio`.
+        interval: Confidence interval of `ratio`: 99.8 %, over rounds of new sessions 99.9 %.
         noise: The same interval for a against a, measured in between: what this machine makes of a ratio that is 1.
         pairs: How many ratios were measured; one is four runs.
         verdict: Of the question that was asked. Without a question: `PASS` if the difference is larger than the noise,

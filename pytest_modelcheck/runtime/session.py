@@ -76,6 +76,10 @@ class Session:
             return partial(_run, self, self._ort.run_with_ort_values, None, values)
         return partial(_run, self, self._ort.run, None, arrays)
 
+    def end_profiling(self) -> Path:
+        """Stop profiling and give the file it went to, of a session that was opened with `profile`."""
+        return Path(self._ort.end_profiling())
+
     def _needs_raw_bits(self) -> bool:
         return any(port.element in EXTENDED for port in (*self.inputs, *self.outputs))
 
@@ -112,6 +116,7 @@ def open_session(
     providers: Sequence[str] = CPU,
     name: str | None = None,
     disabled_optimizers: Iterable[str] = (),
+    profile: Path | None = None,
 ) -> Session:
     """Make a session.
 
@@ -122,6 +127,7 @@ def open_session(
         providers: Execution providers. onnxruntime falls back silently to the CPU; here that is an error.
         name: What errors and findings call the session; default: the file's name, or the graph's.
         disabled_optimizers: onnxruntime rewrites to leave out, by exact name (a wrong one is accepted silently there).
+        profile: Where onnxruntime's profile goes: the beginning of a file name. Profiling makes runs slower.
 
     Raises:
         SessionError: if the model cannot be read or run; the message carries onnxruntime's reason.
@@ -141,6 +147,8 @@ def open_session(
             raise SessionError(f"{name}: cannot be written for onnxruntime: {error}") from error
     _check_providers(name, providers)
     options = _options(optimizer, threads)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     weights: tuple[Any, ...] = ()
     if isinstance(source, SplitModel):
         weights = source.values

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
+from pytest_modelcheck.performance.baseline import BaselineGraph, render_baseline
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
 
@@ -23,6 +24,7 @@ class SnapshotKind:
         rule: The counting rule, one line of the header.
         render: Result -> canonical rows: no floats, no run-dependent names.
         differences: (recorded body, today's body) -> one line per difference.
+        compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
     """
 
     name: str
@@ -30,6 +32,7 @@ class SnapshotKind:
     rule: str
     render: Callable[[Any], str]
     differences: Callable[[str, str], tuple[str, ...]]
+    compared: bool = True
 
 
 def module_differences(recorded: str, now: str) -> tuple[str, ...]:
@@ -62,6 +65,14 @@ KINDS: tuple[SnapshotKind, ...] = (
         rule="compute nodes of the torch graph, attention written out; equal layers are written once, with their count",
         render=fusion_text,
         differences=block_differences,
+    ),
+    SnapshotKind(
+        name="baseline",
+        type=BaselineGraph,
+        rule="the optimized graph without its weights, to be timed against later ones; never compared",
+        render=render_baseline,
+        differences=block_differences,
+        compared=False,
     ),
 )
 
