@@ -31,7 +31,7 @@ from pytest_modelcheck.parity.cache_findings import (
     pollution,
     stream_findings,
 )
-from pytest_modelcheck.parity.cache_probes import ProbeResult, probe_cache
+from pytest_modelcheck.parity.cache_probes import ROWS_EXCHANGED, ProbeResult, probe_cache
 from pytest_modelcheck.parity.cache_tensors import cache_tensors, fork, load_cache, save_cache
 from pytest_modelcheck.parity.protocol import CacheProtocol, NoCacheError, Stepper
 from pytest_modelcheck.parity.streams import (
@@ -81,9 +81,11 @@ class CacheParity:
         """The figures in one clause."""
         names = ", ".join(dict.fromkeys(stream.name for stream in self.streams))
         seen = sum(probe.seen for probe in self.probes)
+        rows = any(probe.change == ROWS_EXCHANGED for probe in self.probes)
+        alone = "; a batch of one shows no exchanged rows" if self.probes and not rows else ""
         return (
             f"{self.positions} positions ({names}) {self.scaled:.1e}; {seen} of {len(self.probes)} changes to "
-            f"{len(self.tensors)} cache tensors seen"
+            f"{len(self.tensors)} cache tensors seen{alone}"
         )
 
 

@@ -16,6 +16,8 @@ from pytest_modelcheck.parity.cache_tensors import cache_tensors, with_tensors
 from pytest_modelcheck.parity.protocol import Stepper
 from pytest_modelcheck.parity.streams import Arrays, Limits, run
 
+ROWS_EXCHANGED = "rows of the batch exchanged"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
@@ -59,7 +61,7 @@ def _changes(cache: Any, reference: Arrays, limits: Limits) -> Iterator[tuple[st
     rows = {array.shape[0] for array in reference.values() if array.ndim > limits.axis > 0}
     exchanged = {path: t.roll(1, 0) for path, t in tensors.items() if t.ndim > 1 and {t.shape[0]} == rows}
     if exchanged and rows != {1}:
-        yield "rows of the batch exchanged", exchanged
+        yield ROWS_EXCHANGED, exchanged
     for path, neighbour in _neighbours(tensors):
         yield f"{path} exchanged with {neighbour}", {path: tensors[neighbour], neighbour: tensors[path]}
 

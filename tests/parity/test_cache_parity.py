@@ -250,6 +250,12 @@ def test_a_model_without_a_usable_cache_is_an_error_that_says_why(kind, protocol
     assert message in said(report)
 
 
+def test_a_batch_of_one_passes_and_says_what_it_cannot_show():
+    report = parity(decoder(inputs=lambda seed: (models.ids(seed)[0][:1],)))
+    assert report.findings == ()
+    assert report.text.endswith("; 6 of 6 changes to 4 cache tensors seen; a batch of one shows no exchanged rows")
+
+
 def test_a_sequence_that_is_too_short_for_its_chunks_is_an_error():
     short = decoder(inputs=lambda seed: (torch.arange(8).reshape(2, 4) + seed,))
     assert parity(short, chunks=(3,)).passed
