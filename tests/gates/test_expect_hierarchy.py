@@ -90,3 +90,19 @@ def test_modules_of_a_case_without_modules_are_an_error(tmp_path):
 def test_what_was_measured_stands_in_the_result(check):
     measured = ask(check, "expect_hierarchy", coverage=">=50%", modules=">=1%").measured
     assert measured.startswith("coverage 100.0% of 3 nodes, modules ")
+
+
+def test_each_strategy_can_be_asked_for_alone():
+    check = check_of_module(Net, 2, 3)
+    for strategy in ("precise", "broad"):
+        assert ask(check, "expect_hierarchy", coverage=">=100%", strategy=strategy).verdict is Verdict.PASS
+    result = ask(check, "expect_hierarchy", coverage="<50%", strategy="precise")
+    assert "precise strategy: asked for" in said(result)
+
+
+def test_an_unknown_strategy_is_a_marker_error():
+    from pytest_modelcheck.gates import MarkerError
+    from pytest_modelcheck.gates.hierarchy import GATE
+
+    with pytest.raises(MarkerError, match="strategy 'htp' is unknown; choose auto, precise or broad"):
+        GATE.expectation((), {"coverage": ">=1%", "strategy": "htp"})
