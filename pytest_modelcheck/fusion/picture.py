@@ -14,11 +14,19 @@ from xml.etree import ElementTree
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 
-_CHARACTER, _LINE, _PADDING, _GAP_X, _GAP_Y = 7.2, 18, 10, 24, 36
-_STYLE = (
-    "text{font:12px ui-monospace,monospace;fill:#1f2328}.title{font-weight:bold}.note{fill:#656d76;font-size:11px}"
-    ".box{fill:#ddf4ff;stroke:#0969da}.qkv{fill:#dafbe1;stroke:#1a7f37}.single{fill:#f6f8fa;stroke:#afb8c1}"
-    ".outside{fill:none;stroke:#afb8c1;stroke-dasharray:4 3}.edge{stroke:#656d76;fill:none}"
+_CHARACTER, _LINE, _PADDING, _GAP_X, _GAP_Y, _LANE = 7.2, 18, 10, 24, 36, 12
+_STYLE = "".join(
+    f".fusion {rule}"  # in an HTML page the rules of a picture hold for all of it
+    for rule in (
+        "text{font:12px ui-monospace,monospace;fill:#1f2328}",
+        ".title{font-weight:bold}",
+        ".note{fill:#656d76;font-size:11px}",
+        ".box{fill:#ddf4ff;stroke:#0969da}",
+        ".qkv{fill:#dafbe1;stroke:#1a7f37}",
+        ".single{fill:#f6f8fa;stroke:#afb8c1}",
+        ".outside{fill:none;stroke:#afb8c1;stroke-dasharray:4 3}",
+        ".edge{stroke:#656d76;fill:none}",
+    )
 )
 
 
@@ -42,6 +50,7 @@ def fusion_svg(report: FusionReport, owner: str) -> str:
         boxes[number] = _Box([_bare(source.ops[-1]), source.owner or "(root)"], "outside")
     edges = [(source, number) for number in inside for source in report.subgraphs[number].sources]
     width, height = _place(boxes, edges, inside)
+    width += _LANE * len(_passing(boxes, edges))
     return _drawn(boxes, edges, width, height, f"{report.name}: {owner or '(root)'}")
 
 
@@ -88,23 +97,43 @@ def _place(boxes: dict[int, _Box], edges: list[tuple[int, int]], inside: list[in
     return width, y
 
 
+def _passing(boxes: dict[int, _Box], edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The edges that pass a row of boxes on their way: they go around, at the right."""
+    tops = {box.y for box in boxes.values()}
+    return [edge for edge in edges if any(boxes[edge[0]].y < y < boxes[edge[1]].y for y in tops)]
+
+
+def _down(a: _Box, b: _Box) -> str:
+    x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
+    bend = (y1 + y2) / 2
+    return f"M{x1:.1f} {y1:.1f}C{x1:.1f} {bend:.1f} {x2:.1f} {bend:.1f} {x2:.1f} {y2:.1f}"
+
+
+def _around(a: _Box, b: _Box, lane: float, drop: float) -> str:
+    x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width, b.y + b.height / 2
+    return f"M{x1:.1f} {y1:.1f}v{drop:.1f}H{lane:.1f}V{y2:.1f}H{x2:.1f}"
+
+
 def _drawn(boxes: dict[int, _Box], edges: list[tuple[int, int]], width: float, height: float, title: str) -> str:
     size = {"width": f"{width:.0f}", "height": f"{height:.0f}", "viewBox": f"0 0 {width:.0f} {height:.0f}"}
-    svg = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
+    svg = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "fusion", "role": "img", **size})
     ElementTree.SubElement(svg, "title").text = title
     ElementTree.SubElement(svg, "style").text = _STYLE
-    marker = {"id": "arrow", "viewBox": "0 0 8 8", "refX": "7", "refY": "4", "orient": "auto"}
+    marker = {"id": "fusion-arrow", "viewBox": "0 0 8 8", "refX": "7", "refY": "4", "orient": "auto"}
     head = ElementTree.SubElement(
         ElementTree.SubElement(svg, "defs"), "marker", marker | {"markerWidth": "7", "markerHeight": "7"}
     )
     ElementTree.SubElement(head, "path", {"d": "M0 0L8 4L0 8z", "fill": "#656d76"})
     _text(svg, _GAP_X, _LINE, title, "title")
+    passing = _passing(boxes, edges)
     for source, reader in edges:
-        a, b = boxes[source], boxes[reader]
-        x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
-        bend = (y1 + y2) / 2
-        path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {bend:.1f} {x2:.1f} {bend:.1f} {x2:.1f} {y2:.1f}"
-        ElementTree.SubElement(svg, "path", {"class": "edge", "d": path, "marker-end": "url(#arrow)"})
+        if (source, reader) in passing:
+            number = passing.index((source, reader))
+            lane = width - _LANE * (len(passing) - number)
+            path = _around(boxes[source], boxes[reader], lane, 8 + 6 * (number % 4))
+        else:
+            path = _down(boxes[source], boxes[reader])
+        ElementTree.SubElement(svg, "path", {"class": "edge", "d": path, "marker-end": "url(#fusion-arrow)"})
     for number in sorted(boxes):
         box = boxes[number]
         place = {"x": f"{box.x:.1f}", "y": f"{box.y:.1f}", "width": f"{box.width:.1f}", "height": f"{box.height:.1f}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -60,6 +61,11 @@ def test_a_picture_shows_every_operator_and_what_is_read_from_outside():
     assert "softmax[dim=-1]" in texts
     assert "encoder.layer.0.output" in texts  # where its input comes from
     assert svg == fusion_svg(analyse(captured("bert")), "encoder.layer.1")
+
+
+def test_the_picture_in_the_document_is_the_one_of_today():
+    shown = (Path(__file__).parents[2] / "docs" / "fused_attention.svg").read_text(encoding="utf-8")
+    assert shown == fusion_svg(analyse(captured("bert")), "encoder.layer.0.attention")
 
 
 def test_boxes_of_a_picture_do_not_overlap():
