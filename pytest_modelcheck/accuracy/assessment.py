@@ -115,7 +115,9 @@ def _changed_by_a_pass(subject: Subject, drawn: Inputs) -> Finding | None:
     finding = report.finding(subject.case.name, "optimized against exported")
     if finding is None:
         return None
-    return dataclasses.replace(finding, where=(*finding.where, *guilty_pass_lines(subject, drawn)))
+    return dataclasses.replace(
+        finding, where=tuple(dict.fromkeys((*finding.where, *guilty_pass_lines(subject, drawn))))
+    )
 
 
 def _with_replay(

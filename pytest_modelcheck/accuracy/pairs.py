@@ -147,6 +147,8 @@ def _located(
             where.append(f"weights of {stage.name} with NaN or infinity: {', '.join(names[:5])}{more}")
     differs = any(output.status.failed for output in worst.outputs)
     step = "" if worst.reference_nan or not differs else _NEXT.get(candidate.step, "")
+    if all(entry.variant is not None and entry.variant.sizes for entry in failed):
+        step = BAKED
     return dataclasses.replace(
         finding, where=tuple(where), next="\n".join(line for line in (finding.next, step) if line)
     )
@@ -165,15 +167,19 @@ def _cannot_run(reference: Stage, candidate: Stage, refused: Mapping[str, str], 
         found="an error",
         context=f"{candidate.name} against {reference.name}",
         where=_refusals(refused),
-        next="A size of the example inputs is baked into the graph. Declare only axes that are dynamic, or take the "
-        "size from the tensor where it is used.",
+        next=BAKED,
         verdict=Verdict.FAIL,
     )
 
 
+BAKED = (
+    "A size of the example inputs is baked into the graph. Declare only axes that are dynamic, or take the size from "
+    "the tensor where it is used."
+)
+
 _NEXT = {
     EXPORT: "The exporter changed the numbers, before any pass ran: try the other exporter or another opset.",
-    PASSES: "A pass changed the numbers: find_guilty_pass names it.",
+    PASSES: "A pass changed the numbers (find_guilty_pass names it): repair it, or take it out of the pipeline.",
     RUNTIME: "onnxruntime's own graph optimizer changes the numbers of this graph: a bug of the runtime, not of the "
     "export or of a pass. Look for its issue, or leave the rewrite out with disabled_optimizers.",
 }

@@ -48,11 +48,13 @@ class Variant:
         label: What it is, as findings name it: ``"zeros"``, ``"batch 3, sequence 11"``.
         apply: Drawn inputs and a seed -> the variant's inputs; equal seeds give equal inputs.
         floats: Whether it replaces floating-point values, so that rounding of the inputs can be asked about.
+        sizes: Whether it changes sizes.
     """
 
     label: str
     apply: Callable[[Inputs, int], Inputs]
     floats: bool = False
+    sizes: bool = False
 
 
 def _shifted(drawn: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -213,7 +215,7 @@ def shape_variants(inputs: Inputs, axes: Mapping[str, Mapping[int, str]]) -> tup
         first = next(iter(sizes))
         chosen.append({first: larger[first] + steps[first]})
     return tuple(
-        Variant(", ".join(f"{name} {size}" for name, size in some.items()), partial(_resized, axes, some))
+        Variant(", ".join(f"{name} {size}" for name, size in some.items()), partial(_resized, axes, some), sizes=True)
         for some in chosen
     )
 

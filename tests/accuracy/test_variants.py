@@ -265,6 +265,7 @@ def test_a_batch_size_that_is_baked_into_a_number_fails():
     finding = report.pair("exported").finding
     assert finding.verdict is Verdict.FAIL
     assert "only for inputs that the case does not draw: batch" in "\n".join(finding.where)
+    assert finding.next.startswith("A size of the example inputs is baked into the graph")
 
 
 def test_a_batch_size_that_is_baked_into_a_shape_fails():

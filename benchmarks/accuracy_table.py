@@ -1,0 +1,237 @@
+"""What the accuracy checks catch, name, cost and spare: the figures of docs/reading_a_failure.md.
+
+    python benchmarks/accuracy_table.py faults      # planted faults, in BERT-base, Whisper-tiny's decoder and ResNet-50
+    python benchmarks/accuracy_table.py alarms      # 100 green assessments of small models: how many findings
+    python benchmarks/accuracy_table.py cost        # 20 seeds of BERT-base against 20 plain runs of each side
+    python benchmarks/accuracy_table.py divergence  # the first diverging node of BERT-large: seconds and memory
+    python benchmarks/accuracy_table.py             # all of them, each in a process of its own
+
+Every figure is measured now, on this machine. `--cache DIR` keeps the exports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_modelcheck.result import Finding
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "accuracy")]
+
+FAULTY = ("bert-base", "whisper-tiny-decoder", "resnet50")
+RUNS = 100
+SEEDS = 20
+
+
+def faults(cache: Path, models: tuple[str, ...] = FAULTY) -> None:
+    """Plant every fault into every model that has a place for it."""
+    from fault_list import FAULTS
+    from planted import PlantedModel
+
+    from examples.zoo.registry import model
+    from pytest_modelcheck.export import ExportCache
+
+    for name in models:
+        started = time.perf_counter()
+        planted = PlantedModel(model(name).case("dynamo"), cache=ExportCache(cache))
+        outcomes = [outcome for fault in FAULTS if (outcome := planted.try_fault(fault)) is not None]
+        caught = [outcome for outcome in outcomes if outcome.by]
+        by = {kind: sum(outcome.by == kind for outcome in caught) for kind in ("outputs", "weights", "cannot run")}
+        named = [outcome for outcome in outcomes if outcome.named]
+        listed = ", ".join(f"{count} by {kind}" for kind, count in by.items())
+        share, seconds = 100 * len(named) / len(outcomes), time.perf_counter() - started
+        print(
+            f"{name}: {len(outcomes)} faults planted, {len(caught)} caught ({listed}), "
+            f"{len(named)} named right ({share:.0f} %), {seconds:.0f} s"
+        )
+        for outcome in outcomes:
+            if not outcome.by or not outcome.named:
+                verdict = "not caught" if not outcome.by else f"caught by {outcome.by}, not named"
+                print(f"  {outcome.fault}: {verdict}; {outcome.said[:160]}", flush=True)
+
+
+def alarms(cache: Path) -> None:
+    """Green assessments, each with other seeds: every finding is a false alarm."""
+    import dataclasses
+
+    from faulty_models import SMALL
+
+    from pytest_modelcheck.accuracy import Subject, assess, standard_stages
+    from pytest_modelcheck.calling import build_module, module_inputs
+    from pytest_modelcheck.export import Exported, export
+    from pytest_modelcheck.pipeline import optimize
+
+    subjects = []
+    for case in SMALL.values():
+        axes = {0: "batch", 1: "sequence"}
+        dynamic = {"input_ids": axes, "attention_mask": axes}
+        for exporter in ("dynamo", "torchscript"):
+            made = dataclasses.replace(case, exporter=exporter, dynamic_axes=dynamic if case.name == "bert" else None)
+            module = build_module(made)
+            artifact = export(made, module=module)
+            assert isinstance(artifact, Exported), artifact
+            subjects.append((made, module, artifact, optimize(artifact.model)))
+    found: list[Finding] = []
+    compared, variants = 0, 0
+    for run in range(RUNS):
+        case, module, artifact, optimized = subjects[run % len(subjects)]
+        subject = Subject(
+            case=case,
+            module=partial(_lent, module),
+            exported=artifact.model,
+            optimized=optimized,
+        )
+
+        def inputs(seed: int, case: Any = case, module: Any = module) -> Any:
+            return module_inputs(case, module, seed)
+
+        seeds = range(SEEDS * run, SEEDS * (run + 1))
+        report = assess(standard_stages(case, module, artifact.path, optimized), inputs, subject, seeds=seeds)
+        found += report.findings
+        compared += len(report.seeds) * len(report.pairs)
+        variants += len(report.variants)
+    print(f"{RUNS} green runs, {compared} comparisons, {variants} varied inputs: {len(found)} false alarms")
+    for finding in found[:5]:
+        print(finding.render())
+
+
+def _lent(module: torch.nn.Module) -> contextlib.AbstractContextManager[torch.nn.Module]:
+    return contextlib.nullcontext(module)
+
+
+def cost(cache: Path) -> None:
+    """Twenty seeds through everything `expect_accuracy` does, against twenty plain runs of torch and of onnxruntime."""
+    from examples.zoo.registry import model
+    from pytest_modelcheck.check import ModelCheck
+
+    check = ModelCheck(model("bert-base").case("dynamo"), cache=cache)
+    drawn = [check.inputs(seed) for seed in range(SEEDS)]
+    path = check.exported.path
+    check.optimized_path  # noqa: B018  # the passes are not part of what is measured
+    ratios = []
+    for _ in range(3):
+        torch_seconds = _seconds(_plain_torch, check.module, drawn)
+        runtime_seconds = _seconds(_plain_runtime, path, drawn)
+        sweep_seconds = _seconds(_assessed, check)
+        ratios.append(sweep_seconds / (torch_seconds + runtime_seconds))
+        (report,) = check._sweeps.values()
+        check._sweeps.clear()
+        stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items())
+        print(
+            f"BERT-base, {SEEDS} seeds: plain torch {torch_seconds:.2f} s, plain onnxruntime {runtime_seconds:.2f} s, "
+            f"expect_accuracy {sweep_seconds:.2f} s: x{ratios[-1]:.2f} ({stages})",
+            flush=True,
+        )
+        for finding in report.findings:
+            print(finding.render(), flush=True)
+    print(f"ratio: {sorted(ratios)[1]:.2f} (median of 3)")
+
+
+def _plain_runtime(path: Path, drawn: list[Any]) -> None:
+    """onnxruntime at its default level, as most people run it: a session and one run per seed."""
+    import onnxruntime
+    import torch
+
+    from pytest_modelcheck.accuracy.stages import flat_arrays
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    needed = {port.name for port in session.get_inputs()}
+    for inputs in drawn:
+        session.run(None, {name: array for name, array in flat_arrays(inputs).items() if name in needed})
+
+
+def _plain_torch(module: Any, drawn: list[Any]) -> None:
+    import torch
+
+    with torch.no_grad():
+        for inputs in drawn:
+            module(**inputs.forward_arguments())
+
+
+def _assessed(check: Any) -> Any:
+    active, check._reuse.active = check._reuse.active, False
+    try:
+        return check.accuracy(seeds=SEEDS)
+    finally:
+        check._reuse.active = active
+
+
+def _seconds(run: Callable[..., object], *arguments: object) -> float:
+    started = time.perf_counter()
+    run(*arguments)
+    return time.perf_counter() - started
+
+
+def divergence(cache: Path) -> None:
+    """One weight of BERT-large doubled in the middle of the graph, looked for from both sides."""
+    from fault_list import FAULTS
+
+    from examples.zoo.registry import model
+    from pytest_modelcheck.accuracy import find_first_divergence
+    from pytest_modelcheck.calling import build_module, module_inputs
+    from pytest_modelcheck.export import ExportCache, Exported, export
+    from pytest_modelcheck.graph.validity import infer_shapes
+
+    case = model("bert-large").case("dynamo")
+    module = build_module(case)
+    artifact = export(case, module=module, cache=ExportCache(cache))
+    assert isinstance(artifact, Exported), artifact
+    inputs = module_inputs(case, module, 0)
+    reference = artifact.model
+    infer_shapes(reference)
+    faulty = reference.clone()
+    fault = next(fault for fault in FAULTS if fault.name == "two rows of a weight exchanged")
+    node = fault.plant(faulty)
+    for label, side in (("exported graph", reference), ("torch module", module)):
+        before = _peak()
+        started = time.perf_counter()
+        found = find_first_divergence(side, faulty, inputs, case=case)
+        seconds = time.perf_counter() - started
+        named = found is not None and any(f"'{node.name}'" in place for place in found.nodes)
+        looked = f"{found.rounds} rounds, {found.looked} values looked at" if found else "nothing"
+        print(
+            f"BERT-large against its {label}: {'found' if named else 'NOT FOUND'} in {seconds:.1f} s, {looked}; "
+            f"peak memory +{(_peak() - before) / 1e9:.2f} GB"
+        )
+        print("  " + "\n  ".join(found.describe() if found else ()), flush=True)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+PARTS = {"faults": faults, "alarms": alarms, "cost": cost, "divergence": divergence}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", nargs="?", choices=PARTS)
+    parser.add_argument("--cache", type=Path, default=ROOT / ".modelcheck")
+    parser.add_argument("--models", default=",".join(FAULTY), help="for faults: names of the zoo")
+    arguments = parser.parse_args()
+    if arguments.part == "faults":
+        faults(arguments.cache, tuple(arguments.models.split(",")))
+    elif arguments.part:
+        PARTS[arguments.part](arguments.cache)
+    else:
+        command = [sys.executable, __file__, "--cache", str(arguments.cache)]
+        return max(subprocess.run([*command, part], check=False).returncode for part in PARTS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Planting a list of faults into one model, and what the accuracy checks say about each."""
+
+from dataclasses import dataclass
+
+from planting import FaultPass
+
+from pytest_modelcheck.accuracy import (
+    compare_weights,
+    find_first_divergence,
+    find_guilty_pass,
+    session_stage,
+    sweep,
+)
+from pytest_modelcheck.accuracy.stages import PASSES
+from pytest_modelcheck.calling import build_module, module_inputs
+from pytest_modelcheck.export import export
+from pytest_modelcheck.graph.validity import infer_shapes
+from pytest_modelcheck.runtime import open_session
+
+LONGEST = 4
+"""Nodes that a named stretch may have: what an inserted node, its reader and their neighbours come to."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one planted fault.
+
+    Attributes:
+        model, fault: Their names.
+        by: What caught it: ``"outputs"``, ``"weights"``, ``"cannot run"``; empty where nothing did.
+        pass_named, node_named: Whether the guilty pass and the node (or the weight) were named right.
+        said: What was said about the place.
+    """
+
+    model: str
+    fault: str
+    by: str
+    pass_named: bool
+    node_named: bool
+    said: str
+
+    @property
+    def named(self) -> bool:
+        return self.pass_named and self.node_named
+
+
+class PlantedModel:
+    """One exported model that faults are planted into."""
+
+    def __init__(self, case, *, seeds=3, cache=None):
+        self.case = case
+        self.module = build_module(case)
+        artifact = export(case, module=self.module, cache=cache)
+        self.graph = artifact.model
+        infer_shapes(self.graph)
+        self.inputs = [module_inputs(case, self.module, seed) for seed in range(seeds)]
+        self.session = open_session(artifact.path, optimizer=False, name="exported")
+
+    def try_fault(self, fault):
+        """Plant, look whether it is caught, ask who did it; None where the model has no place for the fault."""
+        faulty = self.graph.clone()
+        node = fault.plant(faulty)
+        if node is None:
+            return None
+        stages = [
+            session_stage("exported", self.session),
+            session_stage("optimized", faulty, against="exported", step=PASSES),
+        ]
+        report = sweep(stages, lambda seed: self.inputs[seed], seeds=range(len(self.inputs)))
+        changed = compare_weights(self.graph, faulty).changed
+        runs = bool(report.pairs)
+        caught = "" if report.passed else "outputs" if runs else "cannot run"
+        seed = report.pairs[0].worst_seed if runs else 0
+        guilty = find_guilty_pass(
+            self.graph, lambda seed: self.inputs[seed], passes=[FaultPass(fault)], seeds=[seed], weights=True
+        )
+        named, said = False, ""
+        if caught == "outputs":
+            found = find_first_divergence(self.graph, faulty, self.inputs[seed])
+            said = "; ".join(found.nodes) if found else "no divergence"
+            named = f"'{node.name}'" in said and len(found.nodes) <= LONGEST
+        elif caught:
+            said = "; ".join(finding.found for finding in report.findings)
+            named = f"'{node.name}'" in said
+        if not named and changed:
+            read = [value.name for value in node.inputs if value is not None]
+            named = any(weight.initializer in read for weight in changed)
+            said = "; ".join(weight.describe() for weight in changed)
+        return Outcome(
+            model=self.case.name,
+            fault=fault.name,
+            by=caught or ("weights" if changed else ""),
+            pass_named=guilty is not None and guilty.name == fault.name,
+            node_named=named,
+            said=said,
+        )
