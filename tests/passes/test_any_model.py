@@ -1,11 +1,12 @@
 """No model may crash the pipeline, come out invalid, or compute something else afterwards.
 
-`MODELCHECK_THOROUGH=1` runs every operator test model of the installed onnx package and 2000 random graphs; without it
-a fixed sample of both.
+`MODELCHECK_THOROUGH=1` runs every operator test that the installed onnx package generates, with its inputs as inputs
+and as constants, every model that comes with it, and 2000 random graphs; without it a fixed sample of each.
 """
 
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import pytest
 from fusing_checks import in_function, in_subgraph, worst_difference
 from hypothesis import HealthCheck, given, settings
 from onnx.backend.test.case.node import collect_testcases
+from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 from random_graphs import BATCH, models
 
@@ -75,13 +77,48 @@ def test_a_pass_finds_nothing_to_do_in_its_own_result(pass_, model):
     assert not second.changed
 
 
+def draws(name):
+    return name.startswith(("test_training_dropout", "test_bernoulli"))
+
+
 def names(constant):
-    known_to_draw = {"test_training_dropout", "test_bernoulli"}
-    return [
-        name
-        for index, name in enumerate(sorted(CASES))
-        if index % SAMPLE == constant and not any(name.startswith(prefix) for prefix in known_to_draw)
+    return [name for index, name in enumerate(sorted(CASES)) if index % SAMPLE == constant and not draws(name)]
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(CASES) if draws(name)])
+def test_an_operator_test_of_onnx_that_draws_random_numbers_stays_valid(name):
+    after, _ = optimized(CASES[name].model)
+    onnx.checker.check_model(after)
+
+
+def stored_models():
+    """The models that come with onnx: converted by torch, and simple ones (strings, sequences, control flow)."""
+    cases = [
+        case for kind in ("simple", "pytorch-converted", "pytorch-operator") for case in load_model_tests(kind=kind)
     ]
+    return {f"{Path(case.model_dir).parent.name}/{case.name}": Path(case.model_dir) for case in cases}
+
+
+STORED = stored_models()
+
+
+@pytest.mark.parametrize("name", sorted(STORED)[:: 1 if THOROUGH else 4])
+def test_a_model_that_comes_with_onnx_computes_the_same_after_the_pipeline(name):
+    folder = STORED[name]
+    model = onnx.load(folder / "model.onnx")
+    feeds = {}
+    for index, value in enumerate(model.graph.input):
+        file = folder / "test_data_set_0" / f"input_{index}.pb"
+        if file.exists():
+            feeds[value.name] = read_value(file, value.type)
+    assert_same_results(model, feeds)
+
+
+def read_value(file, type_):
+    if type_.HasField("sequence_type"):
+        sequence = onnx.SequenceProto.FromString(file.read_bytes())
+        return onnx.numpy_helper.to_list(sequence)
+    return onnx.numpy_helper.to_array(onnx.TensorProto.FromString(file.read_bytes()))
 
 
 @pytest.mark.parametrize("name", names(0))
