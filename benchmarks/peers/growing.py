@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.peers.measuring import worker
 from benchmarks.peers.worker import OURS
 
-SIZES = (12_500, 25_000, 50_000, 100_000)
+SIZES = (1_000, 10_000, 100_000)
 
 
 def growth() -> dict[str, Any]:

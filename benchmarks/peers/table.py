@@ -111,6 +111,8 @@ def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) ->
         "",
         *_cost_table(stored),
         "",
+        *_firing_table(stored, only=NAMED_PASSES),
+        "",
         f"Measured: {len(stored)} of {files} files. Largest difference of ours over them: "
         f"{'not measured' if worst is None else f'{worst:.1e}'}. {' '.join(_growth_lines(growth))}",
         "All files and peers: [docs/passes_against_peers.md](docs/passes_against_peers.md).",
@@ -189,11 +191,11 @@ def _attention_table(stored: Sequence[Results]) -> Iterator[str]:
             )
 
 
-def _firing_table(stored: Sequence[Results]) -> Iterator[str]:
+def _firing_table(stored: Sequence[Results], *, only: Sequence[str] | None = None) -> Iterator[str]:
     """The three files on which each pass removes most, and on how many it changes the count at all."""
     yield from _header("pass", "files whose count it changes", "most")
     names = list(dict.fromkeys(name for results in stored for name in _own(results).get("passes", {})))
-    for name in [*NAMED_PASSES, *(name for name in names if name not in NAMED_PASSES)]:
+    for name in only or [*NAMED_PASSES, *(name for name in names if name not in NAMED_PASSES)]:
         delta: Callable[[Results], int] = lambda results, name=name: _own(results)["passes"].get(name, 0)  # noqa: E731 - a key of three uses
         fired = sorted((r for r in stored if "passes" in _own(r) and delta(r)), key=lambda r: (delta(r), r["label"]))
         most = ", ".join(f"{r['model']} {r['exporter']} {delta(r):+d}" for r in fired[:3])
