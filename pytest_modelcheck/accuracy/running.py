@@ -45,10 +45,11 @@ class Ran:
 
     Attributes:
         stage: The stage.
-        planned: What it was to run.
+        planned: What it ran; for the first reference with the seeds of variants that were left out as drawn.
         finding: Why it did not run at all; None if it did.
         note: What a reader should know about it: that it is not deterministic.
-        refused: Variants it could not run or is no reference for: seed -> why.
+        refused: Variants it could not run although its reference could: seed -> why.
+        left_out: Why variants were left out; of the first reference only.
     """
 
     stage: Stage
@@ -56,6 +57,7 @@ class Ran:
     finding: Finding | None = None
     note: str | None = None
     refused: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def plan(seeds: Sequence[int], variants: Sequence[Variant]) -> tuple[Planned, ...]:
@@ -83,10 +85,13 @@ def run_stage(
             for entry in planned:
                 drawn = source(entry.seed)
                 if entry.variant is not None:
-                    if why := _run_variant(stage, run, entry, drawn, store, widths):
-                        refused[entry.seed] = why
-                    continue
-                outputs = run(drawn)
+                    why = _run_variant(stage, run, entry, drawn, store, widths)
+                    if not why:
+                        continue
+                    refused[entry.seed] = why
+                    if stage.against is not None:
+                        continue
+                outputs = run(drawn)  # as drawn, too, where the variant measures nothing: no seed is lost
                 store.put(stage.name, entry.seed, outputs)
                 if entry is planned[0]:
                     note = _nondeterminism(stage, outputs, run(drawn))
@@ -95,6 +100,9 @@ def run_stage(
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
         finding = error_finding(source.model, f"stage {stage.name!r}", "outputs", f"an error at {where}: {text}")
         return Ran(stage=stage, planned=planned, finding=finding)
+    if stage.against is None:
+        kept = tuple(Planned(entry.seed) if entry.seed in refused else entry for entry in planned)
+        return Ran(stage=stage, planned=kept, note=note, left_out=tuple(refused.values()))
     return Ran(stage=stage, planned=planned, note=note, refused=refused)
 
 

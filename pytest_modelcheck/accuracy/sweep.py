@@ -44,7 +44,8 @@ def sweep(
             equal inputs.
         seeds: At least one.
         variants: Other kinds and sizes of inputs. One that the first stage cannot run, gives NaN or infinities for, or
-            is unstable on, is left out with a note; one that only a later stage cannot run is a failure of that stage.
+            is unstable on, is left out with a note, and its seed runs as drawn; one that only a later stage cannot run
+            is a failure of that stage.
         atol, rtol: See `compare`.
         model: Named in findings.
 
@@ -60,12 +61,12 @@ def sweep(
     notes: dict[str, str] = {}
     seconds: dict[str, float] = {}
     ran: dict[str, Ran] = {}
-    left_out: dict[int, str] = {}
+    left_out: tuple[str, ...] = ()
     useless: set[str | None] = set()  # stages that a finding has already said to give NaN
     with OutputStore() as store:
         for index, stage in enumerate(stages):
             started = time.perf_counter()
-            result = run_stage(stage, source, _of_stage(stage, planned, left_out), store, (atol, rtol))
+            result = run_stage(stage, source, _of_stage(stage, planned), store, (atol, rtol))
             return_freed_memory(collect=False)
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: result.note} if result.note else {}
@@ -74,7 +75,7 @@ def sweep(
                 continue
             ran[stage.name] = result
             if stage.against is None:
-                left_out |= result.refused
+                planned, left_out = result.planned, left_out + result.left_out
             elif stage.against in ran:
                 pair = compare_pair(ran[stage.against], result, store, (atol, rtol), model, notes, source.distinct > 1)
                 pairs.append(pair)
@@ -88,22 +89,20 @@ def sweep(
     findings += source.findings()
     return SweepReport(
         model=model,
-        seeds=tuple(entry.seed for entry in planned if entry.seed not in left_out),
-        variants={entry.seed: entry.label for entry in planned if entry.label and entry.seed not in left_out},
+        seeds=tuple(entry.seed for entry in planned),
+        variants={entry.seed: entry.label for entry in planned if entry.label},
         pairs=tuple(pairs),
         findings=tuple(findings),
-        notes=(*notes.values(), *left_out.values(), *source.notes()),
+        notes=(*notes.values(), *left_out, *source.notes()),
         seconds=seconds,
     )
 
 
-def _of_stage(stage: Stage, planned: Sequence[Planned], left_out: dict[int, str]) -> tuple[Planned, ...]:
+def _of_stage(stage: Stage, planned: Sequence[Planned]) -> tuple[Planned, ...]:
     """What a stage runs: all, or the first of every so many seeds and every variant."""
     drawn = [entry for entry in planned if entry.variant is None][:: stage.every]
     some = {entry.seed for entry in drawn}
-    return tuple(
-        entry for entry in planned if entry.seed not in left_out and (entry.variant is not None or entry.seed in some)
-    )
+    return tuple(entry for entry in planned if entry.variant is not None or entry.seed in some)
 
 
 def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:

@@ -185,6 +185,7 @@ def test_a_variant_for_which_the_reference_itself_gives_no_number_is_left_out_wi
     assert report.passed
     assert set(report.variants.values()) == {"U(0, 1)", "zeros", "ones"} & set(report.variants.values())
     assert "inputs 'large values' left out: a gives NaN or infinities for them" in report.notes
+    assert len(report.seeds) == len(report.pair("b").seeds) == 9
 
 
 def test_a_variant_on_which_a_rounding_of_the_inputs_matters_is_left_out_with_a_note():
