@@ -11,6 +11,12 @@ from statistics import NormalDist
 CONFIDENCE = 0.998
 """Of each interval. The verdict is looked at several times while samples come in, so each look must be rarely wrong."""
 
+EARLY_CONFIDENCE = 0.99
+"""Of an interval that may let pass and never fails: from few rounds."""
+
+PRIOR_WEIGHT = 4
+"""Degrees of freedom of what is known before the first round."""
+
 MIN_PAIRS = 10
 """Fewer pairs have no interval at this confidence: with n pairs it is at most ``1 - 2 * 0.5**n``."""
 
@@ -97,6 +103,26 @@ def mean_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> I
     mean = math.fsum(samples) / count
     variance = math.fsum((sample - mean) ** 2 for sample in samples) / (count - 1)
     reach = student_quantile((1 + confidence) / 2, count - 1) * math.sqrt(variance / count)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def moderated_interval(samples: Sequence[float], spread: float, confidence: float = EARLY_CONFIDENCE) -> Interval:
+    """`mean_interval` for one sample and more, whose standard deviation leans on what is known of it.
+
+    As if `PRIOR_WEIGHT` further samples had shown `spread`.
+
+    Args:
+        samples: At least one.
+        spread: The standard deviation of one sample, as it was measured elsewhere.
+        confidence: Probability that the interval holds the true mean.
+    """
+    count = len(samples)
+    if not count or not all(math.isfinite(sample) for sample in samples):
+        return NO_INTERVAL
+    mean = math.fsum(samples) / count
+    freedom = count - 1 + PRIOR_WEIGHT
+    squares = math.fsum((sample - mean) ** 2 for sample in samples) + PRIOR_WEIGHT * spread**2
+    reach = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(squares / freedom / count)
     return Interval(mean, mean - reach, mean + reach)
 
 

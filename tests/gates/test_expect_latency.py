@@ -141,4 +141,4 @@ def test_the_choice_is_an_option_of_the_command_line_too_and_wins_over_the_ini_f
 
 def test_the_budget_is_an_option_of_the_command_line_too(project):
     run = project.gated("expect_latency(speedup='>=0.01')").run("--modelcheck-latency-budget", "0.000001")
-    run.outcomes(failed=1).has("the budget is 1e-06 s")
+    run.outcomes(failed=1).has("not one fits in the budget of 1e-06 s")

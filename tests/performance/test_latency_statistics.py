@@ -10,6 +10,7 @@ from pytest_modelcheck.performance.statistics import (
     NO_INTERVAL,
     mean_interval,
     median_interval,
+    moderated_interval,
     sign_correlation,
     student_quantile,
 )
@@ -114,3 +115,17 @@ def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says(count):
 @pytest.mark.parametrize("samples", [[], [0.1, 0.2], [0.1, 0.2, math.nan], [0.1, 0.2, math.inf, 0.3]])
 def test_two_rounds_or_one_that_is_no_number_have_no_interval(samples):
     assert mean_interval(samples) is NO_INTERVAL
+
+
+def test_a_known_spread_gives_one_sample_an_interval_and_many_samples_outweigh_it():
+    one = moderated_interval([0.1], spread=0.01, confidence=0.99)
+    assert one.median == 0.1
+    assert one.high - 0.1 == pytest.approx(4.604 * 0.01, rel=1e-3)  # Student's t for 0.995 and four degrees of freedom
+    samples = np.random.default_rng(0).normal(0, 0.05, 400).tolist()
+    plain, leaning = mean_interval(samples, 0.99), moderated_interval(samples, spread=0.01, confidence=0.99)
+    assert leaning.high - leaning.low == pytest.approx(plain.high - plain.low, rel=0.01)
+
+
+@pytest.mark.parametrize("samples", [[], [math.nan], [0.1, math.inf]])
+def test_no_sample_or_one_that_is_no_number_has_no_interval_however_much_is_known(samples):
+    assert moderated_interval(samples, spread=0.01) is NO_INTERVAL
