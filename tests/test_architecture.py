@@ -19,7 +19,6 @@ FLOORS = [
     {"options", "__main__"},
     {"gates"},
     {"check"},
-    {"reusing"},
     {"snapshots"},
     {"report"},
     {"fusion"},

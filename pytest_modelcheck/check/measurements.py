@@ -1,0 +1,175 @@
+"""The numbers of a case: accuracy and latency."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from pytest_modelcheck.accuracy import Subject, SweepReport, assess, standard_stages
+from pytest_modelcheck.accuracy.stages import feeds_for
+from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.calling import ModuleInputs, module_inputs
+from pytest_modelcheck.check.graph_side import GraphSide
+from pytest_modelcheck.export.key import export_key
+from pytest_modelcheck.model_case import EXAMPLE_SEED
+from pytest_modelcheck.performance import (
+    BaselineGraph,
+    FreshSession,
+    PairedLatency,
+    evaluate_regression,
+    evaluate_speedup,
+    locked_graph,
+    measure_paired,
+    module_times,
+    node_owners,
+    slower_modules,
+)
+from pytest_modelcheck.result import FindingError
+from pytest_modelcheck.runtime import Session, inputs_from_signature, open_session
+from pytest_modelcheck.runtime.memory import return_freed_memory
+
+
+def _own_cores() -> int:
+    """Cores that this process may use, shared with the other workers of an xdist run."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+class Measurements(GraphSide):
+    """What running the graphs says."""
+
+    def inputs(self, seed: int) -> ModuleInputs | dict[str, Any]:
+        """The inputs of one seed, by name; for a bare .onnx file drawn from its signature."""
+        if self.case.onnx_path is None:
+            return module_inputs(self.case, self._forward, seed)
+        if self.case.inputs is not None:
+            return dict(self.case.inputs(seed))
+        return dict(inputs_from_signature(self._signature, seed))
+
+    @property
+    def _changed(self) -> bool:
+        """Whether the module or its example inputs are no longer what was exported: a test can reach and edit both."""
+        if self.case.onnx_path is not None or "module" not in self.__dict__:
+            return False
+        return export_key(self.case, self.module, self.example).digest != self.exported.key.digest
+
+    @cached_property
+    def _signature(self) -> Session:
+        return open_session(self.exported.path, optimizer=False, name=self.label)
+
+    def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20, varied: bool = True) -> SweepReport:
+        """torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance."""
+        key = (repr(atol), repr(rtol), seeds, varied)
+        if key not in self._sweeps:
+            if findings := self.pipeline_findings("pipeline"):
+                raise FindingError(findings[0])  # a pipeline that failed has no graph to measure
+            graph, threads = self.optimized_path, _own_cores()
+            from_file = self.case.onnx_path is not None
+
+            def make() -> SweepReport:
+                return_freed_memory()
+                return assess(
+                    standard_stages(
+                        self.case,
+                        None if from_file else self._lent_module,
+                        self.exported.path,
+                        graph,
+                        threads=threads,
+                    ),
+                    self.inputs,
+                    Subject(
+                        case=self.case,
+                        module=None if from_file else self._lent_module,
+                        exported=self.exported_model,
+                        optimized=self.optimized,
+                        passes=self.passes,
+                        target=self.target,
+                        threads=threads,
+                    ),
+                    seeds=range(seeds),
+                    varied=varied,
+                    atol=atol,
+                    rtol=rtol,
+                    folder=None if self.cache is None else self.cache / "replay",
+                )
+
+            with self._step("accuracy"):
+                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "varied": varied, "threads": threads}
+                self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
+        return self._sweeps[key]
+
+    def latency(self, bound: Bound, *, threads: int = 1) -> PairedLatency:
+        """Time of the exported over time of the optimized graph, in onnxruntime at its default level.
+
+        Measured until `bound` is clearly met or missed, or the budget is spent.
+        """
+        exported, optimized = self.exported.path, self.optimized_path
+        drawn = self.inputs(EXAMPLE_SEED)
+        for name in ("module", "captured"):  # two sessions are two copies of the weights; whoever needs it builds anew
+            self.__dict__.pop(name, None)
+        return_freed_memory()
+        with self._step("latency"):
+            self._latency = measure_paired(
+                self._fresh_session(exported, "exported", drawn, threads),
+                self._fresh_session(optimized, "optimized", drawn, threads),
+                budget_s=self.latency_budget,
+                judge=partial(evaluate_speedup, bound=bound),
+            )
+        return self._latency
+
+    @property
+    def baseline(self) -> BaselineGraph:
+        """The optimized graph, to be locked without its weights and timed against later ones."""
+        return BaselineGraph(self.optimized, self.context)
+
+    def regression(self, bound: Bound, locked: str, *, threads: int = 1) -> tuple[PairedLatency, tuple[str, ...]]:
+        """Time of today's optimized graph over that of the locked one, side by side, and what had to be mapped.
+
+        Args:
+            locked: What a snapshot of `baseline` holds.
+
+        Raises:
+            BaselineError: if the locked graph cannot be read, or does not take today's inputs.
+        """
+        for name in ("module", "captured"):  # as in `latency`
+            self.__dict__.pop(name, None)
+        with self._step("latency"), locked_graph(locked, self.optimized, self._optimized_feeds()) as other:
+            measured = measure_paired(
+                self._fresh_session(self.optimized_path, "today's graph", self.inputs(EXAMPLE_SEED), threads),
+                self._fresh_session(other.path, "the locked graph", other.feeds, threads),
+                budget_s=self.latency_budget,
+                judge=partial(evaluate_regression, bound=bound),
+            )
+        return measured, other.notes
+
+    def slower_modules(self, locked: str) -> tuple[str, ...]:
+        """Which modules today's optimized graph spends more time in than the locked one."""
+        feeds = self._optimized_feeds()
+        with self._step("profile"), locked_graph(locked, self.optimized, feeds) as other:
+            owners = node_owners(self.optimized, other.model)
+            now, then = (
+                module_times(*side, owners) for side in ((self.optimized_path, feeds), (other.path, other.feeds))
+            )
+        return tuple(map(str, slower_modules(now, then)))
+
+    def _optimized_feeds(self) -> dict[str, Any]:
+        session = open_session(self.optimized_path, optimizer=False, name="optimized")
+        return feeds_for(session, self.inputs(EXAMPLE_SEED))
+
+    def _fresh_session(
+        self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any], threads: int
+    ) -> FreshSession:
+        """A file in a session that is opened whenever one is asked for.
+
+        Both sides from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of
+        a model in memory holds twice the weights.
+        """
+
+        def opened() -> Callable[[], object]:
+            session = open_session(model, optimizer=True, name=name, threads=threads)
+            return session.bind(feeds_for(session, drawn))
+
+        return FreshSession(opened, own_thread=threads == 1)
