@@ -16,6 +16,7 @@ from pytest_modelcheck.graph.validity import infer_shapes
 from pytest_modelcheck.hierarchy import HierarchyReport, hierarchy_of_model, modules_that_ran
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtime.memory import release_mapped_weights, return_freed_memory
 
 
 class Probe(Protocol):
@@ -56,7 +57,11 @@ class GraphProbe:
 
     def _run(self, model: ir.Model) -> Mapping[str, Array]:
         session = open_session(model, optimizer=self._optimizer, threads=self._threads)
-        return session.run(feeds_for(session, self._inputs))
+        outputs = session.run(feeds_for(session, self._inputs))
+        del session
+        release_mapped_weights(model)
+        return_freed_memory(collect=False)  # the next session comes on top of what this one leaves in the arenas
+        return outputs
 
 
 class ModuleProbe:

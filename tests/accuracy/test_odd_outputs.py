@@ -1,0 +1,146 @@
+"""Outputs and inputs of every odd kind, through the whole accuracy check: right, or one clear finding."""
+
+import dataclasses
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+
+from pytest_modelcheck import ModelCase, Verdict
+from pytest_modelcheck.accuracy import compare, session_stage, sweep, torch_stage
+from pytest_modelcheck.accuracy.metrics import measure
+from pytest_modelcheck.calling import build_module, module_inputs
+
+
+@dataclasses.dataclass
+class Fields:
+    logits: torch.Tensor
+    hidden: torch.Tensor | None = None
+
+
+class Returns(torch.nn.Module):
+    """Twice and three times its input, in the form that `make` gives them."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, x, bias=None):
+        return self.make(2 * x, 3 * x if bias is None else 3 * x + bias)
+
+
+GRAPH = """<ir_version: 8, opset_import: ["" : 18]>
+g (float[2,3] x) => (float[2,3] {0}, float[2,3] {1}) <float two = {{2}}, float three = {{3}}> {{
+ {0} = Mul(x, two)
+ {1} = Mul(x, three)
+}}"""
+
+
+def cache(a, b):
+    from transformers import DynamicCache
+
+    made = DynamicCache()
+    made.update(a[None, None], b[None, None], 0)
+    return {"past": made}
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda a, b: {"a": a, "b": b}, ("a", "b")),
+        (lambda a, b: Fields(a, b), ("logits", "hidden")),
+        (lambda a, b: ((a,), (None, b)), ("output_0.0", "output_1.1")),
+        (lambda a, b: (a, None, b), ("output_0", "output_2")),
+        (lambda a, b: [a, b], ("output_0", "output_1")),
+    ],
+    ids=["dict", "dataclass", "tuple of tuples", "None between", "list"],
+)
+def test_outputs_of_every_form_are_compared_by_name(make, names):
+    case = ModelCase("odd", lambda: Returns(make), lambda seed: {"x": torch.randn(2, 3)})
+    module = build_module(case)
+    assert tuple(torch_stage(case, module).name for _ in range(1)) == ("torch",)
+    graph = ir.from_onnx_text(GRAPH.format("left", "right"))
+    for output, name in zip(graph.graph.outputs, names, strict=True):
+        output.name = name
+    stages = [torch_stage(case, module), session_stage("exported", graph, against="torch")]
+    report = sweep(stages, lambda seed: module_inputs(case, module, seed), seeds=range(3))
+    assert report.findings == ()
+    assert tuple(output.name for output in report.pairs[0].worst.outputs) == names
+
+
+def test_a_cache_of_keys_and_values_is_compared_layer_by_layer():
+    case = ModelCase("cache", lambda: Returns(cache), lambda seed: {"x": torch.randn(2, 3)})
+    module = build_module(case)
+    with torch_stage(case, module).open() as run:
+        outputs = run(module_inputs(case, module, 0))
+    assert list(outputs) == ["past.0.key", "past.0.value"]
+    assert compare(outputs, outputs).passed
+
+
+def test_an_optional_input_that_is_none_is_not_fed():
+    case = ModelCase(
+        "optional", lambda: Returns(lambda a, b: (a, b)), lambda seed: {"x": torch.randn(2, 3), "bias": None}
+    )
+    module = build_module(case)
+    graph = ir.from_onnx_text(GRAPH.format("output_0", "output_1"))
+    stages = [torch_stage(case, module), session_stage("exported", graph, against="torch")]
+    assert sweep(stages, lambda seed: module_inputs(case, module, seed), seeds=range(3)).findings == ()
+
+
+def test_a_wrong_input_name_is_one_error_with_both_lists():
+    graph = ir.from_onnx_text(GRAPH.format("a", "b"))
+    stages = [session_stage("exported", graph), session_stage("optimized", graph, against="exported")]
+    report = sweep(stages, lambda seed: {"y": np.ones((2, 3), np.float32)}, seeds=range(2))
+    assert report.findings[0].verdict is Verdict.ERROR
+    assert "nothing to feed to 'x'; inputs that it does not name: 'y'" in report.findings[0].found
+
+
+def test_an_output_that_no_onnx_output_can_carry_is_one_error():
+    case = ModelCase("text", lambda: Returns(lambda a, b: (a, "done")), lambda seed: {"x": torch.randn(2, 3)})
+    module = build_module(case)
+    stages = [
+        torch_stage(case, module),
+        session_stage("exported", ir.from_onnx_text(GRAPH.format("a", "b")), against="torch"),
+    ]
+    report = sweep(stages, lambda seed: module_inputs(case, module, seed), seeds=range(2))
+    assert "is a str, which no ONNX output can carry" in report.findings[0].found
+
+
+def test_a_sequence_and_strings_are_compared_item_by_item():
+    left = {"parts.0": np.array(["a", "b"], object), "parts.1": np.array([1.0, 2.0], np.float32)}
+    assert compare(left, left).passed
+    right = left | {"parts.0": np.array(["a", "c"], object)}
+    assert "'c' instead of 'b' at [1]" in compare(left, right).finding.where[0]
+
+
+@pytest.mark.parametrize("value", [0.5, 0])
+def test_an_output_without_axes_is_compared(value):
+    scalar = np.array(value, np.float32 if value else np.int64)
+    assert compare({"loss": scalar}, {"loss": scalar}).passed
+    assert not compare({"loss": scalar}, {"loss": scalar + 1}).passed
+
+
+def test_empty_outputs_beside_others_are_fine_and_alone_an_error():
+    empty = {"boxes": np.zeros((0, 4), np.float32)}
+    assert compare(empty, empty).finding.verdict is Verdict.ERROR
+    both = empty | {"scores": np.array([1.0, 2.0], np.float32)}
+    assert compare(both, both).passed
+
+
+def test_a_large_output_is_measured_in_pieces(tmp_path):
+    """64 MB here; 2 GB go the same way: what is held at once does not depend on the size of the output."""
+    import tracemalloc
+
+    size = 1 << 24
+    array = np.memmap(tmp_path / "large.bin", np.float32, "w+", shape=(size,))
+    array[::1000] = 1.0
+    other = np.memmap(tmp_path / "other.bin", np.float32, "w+", shape=(size,))
+    other[:] = array
+    other[-1] += 1
+    tracemalloc.start()
+    metrics = measure(array, other, 1e-5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (metrics.max_abs, metrics.worst_index) == (1.0, (size - 1,))
+    assert peak < 600e6
