@@ -2,6 +2,7 @@
 
 from pytest_modelcheck.gates import accuracy as accuracy
 from pytest_modelcheck.gates import cache_parity as cache_parity
+from pytest_modelcheck.gates import compile as compile
 from pytest_modelcheck.gates import fusion as fusion
 from pytest_modelcheck.gates import golden as golden
 from pytest_modelcheck.gates import hierarchy as hierarchy
@@ -22,6 +23,7 @@ GATES: tuple[Gate, ...] = (
     latency.GATE,
     memory.GATE,
     host_transfers.GATE,
+    compile.GATE,
     cache_parity.GATE,
     state_roundtrip.GATE,
     golden.GATE,
