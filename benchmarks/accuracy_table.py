@@ -99,7 +99,7 @@ def alarms(cache: Path) -> None:
         seeds = range(SEEDS * run, SEEDS * (run + 1))
         report = assess(standard_stages(case, module, artifact.path, optimized), inputs, subject, seeds=seeds)
         found += report.findings
-        compared += len(report.seeds) * len(report.pairs)
+        compared += sum(len(pair.seeds) for pair in report.pairs)
         variants += len(report.variants)
     print(f"{RUNS} green runs, {compared} comparisons, {variants} varied inputs: {len(found)} false alarms")
     for finding in found[:5]:
