@@ -21,6 +21,7 @@ class ModelCheck(ParityChecks):
             attribution=self.attribution if "_attributed" in made else None,
             hierarchy=made.get("hierarchy"),
             pipeline_hierarchy=self.pipeline_hierarchy if "_attributed" in made else None,
+            fusion=made.get("fusion"),
             sweep=list(self._sweeps.values())[-1] if self._sweeps else None,
             latency=self._latency,
             seconds=self.seconds,

@@ -3,7 +3,7 @@
 from pytest_modelcheck.fusion.analysing import analyse
 from pytest_modelcheck.fusion.command import find_case, fusion_of
 from pytest_modelcheck.fusion.partitioning import partition
-from pytest_modelcheck.fusion.picture import fusion_svg
+from pytest_modelcheck.fusion.picture import fusion_svg, pictured_owner
 from pytest_modelcheck.fusion.printing import report_figures, report_lines
 from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 from pytest_modelcheck.fusion.rules import DEFAULT_RULES, RULE_SETS, Rule
@@ -21,6 +21,7 @@ __all__ = [
     "fusion_svg",
     "fusion_text",
     "partition",
+    "pictured_owner",
     "report_figures",
     "report_lines",
     "unfused_lines",

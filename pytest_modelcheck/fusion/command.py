@@ -10,7 +10,7 @@ from typing import Any
 from pytest_modelcheck.capture import CaptureFailure, capture
 from pytest_modelcheck.errors import ModelCheckError, OptionError
 from pytest_modelcheck.fusion.analysing import analyse
-from pytest_modelcheck.fusion.picture import fusion_svg
+from pytest_modelcheck.fusion.picture import fusion_svg, pictured_owner
 from pytest_modelcheck.fusion.printing import report_figures, report_lines
 from pytest_modelcheck.model_case import ModelCase
 
@@ -32,9 +32,7 @@ def fusion_of(address: str, *, picture: Path | None = None, module: str = "") ->
     report = analyse(captured)
     lines = report_lines(report)
     if picture is not None:
-        fused = [subgraph for subgraph in report.subgraphs if len(subgraph.ops) > 1 and subgraph.owner]
-        grouped = [subgraph for subgraph in fused if subgraph.pattern == "qkv"]
-        owner = module or next((subgraph.owner for subgraph in [*grouped, *fused]), "")
+        owner = module or pictured_owner(report)
         picture.write_text(fusion_svg(report, owner), encoding="utf-8")
         lines.append(f"\n{picture}: the subgraphs of {owner or 'the root module'}")
     return report_figures(report), lines

@@ -54,6 +54,13 @@ def fusion_svg(report: FusionReport, owner: str) -> str:
     return _drawn(boxes, edges, width, height, f"{report.name}: {owner or '(root)'}")
 
 
+def pictured_owner(report: FusionReport) -> str:
+    """The module worth drawing: the first with grouped projections, else the first with a fused subgraph; or ``""``."""
+    fused = [subgraph for subgraph in report.subgraphs if len(subgraph.ops) > 1 and subgraph.owner]
+    grouped = [subgraph for subgraph in fused if subgraph.pattern == "qkv"]
+    return next((subgraph.owner for subgraph in [*grouped, *fused]), "")
+
+
 class _Box:
     def __init__(self, lines: Sequence[str], kind: str) -> None:
         self.lines, self.kind = list(lines), kind

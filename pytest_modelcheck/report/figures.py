@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
     from pytest_modelcheck.attribution import Attribution
     from pytest_modelcheck.export import Exported
+    from pytest_modelcheck.fusion import FusionReport
     from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy
     from pytest_modelcheck.performance import PairedLatency
+
+_DRAWN_WHOLE = 30
+"""A model without a module worth drawing is drawn whole up to this many subgraphs."""
 
 
 def measured_figures(
@@ -23,6 +27,7 @@ def measured_figures(
     attribution: Attribution | None,
     hierarchy: HierarchyReport | None,
     pipeline_hierarchy: PipelineHierarchy | None,
+    fusion: FusionReport | None,
     sweep: SweepReport | None,
     latency: PairedLatency | None,
     seconds: Mapping[str, float],
@@ -31,7 +36,7 @@ def measured_figures(
     """What was measured of one model; what is None was not, and has no entry.
 
     Args:
-        export, attribution, hierarchy, pipeline_hierarchy, sweep, latency: Results.
+        export, attribution, hierarchy, pipeline_hierarchy, fusion, sweep, latency: Results.
         seconds: Step -> wall seconds.
         reused: What an earlier run had measured under the same key.
     """
@@ -52,6 +57,8 @@ def measured_figures(
         figures["hierarchy"] = hierarchy_figures(hierarchy)
     if pipeline_hierarchy is not None and attribution is not None:
         figures |= pipeline_hierarchy_figures(pipeline_hierarchy, [row.name for row in attribution.passes])
+    if fusion is not None:
+        figures |= fusion_figures(fusion)
     if sweep is not None:
         figures["accuracy"] = accuracy_figures(sweep)
     if latency is not None:
@@ -133,6 +140,24 @@ def pipeline_hierarchy_figures(owners: PipelineHierarchy, passes: Sequence[str])
         for index, (name, stage) in enumerate(zip(passes, owners.passes, strict=True))
     ]
     return {"owners": rows, "tree": tree_lines(owners.before, owners.after)}
+
+
+def fusion_figures(report: FusionReport) -> dict[str, Any]:
+    """Subgraphs, their mean size, grouped attention layers; and a picture of one module's, for reports that show it."""
+    from pytest_modelcheck.fusion import fusion_svg, pictured_owner
+
+    owner = pictured_owner(report)
+    figures = {
+        "nodes": report.nodes,
+        "subgraphs": len(report.subgraphs),
+        "mean_size": round(report.mean_size, 4),
+        "qkv": f"{report.qkv}/{report.attention_layers}",
+    }
+    pictures = []
+    if owner or len(report.subgraphs) <= _DRAWN_WHOLE:
+        caption = f"the subgraphs of {owner or 'the whole model'}"
+        pictures.append({"caption": caption, "svg": fusion_svg(report, owner)})
+    return {"fusion": figures, "pictures": pictures}
 
 
 def accuracy_figures(report: SweepReport) -> dict[str, Any]:

@@ -23,5 +23,10 @@ def write_json(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int =
         OSError: if the folder cannot be made or written.
         ValueError: if a figure is NaN or infinite without having been turned into text.
     """
-    text = json.dumps({"schema": SCHEMA, "exit_status": exit_status, "tests": list(rows)}, indent=2, allow_nan=False)
+    tests = [{**row, "model": _without_pictures(row["model"])} if row.get("model") else row for row in rows]
+    text = json.dumps({"schema": SCHEMA, "exit_status": exit_status, "tests": tests}, indent=2, allow_nan=False)
     write_whole(path, text + "\n")
+
+
+def _without_pictures(model: dict[str, Any]) -> dict[str, Any]:
+    return {name: figures for name, figures in model.items() if name != "pictures"}

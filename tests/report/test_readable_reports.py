@@ -116,6 +116,16 @@ def test_two_cases_of_one_name_with_different_exports_are_two_rows():
     assert markdown(rows).count("| net | dynamo | 9 -> 7 |") == 2
 
 
+def test_a_run_that_fuses_draws_one_module_in_html_and_not_in_json(project):
+    project.test("""
+    def test_it(modelcheck): assert modelcheck.fusion.subgraphs
+    """).run("--modelcheck-report=out.html", "--modelcheck-report=out.json").outcomes(passed=1)
+    assert "<svg" in (project.pytester.path / "out.html").read_text(encoding="utf-8")
+    model = project.report("out.json")["tests"][0]["model"]
+    assert model["fusion"]["qkv"] == "0/0"
+    assert "pictures" not in model
+
+
 @pytest.mark.parametrize(("suffix", "start"), [(".md", "# Model checks: 1 of 1"), (".html", "<!DOCTYPE html>")])
 def test_the_file_is_written_by_a_run(project, suffix, start):
     project.gated("expect_ops(Gemm=3)").run(f"--modelcheck-report=deep/out{suffix}").outcomes(failed=1)
