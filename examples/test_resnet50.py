@@ -10,8 +10,9 @@ from examples.zoo.resnet50 import CASES
 @pytest.mark.expect_ops(Conv=53, BatchNormalization=0)
 @pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20)
 @pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=60%")
-@pytest.mark.expect_latency(speedup=">=0.95")
+@pytest.mark.expect_latency(speedup=">=0.95", regression="<=10%")
 def test_resnet50(modelcheck, modelcheck_snapshot):
     assert modelcheck.attribution == modelcheck_snapshot
     assert modelcheck.modules == modelcheck_snapshot
     assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck.baseline == modelcheck_snapshot
