@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from examples.experiments.rows import Row, arguments, read_rows, signed, table, wanted_rows, write_result
+from examples.experiments.rows import Row, arguments, signed, table, write_result, zoo_rows
 
 PASS = "cleanup_attention"
 
@@ -31,8 +31,8 @@ def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
 
 
 def main() -> None:
-    arguments(__doc__).parse_args()
-    write_result(PASS + "_refusals", *report(wanted_rows(read_rows(), "attribution")))
+    given = arguments(__doc__).parse_args()
+    write_result(PASS + "_refusals", *report(zoo_rows(given, "attribution")))
 
 
 if __name__ == "__main__":

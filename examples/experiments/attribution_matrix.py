@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.experiments.rows import Row, arguments, read_rows, signed, table, wanted_rows, write_result
+from examples.experiments.rows import Row, arguments, signed, table, write_result, zoo_rows
 
 LEGEND = "alone / in order / without it: -72 means 72 nodes fewer; the last one how many more would be left without it."
 
@@ -45,8 +45,8 @@ def report(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    arguments(__doc__).parse_args()
-    rows = wanted_rows(read_rows(), "attribution")
+    given = arguments(__doc__).parse_args()
+    rows = zoo_rows(given, "attribution")
     write_result("attribution_matrix", report(rows), [_data(row) for row in rows])
 
 

@@ -31,7 +31,7 @@ def _cells(both: Mapping[str, Row]) -> list[str]:
     return [
         _nodes(both["dynamo"]),
         _nodes(both["torchscript"]),
-        f"{100 * (size[1] - size[0]) / size[0]:+.1f}%" if size and size[0] else "no weights",
+        _change(*size, 1) if size and size[0] else "no weights",
         _latency(shown),
         "not measured" if worst is None else f"{worst:.1e}",
         _coverage(both),
@@ -43,7 +43,13 @@ def _nodes(row: Row) -> str:
     if "failure" in row:
         return f"export failed: {row['failure']['kind']}"
     before, after = row["attribution"]["nodes"]
-    return f"{before} -> {after} ({100 * (after - before) / before:+.0f}%)"
+    return f"{before} -> {after} ({_change(before, after, 0)})"
+
+
+def _change(before: float, after: float, digits: int) -> str:
+    """-25%, +3%, 0%: rounded, and never a signed zero."""
+    text = f"{100 * (after - before) / before:+.{digits}f}"
+    return f"{text if float(text) else text[1:]}%"
 
 
 def _latency(row: Row) -> str:

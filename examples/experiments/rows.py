@@ -63,6 +63,20 @@ def measured_rows(rows: Mapping[tuple[str, str], Row]) -> tuple[list[Row], list[
     return [rows[key] for name in whole for key in keys[name]], [name for name in keys if name not in whole]
 
 
+def zoo_rows(given: argparse.Namespace, part: str) -> list[Row]:
+    """The rows of the whole zoo; with ``--measured`` those that there are, and the others are named.
+
+    Raises:
+        MissingRowError: without the flag, if one was not measured.
+    """
+    if not given.measured:
+        return wanted_rows(read_rows(), part)
+    rows, absent = measured_rows(read_rows())
+    if absent:
+        print(f"not measured, left out: {', '.join(absent)}")
+    return rows
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; the first column is text, the others are figures."""
     rule = ["---", *["---:"] * (len(header) - 1)]
@@ -87,4 +101,5 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with what every command takes."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--cache", type=Path, default=Path(".modelcheck"), help="cached exports (default: .modelcheck)")
+    parser.add_argument("--measured", action="store_true", help="models that were not measured are left out, and named")
     return parser

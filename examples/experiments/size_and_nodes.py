@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from examples.experiments.rows import Row, arguments, read_rows, table, wanted_rows, write_result
+from examples.experiments.rows import Row, arguments, table, write_result, zoo_rows
 
 
 def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -66,8 +66,8 @@ def _figures(name: str, pairs: Sequence[tuple[int, int]]) -> Row:
 
 
 def main() -> None:
-    arguments(__doc__).parse_args()
-    write_result("size_and_nodes", *report(wanted_rows(read_rows(), "attribution")))
+    given = arguments(__doc__).parse_args()
+    write_result("size_and_nodes", *report(zoo_rows(given, "attribution")))
 
 
 if __name__ == "__main__":

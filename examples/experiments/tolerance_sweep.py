@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.experiments.rows import Row, arguments, read_rows, table, wanted_rows, write_result
+from examples.experiments.rows import Row, arguments, table, write_result, zoo_rows
 
 TOLERANCES = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 
@@ -40,8 +40,8 @@ def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
 
 
 def main() -> None:
-    arguments(__doc__).parse_args()
-    write_result("tolerance_sweep", *report(wanted_rows(read_rows(), "accuracy")))
+    given = arguments(__doc__).parse_args()
+    write_result("tolerance_sweep", *report(zoo_rows(given, "accuracy")))
 
 
 if __name__ == "__main__":
