@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/pytest --modelcheck examples/test_bert_base.py examples/test_resnet50.py
 
 test: $(STAMP) check
-	$(BIN)/pytest --modelcheck examples/
+	$(BIN)/pytest --modelcheck -n 2 examples/
 	$(BIN)/pytest -n 2 --dist loadfile tests
 
 zoo:
