@@ -134,7 +134,7 @@ def attribute(
         OptionError: for a pass or target that does not exist, or a package that is not installed.
     """
     check_target(target)
-    chosen = as_passes(passes)
+    chosen = as_passes(passes, target)
     model = _as_ir(model)
     check_model(model)
     stages = [prepare(model)]

@@ -21,8 +21,8 @@ from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.accuracy.weights import ChangedWeight, compare_weights
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
-from pytest_modelcheck.passes import PASSES, Pass, PassOutcome, Target
-from pytest_modelcheck.pipeline import AnyPass, PassStatus, pass_name, prepare, run_pass
+from pytest_modelcheck.passes import Pass, PassOutcome, Target
+from pytest_modelcheck.pipeline import AnyPass, PassStatus, as_passes, pass_name, prepare, run_pass
 from pytest_modelcheck.runtime import SessionError, open_session
 
 PLACES = 5
@@ -105,7 +105,7 @@ def find_guilty_pass(
     judge = _Judge(model, drawn, (atol, rtol), optimizer, threads, weights)
     models = [model]
     fired: list[tuple[int, AnyPass]] = []  # pipeline index and pass, for each model after the first
-    for index, pass_ in enumerate(PASSES if passes is None else passes):
+    for index, pass_ in enumerate(as_passes(passes, target)):
         after, record = run_pass(models[-1], pass_, target)
         if record.status is PassStatus.FIRED:
             models.append(after)

@@ -20,8 +20,7 @@ from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
 from pytest_modelcheck.kept import KeptResults, file_digest, numeric_environment, own_code
-from pytest_modelcheck.passes import PASSES
-from pytest_modelcheck.pipeline import AnyPass
+from pytest_modelcheck.pipeline import AnyPass, as_passes
 from pytest_modelcheck.targets import Target
 
 _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
@@ -57,7 +56,7 @@ class Reuse:
 
         The file shares the weights of the export.
         """
-        chosen = tuple(PASSES if passes is None else passes)
+        chosen = as_passes(passes, target)
         key = self._key(target=target, passes=[repr(pass_) for pass_ in chosen])
         path = self._folder / f"{self._kept.name('passes', key)}.onnx"
         own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
