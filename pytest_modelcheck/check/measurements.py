@@ -110,7 +110,7 @@ class Measurements(GraphSide):
         drawn = self.inputs(EXAMPLE_SEED)
         for name in ("module", "captured"):  # two sessions are two copies of the weights; whoever needs it builds anew
             self.__dict__.pop(name, None)
-        return_freed_memory()
+        return_freed_memory(collect=False)  # measuring collects garbage before it opens anything
         with self._step("latency"):
             self._latency = measure_paired(
                 self._fresh_session(exported, "exported", drawn, threads),

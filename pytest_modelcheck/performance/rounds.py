@@ -146,7 +146,7 @@ def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | Non
     now = wall()
     logs_a: list[float] = []
     logs_b: list[float] = []
-    until = now + (now - began) / 2  # longer rounds would be fewer
+    until = now + (now - began) / 4  # longer rounds would be fewer
     while len(logs_a) < fewest or (wall() < until and len(logs_a) < MOST_BLOCKS) or (fewest > 1 and len(logs_a) % 2):
         first, second = block(run_a, run_b, (first_block + len(logs_a)) % 2 == 1, repeats, sample)
         logs_a.append(log_mean(first))

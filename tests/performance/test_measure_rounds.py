@@ -128,9 +128,9 @@ def test_an_unclear_answer_uses_the_budget_does_not_exceed_it_and_says_what_it_w
 
 
 def test_longer_opening_is_answered_by_more_blocks_in_a_round():
-    blocks = {opening: Machine(opening=opening).measure(budget_s=100) for opening in (0.0, 0.2)}
+    blocks = {opening: Machine(opening=opening).measure(budget_s=100) for opening in (0.0, 0.4)}
     assert blocks[0.0].pairs / blocks[0.0].rounds == FEWEST_BLOCKS
-    assert blocks[0.2].pairs / blocks[0.2].rounds > 2 * FEWEST_BLOCKS
+    assert blocks[0.4].pairs / blocks[0.4].rounds > 2 * FEWEST_BLOCKS
 
 
 # -- what cannot be measured ----------------------------------------------------------------------------------------
