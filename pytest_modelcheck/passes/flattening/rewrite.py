@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.passes.dims import Dim, product
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
 from pytest_modelcheck.passes.flattening.targets import Targets
@@ -117,6 +118,8 @@ class Flattener:
         if producer is not None and producer.graph is self._scope:
             self._rewriter.insert_after(producer, node)
         else:
+            # A graph input is nobody's: the view belongs to the first module that reads it.
+            merge_metadata([next(use.node for use in value.uses() if use.node in self._region.roles)], [node])
             self._rewriter.insert_first(self._scope, node)
         return node.outputs[0]
 
