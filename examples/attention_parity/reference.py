@@ -11,12 +11,12 @@ State = dict[str, torch.Tensor]
 def keys_and_values(state: State, source: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(batch, heads, seq, size) each, of a source (batch, seq, width)."""
     value = "value" if "value.weight" in state else "key"
-    return tuple(  # type: ignore[return-value]
-        _heads(
-            functional.linear(source.double(), state[f"{name}.weight"].double(), state[f"{name}.bias"].double()), heads
-        )
-        for name in ("key", value)
-    )
+
+    def projected(name: str) -> torch.Tensor:
+        weight, bias = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
+        return _heads(functional.linear(source.double(), weight, bias), heads)
+
+    return projected("key"), projected(value)
 
 
 def attention(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,10 +36,10 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def built(*sizes: int, **options: object) -> Callable[[], Attention]:
+def built(*sizes: int, **options: Any) -> Callable[[], Attention]:
     def build() -> Attention:
         torch.manual_seed(0)
-        return Attention(*sizes, **options).eval()  # type: ignore[arg-type]
+        return Attention(*sizes, **options).eval()
 
     return build
 

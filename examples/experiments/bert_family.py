@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from examples.experiments.rows import Row, arguments, table, write_result
-from examples.zoo.registry import model
+from examples.zoo.registry import case
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.graph.metadata import contributors
 
@@ -40,7 +40,7 @@ def onnx_patterns(check: ModelCheck, stage: str) -> Counter[tuple[tuple[str, int
 
 def measure(name: str, cache: Path) -> Row:
     """All patterns of one model, with the number of layers that have them."""
-    check = ModelCheck(model(name).case("dynamo"), cache=cache)
+    check = ModelCheck(case(name, "dynamo"), cache=cache)
     exported, optimized = onnx_patterns(check, "exported"), onnx_patterns(check, "optimized")
     return {
         "model": name,

@@ -22,11 +22,11 @@ MODELS = ("resnet50", "efficientnet-b0", "distilbert", "bert-base", "whisper-tin
 
 def export_once(name: str, exporter: str) -> Row:
     """One export in this process, without a cache: seconds, and the growth of the process's largest size in MB."""
-    from examples.zoo.registry import model
+    from examples.zoo import registry
     from pytest_modelcheck.calling import build_module
     from pytest_modelcheck.export import ExportFailure, export
 
-    case = model(name).case(exporter)  # type: ignore[arg-type]
+    case = registry.case(name, exporter)
     module = build_module(case)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()

@@ -10,12 +10,11 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest_modelcheck
 from examples.experiments.rows import MEASUREMENTS, Row, arguments, read_rows, write_rows
 from examples.zoo.declaring import EXPORTERS
-from examples.zoo.registry import MODELS, model
+from examples.zoo.registry import MODELS, case
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import ExportFailure
 from pytest_modelcheck.export.locking import locked
@@ -126,9 +125,9 @@ def code_digest(part: str) -> str:
     return content.hexdigest()[:16]
 
 
-def measure(name: str, exporter: Any, parts: tuple[str, ...], row: Row, cache: Path, budget: float) -> Row:
+def measure(name: str, exporter: str, parts: tuple[str, ...], row: Row, cache: Path, budget: float) -> Row:
     """`row` with those parts that are new, or whose export or code changed."""
-    check = ModelCheck(model(name).case(exporter), cache=cache, latency_budget=budget)
+    check = ModelCheck(case(name, exporter), cache=cache, latency_budget=budget)
     export = check.export
     if isinstance(export, ExportFailure):
         return {"model": name, "exporter": exporter, "failure": {"kind": str(export.kind), "reason": export.reason}}

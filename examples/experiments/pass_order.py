@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from examples.experiments.rows import Row, arguments, signed, table, write_result
-from examples.zoo.registry import model
+from examples.zoo.registry import case
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.pipeline import resolve_passes, run_pipeline
@@ -85,8 +85,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=CASES, help="model:exporter")
     given = parser.parse_args()
     parts, data = ["# All orders of four passes", f"{', '.join(FOUR)}, each once, nothing before them."], []
-    for case in given.models:
-        name, _, exporter = case.partition(":")
+    for named in given.models:
+        name, _, exporter = named.partition(":")
         text, row = report_one(name, exporter, exported_model(name, exporter, given.cache))
         parts.append(text)
         data.append(row)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def exported_model(name: str, exporter: str, cache: Path) -> ir.Model:
-    return ModelCheck(model(name).case(exporter), cache=cache).exported_model  # type: ignore[arg-type]
+    return ModelCheck(case(name, exporter), cache=cache).exported_model
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = RESULTS / "measurements.jsonl"
 Row = dict[str, Any]
 
+NEEDED = ("attribution", "hierarchy", "accuracy")
+"""Parts that a row must have to stand in a table of the whole zoo."""
+
 
 class MissingRowError(Exception):
     """A table asks for a row or a figure that was not measured."""
@@ -55,12 +58,19 @@ def wanted_rows(rows: Mapping[tuple[str, str], Row], part: str, models: Iterable
 
 
 def measured_rows(rows: Mapping[tuple[str, str], Row]) -> tuple[list[Row], list[str]]:
-    """The rows of all models that were measured by both exporters, in the zoo's order, and the names of the others."""
+    """The rows of all models that were measured by both exporters, in the zoo's order, and the names of the others.
+
+    A row with the parts of `NEEDED` is measured, and so is a failed export.
+    """
     from examples.zoo.registry import MODELS
 
     keys = {model.name: [(model.name, exporter) for exporter in ("dynamo", "torchscript")] for model in MODELS}
-    whole = [name for name, both in keys.items() if all(key in rows for key in both)]
+    whole = [name for name, both in keys.items() if all(_is_measured(rows.get(key, {})) for key in both)]
     return [rows[key] for name in whole for key in keys[name]], [name for name in keys if name not in whole]
+
+
+def _is_measured(row: Row) -> bool:
+    return "failure" in row or all(part in row for part in NEEDED)
 
 
 def zoo_rows(given: argparse.Namespace, part: str) -> list[Row]:

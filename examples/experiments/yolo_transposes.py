@@ -40,9 +40,9 @@ def adjacent(model: ir.Model) -> tuple[int, int]:
     """(cancelling, composable): Transposes of a Transpose's result that give back its input, or could be one."""
     cancelling = composable = 0
     for node in model.graph:
-        if node.op_type != "Transpose" or (before := node.inputs[0].producer()) is None:  # type: ignore[union-attr]
+        if node.op_type != "Transpose" or (source := node.inputs[0]) is None:
             continue
-        if before.op_type == "Transpose":
+        if (before := source.producer()) is not None and before.op_type == "Transpose":
             inner, outer = (list(each.attributes["perm"].as_ints()) for each in (before, node))
             cancels = [inner[axis] for axis in outer] == sorted(outer)
             cancelling, composable = cancelling + cancels, composable + (not cancels)

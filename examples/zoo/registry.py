@@ -45,3 +45,15 @@ def model(name: str) -> ZooModel:
         if candidate.name == name:
             return candidate
     raise KeyError(f"{name!r} is not in the zoo; it has {', '.join(ALL_CASES)}")
+
+
+def case(name: str, exporter: str) -> ModelCase:
+    """The case of a model by an exporter, both as a command line or a file of results names them.
+
+    Raises:
+        KeyError: naming what there is, if there is none.
+    """
+    for known in EXPORTERS:
+        if known == exporter:
+            return model(name).case(known)
+    raise KeyError(f"{exporter!r} is no exporter of the zoo; it has {', '.join(EXPORTERS)}")

@@ -76,6 +76,9 @@ def test_a_model_is_measured_once_both_exporters_are():
     assert rows == [row(), FAILED]
     assert len(absent) == 32
     assert "bert-base" in measured_rows({("bert-base", "dynamo"): row()})[1]
+    half = row()
+    del half["accuracy"]
+    assert "bert-base" in measured_rows({("bert-base", "dynamo"): half, ("bert-base", "torchscript"): FAILED})[1]
 
 
 def test_the_cells_of_a_table():
