@@ -42,6 +42,7 @@ class GuiltyPass:
         index: Its place in the pipeline, from 0.
         rewrite: Which of its rewrites is the first bad one, from 1; None where it cannot be stopped half way.
         rewrites: How many it makes in all; None as above.
+        rule: Which of the pass's rules made the bad rewrite; None as above, and for a pass with one rule.
         removed, added: Places of the nodes that this rewrite (or pass) took out and put in, Constants left out.
         comparison: The model before all passes against the result of the guilty pass, at the worst seed; None where
             that result cannot be run.
@@ -53,6 +54,7 @@ class GuiltyPass:
     index: int
     rewrite: int | None
     rewrites: int | None
+    rule: str | None
     removed: tuple[str, ...]
     added: tuple[str, ...]
     comparison: Comparison | None
@@ -62,6 +64,7 @@ class GuiltyPass:
     def describe(self) -> tuple[str, ...]:
         """Lines for a finding's `where`."""
         which = f", rewrite {self.rewrite} of {self.rewrites}" if self.rewrite is not None else ""
+        which += f", by rule {self.rule}" if self.rule is not None else ""
         lines = [f"pass {self.name} (number {self.index + 1} of the pipeline{which})"]
         for verb, places in (("took out", self.removed), ("put in", self.added)):
             more = f", and {len(places) - PLACES} more" if len(places) > PLACES else ""
@@ -115,13 +118,14 @@ def find_guilty_pass(
     bad = first_bad(len(models) - 1, lambda count: judge.agrees(models[count]))
     index, pass_ = fired[bad - 1]
     before, after = models[bad - 1], models[bad]
-    rewrite, rewrites = None, None
+    rewrite, rewrites, rule = None, None, None
     if isinstance(pass_, Pass):
         stepped = _Steps(before, pass_, target)
         rewrites = stepped.count
         if not judge.agrees(stepped.after(rewrites)):
             rewrite = first_bad(rewrites, lambda count: judge.agrees(stepped.after(count)))
             before, after = stepped.after(rewrite - 1), stepped.after(rewrite)
+            rule = stepped.rules[rewrite - 1] if pass_.rules else None
     removed, added = _changes(before, after)
     comparison, error = judge.judged(models[bad])
     return GuiltyPass(
@@ -129,6 +133,7 @@ def find_guilty_pass(
         index=index,
         rewrite=rewrite,
         rewrites=rewrites if rewrite is not None else None,
+        rule=rule,
         removed=removed,
         added=added,
         comparison=comparison,
@@ -199,7 +204,8 @@ class _Steps:
     def __init__(self, model: ir.Model, pass_: Pass, target: Target) -> None:
         self._model = prepare(model)
         self._pass = dataclasses.replace(pass_, target=target)
-        self.count = self._run(None).rewrites
+        self.rules = self._run(None).rules
+        self.count = len(self.rules)
 
     def after(self, count: int) -> ir.Model:
         return self._run(count).model

@@ -30,6 +30,7 @@ from pytest_modelcheck.passes.tidying import tidy
 @dataclass(frozen=True)
 class CleanupAttention(Pass):
     name: ClassVar[str] = "cleanup_attention"
+    rules: ClassVar[tuple[str, ...]] = ("nan guard", "scale", "layout", "operator", "projections", "heads", "tidy")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.order_uses()
@@ -51,21 +52,30 @@ def _clean(
     soft_masks: SoftMasks,
     attention: Attention,
 ) -> None:
+    rewriter.begin_rule("nan guard")
     nan_guard.try_drop(rewriter, attention)
     attention = find_attention(attention.softmax) or attention
+    rewriter.begin_rule("layout")
     for operand in (*scaling.all_scalings(attention)[1:], attention.context.inputs[1]):
         reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
+    rewriter.begin_rule("operator")
     formed = operator.try_form(rewriter, shapes, soft_masks, attention)
     if formed is not None:
+        rewriter.begin_rule("projections")
         split = projections.try_merge(rewriter, shapes, derived, formed)
         if split is not None:
+            rewriter.begin_rule("heads")
             heads.try_hoist_reshapes(rewriter, shapes, split)
         return
+    rewriter.begin_rule("scale")
     scaling.try_fold(rewriter, derived, attention)
+    rewriter.begin_rule("layout")
     for operand in (*attention.scores.inputs, attention.context.inputs[1]):
         reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
     reshaping.try_shorten(rewriter, shapes, reshaping.chain_after(attention.context.outputs[0]))
+    rewriter.begin_rule("projections")
     projections.try_merge(rewriter, shapes, derived, (*attention.scores.inputs, attention.context.inputs[1]))
+    rewriter.begin_rule("heads")
     for split in _splits_behind(attention):
         heads.try_hoist(rewriter, shapes, split)
 

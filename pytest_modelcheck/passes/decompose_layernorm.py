@@ -38,10 +38,11 @@ _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 @dataclass(frozen=True)
 class DecomposeLayernorm(Pass):
     name: ClassVar[str] = "decompose_layernorm"
+    rules: ClassVar[tuple[str, ...]] = ("LayerNormalization", "RMSNormalization", "Gelu")
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        gelu = () if self.target == "tflite" else ("Gelu",)
-        for node in rewriter.nodes("LayerNormalization", "RMSNormalization", *gelu):
+        for node in rewriter.nodes(*(rule for rule in self.rules if rule != "Gelu" or self.target != "tflite")):
+            rewriter.begin_rule(node.op_type)
             _try_decompose(rewriter, node)
 
 

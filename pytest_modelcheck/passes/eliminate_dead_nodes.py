@@ -19,6 +19,7 @@ from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 @dataclass(frozen=True)
 class EliminateDeadNodes(Pass):
     name: ClassVar[str] = "eliminate_dead_nodes"
+    rules: ClassVar[tuple[str, ...]] = ("node", "function")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes():
@@ -28,6 +29,7 @@ class EliminateDeadNodes(Pass):
 
 
 def _remove_uncalled_functions(rewriter: Rewriter) -> None:
+    rewriter.begin_rule("function")
     functions = rewriter.model.functions
     called = set()
     pending = [node.op_identifier() for node in rewriter.model.graph.all_nodes()]

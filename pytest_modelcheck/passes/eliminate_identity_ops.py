@@ -26,19 +26,6 @@ from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 from pytest_modelcheck.passes.slicing import pads_nothing, slice_bounds, sliced
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
-
-@dataclass(frozen=True)
-class EliminateIdentityOps(Pass):
-    name: ClassVar[str] = "eliminate_identity_ops"
-
-    def rewrite(self, rewriter: Rewriter) -> None:
-        known = SymbolicShapes(rewriter.model)
-        for node in rewriter.nodes(*_RULES):
-            source = _RULES[node.op_type](rewriter, known, node)
-            if source is not None and source is not node.outputs[0]:
-                rewriter.replace([node], [], {node.outputs[0]: source})
-
-
 Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
 """Gives the value that may stand for the first output of the node, or None (a close case is refused)."""
 
@@ -78,6 +65,7 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
         return None
     if origin.dtype is None or not _loses_nothing(origin.dtype, source.dtype):
         return None
+    rewriter.begin_rule("Cast of a Cast")
     if origin.dtype == to:
         return origin
     if origin.dtype == ir.DataType.BOOL or {origin.dtype, source.dtype, to} & {ir.DataType.STRING}:
@@ -245,3 +233,17 @@ _RULES: dict[str, Rule] = {
     "Tile": _tile,
     "Transpose": _transpose,
 }
+
+
+@dataclass(frozen=True)
+class EliminateIdentityOps(Pass):
+    name: ClassVar[str] = "eliminate_identity_ops"
+    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast")
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        known = SymbolicShapes(rewriter.model)
+        for node in rewriter.nodes(*_RULES):
+            rewriter.begin_rule(node.op_type)
+            source = _RULES[node.op_type](rewriter, known, node)
+            if source is not None and source is not node.outputs[0]:
+                rewriter.replace([node], [], {node.outputs[0]: source})

@@ -32,6 +32,7 @@ _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 @dataclass(frozen=True)
 class EliminateRedundantTransposes(Pass):
     name: ClassVar[str] = "eliminate_redundant_transposes"
+    rules: ClassVar[tuple[str, ...]] = ("compose", "chain", "move", "gemm")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.order_uses()
@@ -41,6 +42,7 @@ class EliminateRedundantTransposes(Pass):
             for node in rewriter.nodes("Transpose"):
                 if not _try_compose(rewriter, node) and not _try_absorb(rewriter, node):
                     _try_chain(rewriter, known, node)
+            rewriter.begin_rule("move")
             for node in rewriter.nodes("Transpose"):
                 try_flip(rewriter, known, node)
             if rewriter.rewrites == made:
@@ -48,6 +50,7 @@ class EliminateRedundantTransposes(Pass):
 
 
 def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
+    rewriter.begin_rule("compose")
     source = node.inputs[0]
     inner = None if source is None else source.producer()
     if source is None or inner is None or inner.op_type != "Transpose" or inner.domain != "":
@@ -68,14 +71,18 @@ def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
 
 def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 4, for a Transpose that only Gemms read."""
+    rewriter.begin_rule("gemm")
     output, source = node.outputs[0], node.inputs[0]
     users = [(user, index) for user, index in output.uses()]
-    if permutation(node) != (1, 0) or output.is_graph_output() or not users or source is None:
+    if permutation(node) != (1, 0) or not any(_is_gemm(user) for user, _ in users) or source is None:
         return False
+    if output.is_graph_output():
+        return rewriter.refuse("the transposed matrix of a Gemm is a graph output", node)
     for user, index in users:
-        flag = "transA" if index == 0 else "transB"
-        if user.op_type != "Gemm" or user.domain != "" or index > 1 or integer_attribute(user, flag, 0) is None:
-            return False
+        if not _is_gemm(user) or index > 1:
+            return rewriter.refuse("the transposed matrix of a Gemm is read in another way too", node)
+        if integer_attribute(user, "transA" if index == 0 else "transB", 0) is None:
+            return rewriter.refuse("an attribute is set by the caller of the function", user)
     for user, index in users:
         flag = "transA" if index == 0 else "transB"
         user.attributes[flag] = ir.AttrInt64(flag, 1 - int(bool(integer_attribute(user, flag, 0))))
@@ -85,8 +92,13 @@ def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
     return True
 
 
+def _is_gemm(node: ir.Node) -> bool:
+    return node.op_type == "Gemm" and node.domain == ""
+
+
 def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 2, for the chain that begins at the Transpose `node`, with the reshapes directly before it."""
+    rewriter.begin_rule("chain")
     chain = [node]
     while (before := _layout_producer(chain[0])) is not None and before.op_type != "Transpose":
         chain.insert(0, before)

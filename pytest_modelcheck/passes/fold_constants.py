@@ -35,6 +35,7 @@ SPENT_KEY = "modelcheck.fold_growth_bytes"
 """Metadata of the model: by how many bytes folding has made it larger so far."""
 
 _MIN_BUDGET = 64 * 1024
+_OF_SHAPES = ("Shape", "Size")
 _GROWTH = 0.02
 
 
@@ -50,8 +51,10 @@ class FoldConstants(Pass):
     max_growth_bytes: int | None = None
 
     name: ClassVar[str] = "fold_constants"
+    rules: ClassVar[tuple[str, ...]] = ("node", "shape", "if")
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        rewriter.begin_rule("if")
         inline_constant_ifs(rewriter)
         fold(rewriter, max_growth_bytes=self.max_growth_bytes)
 
@@ -100,6 +103,11 @@ class _Folder:
         if node.domain != "" or node.op_type == "Constant":
             return
         if (static := _static_shape_result(node)) is not None:
+            source = node.inputs[0]
+            if source is not None and source.is_graph_output():
+                # The exporter's example may be all that the declared shape is.
+                self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
+                return
             self.results[node] = [static]
             return
         inputs: list[Array | None] = []
@@ -141,6 +149,7 @@ class _Folder:
         )
 
     def _try_fold(self, node: ir.Node) -> bool:
+        self.rewriter.begin_rule("shape" if node.op_type in _OF_SHAPES else "node")
         scope = node.graph
         assert scope is not None
         read = [
@@ -213,9 +222,7 @@ def _tensor(array: Array, value: ir.Value) -> ir.TensorProtocol:
 
 
 def _static_shape_result(node: ir.Node) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    if node.op_type not in ("Shape", "Size") or node.inputs[0] is None or node.inputs[0].shape is None:
-        return None
-    if node.inputs[0].is_graph_output():  # its declared shape may be no more than the exporter's example
+    if node.op_type not in _OF_SHAPES or node.inputs[0] is None or node.inputs[0].shape is None:
         return None
     dims = tuple(node.inputs[0].shape)
     if node.op_type == "Size":

@@ -44,6 +44,7 @@ _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 @dataclass(frozen=True)
 class FuseConvBatchnorm(Pass):
     name: ClassVar[str] = "fuse_conv_batchnorm"
+    rules: ClassVar[tuple[str, ...]] = ("after a convolution", "after Gemm", "after MatMul", "before Conv", "frozen")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for norm in rewriter.nodes("BatchNormalization"):
@@ -110,12 +111,15 @@ def _channel_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: 
 
 def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
     """Rules 1 to 3 and 5."""
+    matrices = linear.op_type in ("Gemm", "MatMul")
+    after = f"after {linear.op_type}" if matrices else "after a convolution"
+    rewriter.begin_rule(after if norm.op_type == "BatchNormalization" else "frozen")
     product = linear.outputs[0]
     if only_reader(product) is not norm:
         return rewriter.refuse(_used_reason(linear, product), norm)
     if has_reference_attributes(linear):
         return rewriter.refuse("an attribute is set by the caller of the function", norm)
-    if linear.op_type in ("Gemm", "MatMul") and (rank(product) != 2 or rank(linear.inputs[1]) != 2):
+    if matrices and (rank(product) != 2 or rank(linear.inputs[1]) != 2):
         return rewriter.refuse(f"the {linear.op_type} is not proven to multiply matrices", norm)
     weight_value = linear.inputs[1]
     weight = rewriter.constant(weight_value)
@@ -154,6 +158,7 @@ def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
 
 def _try_fold_forward(rewriter: Rewriter, norm: ir.Node) -> bool:
     """Rule 4."""
+    rewriter.begin_rule("before Conv")
     middle = norm.outputs[0]
     conv = only_reader(middle, "Conv")
     if conv is None:

@@ -30,10 +30,12 @@ _ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid")
 @dataclass(frozen=True)
 class FuseConvRelu(Pass):
     name: ClassVar[str] = "fuse_conv_relu"
+    rules: ClassVar[tuple[str, ...]] = _ACTIVATIONS
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for activation in rewriter.nodes(*_ACTIVATIONS):
             if (conv := produced_by(activation.inputs[0], "Conv")) is not None:
+                rewriter.begin_rule(activation.op_type)
                 _try_fuse(rewriter, conv, activation)
 
 

@@ -28,9 +28,11 @@ _GELU_OPSET = 20
 @dataclass(frozen=True)
 class FuseGelu(Pass):
     name: ClassVar[str] = "fuse_gelu"
+    rules: ClassVar[tuple[str, ...]] = ("Erf", "Tanh")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes("Erf", "Tanh"):
+            rewriter.begin_rule(node.op_type)
             if (match := _match(node)) is not None:
                 _try_fuse(rewriter, match)
 

@@ -40,10 +40,12 @@ _COMPUTED_IN_SINGLE = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.Data
 @dataclass(frozen=True)
 class FuseLayernorm(Pass):
     name: ClassVar[str] = "fuse_layernorm"
+    rules: ClassVar[tuple[str, ...]] = tuple(_NEEDS_OPSET)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for root in rewriter.nodes("Sqrt", "Pow"):
             if (match := _match(rewriter, root)) is not None:
+                rewriter.begin_rule(match.op_type)
                 _try_fuse(rewriter, match)
 
 

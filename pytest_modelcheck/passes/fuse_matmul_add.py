@@ -32,9 +32,11 @@ _MAX_ROUNDS = 4
 @dataclass(frozen=True)
 class FuseMatmulAdd(Pass):
     name: ClassVar[str] = "fuse_matmul_add"
+    rules: ClassVar[tuple[str, ...]] = ("matrices", "view", "tidy")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.order_uses()
+        rewriter.begin_rule("view")
         for scope in list(rewriter.scopes()):
             for _ in range(_MAX_ROUNDS):
                 shapes = SymbolicShapes(rewriter.model)
@@ -42,6 +44,7 @@ class FuseMatmulAdd(Pass):
                 if not waiting:
                     break
         shapes = SymbolicShapes(rewriter.model)
+        rewriter.begin_rule("matrices")
         for product in rewriter.nodes("MatMul"):
             add = only_reader(product.outputs[0], "Add")
             if add is not None and len(shapes.shape(product.outputs[0]) or ()) == 2:

@@ -19,8 +19,16 @@ _SHARED_BYTES = 1024
 class Maker(Reader):
     """Makes what a rewrite puts in."""
 
-    def __init__(self, model: ir.Model, *, pass_name: str, target: Target, max_rewrites: int | None = None) -> None:
-        super().__init__(model, pass_name=pass_name, target=target, max_rewrites=max_rewrites)
+    def __init__(
+        self,
+        model: ir.Model,
+        *,
+        pass_name: str,
+        target: Target,
+        max_rewrites: int | None = None,
+        rules: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(model, pass_name=pass_name, target=target, max_rewrites=max_rewrites, rules=rules)
         self._names = taken_names(self._scopes)
         self._serial = 0
         self.made: set[ir.Node] = set()

@@ -16,11 +16,22 @@ from pytest_modelcheck.targets import Target
 class Reader:
     """Looks at one model on behalf of one pass; counts rewrites, and keeps refusals and notes."""
 
-    def __init__(self, model: ir.Model, *, pass_name: str, target: Target, max_rewrites: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        *,
+        pass_name: str,
+        target: Target,
+        max_rewrites: int | None = None,
+        rules: tuple[str, ...] = (),
+    ) -> None:
         self.model = model
         self.pass_name = pass_name
         self.target = target
-        self.rewrites = 0
+        self.fired: list[str] = []
+        """The rule that made each rewrite, in order."""
+        self._rules = rules or (pass_name,)
+        self._rule = self._rules[0]
         self.refusals: list[Refused] = []
         self.notes: list[str] = []
         self._max_rewrites = max_rewrites
@@ -42,6 +53,20 @@ class Reader:
                     continue
                 if not op_types or (node.domain == "" and node.op_type in op_types):
                     yield node
+
+    def begin_rule(self, name: str) -> None:
+        """Say which rule makes the rewrites from here on.
+
+        A name that is no rule of this pass changes nothing: a function of another pass, called on behalf of a rule of
+        this one, works for that rule.
+        """
+        if name in self._rules:
+            self._rule = name
+
+    @property
+    def rewrites(self) -> int:
+        """How many rewrites have been made."""
+        return len(self.fired)
 
     @property
     def exhausted(self) -> bool:

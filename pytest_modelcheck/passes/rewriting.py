@@ -34,11 +34,13 @@ class PassOutcome(ir.passes.PassResult):
         rewrites: How many rewrites were made.
         refusals: Rewrites that were considered and not made, in graph order.
         notes: What the user has to know about what was done, e.g. which axis was frozen to which size.
+        rules: The rule that made each rewrite, in order; `rewrites` of them.
     """
 
     rewrites: int = 0
     refusals: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,20 @@ class Pass(ir.passes.InPlacePass):
     max_rewrites: int | None = None
 
     name: ClassVar[str]
+    rules: ClassVar[tuple[str, ...]] = ()
+    """The names of its separate rewrites; empty for a pass with one, which is called like the pass."""
     changes_shapes: ClassVar[bool] = False
     """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
 
     def call(self, model: ir.Model) -> PassOutcome:
-        rewriter = Rewriter(model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites)
+        rewriter = Rewriter(
+            model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites, rules=self.rules
+        )
         self.rewrite(rewriter)
         rewriter.finish()
         # A pass may come by the same place in several rounds.
         refusals, notes = tuple(dict.fromkeys(rewriter.refusals)), tuple(rewriter.notes)
-        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes)
+        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes, tuple(rewriter.fired))
 
     @abc.abstractmethod
     def rewrite(self, rewriter: Rewriter) -> None:
@@ -113,7 +119,7 @@ class Rewriter(Maker):
         scope.insert_before(anchor, list(new_nodes))
         for old, new in values.items():
             self._redirect(old, new)
-        self.rewrites += 1
+        self.fired.append(self._rule)
         for node in reversed(old_nodes):
             self._drop_if_dead(node)
         return True
@@ -127,7 +133,7 @@ class Rewriter(Maker):
 
     def remove_dead(self, node: ir.Node) -> None:
         """One rewrite: remove a node that nothing reads, and the producers that die with it."""
-        self.rewrites += 1
+        self.fired.append(self._rule)
         self._drop_if_dead(node)
 
     def replace_value(self, old: ir.Value, new: ir.Value) -> bool:
@@ -141,7 +147,7 @@ class Rewriter(Maker):
         if not self.can_replace_value(old, new):
             return self.refuse_value(_NAME_LOST, old)
         self._redirect(old, new)
-        self.rewrites += 1
+        self.fired.append(self._rule)
         self._drop_value_if_dead(old)
         return True
 
@@ -151,7 +157,7 @@ class Rewriter(Maker):
 
     def edited(self) -> None:
         """Count one rewrite that was made in place (an attribute or an input exchanged)."""
-        self.rewrites += 1
+        self.fired.append(self._rule)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Exchange one input; a producer that dies with it is removed. Not counted: call `edited` once per rewrite."""

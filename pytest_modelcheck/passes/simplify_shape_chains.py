@@ -40,6 +40,7 @@ _SAME_IF_SHAPE_IS = (*_RESHAPES, "Expand")
 @dataclass(frozen=True)
 class SimplifyShapeChains(Pass):
     name: ClassVar[str] = "simplify_shape_chains"
+    rules: ClassVar[tuple[str, ...]] = ("constant", "target", "remove", "merge", "reuse", "expand", "fold")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         simplify(rewriter)
@@ -59,6 +60,7 @@ def simplify(rewriter: Rewriter, *, beside: Set[ir.Node] | None = None) -> None:
         before = rewriter.rewrites
         _sweep(rewriter, made, beside)
         refusals = list(rewriter.refusals)
+        rewriter.begin_rule("fold")
         fold(rewriter, touched=made)
         rewriter.refusals[:] = refusals  # what cannot be folded was no chain of shapes
         if rewriter.rewrites == before:
@@ -92,6 +94,7 @@ def _is_beside(node: ir.Node, nodes: Set[ir.Node]) -> bool:
 
 
 def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, made: list[ir.Value]) -> bool:
+    rewriter.begin_rule("constant")
     value = node.outputs[0]
     elements = known.constant_content(value) if len(node.outputs) == 1 else None
     shape = known.shape(value)
@@ -115,6 +118,7 @@ def _try_reuse(
     computed: dict[tuple[object, ...], ir.Value],
     beside: Set[ir.Node] | None,
 ) -> bool:
+    rewriter.begin_rule("reuse")
     value = node.outputs[0]
     elements = known.content(value) if len(node.outputs) == 1 else None
     shape = known.shape(value)
@@ -128,13 +132,16 @@ def _try_reuse(
     if producer is None or producer.graph is None:  # it was removed meanwhile
         computed[key] = value
         return False
-    if value.is_graph_output() or (beside is not None and beside.isdisjoint((node, producer))):
+    if beside is not None and beside.isdisjoint((node, producer)):
         return False
+    if value.is_graph_output():
+        return rewriter.refuse("the second computation of a shape is a graph output", node)
     return rewriter.replace([node], [], {value: earlier})
 
 
 def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 3, also through a chain of reshapes: back to the first value that has the same shape."""
+    rewriter.begin_rule("remove")
     if node.op_type in ("Slice", "Pad"):
         source = node.inputs[0]
         keeps = pads_nothing(node, known) if node.op_type == "Pad" else _keeps_everything(known, node)
@@ -176,6 +183,7 @@ def _has_unknown_sign(shape: Shape) -> bool:
 
 def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 4: this reshape reads the output of another one that nothing else reads."""
+    rewriter.begin_rule("merge")
     source = node.inputs[0]
     if node.op_type not in _RESHAPES or source is None:
         return False
@@ -215,6 +223,7 @@ def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tupl
 
 def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 6."""
+    rewriter.begin_rule("expand")
     source, output = node.inputs[0], node.outputs[0]
     if node.op_type != "Expand" or source is None or output.is_graph_output() or not output.uses():
         return False
@@ -238,6 +247,7 @@ def _constant_target(known: SymbolicShapes, node: ir.Node) -> tuple[int, ...] | 
 
 def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 2."""
+    rewriter.begin_rule("target")
     if node.op_type != "Reshape" or len(node.inputs) < 2 or rewriter.constant(node.inputs[1]) is not None:
         return False
     if integer_attribute(node, "allowzero", 0) != 0:

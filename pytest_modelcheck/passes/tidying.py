@@ -17,6 +17,7 @@ def tidy(rewriter: Rewriter) -> None:
     """
     if not rewriter.made:
         return
+    rewriter.begin_rule("tidy")
     rewriter.sort()
     refusals = list(rewriter.refusals)
     fold(rewriter, touched=(), nodes=rewriter.made)

@@ -102,6 +102,8 @@ def _try_include(
     rewriter: Rewriter, known: SymbolicShapes, region: Region, node: ir.Node, *, with_foreign: bool
 ) -> bool:
     move = move_for(rewriter, node, region.perm)
+    if isinstance(move, str):
+        return rewriter.refuse(move, node)
     if move is None or (not move.ends and any(output.is_graph_output() for output in node.outputs)):
         return False
     inside = set(region.values()) | {entry.outputs[0] for entry in region.entries}
@@ -119,7 +121,9 @@ def _try_include(
             entries.append(producer)
             continue
         shape = known.shape(value)
-        if not with_foreign or shape is None or len(shape) != len(region.perm):
+        if shape is None:
+            return rewriter.refuse(f"the rank of what the {node.op_type} behind the Transpose reads is not known", node)
+        if not with_foreign or len(shape) != len(region.perm):
             return False
         foreign.append(value)
     if not any(node.inputs[index] in inside for index in move.operands):

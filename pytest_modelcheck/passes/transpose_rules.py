@@ -35,18 +35,18 @@ class Move:
     ends: bool = False
 
 
-Rule = Callable[[Rewriter, ir.Node, Perm], Move | None]
+Rule = Callable[[Rewriter, ir.Node, Perm], Move | str | None]
 
 
-def move_for(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
-    """How `node` reads tensors without their Transpose of `perm`; None where it cannot."""
+def move_for(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    """How `node` reads tensors without their Transpose of `perm`; None where it cannot, a reason where it might."""
     rule = RULES.get(node.op_type) if node.domain == "" else None
     return None if rule is None else rule(rewriter, node, perm)
 
 
-def _elementwise(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
-    if "axis" in node.attributes or "broadcast" in node.attributes:  # broadcasting before opset 7
-        return None
+def _elementwise(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    if "axis" in node.attributes or "broadcast" in node.attributes:
+        return f"the {node.op_type} behind the Transpose broadcasts as before opset 7"
     return Move(tuple(range(len(node.inputs))), {}, {})
 
 
@@ -57,27 +57,29 @@ def _first_input(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
 
 
 def _one_axis(default: int | None) -> Rule:
-    def rule(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
+    def rule(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
         axis = integer_attribute(node, "axis", default)
-        if axis is None or (node.op_type.endswith("max") and rewriter.opset() < 13):  # flattened to two axes
-            return None
+        if axis is None:
+            return f"the axis of the {node.op_type} behind the Transpose is set by the caller of the function"
+        if node.op_type.endswith("max") and rewriter.opset() < 13:
+            return f"the {node.op_type} behind the Transpose flattens to two axes before opset 13"
         operands = tuple(range(len(node.inputs))) if node.op_type == "Concat" else (0,)
         return Move(operands, {"axis": perm[axis % len(perm)]}, {})
 
     return rule
 
 
-def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
+def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
     keep = integer_attribute(node, "keepdims", 1)
     attribute = node.attributes.get("axes")
     if attribute is not None:
         if attribute.is_ref():
-            return None
+            return _not_constant(node)
         axes = tuple(attribute.as_ints())
     elif len(node.inputs) > 1 and node.inputs[1] is not None:
         array = rewriter.constant(node.inputs[1])
         if array is None:
-            return None
+            return _not_constant(node)
         axes = tuple(int(axis) for axis in array.reshape(-1))
     else:
         axes = ()
@@ -92,22 +94,28 @@ def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
     return Move((0,), attributes, constants, ends=not keep)
 
 
-def _pad(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
-    pads = rewriter.constant(node.inputs[1]) if len(node.inputs) in (2, 3) else None
-    if pads is None or pads.size != 2 * len(perm):
+def _pad(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    if len(node.inputs) not in (2, 3):
         return None
+    pads = rewriter.constant(node.inputs[1])
+    if pads is None or pads.size != 2 * len(perm):
+        return "how much is padded behind the Transpose is not constant"
     moved = np.zeros((2, len(perm)), dtype=np.int64)
     moved[:, list(perm)] = pads.reshape(2, -1)
     return Move((0,), {}, {1: moved.reshape(-1)})
 
 
-def _slice(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
+def _slice(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
     if len(node.inputs) < 4 or node.inputs[3] is None:
         return None
     axes = rewriter.constant(node.inputs[3])
     if axes is None:
-        return None
+        return _not_constant(node)
     return Move((0,), {}, {3: np.array([perm[int(axis) % len(perm)] for axis in axes.reshape(-1)], dtype=np.int64)})
+
+
+def _not_constant(node: ir.Node) -> str:
+    return f"the axes of the {node.op_type} behind the Transpose are not constant"
 
 
 def inverse(perm: Sequence[int]) -> Perm:

@@ -92,6 +92,32 @@ def test_the_first_bad_rewrite_of_the_guilty_pass_is_named_with_its_node_and_mod
     assert "took out Add 'node_c' in layer.c" in text
 
 
+@dataclass(frozen=True)
+class ByRules(Pass):
+    """Identity(x) -> x, right, and Relu(x) -> x, wrong."""
+
+    name = "by_rules"
+    rules = ("identity", "relu")
+
+    def rewrite(self, rewriter):
+        for node in rewriter.nodes("Identity", "Relu"):
+            rewriter.begin_rule(node.op_type.lower())
+            rewriter.replace([node], [], {node.outputs[0]: node.inputs[0]})
+
+
+def test_the_rule_that_made_the_bad_rewrite_is_named():
+    def negative(seed):
+        return {"x": np.random.default_rng(seed).uniform(-9, -8, 4).astype(np.float32)}
+
+    guilty = find_guilty_pass(chain(), negative, passes=[ByRules()])
+    assert (guilty.rewrite, guilty.rewrites, guilty.rule) == (3, 3, "relu")
+    assert guilty.describe()[0] == "pass by_rules (number 1 of the pipeline, rewrite 3 of 3, by rule relu)"
+
+
+def test_a_pass_with_one_rule_is_named_without_it():
+    assert find_guilty_pass(chain(), inputs, passes=[AddsToSubs()]).rule is None
+
+
 @pytest.mark.parametrize(("wrong", "rewrite"), [(1.0, 1), (2.0, 2)])
 def test_the_rewrite_is_counted_from_one(wrong, rewrite):
     assert find_guilty_pass(chain(), inputs, passes=[AddsToSubs(wrong=wrong)]).rewrite == rewrite

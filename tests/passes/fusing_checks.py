@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,26 +30,50 @@ def make(text: str, **weights: Array) -> onnx.ModelProto:
 def in_subgraph(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph as the then-branch of an If that reads the outer inputs; the weights stay outside."""
     graph = model.graph
-    branches = []
-    for branch in ("then", "else"):
-        names = {o: f"{o}_{branch}" for node in graph.node for o in node.output if o}
-        nodes = []
-        for node in graph.node:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.name = f"{node.output[0]}_{branch}_node"
-            del copy.input[:], copy.output[:]
-            copy.input.extend(names.get(i, i) for i in node.input)
-            copy.output.extend(names.get(o, o) for o in node.output)
-            nodes.append(copy)
-        outputs = [helper.make_value_info(names[o.name], o.type) for o in graph.output]
-        branches.append(helper.make_graph(nodes, branch, [], outputs))
+    then, other = (body_of(graph, branch) for branch in ("then", "else"))
     condition = helper.make_tensor_value_info("condition", onnx.TensorProto.BOOL, [])
-    choice = helper.make_node(
-        "If", ["condition"], [o.name for o in graph.output], then_branch=branches[0], else_branch=branches[1]
-    )
+    choice = helper.make_node("If", ["condition"], [o.name for o in graph.output], then_branch=then, else_branch=other)
     outer = helper.make_graph([choice], "outer", [*graph.input, condition], graph.output, graph.initializer)
-    made = helper.make_model(outer, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return around(model, outer)
+
+
+def body_of(
+    graph: onnx.GraphProto,
+    name: str,
+    inputs: Sequence[onnx.ValueInfoProto] = (),
+    outputs: Sequence[onnx.ValueInfoProto] = (),
+    nodes: Sequence[onnx.NodeProto] = (),
+) -> onnx.GraphProto:
+    """`graph` as a subgraph that captures its inputs and weights; `inputs`, `outputs` and `nodes` stand before its own.
+
+    Every value that it makes ends in `name`.
+    """
+    names = {output: f"{output}_{name}" for node in graph.node for output in node.output if output}
+    made = helper.make_graph([*nodes, *graph.node], name, inputs, [*outputs, *graph.output])
+    for node in made.node[len(nodes) :]:
+        node.name = f"{node.output[0]}_{name}_node"
+        _rename(node, names)
+    for output in made.output[len(outputs) :]:
+        output.name = names[output.name]
+    return made
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Give the values of `node` new names, in its subgraphs too."""
+    for field in (node.input, node.output):
+        field[:] = [names.get(name, name) for name in field]
+    for attribute in node.attribute:
+        own = {output for inner in attribute.g.node for output in inner.output}
+        own |= {value.name for value in (*attribute.g.input, *attribute.g.initializer)}
+        for inner in attribute.g.node:
+            _rename(inner, {old: new for old, new in names.items() if old not in own})
+
+
+def around(model: onnx.ModelProto, outer: onnx.GraphProto) -> onnx.ModelProto:
+    """A model of the graph `outer`, with opsets and functions of `model`."""
+    made = helper.make_model(
+        outer, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
+    )
     onnx.checker.check_model(made, full_check=True)
     return made
 

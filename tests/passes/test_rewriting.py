@@ -194,3 +194,20 @@ def test_readers_stand_in_graph_order_whatever_edits_led_there():
     assert [use.node.op_type for use in exp.outputs[0].uses()] == ["Abs", "Neg"]
     rewriter.order_uses()
     assert [use.node.op_type for use in exp.outputs[0].uses()] == ["Neg", "Abs"]
+
+
+def test_a_rewrite_is_counted_for_the_rule_that_was_begun_last():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT), rules=("first", "second"))
+    for rule in ("second", "a rule of another pass"):
+        rewriter.begin_rule(rule)
+        node = named(rewriter, "Identity")
+        rewriter.replace([node], [], {node.outputs[0]: node.inputs[0]})
+    rewriter.begin_rule("first")
+    rewriter.edited()
+    assert rewriter.fired == ["second", "second", "first"]
+
+
+def test_the_one_rule_of_a_pass_is_called_like_the_pass():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    rewriter.edited()
+    assert (rewriter.fired, rewriter.rewrites) == (["test"], 1)
