@@ -79,10 +79,22 @@ def bind_arguments(forward: Callable[..., Any], named: Mapping[str, Any]) -> tup
     return tuple(positional), rest
 
 
-def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> dict[str, torch.Tensor]:
+def run_module(
+    case: ModelCase,
+    module: torch.nn.Module,
+    inputs: ModuleInputs,
+    *,
+    watching: contextlib.AbstractContextManager[Any] | None = None,
+) -> dict[str, torch.Tensor]:
     """One forward pass without gradients: output name -> tensor, in the order of the exported outputs.
 
     Buffers that the forward writes get their content back: every call starts from the state that `build` made.
+
+    Args:
+        case: Says which outputs are selected.
+        module: The case's module.
+        inputs: Its inputs.
+        watching: Entered around the forward alone, such as one of torch's dispatch modes.
 
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit `output_names`.
@@ -90,7 +102,8 @@ def run_module(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -
     with torch.no_grad(), unchanged_buffers(module):
         try:
             positional, named = bind_arguments(module.forward, inputs.forward_arguments())
-            outputs = module(*positional, **named)
+            with watching or contextlib.nullcontext():
+                outputs = module(*positional, **named)
         except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())
             raise ModelCaseError(f"{case.name}: forward({shapes}) raised {type(error).__name__}: {error}") from error

@@ -143,8 +143,9 @@ def _reading_inputs(nodes: Sequence[ir.Node]) -> set[ir.Node]:
 
 def _advance(best: np.ndarray, score: np.ndarray, anchor: bool) -> tuple[np.ndarray, np.ndarray]:
     """One more node: the best totals by the last operator taken, and where each came from (-1: the node is skipped)."""
-    behind = np.maximum.accumulate(best)[:-1]
-    origin = np.maximum.accumulate(np.where(best == np.maximum.accumulate(best), np.arange(len(best)), 0))[:-1]
+    highest = np.maximum.accumulate(best)
+    behind = highest[:-1]
+    origin = np.maximum.accumulate(np.where(best == highest, np.arange(len(best)), 0))[:-1]
     again = best[1:] - np.where(score >= _MAIN, _AGAIN_MAIN, _AGAIN_PART)
     take = score + np.maximum(behind, again)
     came_from = np.where(behind >= again, origin, np.arange(1, len(best)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.padding import _ConstantPadNd
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.calling import ModuleInputs, run_module
@@ -78,8 +79,8 @@ def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInp
     for values in (False, True):
         recorder = _Recorder(module, inputs, values=values)
         try:
-            with recorder.recording(), recorder.flow:
-                outputs = run_module(case, module, inputs)
+            with recorder.recording(), nullcontext() if values else _one_thread():
+                outputs = run_module(case, module, inputs, watching=recorder.flow)
         except (ModelCaseError, ValuesAskedForError):
             continue
         if not recorder.flow.missed:
@@ -112,22 +113,27 @@ class _Recorder:
         self._pads = {path for submodule, path in self._paths.items() if isinstance(submodule, _ConstantPadNd)}
         self.flow = DataFlow(inputs.values, lambda: self._stack[-1] if self._stack else None, values=values)
 
-    def recording(self) -> ExitStack:
-        stack = ExitStack()
-        for submodule, path in self._paths.items():
-            if isinstance(submodule, torch.jit.ScriptModule):
-                continue
-            before, after = self._hooks(path)
-            stack.enter_context(submodule.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
-            stack.enter_context(submodule.register_forward_hook(after, with_kwargs=True, always_call=True))
-        return stack
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        handles: list[RemovableHandle] = []
+        try:
+            for submodule, path in self._paths.items():
+                if isinstance(submodule, torch.jit.ScriptModule):
+                    continue
+                before, after = self._hooks(path)
+                handles.append(submodule.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
+                handles.append(submodule.register_forward_hook(after, with_kwargs=True, always_call=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _hooks(self, path: str) -> tuple[Any, Any]:
         def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = tuple(tensors_in((args, kwargs)))
             self._counts[path] = self._counts.get(path, 0) + 1
             self._stack.append((path, self._counts[path]))
-            self._open.append(_Call(self.flow.count, given, tuple(map(_version, given))))
+            self._open.append(_Call(self.flow.count, given, _versions(given)))
             stack = tuple(outer for outer, _ in self._stack)
             self._stacks[stack] = self._stacks.get(stack, 0) + 1
             source, _ = self._made_by.get(given[0], (None, 0)) if given else (None, 0)
@@ -140,7 +146,7 @@ class _Recorder:
             self._stack.pop()
             call = self._open.pop()
             self._operators.setdefault(path, set()).update(range(call.start, self.flow.count))
-            made = list(tensors_in(output))
+            made = tensors_in(output)
             if (
                 call.wrote_in_place
                 or not made
@@ -206,8 +212,21 @@ class _Call:
 
     @property
     def wrote_in_place(self) -> bool:
-        return any(_version(tensor) != version for tensor, version in zip(self.given, self.versions, strict=True))
+        return _versions(self.given) != self.versions
 
 
-def _version(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version  # inference tensors keep no count of their writes
+def _versions(tensors: Iterable[torch.Tensor]) -> tuple[int, ...]:
+    """How often each tensor was written; inference tensors keep no count of that."""
+    with torch._C.DisableTorchFunction():  # a mode that watches the forward need not see what we ask
+        return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Without large results to compute, further threads of torch have nothing to do, and spin while they wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

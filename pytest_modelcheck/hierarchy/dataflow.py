@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -12,7 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.hierarchy.alignment import TorchOp
-from pytest_modelcheck.hierarchy.skipping import READERS, ValuesAskedForError, asks_for_values, shaped_result
+from pytest_modelcheck.hierarchy.skipping import (
+    READERS,
+    ValuesAskedForError,
+    asks_for_values,
+    operator_traits,
+    shaped_result,
+)
 
 COMPOSITES = frozenset({"linear", "matmul", "__matmul__", "__rmatmul__", "bmm", "scaled_dot_product_attention"})
 """Python-level calls that count as one operator of the trace, however many ATen operators they run."""
@@ -42,7 +47,7 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         self._skipped: list[bool] = []
         self.missed = False
         self._composites = _Composites(self._check_numbers)
-        self._operators: list[tuple[TorchOp, int]] = []
+        self._operators: list[tuple[str, tuple[str, int], int]] = []  # name, module and its call, composite call
         self._reads: list[frozenset[int]] = []
         self._depends: list[bool] = []
         self._inputs: Any = WeakTensorKeyDictionary()
@@ -69,35 +74,37 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         place = self._owner()
         if place is None:
             return func(*args, **(kwargs or {}))
-        read = list(tensors_in((args, kwargs or {})))
+        traits = operator_traits(func)
+        read = tensors_in((args, kwargs))
         if not self._values and asks_for_values(func, read):
             self._check_numbers(read)
         result = None if self._values else shaped_result(func, args, kwargs or {}, read)
         skipped = result is not None
         if not skipped:
             result = func(*args, **(kwargs or {}))
-        makers = frozenset(self._maker[tensor] for tensor in read if tensor in self._maker)
+        makers = frozenset(maker for tensor in read if (maker := self._maker.get(tensor)) is not None)
         number = len(self._reads)
         self._skipped.append(skipped or any(self._skipped[maker] for maker in makers))
-        name = self._composites.name or func._schema.name.rpartition("::")[2]
+        name = self._composites.name or traits.name
         serial = self._composites.serial if self._composites.name else -1
-        self._operators.append((TorchOp(name, *place), serial))
+        self._operators.append((name, place, serial))
         self._reads.append(makers)
         self._depends.append(
             any(self._depends[maker] for maker in makers) or any(tensor in self._inputs for tensor in read)
         )
-        made = list(tensors_in(result))
-        if func._schema.is_mutable:
+        made = tensors_in(result)
+        if traits.writes:
             made += read
         for tensor in made:
             self._maker[tensor] = number
-            if func._schema.is_mutable and tensor._base is not None:
+            if traits.writes and tensor._base is not None:
                 self._maker[tensor._base] = number
         return result
 
     def _check_numbers(self, tensors: Iterable[torch.Tensor]) -> None:
         """Raises ValuesAskedForError if the numbers of any of `tensors` rest on a result that was not computed."""
-        if any(self._skipped[self._maker[tensor]] for tensor in tensors if tensor in self._maker):
+        makers = (self._maker.get(tensor) for tensor in tensors)
+        if any(self._skipped[maker] for maker in makers if maker is not None):
             self.missed = True  # a forward may catch what is raised here, and go on another way
             raise ValuesAskedForError
 
@@ -116,13 +123,13 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         made: list[TorchOp] = []
         places: dict[int, int] = {}
         for number in sorted(numbers):
-            operator, composite = self._operators[number]
+            name, place, composite = self._operators[number]
             constant = not self._depends[number]
             if composite < 0 or composite not in places:
                 places[composite] = len(made)
-                made.append(dataclasses.replace(operator, constant=constant))
+                made.append(TorchOp(name, *place, constant=constant))
             elif not constant:  # of a composite call, any part that reads data makes the whole read it
-                made[places[composite]] = operator
+                made[places[composite]] = TorchOp(name, *place)
         return tuple(made)
 
     def depends_on_inputs(self, operator: int) -> bool:
@@ -158,13 +165,21 @@ class _Composites(TorchFunctionMode):
 _PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device})
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
     """The tensors in nested lists, tuples and mappings (dataclass-like mappings of transformers among them)."""
+    found: list[torch.Tensor] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[torch.Tensor]) -> None:
     if isinstance(value, torch.Tensor):
-        yield value
+        found.append(value)
+    elif type(value) in _PLAIN:
+        return
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from tensors_in(item)
-    elif type(value) not in _PLAIN and isinstance(value, Mapping):
+            _collect(item, found)
+    elif isinstance(value, Mapping):
         for item in value.values():
-            yield from tensors_in(item)
+            _collect(item, found)

@@ -115,8 +115,8 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
         for node in missing:
             if path := _common(_parameter_owners(node, calls)):
                 owners[node] = Owner(path, OwnerKind.INHERITED, how="parameter")
-        if len(owners) < len(nodes):
-            work = [node for node in nodes if not is_constant(node)]
+        work = [node for node in nodes if not is_constant(node)]
+        if any(node not in owners for node in work):
             placed = align(work, calls.trace, {node: owner.path for node, owner in owners.items()})
             owners.update({node: Owner(path, OwnerKind.INHERITED, how="order") for node, path in placed.items()})
         for node in nodes:

@@ -238,9 +238,8 @@ def _reason(compute: tuple[ir.Node, ...], known: Mapping[ir.Node, Owner]) -> str
 
 def _with_parents(paths: Iterable[str]) -> set[str]:
     holders: set[str] = set()
-    for path in set(paths):
-        holders.add(path)
-        while path:
-            path = path.rpartition(".")[0]
+    for path in paths:
+        while path not in holders:
             holders.add(path)
+            path = path.rpartition(".")[0]
     return holders

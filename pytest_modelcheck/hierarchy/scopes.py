@@ -12,6 +12,7 @@ is ``layer.0``, the child ``1`` of a called Sequential ``block`` is ``block.1``;
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def _scope_text(stack: tuple[str, ...]) -> str:
     return "".join(f"/{_unqualified(path)}" for path in stack[1:])
 
 
+@functools.cache
 def _unqualified(path: str) -> str:
     atoms = path.split(".")
     start = next((i for i in range(len(atoms) - 1, -1, -1) if not atoms[i].isnumeric()), 0)

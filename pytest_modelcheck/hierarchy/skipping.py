@@ -7,7 +7,9 @@ once more with its numbers. A pass over ResNet-50 takes a tenth of the time like
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +30,35 @@ _NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm", "_native_batch_norm
 _WITH_INDICES = frozenset({"max_pool2d_with_indices", "max_pool3d_with_indices"})
 
 
+@dataclass(frozen=True, slots=True)
+class OperatorTraits:
+    """What the schema of an ATen operator says; asked for once, since each question makes the schema's parts anew.
+
+    Attributes:
+        name: Without namespace and overload.
+        writes: Whether it writes into an argument.
+        returns_view: Whether a result is, or may be, a view of an argument.
+        depends_on_data: Whether numbers become Python values or shapes.
+    """
+
+    name: str
+    writes: bool
+    returns_view: bool
+    depends_on_data: bool
+
+
+@functools.cache
+def operator_traits(func: Any) -> OperatorTraits:
+    """The traits of an operator overload."""
+    schema = func._schema
+    return OperatorTraits(
+        name=schema.name.rpartition("::")[2],
+        writes=schema.is_mutable,
+        returns_view=any(made.alias_info is not None for made in schema.returns),
+        depends_on_data=torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags,
+    )
+
+
 def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read: Sequence[torch.Tensor]) -> Any:
     """What `func` would return, with arbitrary numbers; None where it should be computed.
 
@@ -39,17 +70,19 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
         args, kwargs: Its arguments.
         read: The tensors among them.
     """
-    schema = func._schema
-    if sum(tensor.numel() for tensor in read) < SKIPPED_FROM or schema.is_mutable:
+    traits = operator_traits(func)
+    if traits.writes or traits.returns_view or sum(tensor.numel() for tensor in read) < SKIPPED_FROM:
         return None
-    if any(made.alias_info is not None for made in schema.returns) or not read[0].is_floating_point():
+    if not read[0].is_floating_point():
         return None
-    name = schema.name.rpartition("::")[2]
+    name = traits.name
     if name in _BROADCASTING:
         shape = torch.broadcast_shapes(*(tensor.shape for tensor in read))  # type: ignore[no-untyped-call]
         return read[0].new_empty(shape)
     if name in _NORMS:
         return tuple(read[0].new_empty(shape) for shape in (read[0].shape, 0, 0))
+    if name == "mean" and len(args) > 1 and args[1]:
+        return read[0].new_empty(_reduced(read[0].shape, *args[1:3]))
     if name == "convolution" and not args[6]:
         return read[0].new_empty(_convolved(*args[:2], *args[3:6]))
     return _by_shape_rule(func, name, args, kwargs, read)
@@ -68,6 +101,11 @@ def _convolved(
         )
     ]
     return [*x.shape[: -spatial - 1], weight.shape[0], *sizes]
+
+
+def _reduced(shape: Sequence[int], dims: Sequence[int], keepdim: bool = False) -> list[int]:
+    gone = {dim % len(shape) for dim in dims}
+    return [1 if i in gone else size for i, size in enumerate(shape) if keepdim or i not in gone]
 
 
 def _by_shape_rule(
@@ -99,9 +137,10 @@ READERS = frozenset({"numpy", "tolist", "__array__"})
 
 def asks_for_values(func: Any, read: Sequence[torch.Tensor]) -> bool:
     """Whether `func` turns numbers into Python values or shapes: `item`, `nonzero`, a Boolean index."""
-    if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
+    traits = operator_traits(func)
+    if traits.depends_on_data:
         return True
-    return bool(func._schema.name.startswith("aten::index")) and any(tensor.dtype is torch.bool for tensor in read)
+    return traits.name.startswith("index") and any(tensor.dtype is torch.bool for tensor in read)
 
 
 def _on_meta(value: Any) -> Any:
