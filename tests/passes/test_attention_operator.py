@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, outputs
+from rule_cases import RuleCase
 from test_cleanup_attention import DEPTH, EAGER, HEADS, SDPA, SEQUENCE, WIDTH, attention
 
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
@@ -144,3 +145,27 @@ def test_a_negative_scale_is_refused() -> None:
     model = attention(EAGER, scale=np.float32(-0.5))
 
     assert "the scale is not positive" in reasons(model, "opset23")
+
+
+def operator(name: str, **shared: Any) -> RuleCase:
+    return RuleCase(pass_=PASS, rule="operator", variant=name, **shared)
+
+
+CASES = (
+    operator(
+        "Attention",
+        fires=attention(f"mask = Where (keep, zero, lowest)\n{MASKED}", inputs=f"{X}, bool[batch,1,seq,seq] keep"),
+        counts={"Add": 1, "Attention": 1, "MatMul": 1, "Split": 1, "Where": 1},
+        target="opset23",
+        refused=attention(SDPA, inputs=f"{X}, float[batch,1,seq,seq] mask"),
+        reason="the mask may hold the lowest number, which onnxruntime's Attention takes for minus infinity",
+    ),
+    operator(
+        "MultiHeadAttention",
+        fires=attention(EAGER),
+        counts={"Add": 1, "MatMul": 1, "Split": 1, MULTI_HEAD: 1},
+        target="onnxruntime",
+        refused=attention(HEADS_FIRST, inputs=HEADS_INPUTS, outputs="float[a,b,c,d] y"),
+        reason="q, k, v and the context are not split into heads and merged by a Reshape and a Transpose each",
+    ),
+)

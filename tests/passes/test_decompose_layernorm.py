@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.decompose_layernorm import DecomposeLayernorm
 
@@ -77,3 +79,39 @@ def test_a_mean_that_is_an_output_is_refused() -> None:
     model = one("y, m = LayerNormalization (x, scale)", outputs=", float[a,b,d] m")
 
     assert refuses(PASS, model) == {"the mean or the inverse deviation is read as well"}
+
+
+def set_by_the_caller(call: str, name: str, *, opset: int = 20) -> Any:
+    """One node in a function, whose attribute `name` is the function's own."""
+    model = in_function(one(f"y = {call}", opset=opset))
+    (function,) = model.functions
+    default = onnx.helper.make_attribute(name, -1 if name == "axis" else "tanh")
+    function.attribute_proto.append(default)
+    function.node[-1].attribute.add(name=name, type=default.type).ref_attr_name = name
+    return model
+
+
+READ = "the mean or the inverse deviation is read as well"
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="LayerNormalization",
+        fires=one("y = LayerNormalization (x, scale, bias)"),
+        refused=one("y, m = LayerNormalization (x, scale)", outputs=", float[a,b,d] m"),
+        reason=READ,
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="RMSNormalization",
+        fires=one("y = RMSNormalization (x, scale)", opset=23),
+        refused=set_by_the_caller("RMSNormalization (x, scale)", "axis", opset=23),
+        reason="an attribute is set by the caller of the function",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="Gelu",
+        fires=one("y = Gelu (x)"),
+        refused=set_by_the_caller("Gelu (x)", "approximate"),
+        reason="an attribute is set by the caller of the function",
+    ),
+)

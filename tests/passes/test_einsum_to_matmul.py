@@ -4,6 +4,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul, Equation, parse_equation
 from pytest_modelcheck.pipeline import run_pass
@@ -114,3 +115,14 @@ def test_a_refused_equation_leaves_nothing_behind() -> None:
 )
 def test_an_equation_is_read_with_its_ranks(text: str, ranks: tuple[int, ...], expected: Equation | str) -> None:
     assert parse_equation(text, ranks) == expected
+
+
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="einsum_to_matmul",
+        fires=einsum("bhid,bhjd->bhij"),
+        refused=einsum("ii->i", "4,4"),
+        reason="a letter stands twice in one term",
+    ),
+)

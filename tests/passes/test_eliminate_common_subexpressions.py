@@ -5,6 +5,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from pytest_modelcheck.pipeline import run_pass
@@ -61,3 +62,15 @@ def test_two_outputs_are_refused() -> None:
     both = model("y = Relu (x)\n z = Relu (x)", "float[a,b] y, float[c,d] z")
 
     assert refuses(PASS, both) == {"both results are graph outputs"}
+
+
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="eliminate_common_subexpressions",
+        fires=model(CHAINS),
+        counts={"Add": 1, "Mul": 1, "Sigmoid": 1},
+        refused=model("y = Relu (x)\n z = Relu (x)", "float[a,b] y, float[c,d] z"),
+        reason="both results are graph outputs",
+    ),
+)

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import run_pass
@@ -169,3 +170,87 @@ agraph (float[N, 4] x) => (float[N, 4] y) {
     }>(trips, go, x)
 }""")
     assert fires(EliminateIdentityOps(), made) == {"Add": 1, "Identity": 1, "Loop": 1, "Relu": 1}
+
+
+NAME_LOST = "its output is a graph output and the replacement cannot take that name"
+STRETCHES = "its constant of {} may change the shape by broadcasting"
+
+
+def case(rule, body, *, refused=None, reason=NAME_LOST, dtype="float", more="", left=0, **weights):
+    """`body` from {a} to {b}, with nodes around; `refused`, or refused where {a} is the graph input and {b} the output.
+
+    `more` are further outputs of the refused graph; `left` says how many nodes of the operator stay.
+    """
+    header = f'<ir_version: 8, opset_import: ["": 17]> agraph ({dtype}[N, 4] x) => ({dtype}[N, 4] y%s) {{%s}}'
+    start, end = ("a = Xor(x, x)", "y = Xor(b, x)") if dtype == "bool" else ("a = Exp(x)", "y = Tanh(b)")
+    around = {"Xor": 2} if dtype == "bool" else {"Exp": 1, "Tanh": 1}
+    direct = header % (more, body.format(a="x", b="y"))
+    return RuleCase(
+        pass_=EliminateIdentityOps(),
+        rule=rule,
+        fires=make(header % ("", f"{start} {body.format(a='a', b='b')} {end}"), **weights),
+        counts=around | ({rule: left} if left else {}),
+        refused=make(direct, **weights) if refused is None else refused,
+        reason=reason,
+    )
+
+
+def stretching(op, element):
+    """An operator with a constant of `element` that makes N rows of one into N rows of four."""
+    header = HEADER.replace("float[N, 4] x", "float[N, 1] x")
+    return model(f"a = Relu(x) y = {op}(a, c)", header, c=np.full((1, 4), element, np.float32))
+
+
+def stretching_booleans(op, element):
+    header = HEADER.replace("float[N, 4] x", "bool[N, 1] x").replace("float", "bool")
+    return model(f"a = Not(x) y = {op}(a, c)", header, c=np.full((1, 4), element))
+
+
+CASES = (
+    case("Identity", "{b} = Identity({a})"),
+    case(
+        "Dropout",
+        "{b} = Dropout({a})",
+        refused=model("a = Relu(x) y = Dropout(a, r, yes)", r=np.float32(0.5), yes=np.array(True)),
+        reason="the Dropout is in training mode",
+    ),
+    *(case(op, f"{{b}} = {op}({{a}})") for op in ("Max", "Mean", "Min", "Sum")),
+    case("Concat", "{b} = Concat<axis = 1>({a})"),
+    case("Cast", "{b} = Cast<to = 1>({a})"),
+    case("CastLike", "{b} = CastLike({a}, x)"),
+    case("Cast of a Cast", "{b}0 = Cast<to = 11>({a}) {b} = Cast<to = 1>({b}0)"),
+    case("Reshape", "{b} = Reshape({a}, c)", c=np.array([0, 4])),
+    case("Expand", "{b} = Expand({a}, c)", c=np.array([1, 4])),
+    case("Flatten", "{b} = Flatten({a})"),
+    case("Tile", "{b} = Tile({a}, c)", c=np.array([1, 1])),
+    case("Pad", "{b} = Pad({a}, c)", c=np.zeros(4, np.int64)),
+    case("Slice", "{b} = Slice({a}, s, e)", s=np.array([0, 0]), e=np.array([2**62, 4])),
+    case("Transpose", "{b} = Transpose<perm = [0, 1]>({a})"),
+    *(
+        case(
+            op,
+            f"{{b}} = {op}({{a}}, c)",
+            refused=stretching(op, element),
+            reason=STRETCHES.format(element),
+            c=np.full((1, 4), element, np.float32),
+        )
+        for op, element in (("Add", 0), ("Sub", 0), ("Mul", 1), ("Div", 1), ("Pow", 1))
+    ),
+    *(
+        case(
+            op,
+            f"{{b}} = {op}({{a}}, c)",
+            dtype="bool",
+            refused=stretching_booleans(op, element),
+            reason=STRETCHES.format(int(element)),
+            c=np.full((1, 4), element),
+        )
+        for op, element in (("And", True), ("Or", False))
+    ),
+    *(
+        case(op, f"{{b}}0 = {op}({{a}}) {{b}} = {op}({{b}}0)", more=", float[N, 4] y0", left=1)
+        for op in ("Abs", "Ceil", "Floor", "Relu", "Round", "Sign")
+    ),
+    case("Neg", "{b}0 = Neg({a}) {b} = Neg({b}0)"),
+    case("Not", "{b}0 = Not({a}) {b} = Not({b}0)", dtype="bool"),
+)

@@ -1,9 +1,11 @@
 """Dead nodes, unused initializers and duplicate constants."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_dead_nodes import EliminateDeadNodes
 from pytest_modelcheck.passes.eliminate_duplicate_constants import EliminateDuplicateConstants
@@ -192,3 +194,72 @@ agraph (float[1] x) => (float[1] y, float[1] z) {
     assert refuses(EliminateDuplicateConstants(), both) == {
         "its output is a graph output and the replacement cannot take that name"
     }
+
+
+HEADER = '<ir_version: 8, opset_import: ["": 17]> agraph '
+NAME_LOST = "its output is a graph output and the replacement cannot take that name"
+
+
+def with_a_dead_call():
+    """A dead call of a function that nothing else calls."""
+    model = make(DEAD_CHAIN.replace("b = Neg(a)", "").replace("a = Exp(x)", "a = Neg(x)"))
+    (node,) = (node for node in model.graph.node if node.op_type == "Neg")
+    function = model.functions.add(name="Outer", domain="test.local", input=["x"], output=["a"])
+    function.node.add(op_type="Exp", input=["x"], output=["a"])
+    function.opset_import.extend(model.opset_import)
+    model.opset_import.add(domain="test.local", version=1)
+    node.op_type, node.domain = "Outer", "test.local"
+    return model
+
+
+def with_an_unread_initializer(model):
+    """`model` in a branch that has an initializer of its own, which nothing reads."""
+    nested = in_subgraph(model)
+    (choice,) = nested.graph.node
+    branch = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
+    branch.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "unread_inside"))
+    return nested
+
+
+CASES = (
+    RuleCase(
+        pass_=EliminateDeadNodes(),
+        rule="node",
+        fires=make(DEAD_CHAIN),
+        counts={"Relu": 1},
+        refused=None,
+        reason="",
+    ),
+    RuleCase(
+        pass_=EliminateDeadNodes(),
+        rule="function",
+        fires=with_a_dead_call(),
+        counts={"Relu": 1},
+        refused=None,
+        reason="",
+    ),
+    RuleCase(
+        pass_=EliminateUnusedInitializers(),
+        rule="eliminate_unused_initializers",
+        fires=make(HEADER + "(float[2] x) => (float[2] y) { y = Relu(x) }", unread=np.ones(9, np.float32)),
+        place=with_an_unread_initializer,
+        refused=make(
+            HEADER
+            + """(float[2] x, float[2] unread) => (float[2] y)
+            <float[2] unread = {1.0, 2.0}> { y = Relu(x) }"""
+        ),
+        reason="it is the default value of a graph input",
+    ),
+    RuleCase(
+        pass_=EliminateDuplicateConstants(),
+        rule="eliminate_duplicate_constants",
+        fires=make(TWICE, one=np.array([1, 2], np.float32), uno=np.array([1, 2], np.float32)),
+        refused=make(
+            HEADER
+            + """(float[1] x) => (float[1] y, float[1] z) {
+                y = Constant<value = float[1] {1.0}>() z = Constant<value = float[1] {1.0}>()
+            }"""
+        ),
+        reason=NAME_LOST,
+    ),
+)

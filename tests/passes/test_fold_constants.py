@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
 from onnx import helper
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fold_constants import FoldConstants
 from pytest_modelcheck.pipeline import PassStatus, run_pass
@@ -247,3 +248,40 @@ agraph (float[n, 4] x) => (float[2, 4] y, int64[2] s) { y = Relu(x) s = Shape(y)
     assert refuses(FoldConstants(), made) == {"the shape of a graph output is declared, which proves nothing"}
     after = folded(made)
     assert outputs(ir.to_proto(after), {"x": np.zeros((5, 4), np.float32)})["s"].tolist() == [5, 4]
+
+
+HEADER = '<ir_version: 8, opset_import: ["": 17]> agraph '
+CASES = (
+    RuleCase(
+        pass_=FoldConstants(),
+        rule="node",
+        fires=make(TRANSPOSED_WEIGHT, **WEIGHT),
+        counts={"MatMul": 1},
+        refused=make(
+            HEADER + "(float[2] x) => (float[2] y) { r = RandomNormalLike(w) y = Add(x, r) }", w=np.ones(2, np.float32)
+        ),
+        reason="its result is random",
+    ),
+    RuleCase(
+        pass_=FoldConstants(),
+        rule="shape",
+        fires=make(HEADER + "(float[2, 3] x, float[6] z) => (float[2, 3] y) { s = Shape(x) y = Reshape(z, s) }"),
+        counts={"Reshape": 1},
+        refused=make(HEADER + "(float[n, 4] x) => (float[2, 4] y, int64[2] s) { y = Relu(x) s = Shape(y) }"),
+        reason="the shape of a graph output is declared, which proves nothing",
+    ),
+    RuleCase(
+        pass_=FoldConstants(),
+        rule="if",
+        fires=make(BRANCHES, choice=np.array(True)),
+        counts={"Abs": 1, "Add": 1, "Exp": 1, "Neg": 1},
+        refused=make(
+            HEADER
+            + """(float[2] x) => (float[2] y) {
+            y = If<then_branch = t () => (float[2] r) <float[2] r = {1.0, 2.0}> { },
+                   else_branch = e () => (float[2] r) { r = Relu(x) }>(choice) }""",
+            choice=np.array(True),
+        ),
+        reason="the branch hands a constant or one value twice to a graph output",
+    ),
+)

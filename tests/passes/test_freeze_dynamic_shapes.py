@@ -3,6 +3,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 from fusing_checks import ignores, make, worst_difference
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.freeze_dynamic_shapes import FreezeDynamicShapes
 from pytest_modelcheck.pipeline import PassStatus, run_pass
@@ -12,6 +13,12 @@ TEXT = """<ir_version: 10, opset_import: ["" : 20]>
       n = Relu (x)
       y = Add (n, n)
     }"""
+
+
+def with_an_input_without_rank() -> onnx.ModelProto:
+    model = make(TEXT)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("free", onnx.TensorProto.FLOAT, None))
+    return model
 
 
 def shapes(model: ir.Model) -> list[list[object]]:
@@ -40,10 +47,7 @@ def test_an_axis_without_a_size_is_refused_and_nothing_is_frozen() -> None:
 
 
 def test_a_graph_input_without_a_rank_is_refused() -> None:
-    model = make(TEXT)
-    free = onnx.helper.make_tensor_value_info("free", onnx.TensorProto.FLOAT, None)
-    model.graph.input.append(free)
-    _, record = run_pass(ir.from_proto(model), FreezeDynamicShapes())
+    _, record = run_pass(ir.from_proto(with_an_input_without_rank()), FreezeDynamicShapes())
 
     assert [r.reason for r in record.refusals] == ["the rank of a graph input is not known"]
 
@@ -65,3 +69,14 @@ def test_branches_of_an_if_see_the_frozen_sizes() -> None:
     assert record.status is PassStatus.FIRED
     inner = [output for node in frozen.graph.all_nodes() for output in node.outputs]
     assert all(list(value.shape or ()) == [4, 5] for value in inner)
+
+
+CASES = (
+    RuleCase(
+        pass_=FreezeDynamicShapes(default=3),
+        rule="freeze_dynamic_shapes",
+        fires=make(TEXT.replace("seq", "4")),
+        refused=with_an_input_without_rank(),
+        reason="the rank of a graph input is not known",
+    ),
+)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import test_fuse_frozen_batchnorm
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 
@@ -189,3 +191,80 @@ def test_a_norm_before_a_padded_conv_is_refused(padding: str) -> None:
     reason = "the Conv pads with zeros, which the BatchNormalization would have shifted"
 
     assert refuses(PASS, norm_conv(f"Conv <{padding}> (p, w)")) == {reason}
+
+
+def given_weight(product: str, shape: str) -> onnx.ModelProto:
+    """A product whose weight is an input."""
+    return make(
+        f"""<ir_version: 10, opset_import: ["" : 17]>
+        g (float[2,3,8,8] x, float[{shape}] w) => (float[n,c,h,k] y) {{
+          p = {product}
+          y = BatchNormalization (p, scale, bias, mean, var)
+        }}""",
+        **weights(4),
+    )
+
+
+def given_bias(product: str, x: str, bias: str) -> onnx.ModelProto:
+    """A product whose bias is an input."""
+    return make(
+        f"""<ir_version: 10, opset_import: ["" : 17]>
+        g ({x} x, float[4] {bias}) => (float[n,c] y) {{
+          p = {product}
+          y = BatchNormalization (p, scale, bias, mean, var)
+        }}""",
+        **weights(4, w=(5, 4)),
+    )
+
+
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="after a convolution",
+        fires=conv_norm(),
+        counts={"Conv": 1},
+        refused=given_weight("Conv (x, w)", "4,3,3,3"),
+        reason="the Conv weight is not a constant",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="after a convolution",
+        variant="transposed",
+        fires=conv_norm("ConvTranspose <group = 3> (x, w)", channels=6, w=(3, 2, 3, 3)),
+        counts={"ConvTranspose": 1},
+        refused=given_weight("ConvTranspose (x, w)", "3,4,3,3"),
+        reason="the ConvTranspose weight is not a constant",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="after Gemm",
+        fires=matrix_norm("Gemm <transB = 1, beta = 2.0> (x, w, b)", "float[N,5]", w=(4, 5), b=(4,)),
+        counts={"Gemm": 1},
+        refused=given_bias("Gemm (x, w, given)", "float[N,5]", "given"),
+        reason="the Gemm bias is not a constant",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="after MatMul",
+        fires=matrix_norm("MatMul (x, w)", "float[N,5]", w=(5, 4)),
+        counts={"Gemm": 1},
+        refused=make(
+            """<ir_version: 10, opset_import: ["" : 17]>
+            g (float[2,4,5] x) => (float[n,c,k] y) {
+              p = MatMul (x, w)
+              y = BatchNormalization (p, scale, bias, mean, var)
+            }""",
+            **weights(4, w=(5, 4)),
+        ),
+        reason="the MatMul is not proven to multiply matrices",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="before Conv",
+        fires=norm_conv("Conv (p, w, b)", b=(6,)),
+        counts={"Conv": 1},
+        refused=norm_conv("Conv <pads = [1, 1, 1, 1]> (p, w)"),
+        reason="the Conv pads with zeros, which the BatchNormalization would have shifted",
+    ),
+    *test_fuse_frozen_batchnorm.CASES,
+)

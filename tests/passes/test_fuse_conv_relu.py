@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 
@@ -85,3 +86,25 @@ def test_clip_bounds_that_are_computed_are_refused() -> None:
     )
 
     assert refuses(PASS, model, target="onnxruntime") == {"the Clip bounds are not constants"}
+
+
+CASES = tuple(
+    RuleCase(
+        pass_=PASS,
+        rule=activation.split()[0],
+        fires=conv_then(activation),
+        counts={FUSED: 1},
+        target="onnxruntime",
+        refused=conv_then(activation),
+        refused_target="portable",
+        reason="no standard operator combines a Conv with an activation",
+    )
+    for activation in (
+        "Relu (p)",
+        "LeakyRelu <alpha = 0.3> (p)",
+        "Clip (p, low, high)",
+        "Sigmoid (p)",
+        "Tanh (p)",
+        "HardSigmoid <alpha = 0.3, beta = 0.4> (p)",
+    )
+)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 
@@ -67,3 +68,22 @@ def test_a_conv_that_something_else_reads_is_refused():
     text = (FROZEN % "Conv").replace("y = Relu(a)", "r = Neg(c) y = Add(a, r)")
     made = make(text, k=KERNEL.reshape(3, 2, 3, 3), **CHANNELS)
     assert refuses(FuseConvBatchnorm(), made) == {"the Conv output is used 2 times"}
+
+
+def across_columns():
+    """A Mul of one number per column, where there are as many as channels."""
+    text = (FROZEN % "Conv").replace("[n, 3, p, q] y", "[n, 3, p, 3] y").replace("[n, 2, h, w]", "[n, 2, 5, 5]")
+    return make(text, k=KERNEL.reshape(3, 2, 3, 3), **{**CHANNELS, "factor": np.ones(3, np.float32)})
+
+
+CASES = (
+    RuleCase(
+        pass_=FuseConvBatchnorm(),
+        rule="frozen",
+        fires=frozen(),
+        counts={"Conv": 1, "Relu": 1},
+        refused=across_columns(),
+        reason="the constant of the Mul is not one number per channel",
+        size=5,
+    ),
+)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 
@@ -139,3 +140,16 @@ def test_an_inner_value_that_is_a_graph_output_is_refused() -> None:
     model = gelu(ERF, outputs="float[a,b,c] y, float[a,b,c] s")
 
     assert refuses(PASS, model) == {"a value inside the GELU is read by something else"}
+
+
+CASES = tuple(
+    RuleCase(
+        pass_=PASS,
+        rule=rule,
+        fires=gelu(body),
+        counts={"Gelu": 1},
+        refused=gelu(body + f"\n z = Neg ({inner})", outputs="float[a,b,c] y, float[a,b,c] z"),
+        reason="a value inside the GELU is read by something else",
+    )
+    for rule, body, inner in (("Erf", ERF, "s"), ("Tanh", TANH, "i"))
+)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
 
@@ -123,3 +124,23 @@ def test_a_scale_of_another_shape_stays_a_multiplication() -> None:
 
 def test_a_variance_of_another_tensor_is_no_layer_normalization() -> None:
     ignores(PASS, norm(LAYER.replace("n = Div (d, r)", "n = Div (x, r)")))
+
+
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="LayerNormalization",
+        fires=norm(LAYER),
+        counts={"LayerNormalization": 1},
+        refused=norm(LAYER, x="float[2,n,k]"),
+        reason="the normalized dimensions are not known",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="RMSNormalization",
+        fires=norm(RMS, opset=23),
+        counts={"RMSNormalization": 1},
+        refused=norm(RMS, opset=22),
+        reason="RMSNormalization needs opset 23, the model imports 22",
+    ),
+)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 
@@ -171,3 +172,34 @@ def test_heads_behind_a_layer_take_the_view_by_their_own_reshape() -> None:
     counts = fires(PASS, model(body, x="float[batch,seq,6] x", y="float[a,b,c,d] y", heads=np.array([0, 0, 2, 3])))
 
     assert (counts["Gemm"], counts["Reshape"]) == (5, 2)
+
+
+CASES = (
+    RuleCase(
+        pass_=PASS,
+        rule="matrices",
+        fires=model(LINEAR),
+        counts={"Gemm": 1},
+        refused=model(LINEAR, y="float[a,b,c] y", b=np.ones((3, 1, 6), np.float32)),
+        reason="the addend is not proven to broadcast to the product",
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="view",
+        fires=model(LAYER, **ACTIVATIONS),
+        refused=model(LINEAR, **ACTIVATIONS),
+        reason=NET_LOSS,
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="tidy",
+        fires=model(
+            LAYER.replace("r = Add (l2, x)", "r = Add (l2, k)"),
+            k=np.linspace(-1, 1, 48, dtype=np.float32).reshape(2, 4, 6),
+            x="float[2,4,6] x",
+            y="float[a,b,c] y",
+        ),
+        refused=None,
+        reason="",
+    ),
+)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_pad_conv import FusePadConv
 
@@ -75,3 +76,15 @@ def test_a_pad_before_a_pool_is_left_alone():
     text = TEXT.split("y = Conv")[0] % ("", "") + "y = MaxPool<kernel_shape = [2, 2]>(a) }"
     made = make(text.replace("[n, 3, p, q]", "[n, 2, p, q]"), pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     ignores(FusePadConv(), made)
+
+
+CASES = (
+    RuleCase(
+        pass_=FusePadConv(),
+        rule="fuse_pad_conv",
+        fires=UNEVEN,
+        counts={"Conv": 1},
+        refused=padded([0, 0, 1, 1, 0, 0, 1, 1], mode='<mode = "reflect">'),
+        reason="the Pad does not pad with a constant",
+    ),
+)

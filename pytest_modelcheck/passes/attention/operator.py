@@ -189,7 +189,9 @@ def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan
         value = operand.source
         if operand.target:
             target = _target(rewriter, scope, operand, made)
-            node = rewriter.node("Reshape", [value, target], dtype=value.dtype)
+            # onnxruntime 1.31 takes operands of unknown rank for ones with heads: no room for the output in a Scan.
+            rank3 = [dim if isinstance(dim, int) else None for dim in operand.shape]
+            node = rewriter.node("Reshape", [value, target], dtype=value.dtype, shape=rank3)
             made.append(node)
             value = node.outputs[0]
         inputs.append(value)

@@ -1,0 +1,104 @@
+"""Every rule of every pass fires, inside If, Loop and Scan too, and refuses with its reason what only looks right."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cases_cleanup_attention
+import cases_simplify_shape_chains
+import pytest
+import test_attention_operator
+import test_decompose_layernorm
+import test_einsum_to_matmul
+import test_eliminate_common_subexpressions
+import test_eliminate_identity_ops
+import test_eliminate_redundant_transposes
+import test_eliminations
+import test_fold_constants
+import test_freeze_dynamic_shapes
+import test_fuse_conv_batchnorm
+import test_fuse_conv_relu
+import test_fuse_gelu
+import test_fuse_layernorm
+import test_fuse_matmul_add
+import test_fuse_pad_conv
+import test_moving_transposes
+from fusing_checks import fires
+from rule_cases import NEVER_REFUSED, PLACES, RuleCase, fires_inside, missing, outcome, rules_of
+
+from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES
+from pytest_modelcheck.passes.fuse_gelu import FuseGelu
+
+CASES: tuple[RuleCase, ...] = (
+    *test_attention_operator.CASES,
+    *cases_cleanup_attention.CASES,
+    *test_decompose_layernorm.CASES,
+    *test_einsum_to_matmul.CASES,
+    *test_eliminate_common_subexpressions.CASES,
+    *test_eliminate_identity_ops.CASES,
+    *test_eliminate_redundant_transposes.CASES,
+    *test_eliminations.CASES,
+    *test_fold_constants.CASES,
+    *test_freeze_dynamic_shapes.CASES,
+    *test_fuse_conv_batchnorm.CASES,
+    *test_fuse_conv_relu.CASES,
+    *test_fuse_gelu.CASES,
+    *test_fuse_layernorm.CASES,
+    *test_fuse_matmul_add.CASES,
+    *test_fuse_pad_conv.CASES,
+    *test_moving_transposes.CASES,
+    *cases_simplify_shape_chains.CASES,
+)
+"""One line for each file of tests."""
+
+CHECKS = ("check_tflite_ops",)
+"""Passes that rewrite nothing."""
+
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@every_case
+def test_the_rule_fires(case: RuleCase) -> None:
+    assert case.rule in outcome(case.pass_, case.fires, case.target).rules
+    counts = fires(case.pass_, case.fires, target=case.target, size=case.size)
+    assert case.counts is None or counts == case.counts
+
+
+@every_case
+@pytest.mark.parametrize("place", PLACES)
+def test_the_rule_fires_inside_a_subgraph(case: RuleCase, place: str) -> None:
+    if case.place is None:
+        fires_inside(case, PLACES[place](case.fires))
+    elif place == "If":
+        fires_inside(case, case.place(case.fires))
+
+
+@every_case
+def test_what_only_looks_right_is_refused_with_its_reason(case: RuleCase) -> None:
+    if case.refused is None:
+        assert (case.pass_.name, case.rule) in NEVER_REFUSED or case.variant
+        return
+    made = outcome(case.pass_, case.refused, case.refused_target or case.target)
+    assert case.rule not in made.rules
+    assert case.reason in {refusal.reason for refusal in made.refusals}
+
+
+def test_every_rule_of_every_pass_has_its_cases() -> None:
+    rewriting = [pass_ for pass_ in (*PASSES, *PREPARATION_PASSES) if pass_.name not in CHECKS]
+    assert missing(rewriting, CASES) == []
+
+
+def test_a_rule_without_a_case_is_named() -> None:
+    gelu, erf = FuseGelu(), test_fuse_gelu.CASES[:1]
+    assert missing([gelu], test_fuse_gelu.CASES) == []
+    assert missing([gelu], erf) == [
+        "fuse_gelu: no case fires rule 'Tanh'",
+        "fuse_gelu: no case is refused by rule 'Tanh' with its reason",
+    ]
+    without_refusal = dataclasses.replace(erf[0], rule="Tanh", refused=None)
+    assert missing([gelu], [*erf, without_refusal]) == ["fuse_gelu: no case is refused by rule 'Tanh' with its reason"]
+
+
+def test_no_case_is_of_a_rule_that_no_pass_has() -> None:
+    assert [case.name for case in CASES if case.rule not in rules_of(case.pass_)] == []
