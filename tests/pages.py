@@ -27,16 +27,21 @@ class Page:
         return re.findall(rf"```{language}\n(.*?)```", self.text, flags=re.DOTALL)
 
     def copy_of_the_package(self, root, file, registry):
-        """The package below `root` with the page's first Python block as `file` and its diffs made in `registry`."""
+        """The package below `root` with the page's first Python block as `file` and its first diffs in `registry`."""
         copy = root / "pytest_modelcheck"
         shutil.copytree(Path(pytest_modelcheck.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / file).write_text(self.blocks("python")[0], encoding="utf-8")
-        text = (copy / registry).read_text(encoding="utf-8")
-        for block in self.blocks("diff"):
-            kept = "".join(line[1:] for line in block.splitlines(keepends=True) if line[0] == " ")
-            assert text.count(kept) == 1, f"the registry does not have these lines once:\n{kept}"
-            text = text.replace(kept, "".join(line[1:] for line in block.splitlines(keepends=True)))
-        (copy / registry).write_text(text, encoding="utf-8")
+        make_diffs(copy / registry, self.blocks("diff")[:2])
+
+
+def make_diffs(file, diffs):
+    """Make changes in `file`: the lines of each diff that stay have to stand there once."""
+    text = file.read_text(encoding="utf-8")
+    for block in diffs:
+        kept = "".join(line[1:] for line in block.splitlines(keepends=True) if line[0] == " ")
+        assert text.count(kept) == 1, f"{file.name} does not have these lines once:\n{kept}"
+        text = text.replace(kept, "".join(line[1:] for line in block.splitlines(keepends=True)))
+    file.write_text(text, encoding="utf-8")
 
 
 def run(root, *arguments):

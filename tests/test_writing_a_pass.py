@@ -5,7 +5,7 @@ import shutil
 
 import onnx
 import pytest
-from pages import ROOT, Page, run
+from pages import ROOT, Page, make_diffs, run
 
 from pytest_modelcheck.foreign import FOREIGN_PASSES
 
@@ -18,8 +18,9 @@ def project(tmp_path_factory):
     """A folder with a copy of the package that has the page's file and lines, its tests, and a model."""
     root = tmp_path_factory.mktemp("project")
     PAGE.copy_of_the_package(root, f"passes/{NAME}.py", "passes/__init__.py")
+    for file in (ROOT / "tests" / "passes").glob("*.py"):
+        shutil.copy(file, root)
     (root / f"test_{NAME}.py").write_text(PAGE.blocks("python")[1], encoding="utf-8")
-    shutil.copy(ROOT / "tests" / "passes" / "fusing_checks.py", root)
     header = '<ir_version: 10, opset_import: ["" : 18]>\ng (float[2] x, float[2] z) => (float[2] y) '
     onnx.save(onnx.parser.parse_model(header + "{ e = Exp(z) r = Reciprocal(e) y = Mul(x, r) }"), root / "model.onnx")
     return root
@@ -28,6 +29,17 @@ def project(tmp_path_factory):
 def test_the_tests_of_the_page_are_green(project):
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{NAME}.py")
     assert done.stdout.splitlines()[-1].startswith("7 passed"), done.stdout
+
+
+def test_its_rule_is_missed_until_it_has_brought_its_cases(project):
+    every = project / "test_every_rule.py"
+    command = ("-m", "pytest", "-vv", "-p", "no:cacheprovider", every.name, "-k", f"{NAME} or every_rule_of")
+    done = run(project, *command)
+    assert [line for line in PAGE.blocks("text")[0].splitlines() if line not in done.stdout] == []
+    assert "= 1 failed, " in done.stdout.splitlines()[-1], done.stdout
+    make_diffs(every, PAGE.blocks("diff")[2:])
+    done = run(project, *command)
+    assert "= 6 passed, " in done.stdout.splitlines()[-1], done.stdout
 
 
 def test_the_pass_is_in_the_pipeline_by_one_line_and_does_what_the_page_prints(project):
