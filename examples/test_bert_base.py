@@ -6,7 +6,7 @@ from examples.zoo.bert_base import CASES
 
 
 @pytest.mark.parametrize("model_case", CASES)
-@pytest.mark.expect_reduction(total=">=5%", cleanup_attention=">0", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(total=">=45%", cleanup_attention=">=5%", fuse_matmul_add=">=5%", fuse_conv_relu=0)
 @pytest.mark.expect_ops(Softmax=12, Transpose="<=60")
 @pytest.mark.expect_accuracy(atol=1e-5, rtol=1e-5, seeds=20)
 @pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=90%")

@@ -3,6 +3,7 @@
 import pytest
 
 from examples.zoo.bert_family import ALBERT, BERT_LARGE, DISTILBERT, ROBERTA
+from examples.zoo.expectations import NO_CONVOLUTION, WHOLE
 from examples.zoo.selecting import cases
 
 pytestmark = [
@@ -10,10 +11,22 @@ pytestmark = [
     pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=90%"),
     pytest.mark.expect_latency(speedup=">=0.95"),
 ]
+ENCODER = {
+    **NO_CONVOLUTION,
+    "total": ">=45%",
+    "simplify_shape_chains": ">=5%",
+    "eliminate_identity_ops": ">0",
+    "fuse_matmul_add": ">=5%",
+    "cleanup_attention": ">=5%",
+}
+BY_EXPORTER = {
+    "dynamo": pytest.mark.expect_reduction(eliminate_redundant_transposes=">0", eliminate_common_subexpressions=0),
+    "torchscript": pytest.mark.expect_reduction(fold_constants=">0", eliminate_common_subexpressions=">0"),
+}
 
 
-@pytest.mark.parametrize("model_case", cases(BERT_LARGE))
-@pytest.mark.expect_reduction(total=">=30%", cleanup_attention=">=5%", fuse_matmul_add=">0", fuse_conv_relu=0)
+@pytest.mark.parametrize("model_case", cases(BERT_LARGE, **BY_EXPORTER))
+@pytest.mark.expect_reduction(**ENCODER, **WHOLE)
 @pytest.mark.expect_ops(Softmax=24)
 @pytest.mark.expect_fusion(qkv="24/24")
 def test_bert_large(modelcheck, modelcheck_snapshot):
@@ -22,8 +35,8 @@ def test_bert_large(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(DISTILBERT))
-@pytest.mark.expect_reduction(total=">=30%", cleanup_attention=">=5%", fuse_matmul_add=">0", fuse_conv_relu=0)
+@pytest.mark.parametrize("model_case", cases(DISTILBERT, **BY_EXPORTER))
+@pytest.mark.expect_reduction(**ENCODER, **WHOLE)
 @pytest.mark.expect_ops(Softmax=6)
 @pytest.mark.expect_fusion(qkv="6/6")
 def test_distilbert(modelcheck, modelcheck_snapshot):
@@ -32,8 +45,8 @@ def test_distilbert(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(ROBERTA))
-@pytest.mark.expect_reduction(total=">=30%", cleanup_attention=">=5%", fuse_matmul_add=">0", fuse_conv_relu=0)
+@pytest.mark.parametrize("model_case", cases(ROBERTA, **BY_EXPORTER))
+@pytest.mark.expect_reduction(**ENCODER, **WHOLE)
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_roberta_base(modelcheck, modelcheck_snapshot):
@@ -42,8 +55,8 @@ def test_roberta_base(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(ALBERT))
-@pytest.mark.expect_reduction(total=">=30%", cleanup_attention=">=5%", fuse_matmul_add=">0", fuse_conv_relu=0)
+@pytest.mark.parametrize("model_case", cases(ALBERT, **BY_EXPORTER))
+@pytest.mark.expect_reduction(**ENCODER, fuse_layernorm=0, fuse_gelu=">=5%")
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_albert_base_v2(modelcheck, modelcheck_snapshot):

@@ -3,6 +3,7 @@
 import pytest
 
 from examples.zoo.decoders import GPT2, PHI2, SMOLLM2
+from examples.zoo.expectations import NO_CONVOLUTION, WHOLE
 from examples.zoo.selecting import cases
 
 pytestmark = [
@@ -13,7 +14,15 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("model_case", cases(GPT2))
-@pytest.mark.expect_reduction(total=">=5%", simplify_shape_chains=">0", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    simplify_shape_chains=">=5%",
+    fuse_matmul_add=">=3%",
+    cleanup_attention=">=3%",
+    fuse_gelu=">=4%",
+    fuse_layernorm=0,
+    **NO_CONVOLUTION,
+)
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_gpt2(modelcheck, modelcheck_snapshot):
@@ -23,7 +32,9 @@ def test_gpt2(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(SMOLLM2))
-@pytest.mark.expect_reduction(total=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=5%", simplify_shape_chains=">0", cleanup_attention=">0", fuse_matmul_add=0, **NO_CONVOLUTION, **WHOLE
+)
 @pytest.mark.expect_ops(Softmax=30)
 @pytest.mark.expect_fusion(qkv="30/30")
 def test_smollm2_135m(modelcheck, modelcheck_snapshot):
@@ -33,7 +44,15 @@ def test_smollm2_135m(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(PHI2))
-@pytest.mark.expect_reduction(total=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=20%",
+    simplify_shape_chains=">0",
+    cleanup_attention=">0",
+    fuse_matmul_add=">0",
+    fuse_gelu=">0",
+    fuse_layernorm=0,
+    **NO_CONVOLUTION,
+)
 @pytest.mark.expect_ops(Softmax=2)
 @pytest.mark.expect_fusion(qkv="2/2")
 def test_phi2(modelcheck, modelcheck_snapshot):

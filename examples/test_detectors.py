@@ -3,6 +3,7 @@
 import pytest
 
 from examples.zoo.detectors import EFFICIENTDET_D0, YOLO12N, YOLOV8N, YOLOV8S
+from examples.zoo.expectations import NO_TRANSFORMER
 from examples.zoo.selecting import cases
 
 pytestmark = [
@@ -13,7 +14,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("model_case", cases(YOLOV8N, YOLOV8S))
-@pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=0, cleanup_attention=0)
+@pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=0, **NO_TRANSFORMER)
 @pytest.mark.expect_ops(Conv=64, BatchNormalization=0)
 def test_yolov8(modelcheck, modelcheck_snapshot):
     assert modelcheck.attribution == modelcheck_snapshot
@@ -31,7 +32,7 @@ def test_yolo12n(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(EFFICIENTDET_D0))
-@pytest.mark.expect_reduction(total=">=0%", cleanup_attention=0)
+@pytest.mark.expect_reduction(total=">=0%", fuse_conv_batchnorm=0, fuse_conv_relu=0, **NO_TRANSFORMER)
 @pytest.mark.expect_ops(BatchNormalization=0)
 def test_efficientdet_d0(modelcheck, modelcheck_snapshot):
     assert modelcheck.attribution == modelcheck_snapshot

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.experiments import strategy_guide
 from examples.experiments.readme_table import BEGIN, END, README, replaced
 from examples.experiments.rows import measured_rows, read_rows, signed
 from examples.zoo.declaring import EXPORTERS
@@ -58,6 +59,11 @@ def test_the_matrix_holds_what_the_snapshot_of_each_model_locks(name, exporter):
 def test_the_readme_table_is_what_the_measurements_say():
     now = README.read_text(encoding="utf-8")
     assert replaced(now, *measured_rows(ROWS)) == now
+
+
+def test_the_guide_is_what_the_measurements_say():
+    now = strategy_guide.GUIDE.read_text(encoding="utf-8")
+    assert strategy_guide.replaced(now, measured_rows(ROWS)[0]) == now
 
 
 @whole_zoo

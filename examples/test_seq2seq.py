@@ -2,6 +2,7 @@
 
 import pytest
 
+from examples.zoo.expectations import NO_CONVOLUTION, WHOLE
 from examples.zoo.selecting import cases
 from examples.zoo.seq2seq import BART_BASE, T5_SMALL
 
@@ -13,7 +14,14 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("model_case", cases(T5_SMALL))
-@pytest.mark.expect_reduction(total=">=5%", simplify_shape_chains=">0", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=25%",
+    simplify_shape_chains=">=5%",
+    fuse_matmul_add=">0",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Softmax=18)
 @pytest.mark.expect_fusion(qkv="18/18")
 def test_t5_small(modelcheck, modelcheck_snapshot):
@@ -23,7 +31,14 @@ def test_t5_small(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(BART_BASE))
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    simplify_shape_chains=">=5%",
+    fuse_matmul_add=">=3%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Softmax=18)
 @pytest.mark.expect_fusion(qkv="18/18")
 def test_bart_base(modelcheck, modelcheck_snapshot):

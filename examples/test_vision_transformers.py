@@ -2,6 +2,7 @@
 
 import pytest
 
+from examples.zoo.expectations import NO_CONVOLUTION, WHOLE
 from examples.zoo.selecting import cases
 from examples.zoo.vision_transformers import (
     DEIT_SMALL,
@@ -19,7 +20,13 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("model_case", cases(DEIT_SMALL, VIT_B_16))
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_batchnorm=0, fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=1, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_vit(modelcheck, modelcheck_snapshot):
@@ -29,7 +36,13 @@ def test_vit(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(VIT_L_16))
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_batchnorm=0, fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=1, Softmax=24)
 @pytest.mark.expect_fusion(qkv="24/24")
 def test_vit_l_16(modelcheck, modelcheck_snapshot):
@@ -39,7 +52,7 @@ def test_vit_l_16(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(MOBILEVIT_SMALL))
-@pytest.mark.expect_reduction(total=">=5%", cleanup_attention=">0", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(total=">=20%", fuse_matmul_add=">0", cleanup_attention=">=5%", **NO_CONVOLUTION, **WHOLE)
 @pytest.mark.expect_ops(BatchNormalization=0, Softmax=9)
 @pytest.mark.expect_fusion(qkv="9/9")
 def test_mobilevit_small(modelcheck, modelcheck_snapshot):
@@ -49,7 +62,8 @@ def test_mobilevit_small(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(VIT_B_16_TORCHVISION, exporters=("dynamo",)))
-@pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=">=10", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=">=10")
+@pytest.mark.expect_reduction(total=">=10%", **NO_CONVOLUTION, **WHOLE)
 @pytest.mark.expect_ops(Conv=1, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_vit_b_16_torchvision(modelcheck, modelcheck_snapshot):

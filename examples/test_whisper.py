@@ -2,6 +2,7 @@
 
 import pytest
 
+from examples.zoo.expectations import NO_CONVOLUTION, WHOLE
 from examples.zoo.selecting import cases
 from examples.zoo.whisper import BASE_DECODER, BASE_ENCODER, TINY_DECODER, TINY_ENCODER
 
@@ -13,7 +14,14 @@ pytestmark = [
 
 @pytest.mark.parametrize("model_case", cases(TINY_ENCODER))
 @pytest.mark.expect_latency(speedup=">=0.95")
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_batchnorm=0, fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=30%",
+    simplify_shape_chains=">0",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=2, Softmax=4)
 @pytest.mark.expect_fusion(qkv="4/4")
 def test_whisper_tiny_encoder(modelcheck, modelcheck_snapshot):
@@ -23,7 +31,14 @@ def test_whisper_tiny_encoder(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(TINY_DECODER))
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    simplify_shape_chains=">=5%",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=0, Softmax=8)
 @pytest.mark.expect_fusion(qkv="8/8")
 def test_whisper_tiny_decoder(modelcheck, modelcheck_snapshot):
@@ -34,7 +49,14 @@ def test_whisper_tiny_decoder(modelcheck, modelcheck_snapshot):
 
 @pytest.mark.parametrize("model_case", cases(BASE_ENCODER))
 @pytest.mark.expect_latency(speedup=">=0.95")
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_batchnorm=0, fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=30%",
+    simplify_shape_chains=">0",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=2, Softmax=6)
 @pytest.mark.expect_fusion(qkv="6/6")
 def test_whisper_base_encoder(modelcheck, modelcheck_snapshot):
@@ -44,7 +66,14 @@ def test_whisper_base_encoder(modelcheck, modelcheck_snapshot):
 
 
 @pytest.mark.parametrize("model_case", cases(BASE_DECODER))
-@pytest.mark.expect_reduction(total=">=20%", cleanup_attention=">=5%", fuse_conv_relu=0)
+@pytest.mark.expect_reduction(
+    total=">=40%",
+    simplify_shape_chains=">=5%",
+    fuse_matmul_add=">=5%",
+    cleanup_attention=">=5%",
+    **NO_CONVOLUTION,
+    **WHOLE,
+)
 @pytest.mark.expect_ops(Conv=0, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_whisper_base_decoder(modelcheck, modelcheck_snapshot):

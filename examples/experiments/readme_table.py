@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.experiments.rows import Row, arguments, measured_rows, read_rows, table
+from examples.experiments.rows import Row, arguments, between, measured_rows, read_rows, table
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
@@ -86,12 +86,8 @@ def replaced(readme: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> st
     Raises:
         ValueError: if the markers are not there.
     """
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md must hold {BEGIN} and {END}")
     note = f"\nNot measured: {', '.join(absent)}.\n" if absent else ""
-    return f"{head}{BEGIN}\n\n{zoo_table(rows)}{note}\n{END}{tail}"
+    return between(readme, BEGIN, END, f"{zoo_table(rows)}{note}")
 
 
 def main() -> None:

@@ -93,6 +93,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, rule, *rows)) + "\n"
 
 
+def between(text: str, begin: str, end: str, content: str) -> str:
+    """`text` with `content` between two marker comments, instead of what stands there.
+
+    Raises:
+        ValueError: if the markers are not there.
+    """
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the text must hold {begin} and {end}")
+    return f"{head}{begin}\n\n{content}\n{end}{tail}"
+
+
 def signed(value: int | None) -> str:
     """+3, -72, 0; ``error`` for what failed."""
     return "error" if value is None else f"{value:+d}" if value else "0"

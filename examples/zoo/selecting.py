@@ -47,16 +47,25 @@ def skip_reason(model: ZooModel, exporter: Exporter) -> str | None:
     return None
 
 
-def cases(*models: ZooModel, exporters: tuple[Exporter, ...] = EXPORTERS) -> list[Any]:
+def cases(*models: ZooModel, exporters: tuple[Exporter, ...] = EXPORTERS, **marks: pytest.MarkDecorator) -> list[Any]:
     """The cases of some models, for ``@pytest.mark.parametrize("model_case", ...)``.
 
     Cases that do not run here are skipped, and say why.
+
+    Args:
+        models: Whose cases.
+        exporters: By which exporters.
+        marks: Exporter -> a marker that only its cases get: ``dynamo=pytest.mark.expect_reduction(total=0)``.
     """
+    assert marks.keys() <= set(EXPORTERS), f"no exporters: {sorted(marks.keys() - set(EXPORTERS))}"
     return [
         pytest.param(
             model.case(exporter),
             id=f"{model.name}-{exporter}",
-            marks=[pytest.mark.skip(reason=reason)] if (reason := skip_reason(model, exporter)) else [],
+            marks=[
+                *([marks[exporter]] if exporter in marks else []),
+                *([pytest.mark.skip(reason=reason)] if (reason := skip_reason(model, exporter)) else []),
+            ],
         )
         for model in models
         for exporter in exporters

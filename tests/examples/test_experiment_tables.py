@@ -3,6 +3,7 @@
 import onnx_ir as ir
 import pytest
 
+from examples.experiments import strategy_guide
 from examples.experiments.pass_order import Orders
 from examples.experiments.readme_table import BEGIN, END, replaced, zoo_table
 from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
@@ -49,12 +50,29 @@ def test_a_difference_that_is_no_number_is_never_a_small_one():
     assert "| nan |" in zoo_table([row(accuracy={"passed": False, "pairs": [{"scaled": ["nan", 1e-9]}]}), FAILED])
 
 
+def test_the_guide_takes_the_exporter_that_leaves_fewer_nodes_and_never_a_failed_one():
+    kinds = {"hierarchy": {"kinds": {"direct": 95, "inherited": 5, "root": 0}}}
+    dynamo, torchscript = row(**kinds), row(exporter="torchscript", **kinds)
+    assert strategy_guide.exporter(dynamo, torchscript) == "either: the same number of nodes"
+    torchscript["attribution"] = {"nodes": [100, 80]}
+    assert strategy_guide.exporter(dynamo, torchscript) == "dynamo: 5 fewer nodes"
+    dynamo["attribution"] = {"nodes": [100, 90]}
+    assert strategy_guide.exporter(dynamo, torchscript) == "torchscript: 10 fewer nodes"
+    assert strategy_guide.exporter(dynamo, FAILED) == "dynamo: torchscript fails with unsupported_operator"
+    assert strategy_guide.exporter(FAILED | {"exporter": "dynamo"}, torchscript).startswith("torchscript: dynamo fails")
+    assert strategy_guide.strategy(dynamo) == "precise (95%)"
+    dynamo["hierarchy"]["kinds"]["root"] = 1
+    assert strategy_guide.strategy(dynamo) == "broad (94%)"
+    assert strategy_guide.strategy(FAILED) == "-"
+    assert "| bert-base | dynamo: torchscript fails" in strategy_guide.guide([dynamo, FAILED])
+
+
 def test_the_table_stands_between_the_markers_and_nothing_else_changes():
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert replaced(text, []).startswith(f"before\n{BEGIN}\n\n| model |")
     assert replaced(text, []).endswith(f" |\n\n{END}\nafter\n")
     assert replaced(text, [], ["gpt2", "vgg16"]).endswith(f" |\n\nNot measured: gpt2, vgg16.\n\n{END}\nafter\n")
-    with pytest.raises(ValueError, match=r"README\.md must hold"):
+    with pytest.raises(ValueError, match=r"must hold <!-- zoo table: begin -->"):
         replaced("no markers", [])
 
 
