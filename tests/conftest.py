@@ -2,6 +2,8 @@
 
 import pytest
 
+import pytest_modelcheck.pipeline  # noqa: F401 - else pytester forgets it after a test, and onnx cannot be loaded twice
+
 pytest_plugins = ["pytester"]
 
 
