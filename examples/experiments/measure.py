@@ -88,6 +88,8 @@ def latency(check: ModelCheck) -> Row:
     from pytest_modelcheck.bounds import parse_bound
 
     measured = check.latency(parse_bound(">=1.02"))
+    if not measured.pairs:
+        return {"error": measured.reason}
     return {
         "ratio": _significant(measured.ratio, 4),
         "interval": [_significant(end, 4) for end in measured.interval],
