@@ -14,8 +14,11 @@ from typing import Any
 
 import torch
 
-SKIPPED_FROM = 1 << 17
+SKIPPED_FROM = 1 << 14
 """Elements that an operator reads, from which on it is not computed; below, its shape costs as much as its result."""
+
+SKIPPED_BY_RULE_FROM = 1 << 17
+"""The same where torch has to be asked for the shape."""
 
 _BROADCASTING = frozenset(
     (
@@ -71,7 +74,8 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
         read: The tensors among them.
     """
     traits = operator_traits(func)
-    if traits.writes or traits.returns_view or sum(tensor.numel() for tensor in read) < SKIPPED_FROM:
+    size = sum(tensor.numel() for tensor in read)
+    if traits.writes or traits.returns_view or size < SKIPPED_FROM:
         return None
     if not read[0].is_floating_point():
         return None
@@ -85,6 +89,8 @@ def shaped_result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], read
         return read[0].new_empty(_reduced(read[0].shape, *args[1:3]))
     if name == "convolution" and not args[6]:
         return read[0].new_empty(_convolved(*args[:2], *args[3:6]))
+    if size < SKIPPED_BY_RULE_FROM:
+        return None
     return _by_shape_rule(func, name, args, kwargs, read)
 
 

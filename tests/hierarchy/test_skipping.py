@@ -16,13 +16,18 @@ from tests.structure_models import albert_case, bert_case, cross_case, module_ca
 @pytest.fixture
 def everything_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small models of these tests read few elements: let no number be computed all the same."""
+    _skip_all(monkeypatch)
+
+
+def _skip_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skipping, "SKIPPED_FROM", 0)
+    monkeypatch.setattr(skipping, "SKIPPED_BY_RULE_FROM", 0)
 
 
 @pytest.mark.parametrize("case", [bert_case, albert_case, resnet_case, cross_case, swin_case])
 def test_calls_are_the_same_without_the_numbers(case: Callable[[], ModelCase], monkeypatch: pytest.MonkeyPatch) -> None:
     computed = case_calls(case())
-    monkeypatch.setattr(skipping, "SKIPPED_FROM", 0)
+    _skip_all(monkeypatch)
     assert case_calls(case()) == computed
     assert computed.trace
 
@@ -101,3 +106,11 @@ def test_views_writes_and_indices_are_computed_and_the_rest_has_its_shape() -> N
     assert made.shape == (4, 3)
     pair = skipping.shaped_result(aten.native_layer_norm.default, (x, [3], None, None, 1e-5), {}, [x])
     assert [part.shape for part in pair] == [(2, 3), (2, 1), (2, 1)]
+
+
+@pytest.mark.usefixtures("everything_skipped")
+@pytest.mark.parametrize("arguments", [([1],), ([-1], True), ([0, -1],), ([-1, -2], True)])
+def test_a_mean_has_the_shape_that_torch_gives_it(arguments: tuple[object, ...]) -> None:
+    x = torch.ones(2, 3, 5)
+    made = skipping.shaped_result(torch.ops.aten.mean.dim, (x, *arguments), {}, [x])
+    assert made.shape == x.mean(*arguments).shape
