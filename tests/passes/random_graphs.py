@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from random_fusions import FUSIONS
 
 BATCH = 2
 _MAX_ELEMENTS = 400
@@ -24,6 +25,7 @@ class Builder:
     """A graph that grows by one step at a time; `choose` draws a number below its argument."""
 
     choose: Callable[[int], int]
+    opset: int = 17
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     values: list[tuple[str, tuple[int, ...], bool]] = field(default_factory=list)
@@ -42,6 +44,16 @@ class Builder:
         tensor = onnx.numpy_helper.from_array(np.asarray(array))
         self.weights.append(onnx.numpy_helper.from_array(np.zeros(0, np.float32), name))  # keeps the numbering
         return self.node("Constant", [], value=tensor)[0]
+
+    def reduced(self, name: str, axis: int, keep: int = 1, op: str = "ReduceMean") -> str:
+        """A reduction over one axis, which is an input from opset 18 on."""
+        if self.opset >= 18:
+            return self.node(op, [name, self.weight(np.array([axis], np.int64))], keepdims=keep)[0]
+        return self.node(op, [name], axes=[axis], keepdims=keep)[0]
+
+    def numbers(self, *shape: int) -> str:
+        """A float32 weight without a pattern, between -1 and 1."""
+        return self.weight(np.sin(np.arange(np.prod(shape), dtype=np.float32) * 7 + self.choose(3)).reshape(shape))
 
     def pick(self) -> tuple[str, tuple[int, ...], bool]:
         return self.values[-1 - self.choose(min(4, len(self.values)))]
@@ -136,7 +148,7 @@ def _reduce(b: Builder) -> None:
     axis, keep = b.choose(len(shape)), b.choose(2)
     out = tuple(1 if i == axis else d for i, d in enumerate(shape) if keep or i != axis)
     op = ("ReduceMean", "ReduceMax")[b.choose(2)]
-    b.add(b.node(op, [name], axes=[axis], keepdims=keep)[0], out, dynamic and axis != 0)
+    b.add(b.reduced(name, axis, keep, op), out, dynamic and axis != 0)
 
 
 def _concat(b: Builder) -> None:
@@ -194,18 +206,23 @@ def _cast(b: Builder) -> None:
 
 STEPS = (
     _unary, _with_constant, _binary, _transpose, _transpose, _reshape, _computed_reshape, _expand, _axes, _softmax,
-    _reduce, _concat, _split, _slice, _pad, _matmul, _cast,
+    _reduce, _concat, _split, _slice, _pad, _matmul, _cast, *FUSIONS,
 )  # fmt: skip
 
 
-@st.composite
-def models(draw: st.DrawFn, *, max_steps: int = 14) -> onnx.ModelProto:
+def models(*, max_steps: int = 14) -> st.SearchStrategy[onnx.ModelProto]:
     """A valid model with one or two inputs, of which any values may be outputs."""
 
-    def choose(below: int) -> int:
-        return draw(st.integers(0, below - 1))
+    @st.composite
+    def strategy(draw: st.DrawFn) -> onnx.ModelProto:
+        return build(lambda below: draw(st.integers(0, below - 1)), max_steps)
 
-    builder = Builder(choose)
+    return strategy()
+
+
+def build(choose: Callable[[int], int], max_steps: int) -> onnx.ModelProto:
+    """The model that the numbers of `choose` describe."""
+    builder = Builder(choose, opset=(17, 13, 20, 23)[choose(4)])
     inputs = []
     for i in range(1 + choose(2)):
         dynamic = bool(choose(2))
@@ -219,9 +236,10 @@ def models(draw: st.DrawFn, *, max_steps: int = 14) -> onnx.ModelProto:
         _unary(builder)
     made = builder.values[given:]
     named = {made[-1][0], *(made[choose(len(made))][0] for _ in range(choose(3)))}
-    outputs = [helper.make_tensor_value_info(name, 1, [None] * len(shape)) for name, shape, _ in made if name in named]
+    ranks = {name: len(shape) for name, shape, _ in made if name in named}
+    outputs = [helper.make_tensor_value_info(name, 1, [None] * rank) for name, rank in ranks.items()]
     weights = [weight for weight in builder.weights if weight.dims != [0]]
     graph = helper.make_graph(builder.nodes, "random", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", builder.opset)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
