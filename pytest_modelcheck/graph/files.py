@@ -13,6 +13,7 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.graph.writing import write_model
 
 LARGE_MODEL_BYTES = 100 * 1024 * 1024
 """Above this many bytes of weights they go into ``<name>.onnx.data``; a single protobuf ends at 2 GiB."""
@@ -92,8 +93,11 @@ def save_model(model: ir.Model, path: str | Path) -> None:
     data_name = free if weights > LARGE_MODEL_BYTES else None
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
-        ir.save(model, target, external_data=data_name)
-        if data_name is not None:
+        if data_name is None:
+            with target.open("wb") as stream:
+                write_model(model, stream)
+        else:
+            ir.save(model, target, external_data=data_name)
             os.replace(target.with_name(data_name), path.with_name(data_name))
         os.replace(target, path)
     for name in names:

@@ -148,6 +148,19 @@ def test_saving_and_loading_gives_the_same_model_and_leaves_nothing_beside_it(tm
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_weights_of_another_file_are_written_into_a_small_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 100)
+    save_model(ir.from_proto(proto()), tmp_path / "net.onnx")
+    model = load_model(tmp_path / "net.onnx")
+    monkeypatch.undo()
+    (tmp_path / "other").mkdir()
+    save_model(model, tmp_path / "other" / "net.onnx")
+    save_model(model, tmp_path / "net.onnx")  # in place: the file that the weights came from goes
+    for folder in (tmp_path / "other", tmp_path):
+        assert [path.name for path in folder.iterdir() if path.is_file()] == ["net.onnx"]
+        assert load_model(folder / "net.onnx").graph.initializers["w"].const_value.numpy()[2, 399] == 1199
+
+
 def test_large_weights_go_into_a_file_beside_it_and_the_model_object_keeps_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 4799)
     model = ir.from_proto(proto())
