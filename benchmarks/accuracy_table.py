@@ -1,6 +1,7 @@
 """What the accuracy checks catch, name, cost and spare: the figures of docs/reading_a_failure.md.
 
     python benchmarks/accuracy_table.py faults      # planted faults, in BERT-base, Whisper-tiny's decoder and ResNet-50
+                                                    # (--write: their table into the page; a stopped run goes on)
     python benchmarks/accuracy_table.py alarms      # 100 green assessments of small models: how many findings
     python benchmarks/accuracy_table.py cost        # 20 seeds of BERT-base against 20 plain runs of each side
     python benchmarks/accuracy_table.py divergence  # the first diverging node of BERT-large: seconds and memory
@@ -34,31 +35,19 @@ RUNS = 100
 SEEDS = 20
 
 
-def faults(cache: Path, models: tuple[str, ...] = FAULTY) -> None:
+def faults(cache: Path, models: tuple[str, ...] = FAULTY, *, again: bool = False, write: bool = False) -> None:
     """Plant every fault into every model that has a place for it."""
-    from fault_list import FAULTS
-    from planted import PlantedModel
+    from benchmarks import fault_table
 
-    from examples.zoo.registry import model
-    from pytest_modelcheck.export import ExportCache
-
+    folder = cache / "faults"
     for name in models:
-        started = time.perf_counter()
-        planted = PlantedModel(model(name).case("dynamo"), cache=ExportCache(cache))
-        outcomes = [outcome for fault in FAULTS if (outcome := planted.try_fault(fault)) is not None]
-        caught = [outcome for outcome in outcomes if outcome.by]
-        by = {kind: sum(outcome.by == kind for outcome in caught) for kind in ("outputs", "weights", "cannot run")}
-        named = [outcome for outcome in outcomes if outcome.named]
-        listed = ", ".join(f"{count} by {kind}" for kind, count in by.items())
-        share, seconds = 100 * len(named) / len(outcomes), time.perf_counter() - started
-        print(
-            f"{name}: {len(outcomes)} faults planted, {len(caught)} caught ({listed}), "
-            f"{len(named)} named right ({share:.0f} %), {seconds:.0f} s"
-        )
-        for outcome in outcomes:
-            if not outcome.by or not outcome.named:
-                verdict = "not caught" if not outcome.by else f"caught by {outcome.by}, not named"
-                print(f"  {outcome.fault}: {verdict}; {outcome.said[:160]}", flush=True)
+        for entry in fault_table.measure(name, folder, cache, again=again):
+            if line := fault_table.described(entry):
+                print(f"  {line}", flush=True)
+        print(fault_table.summary(name, fault_table.read(name, folder)), flush=True)
+    if write:
+        page = ROOT / "docs" / "reading_a_failure.md"
+        fault_table.write_into(page, fault_table.table({name: fault_table.read(name, folder) for name in FAULTY}))
 
 
 def alarms(cache: Path) -> None:
@@ -175,7 +164,7 @@ def _seconds(run: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - started
 
 
-def divergence(cache: Path) -> None:
+def divergence(cache: Path, name: str = "bert-large") -> None:
     """One weight of BERT-large doubled in the middle of the graph, looked for from both sides."""
     from fault_list import FAULTS
 
@@ -185,7 +174,7 @@ def divergence(cache: Path) -> None:
     from pytest_modelcheck.export import ExportCache, Exported, export
     from pytest_modelcheck.graph.validity import infer_shapes
 
-    case = model("bert-large").case("torchscript")
+    case = model(name).case("torchscript")
     module = build_module(case)
     artifact = export(case, module=module, cache=ExportCache(cache))
     assert isinstance(artifact, Exported), artifact
@@ -228,9 +217,12 @@ def main() -> int:
     parser.add_argument("part", nargs="?", choices=PARTS)
     parser.add_argument("--cache", type=Path, default=ROOT / ".modelcheck")
     parser.add_argument("--models", default=",".join(FAULTY), help="for faults: names of the zoo")
+    parser.add_argument("--again", action="store_true", help="for faults: forget what was planted before")
+    parser.add_argument("--write", action="store_true", help="for faults: the table into docs/reading_a_failure.md")
     arguments = parser.parse_args()
     if arguments.part == "faults":
-        faults(arguments.cache, tuple(arguments.models.split(",")))
+        models = tuple(arguments.models.split(","))
+        faults(arguments.cache, models, again=arguments.again, write=arguments.write)
     elif arguments.part:
         PARTS[arguments.part](arguments.cache)
     else:

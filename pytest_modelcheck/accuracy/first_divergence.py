@@ -173,8 +173,22 @@ class _Search:
             self._known[value.name] = self._degree(expected[value.name], self._plain[value.name])
         return min(values, key=self._place.__getitem__, default=None)
 
-    def earliest(self, suspect: ir.Value) -> ir.Value:
-        """Go back from `suspect` to the first value that differs while all before it agree."""
+    def earliest(self, start: ir.Value) -> ir.Value:
+        """Go back from `start` to the first value, in the order of the graph, that differs while all it reads agree."""
+        suspect = self._origin(start)
+        while (beside := self._earlier_beside(start, suspect)) is not None:
+            suspect = self._origin(beside)
+        return suspect
+
+    def _earlier_beside(self, start: ir.Value, suspect: ir.Value) -> ir.Value | None:
+        """A value before `suspect` that differs, too, on another way to `start`: key and value may both be wrong."""
+        while True:
+            before = [v for v in self._stretch(start, 1.0)[0] if self._place[v] < self._place[suspect]]
+            found = min((v for v in before if self._difference(v) > 1.0), key=self._place.__getitem__, default=None)
+            if found is not None or not self._look_among(before):
+                return found
+
+    def _origin(self, suspect: ir.Value) -> ir.Value:
         limit = 1.0
         while True:
             suspect = self._earliest_beyond(suspect, limit)
@@ -192,11 +206,15 @@ class _Search:
             if earlier is not suspect:
                 suspect = earlier
                 continue
-            unseen = [value for value in stretch if value.name not in self._known and value.name not in self._hopeless]
-            if not unseen:
+            if not self._look_among(stretch):
                 return suspect
-            step = math.ceil(len(unseen) / LOOK_AT)
-            self._look(unseen[::-1][::step])  # from the end, so that what feeds the suspect is always among them
+
+    def _look_among(self, values: Sequence[ir.Value]) -> bool:
+        """Look at some of those not seen yet, from the end: what feeds a suspect is among them. False if all are."""
+        unseen = [value for value in values if value.name not in self._known and value.name not in self._hopeless]
+        if unseen:
+            self._look(unseen[::-1][:: math.ceil(len(unseen) / LOOK_AT)])
+        return bool(unseen)
 
     def _stretch(self, suspect: ir.Value, limit: float) -> tuple[list[ir.Value], list[ir.Value]]:
         """The values that may have made `suspect` differ, itself included, in order; and the agreeing ones behind."""

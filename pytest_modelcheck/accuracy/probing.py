@@ -56,7 +56,7 @@ class GraphProbe:
         return self._run(model)
 
     def _run(self, model: ir.Model) -> Mapping[str, Array]:
-        session = open_session(model, optimizer=self._optimizer, threads=self._threads)
+        session = open_session(model, optimizer=self._optimizer, threads=self._threads, spare_memory=True)
         outputs = session.run(feeds_for(session, self._inputs))
         del session
         release_mapped_weights(model)

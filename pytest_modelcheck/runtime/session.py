@@ -32,6 +32,7 @@ from pytest_modelcheck.runtime.ports import (
 from pytest_modelcheck.runtime.weights import SplitModel, split_weights
 
 CPU = ("CPUExecutionProvider",)
+_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,6 +118,7 @@ def open_session(
     name: str | None = None,
     disabled_optimizers: Iterable[str] = (),
     profile: Path | None = None,
+    spare_memory: bool = False,
 ) -> Session:
     """Make a session.
 
@@ -128,6 +130,10 @@ def open_session(
         name: What errors and findings call the session; default: the file's name, or the graph's.
         disabled_optimizers: onnxruntime rewrites to leave out, by exact name (a wrong one is accepted silently there).
         profile: Where onnxruntime's profile goes: the beginning of a file name. Profiling makes runs slower.
+        spare_memory: Map the weights that lie in a file instead of copying them, and give every value back as soon as
+            nothing reads it: for one run of a large model, not for many. The file must still be the one that the model
+            was read from. With `optimizer` off, no weights are packed for the kernels either, which rounds otherwise:
+            hold such a session against another one of its kind.
 
     Raises:
         SessionError: if the model cannot be read or run; the message carries onnxruntime's reason.
@@ -142,17 +148,23 @@ def open_session(
         as_ir = model if isinstance(model, ir.Model) else ir.from_proto(model)
         name = name or as_ir.graph.name or "model"
         try:
-            source = split_weights(as_ir)
+            source = split_weights(as_ir, mapped=spare_memory)
         except (OSError, ValueError, TypeError) as error:
             raise SessionError(f"{name}: cannot be written for onnxruntime: {error}") from error
     _check_providers(name, providers)
     options = _options(optimizer, threads)
+    if spare_memory:
+        if not optimizer:  # packing belongs to how onnxruntime runs an optimized graph, and may be what is looked for
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     weights: tuple[Any, ...] = ()
     if isinstance(source, SplitModel):
         weights = source.values
         options.add_external_initializers(list(source.names), list(source.values))
+        if source.folder is not None:
+            options.add_session_config_entry(_FOLDER, str(source.folder))
     try:
         made = ort.InferenceSession(
             source.content if isinstance(source, SplitModel) else source,

@@ -84,6 +84,23 @@ def test_only_the_branch_that_differs_is_blamed():
     assert found.value == "b"
 
 
+@pytest.mark.parametrize("length", [150, 151, 152])
+def test_of_two_branches_that_differ_the_first_in_the_order_of_the_graph_is_found(length):
+    """As where the weights of key and value are exchanged: the search may meet the value's branch first."""
+    steps = "\n".join(f"b{i} = Add({f'b{i - 1}' if i else 'right'}, one)" for i in range(length))
+    text = f"""<ir_version: 8, opset_import: ["" : 18]>
+    g (float[4] x) => (float[4] y) <float two = {{TWO}}, float three = {{THREE}}, float one = {{1}}> {{
+     left = Mul(x, two)
+     right = Mul(x, three)
+     {steps}
+     y = Sub(left, b{length - 1})
+    }}"""
+    reference = ir.from_onnx_text(text.replace("TWO", "2").replace("THREE", "3"))
+    candidate = ir.from_onnx_text(text.replace("TWO", "3").replace("THREE", "2"))
+    found = find_first_divergence(reference, candidate, X)
+    assert (found.value, found.initializers) == ("left", ("two",))
+
+
 def test_another_operator_under_the_same_name_is_found():
     text = """<ir_version: 10, opset_import: ["" : 20]>
     g (float[4] x) => (float[4] y) {

@@ -225,12 +225,46 @@ def test_weights_that_lie_in_a_file_are_read_from_there(tmp_path, size):
     np.testing.assert_allclose(outputs["y"], weight, rtol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", [False, True])
+def test_a_session_that_spares_memory_maps_the_file_and_gives_the_same_numbers(tmp_path, optimizer):
+    weight = np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32)
+    ir.save(_matmul(ir.tensor(weight, name="w")), tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=0)
+    loaded = ir.load(tmp_path / "m.onnx")
+    plain, spare = (open_session(loaded, optimizer=optimizer, spare_memory=spare) for spare in (False, True))
+    assert [len(session._weights) for session in (plain, spare)] == [1, 0]
+    x = {"x": np.random.default_rng(1).standard_normal((8, 600)).astype(np.float32)}
+    np.testing.assert_allclose(plain.run(x)["y"], spare.run(x)["y"], rtol=0, atol=1e-4)  # of values to 100
+
+
+def test_a_session_that_spares_memory_takes_weights_from_two_folders_and_from_memory(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2,600] x) => (float[2,600] y) <float[600,600] a, float[600,600] b, float[600,600] c> {
+     p = MatMul(x, a)
+     q = MatMul(p, b)
+     y = MatMul(q, c)
+    }"""
+    eye = np.eye(600, dtype=np.float32)
+    weights = {name: ir.tensor(eye * factor, name=name) for name, factor in (("a", 2), ("b", 3), ("c", 5))}
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (weights[name],) = ir.external_data.convert_tensors_to_external([weights[name]], tmp_path / name, "w.data")
+    model = model_of(text)
+    for name, tensor in weights.items():
+        value = next(value for node in model.graph for value in node.inputs if value.name == name)
+        value.const_value = tensor
+        model.graph.initializers[name] = value
+    session = open_session(model, optimizer=False, spare_memory=True)
+    assert session.run({"x": eye[:2]})["y"].tolist() == (30 * eye[:2]).tolist()
+
+
 def test_weights_whose_file_is_gone_are_a_typed_error(tmp_path):
     ir.save(_matmul(ir.tensor(np.ones((600, 600), np.float32), name="w")), tmp_path / "m.onnx", external_data="m.data")
     loaded = ir.load(tmp_path / "m.onnx")
     (tmp_path / "m.data").unlink()
     with pytest.raises(SessionError, match="cannot be written for onnxruntime"):
         open_session(loaded, optimizer=False, name="lost")
+    with pytest.raises(SessionError, match="lost: onnxruntime cannot load the model"):
+        open_session(loaded, optimizer=False, name="lost", spare_memory=True)
 
 
 @pytest.mark.parametrize("dtype", [ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.INT64, ir.DataType.INT4])
