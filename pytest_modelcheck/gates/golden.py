@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_modelcheck.gates.accuracy import Width, read_width
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, suggestion
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
 from pytest_modelcheck.gates.state_roundtrip import existing_file
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
 
 Stage = Literal["torch", "exported", "optimized"]
-STAGES = ("torch", "exported", "optimized")
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,9 @@ def parse(path: Any, stage: str = "torch", atol: Any = None, rtol: Any = None) -
     """
     if not isinstance(path, str | Path):
         raise MarkerError(f"path={path!r} must be the path of a golden file")
-    if stage not in STAGES:
-        raise MarkerError(f"stage={stage!r} is unknown{suggestion(str(stage), STAGES)}")
     return ExpectGolden(
         path=existing_file("path", path),
-        stage=stage,  # type: ignore[arg-type]
+        stage=choice("stage", stage, STAGES),
         atol=read_width("atol", atol),
         rtol=read_width("rtol", rtol),
     )

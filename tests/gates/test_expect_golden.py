@@ -82,8 +82,8 @@ def test_an_exported_graph_with_other_numbers_fails_while_the_module_passes(path
         ({}, "missing a required argument: 'path'"),
         ({"path": 3}, "path=3 must be the path of a golden file"),
         ({"path": "gone.npz"}, "path='gone.npz': there is no file "),
-        ({"path": __file__, "stage": "onnx"}, "stage='onnx' is unknown; known: torch, exported, optimized"),
-        ({"path": __file__, "stage": "export"}, "stage='export' is unknown; did you mean 'exported'?"),
+        ({"path": __file__, "stage": "onnx"}, "stage 'onnx' is unknown; choose torch, exported or optimized"),
+        ({"path": __file__, "stage": "export"}, "stage 'export' is unknown; choose torch, exported or optimized"),
         ({"path": __file__, "atol": -1}, "atol=-1 must be a finite number of at least 0"),
     ],
 )
