@@ -4,5 +4,6 @@ from pytest_modelcheck.export.cache import ExportCache
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.exporting import export
 from pytest_modelcheck.export.key import ExportKey
+from pytest_modelcheck.export.repeating import check_repeatable
 
-__all__ = ["ExportCache", "ExportFailure", "ExportKey", "Exported", "FailureKind", "export"]
+__all__ = ["ExportCache", "ExportFailure", "ExportKey", "Exported", "FailureKind", "check_repeatable", "export"]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.counts import all_nodes, op_counts, op_label
+
 
 def interface(model: ir.Model) -> tuple[tuple[str, str, str, str], ...]:
     """The caller's contract: ("input" | "output", name, type, shape) of each graph input and output, in order."""
@@ -29,6 +31,48 @@ def graphs_equal(left: ir.Model, right: ir.Model) -> bool:
     pairs += [(function, right.functions[key]) for key, function in left.functions.items()]
     matched: dict[ir.Value, ir.Value] = {}
     return all(_scopes_equal(a, b, matched) for a, b in pairs)
+
+
+def first_difference(left: ir.Model, right: ir.Model) -> str:
+    """What `right` has instead of what `left` has, the first such thing in words; empty where they are equal."""
+    if graphs_equal(left, right):
+        return ""
+    if dict(left.opset_imports) != dict(right.opset_imports):
+        return f"opsets {dict(right.opset_imports)} instead of {dict(left.opset_imports)}"
+    ports = [(a, b) for a, b in zip(interface(left), interface(right), strict=False) if a != b]
+    if ports:
+        expected, found = (" ".join(port) for port in ports[0])
+        return f"{found} instead of {expected}"
+    before, after = op_counts(left), op_counts(right)
+    counts = [
+        f"{op} {after.get(op, 0)} instead of {before.get(op, 0)}"
+        for op in sorted(before.keys() | after.keys())
+        if before.get(op) != after.get(op)
+    ]
+    if counts:
+        return ", ".join(counts)
+    for number, (a, b) in enumerate(zip(all_nodes(left), all_nodes(right), strict=False)):
+        if op_label(a) != op_label(b):
+            return f"node {number} is {op_label(b)} instead of {op_label(a)}"
+        if (words := _node_difference(a, b)) != "":
+            return f"{words} of {op_label(b)} {b.name or b.outputs[0].name!r} (node {number})"
+    return "the same nodes over the same constants, connected or ordered otherwise"
+
+
+def _node_difference(left: ir.Node, right: ir.Node) -> str:
+    """The first attribute or constant input that differs; empty where none does."""
+    for name in sorted(left.attributes.keys() | right.attributes.keys()):
+        a, b = left.attributes.get(name), right.attributes.get(name)
+        if a is None or b is None or (a.type not in _NESTED and not _same_attribute(a, b, {})):
+            return f"attribute {name!r}"
+    for x, y in zip(left.inputs, right.inputs, strict=False):
+        constants = [value is not None and value.is_initializer() for value in (x, y)]
+        if all(constants) and x is not None and y is not None and not same_tensor(x.const_value, y.const_value):
+            return f"constant {y.name!r}"
+    return ""
+
+
+_NESTED = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def _scopes_equal(left: Any, right: Any, matched: dict[ir.Value, ir.Value]) -> bool:

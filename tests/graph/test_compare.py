@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_modelcheck.graph.compare import graphs_equal, interface, same_tensor
+from pytest_modelcheck.graph.compare import first_difference, graphs_equal, interface, same_tensor
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18, "mine" : 1]>
 g (float[2] x, bool c) => (float[2] y)
@@ -23,6 +23,9 @@ g (float[2] x, bool c) => (float[2] y)
 <domain: "mine", opset_import: ["" : 18]>
 Twice (v) => (t) { t = Add(v, v) }
 """
+
+
+ORDERED = "the same nodes over the same constants, connected or ordered otherwise"
 
 
 def made(text=TEXT):
@@ -50,32 +53,39 @@ def test_names_inside_the_graph_and_metadata_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "words"),
     [
-        ("Add(x, w)", "Sub(x, w)"),
-        ("Add(x, w)", "Add(w, x)"),
-        ("Add(x, w)", "Add(x, x)"),
-        ("alpha: float = 0.5", "alpha: float = 0.25"),
-        (" <alpha: float = 0.5>", ""),
-        ("{1, 2}", "{1, 3}"),
-        ("float[2] {3, 4}", "float[2] {3, 5}"),
-        ("float[2] {3, 4}", "float[1,2] {3, 4}"),
-        ("Mul(d, k)", "Mul(d, d)"),
-        ("q = Neg(d)", "q = Abs(d)"),
-        ("t = Add(v, v)", "t = Mul(v, v)"),
-        ("d = mine.Twice(b)", "e = Neg(b) d = mine.Twice(e)"),
-        ("d = mine.Twice(b)", "unused = Neg(b) d = mine.Twice(b)"),
-        ("float[2] x,", "float[2] z, float[2] x,"),
-        ('"" : 18, "mine"', '"" : 17, "mine"'),
-        ("<float[2] w = {1, 2}>", "<float[2] w = {1, 2}, float[2] unread = {0, 0}>"),
-        ("g (float[2] x", "g (float[N] x"),
+        ("Add(x, w)", "Sub(x, w)", "Add 1 instead of 2, Sub 1 instead of 0"),
+        ("Add(x, w)", "Add(w, x)", ORDERED),
+        ("Add(x, w)", "Add(x, x)", ORDERED),
+        ("alpha: float = 0.5", "alpha: float = 0.25", "attribute 'alpha' of LeakyRelu 'b' (node 1)"),
+        (" <alpha: float = 0.5>", "", "attribute 'alpha' of LeakyRelu 'b' (node 1)"),
+        ("{1, 2}", "{1, 3}", "constant 'w' of Add 'a' (node 0)"),
+        ("float[2] {3, 4}", "float[2] {3, 5}", "attribute 'value' of Constant 'k' (node 2)"),
+        ("float[2] {3, 4}", "float[1,2] {3, 4}", "attribute 'value' of Constant 'k' (node 2)"),
+        ("Mul(d, k)", "Mul(d, d)", ORDERED),
+        ("q = Neg(d)", "q = Abs(d)", "Abs 1 instead of 0, Neg 0 instead of 1"),
+        ("t = Add(v, v)", "t = Mul(v, v)", "Add 1 instead of 2, Mul 2 instead of 1"),
+        ("d = mine.Twice(b)", "e = Neg(b) d = mine.Twice(e)", "Neg 2 instead of 1"),
+        ("d = mine.Twice(b)", "unused = Neg(b) d = mine.Twice(b)", "Neg 2 instead of 1"),
+        ("float[2] x,", "float[2] z, float[2] x,", "input z FLOAT [2] instead of input x FLOAT [2]"),
+        ('"" : 18, "mine"', '"" : 17, "mine"', "opsets {'': 17, 'mine': 1} instead of {'': 18, 'mine': 1}"),
+        ("<float[2] w = {1, 2}>", "<float[2] w = {1, 2}, float[2] unread = {0, 0}>", ORDERED),
+        ("g (float[2] x", "g (float[N] x", "input x FLOAT [N] instead of input x FLOAT [2]"),
+        (
+            "k = Constant <value = float[2] {3, 4}> ()\n    d = mine.Twice(b)",
+            "d = mine.Twice(b)\n    k = Constant <value = float[2] {3, 4}> ()",
+            "node 2 is mine:Twice instead of Constant",
+        ),
     ],
 )
-def test_one_difference_makes_two_graphs_unequal_both_ways(old, new):
+def test_one_difference_makes_two_graphs_unequal_both_ways_and_is_named(old, new, words):
     assert old in TEXT
     left, right = made(), made(TEXT.replace(old, new, 1))
     assert not graphs_equal(left, right)
     assert not graphs_equal(right, left)
+    assert first_difference(left, right) == words
+    assert first_difference(left, made()) == ""
 
 
 def test_a_renamed_output_makes_them_unequal():
