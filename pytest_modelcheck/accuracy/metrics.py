@@ -104,8 +104,8 @@ def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
         finite = np.isfinite(r) & np.isfinite(c)
         r, c, difference = r[finite], c[finite], difference[finite]
         with np.errstate(over="ignore"):
-            squares = (np.vdot(v, v).real for v in (difference, r, c))
-            totals += [difference.size, difference.sum(), *squares, np.vdot(r, c).real, beyond]
+            squares = (_dot(v, v) for v in (difference, r, c))
+            totals += [difference.size, difference.sum(), *squares, _dot(r, c), beyond]
         nonzero = r != 0
         relative = difference[nonzero] / np.abs(r[nonzero])
         if relative.size:
@@ -131,6 +131,14 @@ def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
         reference_value=r_worst,
         candidate_value=c_worst,
     )
+
+
+def _dot(left: Array, right: Array) -> float:
+    """The real part of the inner product. Not by ``np.vdot``: BLAS spreads it over threads, which then spin for more.
+
+    On 2 x 32 x 768 elements: 0.03 ms instead of 2.5 ms of processor time (OpenBLAS, two busy cores).
+    """
+    return float(np.einsum("i,i->", left.conj(), right).real)
 
 
 def _differences(r_chunk: Array, c_chunk: Array, r: Array, c: Array) -> Array:
