@@ -192,6 +192,8 @@ _EXTENDED: dict[torch.dtype, np.dtype[Any]] = {
 def feeds_for(session: Session, inputs: Inputs) -> dict[str, Array]:
     """The inputs as arrays for a session, matched by name. A tensor that the graph does not take is not fed.
 
+    An input with a default in the graph is fed where there is a value for it.
+
     Raises:
         FeedError: if the session needs an input that is not there.
     """
@@ -201,7 +203,8 @@ def feeds_for(session: Session, inputs: Inputs) -> dict[str, Array]:
         unused = ", ".join(repr(name) for name in arrays if name not in needed) or "none"
         names = ", ".join(repr(name) for name in sorted(missing))
         raise FeedError(f"{session.name}: nothing to feed to {names}; inputs that it does not name: {unused}")
-    return {name: array for name, array in arrays.items() if name in needed}
+    taken = needed | {port.name for port in session.overridable}
+    return {name: array for name, array in arrays.items() if name in taken}
 
 
 def flat_arrays(inputs: Inputs) -> dict[str, Array]:
