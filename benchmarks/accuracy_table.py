@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -239,6 +240,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="for faults: forget what was planted before")
     parser.add_argument("--write", action="store_true", help="for faults: the table into docs/reading_a_failure.md")
     arguments = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting is no work
     if arguments.part == "faults":
         models = tuple(arguments.models.split(","))
         faults(arguments.cache, models, again=arguments.again, write=arguments.write)
