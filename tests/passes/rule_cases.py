@@ -33,7 +33,7 @@ class RuleCase:
         target: Of `fires`.
         refused_target: Of `refused`; the same where it is None.
         variant: What tells two cases of one rule apart.
-        place: How `fires` is put into a subgraph by itself; None for inside an If, a Loop and a Scan.
+        nested: What `fires` needs besides, once it stands in a subgraph.
         size: What a symbolic dimension is when the model is run.
     """
 
@@ -46,7 +46,7 @@ class RuleCase:
     target: Target = "portable"
     refused_target: Target | None = None
     variant: str = ""
-    place: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
+    nested: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
     size: int = 3
 
     @property

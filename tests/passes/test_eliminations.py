@@ -212,12 +212,13 @@ def with_a_dead_call():
     return model
 
 
-def with_an_unread_initializer(model):
-    """`model` in a branch that has an initializer of its own, which nothing reads."""
-    nested = in_subgraph(model)
-    (choice,) = nested.graph.node
-    branch = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
-    branch.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "unread_inside"))
+def with_an_unread_initializer(nested):
+    """`nested` with an initializer in the subgraphs of its node, which nothing reads."""
+    (holder,) = nested.graph.node
+    for attribute in holder.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            unread = onnx.numpy_helper.from_array(np.ones(3, np.float32), f"unread_{attribute.name}")
+            attribute.g.initializer.append(unread)
     return nested
 
 
@@ -242,7 +243,7 @@ CASES = (
         pass_=EliminateUnusedInitializers(),
         rule="eliminate_unused_initializers",
         fires=make(HEADER + "(float[2] x) => (float[2] y) { y = Relu(x) }", unread=np.ones(9, np.float32)),
-        place=with_an_unread_initializer,
+        nested=with_an_unread_initializer,
         refused=make(
             HEADER
             + """(float[2] x, float[2] unread) => (float[2] y)

@@ -68,10 +68,8 @@ def test_the_rule_fires(case: RuleCase) -> None:
 @every_case
 @pytest.mark.parametrize("place", PLACES)
 def test_the_rule_fires_inside_a_subgraph(case: RuleCase, place: str) -> None:
-    if case.place is None:
-        fires_inside(case, PLACES[place](case.fires))
-    elif place == "If":
-        fires_inside(case, case.place(case.fires))
+    model = PLACES[place](case.fires)
+    fires_inside(case, model if case.nested is None else case.nested(model))
 
 
 @every_case
