@@ -68,7 +68,9 @@ def assess(
     for pair in report.pairs:
         if pair.finding not in findings or pair.finding is None or pair.worst_seed is None or pair.worst is None:
             continue
-        worst = entries[pair.worst_seed].inputs(inputs(pair.worst_seed))
+        worst = inputs(pair.worst_seed)
+        if pair.worst_variant:  # a variant that was left out ran as drawn
+            worst = entries[pair.worst_seed].inputs(worst)
         finding = explained(pair, subject, named, worst, atol, rtol)
         if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
             finding = _with_replay(finding, pair, subject, named[pair.reference], worst, (atol, rtol), folder)

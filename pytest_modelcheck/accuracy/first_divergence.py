@@ -152,6 +152,7 @@ class _Search:
         self._rounds = 0
         self._looking_changed = 0.0
         self._hopeless = set(self._values) - (reference.names & candidate.names)
+        self._fed = _fed_by_inputs(model)
         self._graph_outputs = [value for value in model.graph.outputs if value in self._place]
 
     def first_differing_output(self) -> ir.Value | None:
@@ -181,9 +182,13 @@ class _Search:
         return suspect
 
     def _earlier_beside(self, start: ir.Value, suspect: ir.Value) -> ir.Value | None:
-        """A value before `suspect` that differs, too, on another way to `start`: key and value may both be wrong."""
+        """A value before `suspect` that differs, too, on another way to `start`: key and value may both be wrong.
+
+        What is made of weights alone is left out: an exporter may put the transposed weights of all layers first.
+        """
         while True:
             before = [v for v in self._stretch(start, 1.0)[0] if self._place[v] < self._place[suspect]]
+            before = [v for v in before if v in self._fed]
             found = min((v for v in before if self._difference(v) > 1.0), key=self._place.__getitem__, default=None)
             if found is not None or not self._look_among(before):
                 return found
@@ -275,6 +280,15 @@ class _Search:
             looked=len(self._known),
             looking_changed=self._looking_changed,
         )
+
+
+def _fed_by_inputs(model: ir.Model) -> set[ir.Value]:
+    """The values that depend on a graph input."""
+    fed = {value for value in model.graph.inputs if not value.is_initializer()}
+    for node in model.graph:
+        if not fed.isdisjoint(read_by(node)):
+            fed.update(node.outputs)
+    return fed
 
 
 def _owner(node: ir.Node, report: HierarchyReport | None) -> str | None:

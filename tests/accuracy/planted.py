@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from planting import FaultPass
 
 from pytest_modelcheck.accuracy import (
+    Subject,
     compare_weights,
     find_first_divergence,
     find_guilty_pass,
     session_stage,
     sweep,
 )
+from pytest_modelcheck.accuracy.assessment import standard_variants
+from pytest_modelcheck.accuracy.running import plan
 from pytest_modelcheck.accuracy.stages import PASSES
+from pytest_modelcheck.accuracy.variants import vocabularies_of
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.validity import infer_shapes
@@ -55,6 +59,12 @@ class PlantedModel:
         infer_shapes(self.graph)
         self.inputs = [module_inputs(case, self.module, seed) for seed in range(seeds)]
         self.session = open_session(artifact.path, optimizer=False, name="exported")
+        subject = Subject(case=case, module=None, exported=self.graph, optimized=None)
+        words = vocabularies_of(case, self.module, self.inputs[0])
+        self.variants = standard_variants(subject, self.inputs[0], words)
+
+    def drawn(self, seed):
+        return module_inputs(self.case, self.module, seed) if seed >= len(self.inputs) else self.inputs[seed]
 
     def try_fault(self, fault):
         """Plant, look whether it is caught, ask who did it; None where the model has no place for the fault."""
@@ -66,17 +76,23 @@ class PlantedModel:
             session_stage("exported", self.session),
             session_stage("optimized", faulty, against="exported", step=PASSES),
         ]
-        report = sweep(stages, lambda seed: self.inputs[seed], seeds=range(len(self.inputs)))
+        seeds, variants = range(len(self.inputs)), ()
+        report = sweep(stages, self.drawn, seeds=seeds)
         changed = compare_weights(self.graph, faulty).changed
+        if report.passed and not changed:  # what drawn inputs do not show: the other inputs that the gate runs
+            variants = self.variants
+            report = sweep(stages, self.drawn, seeds=seeds, variants=variants)
         runs = bool(report.pairs)
         caught = "" if report.passed else "outputs" if runs else "cannot run"
+        entries = {entry.seed: entry for entry in plan(seeds, variants)}
         seed = report.pairs[0].worst_seed if runs else 0
-        guilty = find_guilty_pass(
-            self.graph, lambda seed: self.inputs[seed], passes=[FaultPass(fault)], seeds=[seed], weights=True
-        )
+        worst = self.drawn(seed)
+        if runs and report.pairs[0].worst_variant:
+            worst = entries[seed].inputs(worst)
+        guilty = find_guilty_pass(self.graph, lambda seed: worst, passes=[FaultPass(fault)], seeds=[seed], weights=True)
         named, said = False, ""
         if caught == "outputs":
-            found = find_first_divergence(self.graph, faulty, self.inputs[seed])
+            found = find_first_divergence(self.graph, faulty, worst)
             said = "; ".join(found.nodes) if found else "no divergence"
             named = f"'{node.name}'" in said and len(found.nodes) <= LONGEST
         elif caught:

@@ -300,3 +300,37 @@ def test_nested_inputs_keep_their_structure():
     varied = kind_variants(inputs, {})[2].apply(inputs, 0)
     assert varied.names == inputs.names
     assert all((value == 0).all() for value in varied.values)
+
+
+class Normalized(torch.nn.Module):
+    """NaN for zeros and ones: those variants are left out, and their seeds run as drawn."""
+
+    def forward(self, x):
+        return {"y": (x - x.min()) / (x.max() - x.min())}
+
+
+def test_the_worst_seed_of_a_variant_that_was_left_out_is_explained_with_its_drawn_inputs(monkeypatch):
+    from pytest_modelcheck.accuracy import assessment
+
+    case = ModelCase("normalized", Normalized, lambda seed: {"x": torch.randn(2, 4)})
+    module = build_module(case)
+    graph = export(case, module=module).model
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2,4] x) => (float[2,4] y) { y = Neg(x) }"""
+    explained = []
+    monkeypatch.setattr(assessment, "explained", lambda pair, *rest: explained.append((pair.worst_seed, rest[2])))
+    stages = standard_stages(case, module, graph, ir.from_onnx_text(text))
+    subject = Subject(case=case, module=lambda: contextlib.nullcontext(module), exported=graph, optimized=None)
+    variants = [variant.label for variant in standard_variants(subject, module_inputs(case, module, 0), {})]
+    seeds = [2 * number for number in range(2 * len(variants))]
+    left_out = seeds[len(seeds) - 1 - 2 * variants.index("zeros")]
+
+    def inputs(seed):
+        drawn = module_inputs(case, module, seed)
+        if seed == left_out:
+            drawn.as_dict()["x"].mul_(1000)  # the worst of all
+        return drawn
+
+    assess(stages, inputs, subject, seeds=seeds)
+    assert [seed for seed, _ in explained] == [left_out]
+    assert explained[0][1].as_dict()["x"].abs().max() > 100
