@@ -1,7 +1,7 @@
 """What compute nodes cost: FLOPs and bytes of results, from the example values that a capture carries.
 
 Nothing is computed: an operator is called once per kind and shapes of its operands, on fake tensors, under torch's own
-flop counter. That counter misses the kernel that `scaled_dot_product_attention` takes on a CPU; it is named here.
+flop counter, as `performance.flops` completes it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from pytest_modelcheck.fusion.ops import Op
 from pytest_modelcheck.fusion.rules import VIEW
+from pytest_modelcheck.performance.flops import flop_counter
 
 _NOTHING = object()
 _COPIES = frozenset({"clone", "contiguous"})
@@ -60,22 +60,11 @@ class Costs:
         if mode is None:
             return 0  # it makes its result out of numbers
         try:
-            with (
-                torch.no_grad(),
-                mode,
-                FlopCounterMode(display=False, custom_mapping=_ON_CPU) as counter,
-            ):
+            with torch.no_grad(), mode, flop_counter() as counter:
                 target(*args, **kwargs)
         except RuntimeError:  # no fake form, or a result whose size depends on data
             return None
         return int(counter.get_total_flops())
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
-_ON_CPU: dict[Any, Any] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def _values(arguments: Any) -> Any | None:

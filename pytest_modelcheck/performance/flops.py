@@ -47,10 +47,10 @@ def count_flops(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
     with torch.no_grad(), eval_mode(module), torch.random.fork_rng(devices=[]):
         try:
             fake, call, _ = fake_call(module, args, kwargs)
-            with fake, _counter() as counter:
+            with fake, flop_counter() as counter:
                 call()
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
-            with _counter() as counter:
+            with flop_counter() as counter:
                 module(*args, **kwargs)
         except Exception as error:
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
@@ -58,14 +58,14 @@ def count_flops(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
     return FlopUse(counter.get_total_flops(), tuple(sorted(by_op.items(), key=lambda item: -item[1])))
 
 
-def _counter() -> FlopCounterMode:
-    return FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-    )
-
-
 def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any
 ) -> int:
     """Shapes: query (batch, heads, queries, width), key (batch, heads, keys, width), value (..., keys, width)."""
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def flop_counter() -> FlopCounterMode:
+    """torch's counter, which knows the fused attention of the CPU, too."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={kernel: _attention_flops})

@@ -144,29 +144,3 @@ def test_a_forward_that_raises_is_a_typed_error_and_leaves_no_hooks():
         host_transfers(module, (torch.ones(4),))
     assert not module.inner._forward_hooks
     assert not module.inner._forward_pre_hooks
-
-
-@pytest.mark.parametrize(("model", "expected"), [("bert", 1), ("t5", 2), ("bart", 3), ("vit", 0)])
-def test_hugging_face_models_read_their_masks_as_often_as_was_measured(model, expected):
-    import transformers
-
-    ids = torch.randint(0, 90, (1, 16))
-    text = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    both = text | {"decoder_input_ids": ids}
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
-    t5 = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 4}
-    bart = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads", "ffn_dim")}
-    made, inputs = {
-        "bert": lambda: (transformers.BertModel(transformers.BertConfig(vocab_size=99, **small)), text),
-        "t5": lambda: (transformers.T5Model(transformers.T5Config(vocab_size=99, **t5)), both),
-        "bart": lambda: (transformers.BartModel(transformers.BartConfig(vocab_size=99, d_model=32, **bart)), both),
-        "vit": lambda: (
-            transformers.ViTModel(transformers.ViTConfig(image_size=32, **small)),
-            {"pixel_values": torch.randn(1, 3, 32, 32)},
-        ),
-    }[model]()
-    found = host_transfers(made, inputs)
-    assert len(found) == expected
-    for transfer in found:
-        assert transfer.kind is READ
-        assert transfer.source_line.startswith("transformers/masking_utils.py:")
