@@ -1,247 +1,304 @@
 """How often the latency gate is wrong: false alarms on identical graphs, and planted slowdowns it catches.
 
-    python benchmarks/latency_gate.py                # both models, one core kept busy, 200 verdicts of each kind
-    python benchmarks/latency_gate.py --load 0 --slowdown 0.02 --budget 60
+    python -m benchmarks.latency_gate                    # both conditions and models: about 20 minutes, can be stopped
+    python -m benchmarks.latency_gate --only quiet-bert4 --for 200    # rows whose name holds this, for so many seconds
+    python -m benchmarks.latency_gate --table            # the table of what was measured so far
+    python -m benchmarks.latency_gate --write            # ... and into docs/latency_gate.md
 
-- Rounds (two new sessions, timed against each other) are recorded for `--seconds` from each pair of graphs; then
-  verdicts are made of rounds drawn from them with replacement, with the budget and the stopping rule of the gate: 200
-  verdicts of 30 s would take hours. `live` are verdicts of the gate itself, each from rounds of its own.
-- identical: the graph against itself; half of the rounds drawn change sides. A false alarm is the verdict fail of a
-  gate that allows no regression at all (the hardest bound: the truth lies on its edge), and of one that allows half of
-  the planted slowdown.
-- planted: the graph with MatMuls added on the same input, as many as take the share of its time, measured first.
-  `really` is what the recorded rounds say they take. Caught is the verdict fail of a gate that allows half of it.
+Conditions: `loaded`: 5 % planted, 30 s per verdict, another process keeps one core busy. `quiet`: 2 %, 60 s, nothing
+of ours runs beside. What else ran on the machine is measured and stands in the table, in cores.
+
+- identical: the graph against itself. A false alarm is the verdict fail, of the gate that the planted graph is asked
+  with, and of one that allows no regression at all: the hardest bound, since the truth lies on its edge.
+- planted: the graph with MatMuls added beside its own nodes, as many as take the share of its time, measured first.
+  `really` is what the recorded rounds say they take, with its standard error. Caught is the verdict fail of a gate that
+  allows half of the share.
+- live: verdicts of the gate itself, `measure_paired` as `expect_latency` calls it, each from sessions of its own.
+- replayed: 200 verdicts of 30 s and more, of six rows, would take hours. So rounds (two new sessions, timed against
+  each other) are recorded for `--seconds`, by the function that the gate calls. Verdicts are made of recorded rounds,
+  drawn with replacement in blocks of neighbours, by the loop that decides in the gate: its looks, its stopping rule,
+  its budget, of which a drawn round takes the seconds that it took. What a replay cannot show is a state of the machine
+  that lasted for the whole recording, and was not another one: for that the live verdicts stand beside it, and
+  recordings are made in pieces, in several processes where the command is run several times.
+
+Rounds are kept in .modelcheck/latency, by the processor, the versions and the code that measures and judges.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import multiprocessing
+import hashlib
+import json
 import os
 import platform
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
-import onnx_ir as ir
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from pytest_modelcheck import ModelCase, Verdict
+from benchmarks.latency.measuring import Foreign, Recorded, busy_cores, record, replayed
+from benchmarks.latency.planting import CASES, slowed
+from pytest_modelcheck import Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.performance import FreshSession, PairedLatency, evaluate_regression, measure_paired
-from pytest_modelcheck.performance.rounds import Rounds, decide, one_round
-from pytest_modelcheck.performance.timing import no_garbage_collection
+from pytest_modelcheck.performance import FreshSession, evaluate_regression, measure_paired
 from pytest_modelcheck.runtime import inputs_from_signature, open_session
 
-ROWS, WIDTH = 4, 256
-"""A planted MatMul is (4, 256) x (256, 256): about 6 microseconds."""
-
-
-def bert4() -> ModelCase:
-    """BERT-base's width with 4 layers, batch 1, 16 tokens."""
-
-    def build() -> torch.nn.Module:
-        from transformers import BertConfig, BertModel
-
-        return BertModel(BertConfig(num_hidden_layers=4))
-
-    def inputs(seed: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.randint(0, 30000, (1, 16))}
-
-    return ModelCase("bert-4-layers", build, inputs, output_names=["last_hidden_state"])
-
-
-def mobilenet() -> ModelCase:
-    """MobileNetV3-Small at 224 x 224, batch 1."""
-    from examples.zoo.convolutional import MOBILENET_V3_SMALL
-
-    return MOBILENET_V3_SMALL.case("dynamo")
-
-
-CASES: dict[str, Callable[[], ModelCase]] = {"bert4": bert4, "mobilenet": mobilenet}
-
-
-def slowed(model: ir.Model, count: int) -> ir.Model:
-    """The model with a chain of `count` MatMuls that depends on its input, as one more output of one element."""
-    model = model.clone()
-    graph = model.graph
-    generator = np.random.default_rng(0)
-
-    def constant(label: str, array: np.ndarray[Any, Any]) -> ir.Value:
-        value = ir.Value(name=f"planted_{label}", const_value=ir.tensor(array, name=f"planted_{label}"))
-        graph.register_initializer(value)
-        return value
-
-    def node(op: str, inputs: list[ir.Value], label: str, **attributes: Any) -> ir.Value:
-        made = ir.node(op, inputs, attributes=attributes)
-        made.outputs[0].name = f"planted_{label}"
-        graph.append(made)
-        return made.outputs[0]
-
-    # The chain begins with something that depends on the input, or it would be folded.
-    value = node("Cast", [graph.inputs[0]], "cast", to=int(ir.DataType.FLOAT))
-    value = node("ReduceMax", [value], "max", keepdims=0)
-    value = node("Add", [value, constant("start", generator.standard_normal((ROWS, WIDTH)).astype(np.float32))], "add")
-    weight = constant("weight", (generator.standard_normal((WIDTH, WIDTH)) / WIDTH**0.5).astype(np.float32))
-    for index in range(count):
-        value = node("MatMul", [value, weight], f"matmul_{index}")
-    value = node("ReduceMax", [value], "result", keepdims=0)
-    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
-    graph.outputs.append(value)
-    return model
-
-
-@contextmanager
-def busy_cores(count: int) -> Iterator[None]:
-    """Other processes that each load one core."""
-    processes = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(count)]
-    for process in processes:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _burn() -> None:
-    a = np.random.default_rng(0).standard_normal((400, 400))
-    while True:
-        a = a @ a
-        a /= np.abs(a).max()
+ROOT = Path(__file__).resolve().parent.parent
+STORE = ROOT / ".modelcheck" / "latency"
+PAGE = ROOT / "docs" / "latency_gate.md"
+BEGIN, END = "<!-- latency-gate: begin -->", "<!-- latency-gate: end -->"
+PIECE_S = 20.0
+"""Seconds of one recording: what is kept, and shown, of a run that is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """Rounds of one pair of graphs: logarithms of ratios, and seconds of each."""
+class Conditions:
+    """What is planted, and what runs beside.
 
-    ratios: list[float]
-    seconds: list[float]
+    Attributes:
+        load: Processes that each keep one core busy.
+        slowdown: Share of the time that the planted work takes.
+        budget: Seconds per verdict.
+    """
+
+    name: str
+    load: int
+    slowdown: float
+    budget: float
 
     @property
-    def really(self) -> tuple[float, float]:
-        """How much longer a takes, in percent, and the standard error."""
-        spread = statistics.stdev(self.ratios) / math.sqrt(len(self.ratios))
-        return 100 * math.expm1(statistics.fmean(self.ratios)), 100 * spread
+    def half(self) -> str:
+        """The bound of the gate that has to catch it."""
+        return f"<={50 * self.slowdown:g}%"
 
 
-def record(a: FreshSession, b: FreshSession, seconds: float) -> Recorded:
-    """Rounds for so long; the first one, which finds nothing in any cache, is left out."""
-    done, lasted = Rounds(), []
-    until = time.perf_counter() + seconds
-    with no_garbage_collection():
-        while time.perf_counter() < until or len(lasted) < 3:
-            began = time.perf_counter()
-            one_round(a, b, done, None, math.inf)
-            lasted.append(time.perf_counter() - began)
-    return Recorded(done.ratios[1:], lasted[1:])
+CONDITIONS = (Conditions("loaded", 1, 0.05, 30.0), Conditions("quiet", 0, 0.02, 60.0))
 
 
-def replayed(recorded: Recorded, bound: str, budget: float, random: Random, equal: bool) -> PairedLatency:
-    """One verdict of the gate from rounds drawn with replacement.
+@dataclass(slots=True)
+class Row:
+    """What was measured of one model under one condition, as it is kept.
 
-    Args:
-        equal: Both graphs are one: a round tells as much with its sides exchanged, and the true ratio is 1.
+    Attributes:
+        key, live_key: What rounds and live verdicts depend on; with another one they are measured anew.
+        count: MatMuls that were planted; 0: not known yet.
+        identical, planted: Recorded rounds.
+        live: Verdict, seconds and ratio of each live verdict, by what was measured.
+        foreign: Cores that other processes kept busy, of each piece.
     """
-    done, now = Rounds(huge_pages=True), 0.0
-    done.a.steady.append(1.0)
-    done.b.steady.append(1.0)
 
-    def step() -> None:
-        nonlocal now
-        index = random.randrange(len(recorded.ratios))
-        sign = random.choice((-1, 1)) if equal else 1
-        done.ratios.append(sign * recorded.ratios[index])
-        done.null.append(0.0)
-        done.blocks += 1
-        now += recorded.seconds[index]
-
-    judge = partial(evaluate_regression, bound=parse_bound(bound))
-    return decide(step, done, budget, judge, lambda latency: False, lambda: now, 0.0)
+    key: str
+    live_key: str
+    count: int = 0
+    identical: Recorded = field(default_factory=Recorded)
+    planted: Recorded = field(default_factory=Recorded)
+    live: dict[str, list[tuple[str, float, float]]] = field(default_factory=lambda: {"identical": [], "planted": []})
+    foreign: list[float] = field(default_factory=list)
 
 
-def row(graphs: str, really: str, bound: str, how: str, verdicts: list[PairedLatency]) -> str:
-    """One line of the table."""
-    counts = Counter(latency.verdict for latency in verdicts)
-    seconds = [latency.seconds for latency in verdicts]
-    cells = [f"{100 * counts[verdict] / len(verdicts):.1f} %" for verdict in Verdict]
+_MEASURING = ("rounds", "timing", "placement")
+_JUDGING = ("judging", "statistics")
+
+
+def key(*modules: str) -> str:
+    """Of the processor, the versions, and the code of the planted work and of these modules."""
+    digest = hashlib.sha256(f"{processor()} {os.cpu_count()} {version('onnxruntime')} {version('torch')}".encode())
+    room = ROOT / "pytest_modelcheck" / "performance"
+    for file in (*(room / f"{name}.py" for name in modules), ROOT / "benchmarks" / "latency" / "planting.py"):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def processor() -> str:
+    """As Linux names it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def read(name: str) -> Row:
+    """What is kept of a row, or an empty one."""
+    path = STORE / f"{name}.json"
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    now = Row(key(*_MEASURING), key(*_MEASURING, *_JUDGING))
+    if kept.get("key") != now.key:
+        return now
+    row = Row(**kept | {side: Recorded(**kept[side]) for side in ("identical", "planted")})
+    if row.live_key != now.live_key:
+        row.live_key, row.live = now.live_key, now.live
+    return row
+
+
+def keep(name: str, row: Row) -> None:
+    STORE.mkdir(parents=True, exist_ok=True)
+    scratch = STORE / f".{name}.json"
+    scratch.write_text(json.dumps(asdict(row)))
+    scratch.replace(STORE / f"{name}.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How much of a row there should be: seconds of recording of each side, live verdicts of each side."""
+
+    seconds: float
+    live: int
+
+
+def steps(row: Row, conditions: Conditions, wanted: Wanted) -> Iterator[str]:
+    """What is missing, one piece after the other."""
+    if not row.count:
+        yield "count"
+    sides = ("identical", "planted")
+    while short := [side for side in sides if sum(getattr(row, side).seconds) < wanted.seconds]:
+        yield f"record {min(short, key=lambda side: sum(getattr(row, side).seconds))}"
+    while missing := [side for side in sides if len(row.live[side]) < wanted.live]:
+        yield f"live {min(missing, key=lambda side: len(row.live[side]))}"
+
+
+def measure(name: str, case: str, conditions: Conditions, wanted: Wanted, until: float) -> None:
+    """Add to a row until nothing is missing, or time is over."""
+    row = read(name)
+    if next(steps(row, conditions, wanted), None) is None:
+        return
+    exported = export(CASES[case]())
+    if not isinstance(exported, Exported):
+        raise SystemExit(f"the export failed: {exported}")
+    model = exported.model
+    session = open_session(model, optimizer=True)
+    feeds = dict(inputs_from_signature(session, seed=0))
+    del session
+
+    def fresh(count: int) -> FreshSession:
+        graph = slowed(model, count) if count else model
+        return FreshSession(lambda: open_session(graph, optimizer=True).bind(feeds))
+
+    plain = fresh(0)
+    judge = partial(evaluate_regression, bound=parse_bound(conditions.half))
+    for step in steps(row, conditions, wanted):
+        began = time.perf_counter()
+        what, _, side = step.partition(" ")
+        with Foreign() as others, busy_cores(conditions.load):
+            if what == "count":
+                row.count = planted_count(fresh, plain, conditions.slowdown)
+            elif what == "record":
+                made = record(fresh(row.count) if side == "planted" else plain, plain, PIECE_S)
+                getattr(row, side).ratios += made.ratios
+                getattr(row, side).seconds += made.seconds
+            else:
+                other = fresh(row.count) if side == "planted" else plain
+                said = measure_paired(other, plain, budget_s=conditions.budget, judge=judge)
+                row.live[side].append((said.verdict.value, said.seconds, said.ratio))
+        row.foreign.append(others.cores)
+        keep(name, row)
+        now = time.perf_counter()
+        print(f"{name}: {step} [{now - began:.0f} s, others {others.cores:.2f} cores]", file=sys.stderr, flush=True)
+        if now > until:
+            return
+
+
+def planted_count(fresh: Callable[[int], FreshSession], plain: FreshSession, slowdown: float) -> int:
+    """How many MatMuls take this share: a line through the costs of 20 and of 120."""
+    low, high = (record(fresh(count), plain, PIECE_S).really[0] for count in (20, 120))
+    each = (high - low) / 100
+    return max(1, round(20 + (100 * slowdown - low) / each))
+
+
+def table_rows(name: str, row: Row, conditions: Conditions, verdicts: int) -> Iterator[str]:
+    """The lines of one model under one condition: replayed ones, then live ones."""
+    random = Random(0)
+    cells = (
+        (f"{name}, identical", row.identical, "identical", (("<=0%", True), (conditions.half, False))),
+        (f"{name}, {row.count} MatMuls planted", row.planted, "planted", ((conditions.half, False),)),
+    )
+    for graphs, recorded, side, bounds in cells:
+        really = "not recorded"
+        if len(recorded.ratios) > 2:
+            mean, error = recorded.really
+            really = f"{mean:+.2f} +- {error:.2f} %"
+            for bound, exchanged in bounds:
+                made = [replayed(recorded, bound, conditions.budget, random, exchanged) for _ in range(verdicts)]
+                outcomes = [(latency.verdict.value, latency.seconds) for latency in made]
+                yield line(graphs, really, bound, f"replayed from {len(recorded.ratios)} rounds", outcomes)
+        if row.live[side]:
+            outcomes = [(verdict, seconds) for verdict, seconds, _ in row.live[side]]
+            yield line(graphs, really, conditions.half, "live", outcomes)
+
+
+def line(graphs: str, really: str, bound: str, how: str, outcomes: Sequence[tuple[str, float]]) -> str:
+    """One line of the table: shares of each verdict, and seconds."""
+    counts = Counter(verdict for verdict, _ in outcomes)
+    seconds = [each for _, each in outcomes]
+    cells = [f"{100 * counts[verdict.value] / len(outcomes):.1f} %" for verdict in Verdict]
     took = f"{statistics.median(seconds):.1f} / {max(seconds):.1f}"
-    return f"| {graphs} | {really} | {bound} | {how} | {len(verdicts)} | {' | '.join(cells)} | {took} |"
+    return f"| {graphs} | {really} | {bound} | {how} | {len(outcomes)} | {' | '.join(cells)} | {took} |"
 
 
-def fresh(model: ir.Model, feeds: dict[str, Any]) -> FreshSession:
-    return FreshSession(lambda: open_session(model, optimizer=True).bind(feeds))
+HEAD = (
+    "| graphs | really | allows | verdicts | number | " + " | ".join(v.value for v in Verdict) + " | s, median / max |"
+)
+
+
+def page(rows: Sequence[tuple[str, Conditions, str, Row]], verdicts: int) -> str:
+    """The tables of all conditions, each with what it was measured under."""
+    parts = [f"{processor()}, {os.cpu_count()} cores, onnxruntime {version('onnxruntime')}, torch {version('torch')}."]
+    for conditions in CONDITIONS:
+        ours = [(case, row) for _, of, case, row in rows if of == conditions and row.count]
+        if not ours:
+            parts.append(f"**{conditions.name}**: not measured")
+            continue
+        foreign = [cores for _, row in ours for cores in row.foreign]
+        lines = [text for case, row in ours for text in table_rows(case, row, conditions, verdicts)]
+        parts.append(
+            f"**{conditions.name}**: {conditions.load} cores kept busy by the benchmark, "
+            f"{statistics.median(foreign):.2f} (at most {max(foreign):.2f}) by other processes; sessions of 1 thread, "
+            f"{conditions.slowdown:.0%} planted, {conditions.budget:g} s per verdict.\n\n"
+            + "\n".join([HEAD, "|---" * 10 + "|", *lines])
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def write_page(text: str) -> None:
+    before, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise SystemExit(f"{PAGE} has no markers {BEGIN} and {END}")
+    PAGE.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", choices=CASES, nargs="*", default=list(CASES))
+    parser.add_argument("--only", metavar="NAME", default="", help="rows whose name (quiet-bert4, ...) holds this")
+    parser.add_argument("--for", type=float, default=float("inf"), metavar="SECONDS", dest="limit")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/latency_gate.md")
     parser.add_argument("--verdicts", type=int, default=200, help="replayed verdicts of each row")
     parser.add_argument("--live", type=int, default=3, help="verdicts of the gate itself, of each row")
-    parser.add_argument("--load", type=int, default=1, help="processes that each load one core")
-    parser.add_argument("--slowdown", type=float, default=0.05)
-    parser.add_argument("--budget", type=float, default=30.0, help="seconds per verdict")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of recording, for each pair of graphs")
+    parser.add_argument("--seconds", type=float, default=100.0, help="of recording, for each pair of graphs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    started = time.perf_counter()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.load} of them kept busy, ",
-        end="",
-    )
-    print(f"load average {os.getloadavg()[0]:.1f}; 1 thread per session, budget {arguments.budget:g} s per verdict")
-    print("\n| graphs | really | allows | verdicts | number | pass | fail | inconclusive | error | s, median / max |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    for name in arguments.models:
-        exported = export(CASES[name]())
-        if not isinstance(exported, Exported):
-            raise SystemExit(f"the export failed: {exported}")
-        with busy_cores(arguments.load):
-            table(name, exported.model, arguments)
-    print(f"\n{time.perf_counter() - started:.0f} s in all")
-
-
-def table(name: str, model: ir.Model, arguments: argparse.Namespace) -> None:
-    """The rows of one model."""
-    plain_session = open_session(model, optimizer=True)
-    feeds = dict(inputs_from_signature(plain_session, seed=0))
-    del plain_session
-    plain = fresh(model, feeds)
-    costs = [record(fresh(slowed(model, count), feeds), plain, arguments.seconds / 8).really[0] for count in (20, 120)]
-    each = (costs[1] - costs[0]) / 100
-    count = max(1, round((100 * arguments.slowdown - (costs[0] - 20 * each)) / each))
-    planted = fresh(slowed(model, count), feeds)
-    half = f"<={50 * arguments.slowdown:g}%"
-    random = Random(0)
-    for graphs, a, bounds in (
-        (f"{name}, identical", plain, ("<=0%", half)),
-        (f"{name}, {count} MatMuls planted", planted, (half,)),
-    ):
-        recorded = record(a, plain, arguments.seconds)
-        mean, error = recorded.really
-        really = f"{mean:+.2f} +- {error:.2f} %"
-        how = f"replayed from {len(recorded.ratios)} rounds"
-        for bound in bounds:
-            made = [replayed(recorded, bound, arguments.budget, random, a is plain) for _ in range(arguments.verdicts)]
-            print(row(graphs, really, bound, how, made), flush=True)
-        if arguments.live:
-            judge = partial(evaluate_regression, bound=parse_bound(half))
-            live = [measure_paired(a, plain, budget_s=arguments.budget, judge=judge) for _ in range(arguments.live)]
-            print(row(graphs, really, half, "live", live), flush=True)
+    names = [(f"{conditions.name}-{case}", conditions, case) for conditions in CONDITIONS for case in CASES]
+    until = time.perf_counter() + arguments.limit
+    if not arguments.table:
+        for name, conditions, case in names:
+            if arguments.only in name and time.perf_counter() < until:
+                measure(name, case, conditions, Wanted(arguments.seconds, arguments.live), until)
+    text = page([(*each, read(each[0])) for each in names], arguments.verdicts)
+    print(text)
+    if arguments.write:
+        write_page(text)
 
 
 if __name__ == "__main__":

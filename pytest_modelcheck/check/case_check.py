@@ -15,9 +15,7 @@ from typing import TypeVar
 from pytest_modelcheck.accuracy import SweepReport
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.model_case import Exporter, ModelCase
-from pytest_modelcheck.performance import (
-    PairedLatency,
-)
+from pytest_modelcheck.performance import PairedLatency, Throughput
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 from pytest_modelcheck.runtime.memory import return_freed_memory
@@ -80,6 +78,8 @@ class CaseCheck:
         self._progress = progress
         self._failed: dict[str, FindingError] = {}  # a build that fails once is not tried again for each gate
         self._latency: PairedLatency | None = None
+        self._regression: PairedLatency | None = None
+        self._throughput: tuple[Throughput, ...] = ()
         self._sweeps: dict[tuple[str, str, int, bool], SweepReport] = {}
         self._parity: dict[str, str] = {}  # what was compared -> its figures in one clause
 

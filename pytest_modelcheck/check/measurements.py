@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from pytest_modelcheck.accuracy import Subject, SweepReport, assess, standard_stages
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.calling import ModuleInputs, module_inputs
 from pytest_modelcheck.check.graph_side import GraphSide
+from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.export.key import export_key
 from pytest_modelcheck.model_case import EXAMPLE_SEED
+from pytest_modelcheck.passes.evaluate import RANDOM
 from pytest_modelcheck.performance import (
     BaselineGraph,
     FreshSession,
     PairedLatency,
+    StoredTimes,
+    Throughput,
+    compare_stored,
+    copies_across,
     evaluate_regression,
     evaluate_speedup,
     locked_graph,
     measure_paired,
     module_times,
     node_owners,
+    per_second,
+    resized,
+    session_times,
     slower_modules,
+    time_key,
 )
 from pytest_modelcheck.result import FindingError
-from pytest_modelcheck.runtime import Session, inputs_from_signature, open_session
+from pytest_modelcheck.runtime import Session, execution_providers, inputs_from_signature, open_session
 from pytest_modelcheck.runtime.memory import return_freed_memory
 
 
-def _own_cores() -> int:
+def own_cores() -> int:
     """Cores that this process may use, shared with the other workers of an xdist run."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
@@ -66,7 +79,7 @@ class Measurements(GraphSide):
         if key not in self._sweeps:
             if findings := self.pipeline_findings("pipeline"):
                 raise FindingError(findings[0])  # a pipeline that failed has no graph to measure
-            graph, threads = self.optimized_path, _own_cores()
+            graph, threads = self.optimized_path, own_cores()
             from_file = self.case.onnx_path is not None
 
             def make() -> SweepReport:
@@ -101,31 +114,87 @@ class Measurements(GraphSide):
                 self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
         return self._sweeps[key]
 
-    def latency(self, bound: Bound, *, threads: int = 1) -> PairedLatency:
+    def latency(self, bound: Bound, *, threads: int = 1, provider: str = "CPU") -> PairedLatency:
         """Time of the exported over time of the optimized graph, in onnxruntime at its default level.
 
         Measured until `bound` is clearly met or missed, or the budget is spent.
         """
         exported, optimized = self.exported.path, self.optimized_path
-        drawn = self.inputs(EXAMPLE_SEED)
-        for name in ("module", "captured"):  # two sessions are two copies of the weights; whoever needs it builds anew
-            self.__dict__.pop(name, None)
-        return_freed_memory(collect=False)  # measuring collects garbage before it opens anything
+        drawn = self._drawn_to_be_timed()
         with self._step("latency"):
             self._latency = measure_paired(
-                self._fresh_session(exported, "exported", drawn, threads),
-                self._fresh_session(optimized, "optimized", drawn, threads),
+                self._fresh_session(exported, "exported", drawn, threads, provider),
+                self._fresh_session(optimized, "optimized", drawn, threads, provider),
                 budget_s=self.latency_budget,
                 judge=partial(evaluate_speedup, bound=bound),
             )
         return self._latency
+
+    def _drawn_to_be_timed(self) -> ModuleInputs | dict[str, Any]:
+        drawn = self.inputs(EXAMPLE_SEED)
+        for name in ("module", "captured"):  # two sessions are two copies of the weights; whoever needs it builds anew
+            self.__dict__.pop(name, None)
+        return_freed_memory(collect=False)  # measuring collects garbage before it opens anything
+        return drawn
+
+    def throughput(self, sizes: Sequence[int], *, threads: int = 1, provider: str = "CPU") -> tuple[Throughput, ...]:
+        """Examples per second of the exported and the optimized graph at these batch sizes, in the wall clock's time.
+
+        Raises:
+            ModelCaseError: for an .onnx file, or a case whose dynamic axes have no ``batch``.
+        """
+        if self.case.onnx_path is not None:
+            raise ModelCaseError(f"{self.label}: is an .onnx file; batch sizes are those of a module's example inputs")
+        drawn = {size: resized(self.example, "batch", size, self.case.dynamic_axes) for size in sizes}
+        sides = (self.exported.path, self.optimized_path)
+        self._drawn_to_be_timed()
+        measured: dict[int, list[float]] = {size: [] for size in sizes}
+        with self._step("throughput"):
+            for path in sides:
+                session = open_session(
+                    path, optimizer=True, threads=threads, providers=execution_providers(provider), name=path.name
+                )
+                for size, inputs in drawn.items():
+                    measured[size].append(per_second(session.bind(feeds_for(session, inputs)), size))
+        self._throughput = tuple(Throughput(size, *both) for size, both in measured.items())
+        return self._throughput
+
+    def stored_latency(
+        self, *, threads: int = 1, provider: str = "CPU"
+    ) -> tuple[PairedLatency | None, tuple[str, ...]]:
+        """Time of the optimized graph over the one that is stored for this machine and these versions.
+
+        Returns:
+            The measurement, and where the stored time lies. None where nothing comparable was stored: today's time is
+            stored then, and the lines say what there was instead.
+
+        Raises:
+            ModelCaseError: without a cache, in which times are stored.
+        """
+        if self.cache is None:
+            raise ModelCaseError("times are stored in the cache of exports, and this run has none")
+        optimized, drawn = self.optimized_path, self._drawn_to_be_timed()
+        fresh = self._fresh_session(optimized, "optimized", drawn, threads, provider)
+        with self._step("latency"):
+            now = session_times(fresh, self.latency_budget)
+        shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in self._optimized_feeds().items())
+        key = time_key(f"{self.label} ({self.context})", shapes, threads, provider, self.versions)
+        stored = StoredTimes(self.cache / "times")
+        then = stored.find(key)
+        if then is not None:
+            return compare_stored(now, then), (f"stored in {stored.file(key)}",)
+        others = stored.differences(key)
+        file = stored.store(key, now.ms)
+        return None, (f"{median(now.ms):.2f} ms is stored from now on, in {file}", *others)
 
     @property
     def baseline(self) -> BaselineGraph:
         """The optimized graph, to be locked without its weights and timed against later ones."""
         return BaselineGraph(self.optimized, self.context)
 
-    def regression(self, bound: Bound, locked: str, *, threads: int = 1) -> tuple[PairedLatency, tuple[str, ...]]:
+    def regression(
+        self, bound: Bound, locked: str, *, threads: int = 1, provider: str = "CPU"
+    ) -> tuple[PairedLatency, tuple[str, ...]]:
         """Time of today's optimized graph over that of the locked one, side by side, and what had to be mapped.
 
         Args:
@@ -137,13 +206,14 @@ class Measurements(GraphSide):
         for name in ("module", "captured"):  # as in `latency`
             self.__dict__.pop(name, None)
         with self._step("latency"), locked_graph(locked, self.optimized, self._optimized_feeds()) as other:
-            measured = measure_paired(
-                self._fresh_session(self.optimized_path, "today's graph", self.inputs(EXAMPLE_SEED), threads),
-                self._fresh_session(other.path, "the locked graph", other.feeds, threads),
+            drawn = self.inputs(EXAMPLE_SEED)
+            self._regression = measure_paired(
+                self._fresh_session(self.optimized_path, "today's graph", drawn, threads, provider),
+                self._fresh_session(other.path, "the locked graph", other.feeds, threads, provider),
                 budget_s=self.latency_budget,
                 judge=partial(evaluate_regression, bound=bound),
             )
-        return measured, other.notes
+        return self._regression, other.notes
 
     def slower_modules(self, locked: str) -> tuple[str, ...]:
         """Which modules today's optimized graph spends more time in than the locked one."""
@@ -160,7 +230,7 @@ class Measurements(GraphSide):
         return feeds_for(session, self.inputs(EXAMPLE_SEED))
 
     def _fresh_session(
-        self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any], threads: int
+        self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any], threads: int, provider: str
     ) -> FreshSession:
         """A file in a session that is opened whenever one is asked for.
 
@@ -168,8 +238,19 @@ class Measurements(GraphSide):
         a model in memory holds twice the weights.
         """
 
+        providers = execution_providers(provider)
+
         def opened() -> Callable[[], object]:
-            session = open_session(model, optimizer=True, name=name, threads=threads)
+            session = open_session(model, optimizer=True, name=name, threads=threads, providers=providers)
             return session.bind(feeds_for(session, drawn))
 
-        return FreshSession(opened, own_thread=threads == 1)
+        return FreshSession(opened, own_thread=threads == 1 and provider == "CPU")
+
+    def random_ops(self) -> tuple[str, ...]:
+        """Operators of the exported graph whose results are drawn anew in every run."""
+        return tuple(sorted(RANDOM & self.op_counts("exported").keys()))
+
+    def copies_across(self, provider: str) -> dict[str, int]:
+        """Memcpy nodes of the optimized graph, as onnxruntime runs it with this provider."""
+        with self._step("memcpy"):
+            return copies_across(self.optimized_path, execution_providers(provider))

@@ -24,6 +24,8 @@ class ModelCheck(ParityChecks):
             fusion=made.get("fusion"),
             sweep=list(self._sweeps.values())[-1] if self._sweeps else None,
             latency=self._latency,
+            regression=self._regression,
+            throughput=self._throughput,
             seconds=self.seconds,
             reused=made["_reuse"].taken if "_reuse" in made else (),
         )

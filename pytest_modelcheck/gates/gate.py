@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_modelcheck.bounds import Bound, parse_bound
 from pytest_modelcheck.errors import BoundError, ModelCheckError
@@ -14,6 +14,11 @@ from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
+
+
+Provider = Literal["CPU", "CUDA"]
+PROVIDERS: tuple[Provider, ...] = ("CPU", "CUDA")
+"""Execution providers that a marker can name."""
 
 
 class MarkerError(ModelCheckError, ValueError):

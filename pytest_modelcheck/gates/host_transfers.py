@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError, ModelCaseError
-from pytest_modelcheck.gates.gate import Gate, GateResult, named_bound
-from pytest_modelcheck.result import Finding
+from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, Provider, choice, named_bound
+from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -20,21 +20,32 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class ExpectHostTransfers:
-    """A bound on the number of transfers of one forward pass."""
+    """Bounds on the transfers of one forward pass, and on the Memcpy nodes of the optimized graph with a provider."""
 
     transfers: Bound
+    memcpy: Bound | None = None
+    provider: Provider = "CUDA"
 
 
-def parse(transfers: Any = 0) -> ExpectHostTransfers:
+def parse(transfers: Any = 0, memcpy: Any = None, provider: str = "CUDA") -> ExpectHostTransfers:
     """the torch forward makes this many synchronising reads and copies between host and device; found without a device
 
     Raises:
         BoundError: on a bound that cannot be read, or a percentage.
+        MarkerError: on a provider that is not known.
     """
-    bound = named_bound("transfers", transfers)
+    nodes = None if memcpy is None else _plain("memcpy", memcpy)
+    return ExpectHostTransfers(_plain("transfers", transfers), nodes, choice("provider", provider, PROVIDERS))
+
+
+def _plain(name: str, expected: Any) -> Bound:
+    bound = named_bound(name, expected)
     if bound.percent or bound.whole is not None:
-        raise BoundError(f"transfers={transfers!r}: a number of transfers is a plain number, e.g. 0 or '<=1'")
-    return ExpectHostTransfers(bound)
+        raise BoundError(f"{name}={expected!r}: a number of {_COUNTED[name]} is a plain number, e.g. 0 or '<=1'")
+    return bound
+
+
+_COUNTED = {"transfers": "transfers", "memcpy": "Memcpy nodes"}
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectHostTransfers) -> GateResult:
@@ -44,21 +55,50 @@ def check(modelcheck: ModelCheck, expectation: ExpectHostTransfers) -> GateResul
     if modelcheck.case.onnx_path is not None:
         raise ModelCaseError(f"{modelcheck.label}: is an .onnx file and has no torch forward that could transfer")
     found = host_transfers(modelcheck.module, modelcheck.example)
-    measured = f"{len(found)} host transfer{'' if len(found) == 1 else 's'}"
-    if expectation.transfers.holds(len(found)):
-        return GateResult(gate=GATE.name, measured=measured)
+    measured, findings = [f"{len(found)} host transfer{'' if len(found) == 1 else 's'}"], []
+    if not expectation.transfers.holds(len(found)):
+        finding = Finding(
+            gate=GATE.name,
+            model=modelcheck.label,
+            subject="transfers",
+            expected=str(expectation.transfers),
+            found=str(len(found)),
+            context="torch forward",
+            where=_where(found),
+            next="Keep the value on the device (torch.where, masks, shapes instead of contents), or raise the number "
+            "in the marker.",
+        )
+        findings.append(finding)
+    if expectation.memcpy is not None:
+        text, more = _memcpy(modelcheck, expectation.memcpy, expectation.provider)
+        measured += text
+        findings += more
+    return GateResult(gate=GATE.name, measured=", ".join(measured), findings=tuple(findings))
+
+
+def _memcpy(modelcheck: ModelCheck, bound: Bound, provider: Provider) -> tuple[list[str], list[Finding]]:
+    """What was counted, and what is wrong with it: Memcpy nodes that this provider makes onnxruntime insert."""
+    from pytest_modelcheck.performance import copies_text
+    from pytest_modelcheck.runtime import missing_provider
+
+    missing = missing_provider(provider)
+    copies = {} if missing else modelcheck.copies_across(provider)
+    text = copies_text(copies)
+    if not missing and bound.holds(sum(copies.values())):
+        return [text], []
     finding = Finding(
         gate=GATE.name,
         model=modelcheck.label,
-        subject="transfers",
-        expected=str(expectation.transfers),
-        found=str(len(found)),
-        context="torch forward",
-        where=_where(found),
-        next="Keep the value on the device (torch.where, masks, shapes instead of contents), or raise the number "
-        "in the marker.",
+        subject="memcpy",
+        expected=str(bound),
+        found=f"nothing counted: {missing}" if missing else text,
+        context=f"{modelcheck.stage_context('optimized')}, on {provider}",
+        next="Run where it is, with the onnxruntime that has it; modelcheck_inconclusive decides whether this fails."
+        if missing
+        else "An operator without a kernel on the device runs on the host: onnxruntime's verbose log names it.",
+        verdict=Verdict.INCONCLUSIVE if missing else Verdict.FAIL,
     )
-    return GateResult(gate=GATE.name, measured=measured, findings=(finding,))
+    return [] if missing else [text], [finding]
 
 
 def _where(found: tuple[Transfer, ...]) -> tuple[str, ...]:

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice, named_bound
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.performance import Judgement, PairedLatency
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectLatency:
-    """Bounds on exported time / optimized time, and on what the optimized graph takes more than the locked one."""
+    """Bounds on exported time / optimized time, on what the optimized graph takes more than the locked one, and than
+    the time that is stored for this machine; with how many threads, by which execution provider, and the batch sizes
+    whose throughput is shown."""
 
     speedup: Bound | None
     regression: Bound | None = None
+    stored: Bound | None = None
     threads: int = 1
+    provider: Provider = "CPU"
+    batch_sizes: tuple[int, ...] = ()
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What each measurement is asked with."""
+        return {"threads": self.threads, "provider": self.provider}
 
 
-def parse(speedup: Any = None, regression: Any = None, threads: int = 1) -> ExpectLatency:
+def parse(
+    speedup: Any = None,
+    regression: Any = None,
+    stored: Any = None,
+    threads: int = 1,
+    provider: str = "CPU",
+    batch_sizes: Any = (),
+) -> ExpectLatency:
     """exported / optimized time, e.g. speedup=">=0.98"; or loss against the locked graph, e.g. regression="<=5%"
 
     Raises:
         BoundError: on a bound that cannot be read, or has the wrong unit.
-        MarkerError: when nothing is expected, or on a number of threads that is none.
+        MarkerError: when nothing is expected, on a number of threads or a batch size that is none, on a provider that
+            is not known.
     """
-    if speedup is None and regression is None:
+    if speedup is None and regression is None and stored is None:
         raise MarkerError('expects nothing; write e.g. speedup=">=0.98" or regression="<=5%"')
     if type(threads) is not int or threads < 1:
         raise MarkerError(f"threads={threads!r}: write a number of intra-op threads, 1 or more")
-    return ExpectLatency(_ratio(speedup), _percent(regression), threads)
+    sizes = tuple(batch_sizes) if isinstance(batch_sizes, list | tuple) else (batch_sizes,)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise MarkerError(f"batch_sizes={batch_sizes!r}: write positive numbers, e.g. (1, 8, 32)")
+    return ExpectLatency(
+        _ratio(speedup),
+        _percent("regression", regression),
+        _percent("stored", stored),
+        threads,
+        choice("provider", provider, PROVIDERS),
+        sizes,
+    )
 
 
 def _ratio(expected: Any) -> Bound | None:
@@ -47,117 +73,40 @@ def _ratio(expected: Any) -> Bound | None:
     return bound
 
 
-def _percent(expected: Any) -> Bound | None:
+def _percent(name: str, expected: Any) -> Bound | None:
     if expected is None:
         return None
-    bound = named_bound("regression", expected)
+    bound = named_bound(name, expected)
     if not bound.percent:
-        raise BoundError(f'regression={expected!r}: write a percentage, e.g. regression="<=5%"')
+        raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}="<=5%"')
     return bound
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectLatency) -> GateResult:
     """Measure until each answer is clear or its budget is spent."""
+    from pytest_modelcheck.gates.latency_answers import not_here, regression, speedup, stored
+    from pytest_modelcheck.runtime import missing_provider
+
+    asked = {
+        "speedup": (expectation.speedup, speedup),
+        "regression": (expectation.regression, regression),
+        "stored": (expectation.stored, stored),
+    }
+    missing = missing_provider(expectation.provider)
     results = []
-    if expectation.speedup is not None:
-        results.append(_speedup(modelcheck, expectation.speedup, expectation.threads))
-    if expectation.regression is not None:
-        results.append(_regression(modelcheck, expectation.regression, expectation.threads))
+    for subject, (bound, measure) in asked.items():
+        if bound is not None and missing:
+            results.append(not_here(modelcheck, subject, bound, missing))
+        elif bound is not None:
+            results.append(measure(modelcheck, bound, expectation))
+    figures = [result.measured for result in results]
+    if expectation.batch_sizes and not missing:
+        figures += map(str, modelcheck.throughput(expectation.batch_sizes, **expectation.how))
     return GateResult(
         gate=GATE.name,
-        measured=", ".join(filter(None, (result.measured for result in results))),
+        measured=", ".join(filter(None, figures)),
         findings=tuple(finding for result in results for finding in result.findings),
     )
 
-
-def _speedup(modelcheck: ModelCheck, bound: Bound, threads: int) -> GateResult:
-    from pytest_modelcheck.performance import evaluate_speedup
-
-    latency = modelcheck.latency(bound, threads=threads)
-    judgement = evaluate_speedup(latency, bound)
-    low, high = latency.interval
-    measured = f"speedup {latency.ratio:.3f} [{low:.3f}, {high:.3f}], {_effort(latency)}" if latency.pairs else ""
-    where = _where(latency, "exported", "optimized", threads)
-    return _result(modelcheck, "speedup", bound, measured, judgement, where, _NEXT.get(judgement.verdict, ""))
-
-
-def _regression(modelcheck: ModelCheck, bound: Bound, threads: int) -> GateResult:
-    from pytest_modelcheck.performance import evaluate_regression
-
-    locked = modelcheck.recorded("baseline") if modelcheck.recorded is not None else None
-    if locked is None:
-        return _result(modelcheck, "regression", bound, "", None, (), _LOCK)
-    latency, notes = modelcheck.regression(bound, locked, threads=threads)
-    judgement = evaluate_regression(latency, bound)
-    low, high = (100 * (end - 1) for end in latency.interval)
-    measured = ""
-    if latency.pairs:
-        measured = f"regression {100 * (latency.ratio - 1):+.1f}% [{low:+.1f}, {high:+.1f}], {_effort(latency)}"
-        measured += f" ({'; '.join(notes)})" if notes else ""
-    where = (*_where(latency, "today's", "the locked graph", threads), *notes)
-    if judgement.verdict is Verdict.FAIL:
-        where = (*modelcheck.slower_modules(locked), *where)
-    return _result(modelcheck, "regression", bound, measured, judgement, where, _NEXT_LOCKED.get(judgement.verdict, ""))
-
-
-def _result(
-    modelcheck: ModelCheck,
-    subject: str,
-    bound: Bound,
-    measured: str,
-    judgement: Judgement | None,
-    where: tuple[str, ...],
-    step: str,
-) -> GateResult:
-    if judgement is not None and judgement.verdict is Verdict.PASS:
-        return GateResult(gate=GATE.name, measured=measured)
-    finding = Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=subject,
-        expected=str(bound),
-        found="no locked graph to compare with" if judgement is None else judgement.reason,
-        context=modelcheck.stage_context("optimized"),
-        where=where,
-        next=step,
-        verdict=Verdict.ERROR,
-    )
-    if judgement is not None:
-        finding = replace(finding, verdict=judgement.verdict)
-    return GateResult(gate=GATE.name, measured=measured, findings=(finding,))
-
-
-def _effort(latency: PairedLatency) -> str:
-    return f"{latency.rounds} rounds" if latency.rounds else f"{latency.pairs} pairs"
-
-
-def _where(latency: PairedLatency, a: str, b: str, threads: int) -> tuple[str, ...]:
-    if not latency.pairs:
-        return ()
-    low, high = latency.noise
-    on = "" if threads == 1 else f", {threads} threads"
-    return (
-        f"{a} {latency.a_ms:.2f} ms, {b} {latency.b_ms:.2f} ms in onnxruntime at its default level{on}",
-        f"{_effort(latency)} in {latency.seconds:.0f} s; {a} against itself measured {low:.3f} to {high:.3f}",
-        *(f"{name}: {times}" for name, times in ((a, latency.a_times), (b, latency.b_times)) if times is not None),
-    )
-
-
-_QUIETER = (
-    "Run on a quieter machine, raise modelcheck_latency_budget, or ask for less; "
-    "modelcheck_inconclusive decides whether this fails."
-)
-_NEXT = {
-    Verdict.FAIL: "Compare the attribution and module snapshots for what changed; if it is meant, change the marker.",
-    Verdict.INCONCLUSIVE: _QUIETER,
-    Verdict.ERROR: "Nothing was measured, so nothing passed.",
-}
-_NEXT_LOCKED = _NEXT | {
-    Verdict.FAIL: "If the loss is meant, run pytest --modelcheck --snapshot-update: today's graph becomes the baseline."
-}
-_LOCK = (
-    "Lock a graph: `assert modelcheck.baseline == modelcheck_snapshot` in the test's body, and run\n"
-    "pytest --modelcheck --snapshot-update once."
-)
 
 GATE = Gate("expect_latency", parse, check)

@@ -93,6 +93,8 @@ def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count:
     next_step = f"If the change is meant, write {op}={count} in the marker."
     if count == 0 and (close := _close(modelcheck.op_counts(stage), op)):
         next_step = f"The graph has {close}; if that is the operator you mean, name it. {next_step}"
+    if count and op in _MEANT:
+        next_step = f"{_MEANT[op]} {next_step}"
     return Finding(
         gate=GATE.name,
         model=modelcheck.label,
@@ -106,6 +108,10 @@ def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count:
         ),
         next=next_step,
     )
+
+
+_MEANT = {"Tile": "A Tile writes every repeat; where they are only read, expand() or broadcasting writes none."}
+"""What an operator that is there too often is usually meant to be."""
 
 
 def _close(counts: dict[str, int], op: str) -> str | None:

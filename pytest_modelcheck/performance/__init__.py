@@ -5,12 +5,15 @@ from pytest_modelcheck.performance.flops import FlopUse, count_flops
 from pytest_modelcheck.performance.growth import Growth, GrowthError, fit_growth
 from pytest_modelcheck.performance.judging import Judgement, PairedLatency, evaluate_regression, evaluate_speedup
 from pytest_modelcheck.performance.latency import measure_paired
+from pytest_modelcheck.performance.memcpy import copies_across, copies_text
 from pytest_modelcheck.performance.memory import MemoryUse, peak_memory
 from pytest_modelcheck.performance.op_profile import module_times, node_owners, slower_modules
 from pytest_modelcheck.performance.resizing import resized
 from pytest_modelcheck.performance.rounds import FreshSession
-from pytest_modelcheck.performance.run_times import RunTimes
+from pytest_modelcheck.performance.run_times import RunTimes, UntimedError
 from pytest_modelcheck.performance.session_memory import PeakUnknownError, peak_growth
+from pytest_modelcheck.performance.stored import SessionTimes, StoredTimes, compare_stored, session_times, time_key
+from pytest_modelcheck.performance.throughput import Throughput, per_second
 from pytest_modelcheck.performance.transfer_record import Transfer, TransferKind
 from pytest_modelcheck.performance.transfers import host_transfers
 
@@ -26,8 +29,15 @@ __all__ = [
     "PairedLatency",
     "PeakUnknownError",
     "RunTimes",
+    "SessionTimes",
+    "StoredTimes",
+    "Throughput",
     "Transfer",
     "TransferKind",
+    "UntimedError",
+    "compare_stored",
+    "copies_across",
+    "copies_text",
     "count_flops",
     "evaluate_regression",
     "evaluate_speedup",
@@ -39,7 +49,10 @@ __all__ = [
     "node_owners",
     "peak_growth",
     "peak_memory",
+    "per_second",
     "render_baseline",
     "resized",
+    "session_times",
     "slower_modules",
+    "time_key",
 ]

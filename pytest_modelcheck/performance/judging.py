@@ -30,7 +30,8 @@ class PairedLatency:
         a_ms, b_ms: Median milliseconds of one run.
         seconds: What the measurement took.
         spread: How much two equal contestants may differ for reasons that no repetition averages out, as a share:
-            `SESSION_SPREAD` for two sessions that stay open, 0.0 otherwise. `FAIL` needs a difference beyond it.
+            `SESSION_SPREAD` for two sessions that stay open, 0.0 for fresh ones. `FAIL` needs a difference beyond it.
+        spread_of: What differs by so much, in words.
         rounds: How often both sessions were opened anew; `ratio` is then the mean over the rounds, and `interval` holds
             what sessions of one graph differ by. 0 where nothing was opened.
         a_times, b_times: Opening, first run and percentiles, where sessions were opened.
@@ -46,6 +47,7 @@ class PairedLatency:
     b_ms: float
     seconds: float
     spread: float = 0.0
+    spread_of: str = "two sessions of one and the same graph"
     rounds: int = 0
     a_times: RunTimes | None = None
     b_times: RunTimes | None = None
@@ -95,7 +97,7 @@ def _evaluate(
             unit(latency.interval[0] / (1 + latency.spread)) > bound.high
         ):
             return Judgement(Verdict.FAIL, said)
-        equal = f"two sessions of one and the same graph differ by up to {100 * latency.spread:g} %"
+        equal = f"{latency.spread_of} differ by up to {100 * latency.spread:g} %"
         return Judgement(Verdict.INCONCLUSIVE, f"{said}; {equal}")
     ends = [end for end in (bound.low, bound.high) if math.isfinite(end)]
     distance = min(abs(value - end) for end in ends) if ends else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -37,6 +37,16 @@ FEWEST_BLOCKS, MOST_BLOCKS = 2, 24
 
 There are no blocks A A A A in between: whoever ran more often just before is faster for a few runs (MobileNetV3-Small
 against itself: by 1.5 to 3 %), so both sides run equally often, and the noise is that of one block over the next."""
+
+
+STEADY = 0.006
+"""Standard error of a round's ratio, from its own samples, from which on more blocks would tell little: the placement
+of the sessions alone makes 0.5 to 1.4 %."""
+
+UNSTEADY_ROUND = 1.5
+"""Where blocks are not steady, a round times for up to so many times what opening took, instead of a quarter.
+
+With both cores loaded, blocks differed by 4 to 6 %: rounds of 2 blocks by 3 to 6 %, those of 16 by 1 to 1.4 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +156,22 @@ def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | Non
     now = wall()
     logs_a: list[float] = []
     logs_b: list[float] = []
-    until = now + (now - began) / 4  # longer rounds would be fewer
-    while len(logs_a) < fewest or (wall() < until and len(logs_a) < MOST_BLOCKS) or (fewest > 1 and len(logs_a) % 2):
+    differences: list[float] = []
+    opening = now - began
+    until, at_most = now + opening / 4, now + UNSTEADY_ROUND * opening  # longer rounds would be fewer
+
+    def goes_on() -> bool:
+        count = len(logs_a)
+        if count < fewest or (fewest > 1 and count % 2):
+            return True
+        late = wall()
+        return count < MOST_BLOCKS and (late < until or (late < at_most and standard_error(differences) > STEADY))
+
+    while goes_on():
         first, second = block(run_a, run_b, (first_block + len(logs_a)) % 2 == 1, repeats, sample)
         logs_a.append(log_mean(first))
         logs_b.append(log_mean(second))
+        differences += [math.log(each[0] / each[1]) for each in (first, second)]
         done.a.add(first, repeats)
         done.b.add(second, repeats)
         if len(logs_a) == 1:
@@ -160,6 +181,17 @@ def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | Non
     pairs = list(zip(same[::2], same[1::2], strict=False))
     done.null.append(median(x - y for x, y in pairs) if pairs else halves)
     done.blocks += len(logs_a)
+
+
+def standard_error(differences: Sequence[float]) -> float:
+    """Of the mean over blocks of the ratio of both sides, told from what samples of one side differ by.
+
+    Args:
+        differences: Logarithms of the ratio of the two samples of a side in a block; two of them for each block.
+    """
+    blocks = len(differences) / 2
+    squares = sum(each * each for each in differences) / len(differences)  # of a difference of two: twice that of one
+    return math.sqrt(squares / 2 / blocks)
 
 
 def _refuse_if_too_long(run_s: float, round_s: float, budget_s: float) -> None:

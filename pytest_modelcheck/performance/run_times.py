@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from pytest_modelcheck.errors import ModelCheckError
+
+
+class UntimedError(ModelCheckError):
+    """There is no time; the message says why."""
+
 
 @dataclass(slots=True)
 class Samples:

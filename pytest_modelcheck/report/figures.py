@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_modelcheck.export import Exported
     from pytest_modelcheck.fusion import FusionReport
     from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy
-    from pytest_modelcheck.performance import PairedLatency
+    from pytest_modelcheck.performance import PairedLatency, RunTimes, Throughput
 
 _DRAWN_WHOLE = 30
 """A model without a module worth drawing is drawn whole up to this many subgraphs."""
@@ -31,6 +31,8 @@ def measured_figures(
     sweep: SweepReport | None,
     latency: PairedLatency | None,
     seconds: Mapping[str, float],
+    regression: PairedLatency | None = None,
+    throughput: Sequence[Throughput] = (),
     reused: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What was measured of one model; what is None was not, and has no entry.
@@ -38,6 +40,8 @@ def measured_figures(
     Args:
         export, attribution, hierarchy, pipeline_hierarchy, fusion, sweep, latency: Results.
         seconds: Step -> wall seconds.
+        regression: Today's graph over the locked one.
+        throughput: At the batch sizes that were asked for.
         reused: What an earlier run had measured under the same key.
     """
     figures: dict[str, Any] = {}
@@ -63,6 +67,13 @@ def measured_figures(
         figures["accuracy"] = accuracy_figures(sweep)
     if latency is not None:
         figures["latency"] = latency_figures(latency)
+    if regression is not None:
+        figures["regression"] = latency_figures(regression, ("today", "locked"))
+    if throughput:
+        figures["throughput"] = [
+            {"batch": each.size, "exported_per_s": _number(each.exported), "optimized_per_s": _number(each.optimized)}
+            for each in throughput
+        ]
     figures["reused"] = list(reused)
     figures["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     return figures
@@ -90,6 +101,7 @@ def attribution_figures(attribution: Attribution) -> dict[str, Any]:
             "constants_after": attribution.constants_after,
         },
         "operators": {"before": attribution.ops_before, "after": attribution.ops_after},
+        "repeats": {op: attribution.ops_before.get(op, 0) for op in ("Expand", "Tile")},
         "initializer_bytes": {"before": attribution.bytes_before, "after": attribution.bytes_after},
         "passes": [
             {
@@ -187,18 +199,26 @@ def accuracy_figures(report: SweepReport) -> dict[str, Any]:
     }
 
 
-def latency_figures(latency: PairedLatency) -> dict[str, Any]:
-    """The ratio exported / optimized with its interval and the noise measured beside it."""
+def latency_figures(latency: PairedLatency, sides: tuple[str, str] = ("exported", "optimized")) -> dict[str, Any]:
+    """The ratio of both sides with its interval, the noise measured beside it, and what each of them took."""
     low, high = latency.interval
+    a, b = sides
     return {
         "ratio": _number(latency.ratio),
         "interval": [_number(low), _number(high)],
         "noise": [_number(end) for end in latency.noise],
         "pairs": latency.pairs,
-        "exported_ms": _number(latency.a_ms),
-        "optimized_ms": _number(latency.b_ms),
+        "rounds": latency.rounds,
+        f"{a}_ms": _number(latency.a_ms),
+        f"{b}_ms": _number(latency.b_ms),
+        "times": {name: _times(each) for name, each in ((a, latency.a_times), (b, latency.b_times)) if each},
         "text": f"x{latency.ratio:.3f} [{low:.3f}, {high:.3f}]" if latency.pairs else "failed",
     }
+
+
+def _times(times: RunTimes) -> dict[str, Any]:
+    """Milliseconds of opening a session, of its first run, and of the runs after that."""
+    return {name: _number(getattr(times, name)) for name in ("opening_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms")}
 
 
 def _number(value: float) -> float | str:

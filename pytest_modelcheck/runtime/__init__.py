@@ -1,6 +1,7 @@
 """onnxruntime sessions: made once, options in one place."""
 
 from pytest_modelcheck.runtime.ports import FeedError, Port, SessionError
+from pytest_modelcheck.runtime.providers import execution_providers, missing_provider
 from pytest_modelcheck.runtime.session import Session, open_session
 from pytest_modelcheck.runtime.signature import inputs_from_signature, statement_of_inputs
 
@@ -9,7 +10,9 @@ __all__ = [
     "Port",
     "Session",
     "SessionError",
+    "execution_providers",
     "inputs_from_signature",
+    "missing_provider",
     "open_session",
     "statement_of_inputs",
 ]

@@ -29,9 +29,9 @@ from pytest_modelcheck.runtime.ports import (
     to_array,
     to_ort_value,
 )
+from pytest_modelcheck.runtime.providers import CPU
 from pytest_modelcheck.runtime.weights import SplitModel, split_weights
 
-CPU = ("CPUExecutionProvider",)
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -114,11 +114,12 @@ def open_session(
     *,
     optimizer: bool,
     threads: int = 1,
-    providers: Sequence[str] = CPU,
+    providers: Sequence[str] = (CPU,),
     name: str | None = None,
     disabled_optimizers: Iterable[str] = (),
     profile: Path | None = None,
     spare_memory: bool = False,
+    written: Path | None = None,
 ) -> Session:
     """Make a session.
 
@@ -134,6 +135,7 @@ def open_session(
             nothing reads it: for one run of a large model, not for many. The file must still be the one that the model
             was read from. With `optimizer` off, no weights are packed for the kernels either, which rounds otherwise:
             hold such a session against another one of its kind.
+        written: A file for the graph as onnxruntime runs it, its own rewrites and Memcpy nodes included.
 
     Raises:
         SessionError: if the model cannot be read or run; the message carries onnxruntime's reason.
@@ -159,6 +161,10 @@ def open_session(
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    if written is not None:
+        options.optimized_model_filepath = str(written)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     weights: tuple[Any, ...] = ()
     if isinstance(source, SplitModel):
         weights = source.values
@@ -174,6 +180,8 @@ def open_session(
         )
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise SessionError(f"{name}: onnxruntime cannot load the model: {_reason(error)}") from error
+    if missing := [provider for provider in providers if provider not in made.get_providers()]:
+        raise SessionError(f"{name}: the execution provider {missing[0]!r} did not start; the CPU would do its work")
     return Session(
         name=name,
         inputs=_ports(made.get_inputs()),

@@ -1,9 +1,12 @@
 """expect_host_transfers: what the forward waits for, with its line and module."""
 
+import pytest
 import torch
 from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.runtime import missing_provider
 
 
 class Clipping(torch.nn.Module):
@@ -78,4 +81,38 @@ def test_in_a_run_a_wait_fails_the_test(project):
     project.replace("net.py", "return self.last", "x = x * float(x.sum()); return self.last")
     project.gated("expect_host_transfers(0)").run().outcomes(failed=1).has(
         "expect_host_transfers: transfers expected 0, found 1 in net (torch forward)"
+    )
+
+
+# -- Memcpy nodes of the graph, with a provider ---------------------------------------------------------------------
+
+
+def test_memcpy_nodes_are_counted_with_the_provider_that_is_named():
+    result = ask(
+        check_of_module(lambda: torch.nn.Linear(3, 3), 2, 3), "expect_host_transfers", memcpy=0, provider="CPU"
+    )
+    assert (result.verdict, result.measured) == (Verdict.PASS, "0 host transfers, 0 Memcpy nodes")
+
+
+def test_too_many_memcpy_nodes_fail(monkeypatch):
+    monkeypatch.setattr(ModelCheck, "copies_across", lambda self, provider: {"MemcpyFromHost": 2, "MemcpyToHost": 1})
+    check = check_of_module(lambda: torch.nn.Linear(3, 3), 2, 3)
+    result = ask(check, "expect_host_transfers", memcpy="<=2", provider="CPU")
+    assert said(result) == (
+        "expect_host_transfers: memcpy expected <=2, found 3 Memcpy nodes (MemcpyFromHost 2, MemcpyToHost 1) in net "
+        "(optimized, torchscript, target portable, on CPU)\n"
+        "  next:  An operator without a kernel on the device runs on the host: onnxruntime's verbose log names it."
+    )
+
+
+@pytest.mark.skipif(not missing_provider("CUDA"), reason="this onnxruntime has CUDA")
+def test_memcpy_nodes_without_the_provider_are_inconclusive_with_the_reason():
+    result = ask(check_of_module(lambda: torch.nn.Linear(3, 3), 2, 3), "expect_host_transfers", memcpy=0)
+    assert (result.verdict, result.measured) == (Verdict.INCONCLUSIVE, "0 host transfers")
+    assert f"found nothing counted: {missing_provider('CUDA')} in net" in said(result)
+
+
+def test_a_percentage_of_memcpy_nodes_is_refused(project):
+    project.gated("expect_host_transfers(memcpy='<=5%')").run().usage_error(
+        "a number of Memcpy nodes is a plain number"
     )

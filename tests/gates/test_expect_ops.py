@@ -1,6 +1,7 @@
 """expect_ops: counts at both stages, both sides of each bound, and findings that say where the operator stands."""
 
 import pytest
+import torch
 from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict
@@ -110,3 +111,28 @@ def test_a_name_that_cannot_exist_is_a_marker_error(op, message):
 @pytest.mark.parametrize("op", ["com.microsoft:FusedConv", "Attention", "mine:Anything"])
 def test_a_name_that_can_exist_is_none(op):
     validate(GATE.parse(**{op: "<=4"}))
+
+
+class Repeating(torch.nn.Module):
+    """Adds the first row to every row: written out by `repeat`, viewed by `expand`."""
+
+    def __init__(self, viewed):
+        super().__init__()
+        self.viewed = viewed
+
+    def forward(self, x):
+        row = x[:1]
+        return (row.expand(3, -1) if self.viewed else row.repeat(3, 1)) + x
+
+
+@pytest.mark.parametrize(("viewed", "verdict"), [(False, Verdict.FAIL), (True, Verdict.PASS)])
+def test_a_repeat_that_should_have_been_a_view_is_a_tile_of_the_exported_graph(viewed, verdict):
+    check = check_of_module(lambda: Repeating(viewed), 3, 4)
+    result = ask(check, "expect_ops", stage="exported", Tile=0)
+    assert result.verdict is verdict
+    hint = "A Tile writes every repeat; where they are only read, expand() or broadcasting writes none."
+    assert (hint in said(result)) == (verdict is Verdict.FAIL)
+    assert check.attribution
+    repeats = check.summary()["repeats"]
+    assert list(repeats) == ["Expand", "Tile"]
+    assert repeats["Tile"] == int(not viewed)

@@ -10,7 +10,7 @@ import pytest
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.performance import FreshSession, evaluate_regression, evaluate_speedup, measure_paired
-from pytest_modelcheck.performance.rounds import FEWEST_BLOCKS, MIN_ROUNDS
+from pytest_modelcheck.performance.rounds import FEWEST_BLOCKS, MIN_ROUNDS, standard_error
 from pytest_modelcheck.runtime import open_session
 
 
@@ -131,6 +131,22 @@ def test_longer_opening_is_answered_by_more_blocks_in_a_round():
     blocks = {opening: Machine(opening=opening).measure(budget_s=100) for opening in (0.0, 0.4)}
     assert blocks[0.0].pairs / blocks[0.0].rounds == FEWEST_BLOCKS
     assert blocks[0.4].pairs / blocks[0.4].rounds > 2 * FEWEST_BLOCKS
+
+
+@pytest.mark.parametrize(("noise", "more"), [(0.002, False), (0.05, True)])
+def test_unsteady_blocks_are_answered_by_more_of_them(noise, more):
+    measured = Machine(noise=noise, opening=0.1).measure(budget_s=60)
+    assert (measured.pairs / measured.rounds > 2 * FEWEST_BLOCKS) is more
+
+
+def test_the_standard_error_of_a_round_is_told_from_what_samples_of_one_side_differ_by():
+    random = np.random.default_rng(0)
+    blocks = random.standard_normal((4000, 8, 4)) * 0.02  # rounds of 8 blocks: a a b b
+    ratios = (blocks[:, :, :2].mean(axis=2) - blocks[:, :, 2:].mean(axis=2)).mean(axis=1)
+    differences = (blocks[0, :, ::2] - blocks[0, :, 1::2]).ravel()
+    assert standard_error(differences) == pytest.approx(ratios.std(), rel=0.4)
+    pooled = np.sqrt(np.mean([standard_error((each[:, ::2] - each[:, 1::2]).ravel()) ** 2 for each in blocks]))
+    assert pooled == pytest.approx(ratios.std(), rel=0.05)
 
 
 # -- what cannot be measured ----------------------------------------------------------------------------------------

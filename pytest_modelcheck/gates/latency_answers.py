@@ -1,0 +1,152 @@
+"""The three questions of ``expect_latency``: what is measured for each, and what the finding says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.check.measurements import own_cores
+from pytest_modelcheck.gates.gate import GateResult
+from pytest_modelcheck.performance import evaluate_regression, evaluate_speedup
+from pytest_modelcheck.result import Finding, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.gates.latency import ExpectLatency
+    from pytest_modelcheck.performance import PairedLatency
+
+
+def speedup(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
+    latency = modelcheck.latency(bound, **expectation.how)
+    judgement = evaluate_speedup(latency, bound)
+    notes = _notes(modelcheck, expectation)
+    low, high = latency.interval
+    measured = f"speedup {latency.ratio:.3f} [{low:.3f}, {high:.3f}], {_effort(latency)}" if latency.pairs else ""
+    where = (*_where(latency, "exported", "optimized", expectation), *notes)
+    step = _NEXT.get(judgement.verdict, "")
+    said = (judgement.verdict, judgement.reason)
+    return _result(modelcheck, "speedup", bound, _noted(measured, notes), *said, where, step)
+
+
+def regression(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
+    locked = modelcheck.recorded("baseline") if modelcheck.recorded is not None else None
+    if locked is None:
+        return _result(modelcheck, "regression", bound, "", Verdict.ERROR, "no locked graph to compare with", (), _LOCK)
+    latency, notes = modelcheck.regression(bound, locked, **expectation.how)
+    notes = (*notes, *_notes(modelcheck, expectation))
+    judgement = evaluate_regression(latency, bound)
+    where = (*_where(latency, "today's", "the locked graph", expectation), *notes)
+    if judgement.verdict is Verdict.FAIL:
+        where = (*modelcheck.slower_modules(locked), *where)
+    measured = _noted(_loss("regression", latency), notes)
+    said = (judgement.verdict, judgement.reason)
+    return _result(modelcheck, "regression", bound, measured, *said, where, _NEXT_LOCKED.get(judgement.verdict, ""))
+
+
+def stored(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
+    latency, told = modelcheck.stored_latency(**expectation.how)
+    if latency is None:
+        found = "no time of this graph on this machine with these versions"
+        return _result(modelcheck, "stored", bound, "", Verdict.INCONCLUSIVE, found, told, _STORED)
+    notes = _notes(modelcheck, expectation)
+    judgement = evaluate_regression(latency, bound)
+    where = (*_where(latency, "today's", "the stored one", expectation), *told, *notes)
+    measured = _noted(_loss("against the stored time", latency), notes)
+    said = (judgement.verdict, judgement.reason)
+    return _result(modelcheck, "stored", bound, measured, *said, where, _NEXT_STORED.get(judgement.verdict, ""))
+
+
+def not_here(modelcheck: ModelCheck, subject: str, bound: Bound, missing: str) -> GateResult:
+    """An execution provider that is not on this machine: nothing is measured, and nothing passes."""
+    return _result(modelcheck, subject, bound, "", Verdict.INCONCLUSIVE, f"nothing measured: {missing}", (), _ELSEWHERE)
+
+
+def _loss(said: str, latency: PairedLatency) -> str:
+    if not latency.pairs:
+        return ""
+    low, high = (100 * (end - 1) for end in latency.interval)
+    return f"{said} {100 * (latency.ratio - 1):+.1f}% [{low:+.1f}, {high:+.1f}], {_effort(latency)}"
+
+
+def _noted(measured: str, notes: tuple[str, ...]) -> str:
+    return f"{measured} ({'; '.join(notes)})" if measured and notes else measured
+
+
+def _notes(modelcheck: ModelCheck, expectation: ExpectLatency) -> tuple[str, ...]:
+    """What a reader of the figures should know of the graph and the machine."""
+    notes = []
+    if drawn := modelcheck.random_ops():
+        notes.append(f"the graph draws random numbers ({', '.join(drawn)}): its runs may differ by what is drawn")
+    if expectation.threads > (cores := own_cores()):
+        notes.append(f"{expectation.threads} threads share {cores} core{'' if cores == 1 else 's'}")
+    elif cores == 1:
+        notes.append("this machine has one core: whatever else runs on it takes turns with what is timed")
+    return tuple(notes)
+
+
+def _result(
+    modelcheck: ModelCheck,
+    subject: str,
+    bound: Bound,
+    measured: str,
+    verdict: Verdict,
+    found: str,
+    where: tuple[str, ...],
+    step: str,
+) -> GateResult:
+    if verdict is Verdict.PASS:
+        return GateResult(gate="expect_latency", measured=measured)
+    finding = Finding(
+        gate="expect_latency",
+        model=modelcheck.label,
+        subject=subject,
+        expected=str(bound),
+        found=found,
+        context=modelcheck.stage_context("optimized"),
+        where=where,
+        next=step,
+        verdict=verdict,
+    )
+    return GateResult(gate="expect_latency", measured=measured, findings=(finding,))
+
+
+def _effort(latency: PairedLatency) -> str:
+    return f"{latency.rounds} rounds" if latency.rounds else f"{latency.pairs} pairs"
+
+
+def _where(latency: PairedLatency, a: str, b: str, expectation: ExpectLatency) -> tuple[str, ...]:
+    if not latency.pairs:
+        return ()
+    low, high = latency.noise
+    on = "" if expectation.threads == 1 else f", {expectation.threads} threads"
+    on += "" if expectation.provider == "CPU" else f", on {expectation.provider}"
+    return (
+        f"{a} {latency.a_ms:.2f} ms, {b} {latency.b_ms:.2f} ms in onnxruntime at its default level{on}",
+        f"{_effort(latency)} in {latency.seconds:.0f} s; {a} against itself measured {low:.3f} to {high:.3f}",
+        *(f"{name}: {times}" for name, times in ((a, latency.a_times), (b, latency.b_times)) if times is not None),
+    )
+
+
+_QUIETER = (
+    "Run on a quieter machine, raise modelcheck_latency_budget, or ask for less; "
+    "modelcheck_inconclusive decides whether this fails."
+)
+_NEXT = {
+    Verdict.FAIL: "Compare the attribution and module snapshots for what changed; if it is meant, change the marker.",
+    Verdict.INCONCLUSIVE: _QUIETER,
+    Verdict.ERROR: "Nothing was measured, so nothing passed.",
+}
+_NEXT_LOCKED = _NEXT | {
+    Verdict.FAIL: "If the loss is meant, run pytest --modelcheck --snapshot-update: today's graph becomes the baseline."
+}
+_LOCK = (
+    "Lock a graph: `assert modelcheck.baseline == modelcheck_snapshot` in the test's body, and run\n"
+    "pytest --modelcheck --snapshot-update once."
+)
+
+_NEXT_STORED = _NEXT | {
+    Verdict.FAIL: "If the loss is meant, delete that file: the next run stores its own time. A locked graph "
+    "(regression=...) is timed beside today's, and sees less."
+}
+_STORED = "Run again: the next run on this machine is compared with this one. Times of other machines never are."
+_ELSEWHERE = "Run where it is, with the onnxruntime that has it; modelcheck_inconclusive decides whether this fails."
