@@ -3,7 +3,7 @@
     python -m benchmarks.latency_gate                    # both conditions and models: about 20 minutes, can be stopped
     python -m benchmarks.latency_gate --only quiet-bert4 --for 200    # rows whose name holds this, for so many seconds
     python -m benchmarks.latency_gate --table            # the table of what was measured so far
-    python -m benchmarks.latency_gate --write            # ... and into docs/latency_gate.md
+    python -m benchmarks.latency_gate --write            # ... into docs/latency_gate.md
 
 Conditions: `loaded`: 5 % planted, 30 s per verdict, another process keeps one core busy. `quiet`: 2 %, 60 s, nothing
 of ours runs beside. What else ran on the machine is measured and stands in the table, in cores.
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", default="", help="rows whose name (quiet-bert4, ...) holds this")
     parser.add_argument("--for", type=float, default=float("inf"), metavar="SECONDS", dest="limit")
     parser.add_argument("--table", action="store_true", help="measure nothing")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/latency_gate.md")
+    parser.add_argument("--write", action="store_true", help="measure nothing, write it into docs/latency_gate.md")
     parser.add_argument("--verdicts", type=int, default=200, help="replayed verdicts of each row")
     parser.add_argument("--live", type=int, default=3, help="verdicts of the gate itself, of each row")
     parser.add_argument("--seconds", type=float, default=100.0, help="of recording, for each pair of graphs")
@@ -291,7 +291,7 @@ def main() -> None:
     torch.set_num_threads(1)
     names = [(f"{conditions.name}-{case}", conditions, case) for conditions in CONDITIONS for case in CASES]
     until = time.perf_counter() + arguments.limit
-    if not arguments.table:
+    if not (arguments.table or arguments.write):
         for name, conditions, case in names:
             if arguments.only in name and time.perf_counter() < until:
                 measure(name, case, conditions, Wanted(arguments.seconds, arguments.live), until)

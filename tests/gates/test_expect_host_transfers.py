@@ -114,5 +114,6 @@ def test_memcpy_nodes_without_the_provider_are_inconclusive_with_the_reason():
 
 def test_a_percentage_of_memcpy_nodes_is_refused(project):
     project.gated("expect_host_transfers(memcpy='<=5%')").run().usage_error(
-        "a number of Memcpy nodes is a plain number"
+        "test_it.py::test_net: expect_host_transfers: memcpy='<=5%': a number of Memcpy nodes is a plain number, "
+        "e.g. 0 or '<=1'"
     )
