@@ -129,7 +129,11 @@ def without_weights(model: ir.Model) -> tuple[ir.Model, dict[str, str]]:
     hashes: dict[str, str] = {}
     for name, value in copy.graph.initializers.items():
         tensor = value.const_value
-        if tensor is None or tensor.nbytes <= SMALL_BYTES or not tensor.dtype.is_floating_point():
+        if tensor is None:
+            continue
+        if tensor.nbytes <= SMALL_BYTES or not tensor.dtype.is_floating_point():
+            if isinstance(tensor, ir.ExternalTensor):  # the text holds it, and no name of a file that will be gone
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
             continue
         hashes[name] = content_hash(tensor)
         shape = ir.Shape(tensor.shape.numpy())

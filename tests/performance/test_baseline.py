@@ -102,6 +102,23 @@ def test_a_real_export_comes_back_and_computes_the_same():
     assert len(text) < 20_000
 
 
+def test_small_weights_and_integers_are_kept_although_they_lie_in_a_file(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[2,64] x) => (float[2,32] y) <float[1] scale = {3.0}, int64[2] shape = {2, 64}> {
+        a = Reshape(x, shape) b = Mul(a, scale) y = MatMul(b, x) }"""
+    model = ir.from_onnx_text(text)  # its x is made w below
+    weight = ir.Value(name="w", const_value=ir.tensor(np.ones((64, 32), np.float32), name="w"))
+    model.graph.register_initializer(weight)
+    next(node for node in model.graph if node.op_type == "MatMul").replace_input_with(1, weight)
+    path = tmp_path / "model.onnx"
+    ir.save(model, path, external_data="model.onnx.data", size_threshold_bytes=0)
+    text = locked(ir.load(path))
+    (tmp_path / "model.onnx.data").rename(tmp_path / "gone")
+    restored, weights = with_weights(read_baseline(text), model)
+    assert weights.all_equal
+    np.testing.assert_array_equal(outputs_of(restored, X)["y"], outputs_of(model, X)["y"])
+
+
 def test_a_locked_graph_can_be_opened_from_its_file_while_the_block_runs():
     model = two_layers()
     with locked_graph(locked(model), model, X) as other:
