@@ -158,7 +158,8 @@ def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | Non
     logs_b: list[float] = []
     differences: list[float] = []
     opening = now - began
-    until, at_most = now + opening / 4, now + UNSTEADY_ROUND * opening  # longer rounds would be fewer
+    until = now + opening / 4  # longer rounds would be fewer
+    at_most = min(now + UNSTEADY_ROUND * opening, began + budget_s / MIN_ROUNDS)
 
     def goes_on() -> bool:
         count = len(logs_a)
