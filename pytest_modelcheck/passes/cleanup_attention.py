@@ -8,7 +8,8 @@ attention becomes one operator where it can (`attention.operator`), and of the r
 3. Reshape and Transpose chains of q, k, v and the context become the shortest equivalent ones (`attention.reshaping`).
 4. Projections of one input become one product and a Split (`attention.projections`), and their heads move behind it
    (`attention.heads`).
-5. What all this leaves behind, shapes computed once more above all, is tidied up (`tidying`).
+5. Where they do not, and all layers project keys of one long memory, these come out transposed (`attention.keys`).
+6. What all this leaves behind, shapes computed once more above all, is tidied up (`tidying`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention import heads, nan_guard, operator, projections, reshaping, scaling
+from pytest_modelcheck.passes.attention import heads, keys, nan_guard, operator, projections, reshaping, scaling
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.finding import Attention, find_attention
 from pytest_modelcheck.passes.attention.masks import SoftMasks
@@ -30,7 +31,16 @@ from pytest_modelcheck.passes.tidying import tidy
 @dataclass(frozen=True)
 class CleanupAttention(Pass):
     name: ClassVar[str] = "cleanup_attention"
-    rules: ClassVar[tuple[str, ...]] = ("nan guard", "scale", "layout", "operator", "projections", "heads", "tidy")
+    rules: ClassVar[tuple[str, ...]] = (
+        "nan guard",
+        "scale",
+        "layout",
+        "operator",
+        "projections",
+        "heads",
+        "keys",
+        "tidy",
+    )
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.order_uses()
@@ -42,6 +52,8 @@ class CleanupAttention(Pass):
         for softmax in rewriter.nodes("Softmax"):
             if (attention := find_attention(softmax)) is not None:
                 _clean(rewriter, shapes, derived, soft_masks, attention)
+        rewriter.begin_rule("keys")
+        keys.turn(rewriter, shapes, derived, rewriter.nodes("Softmax"))
         tidy(rewriter)
 
 

@@ -120,6 +120,11 @@ def is_nonnegative(dim: Dim) -> bool:
     return all(c >= 0 and not any(name.startswith(UNKNOWN_SIGN) for name in m) for m, c in _terms(dim))
 
 
+def least(dim: Dim) -> int:
+    """A size with each named axis taken as 1: what it is at least, unless it is 0; 1 where nothing is known."""
+    return max(1, sum(c for _, c in _terms(dim))) if is_nonnegative(dim) else 1
+
+
 def truncated_quotient(dividend: Dim, divisor: Dim) -> Dim:
     """ONNX's integer ``Div``: rounded towards zero."""
     exact = divide_exactly(dividend, divisor) if divisor != 0 else None

@@ -21,6 +21,7 @@ from test_cleanup_attention import (
     WIDTH,
     attention,
     project,
+    two_layers,
 )
 
 COMPUTED = (
@@ -111,6 +112,15 @@ CASES = (
         target="opset23",
         refused=None,
         reason="",
+    ),
+    case(
+        "keys",
+        fires=two_layers(),
+        refused=attention(
+            EAGER.replace(project("k", perm="0, 2, 3, 1"), project("k", "memory", perm="0, 2, 3, 1", bias=False)),
+            inputs=f"float[batch,seq,{WIDTH}] x, float[batch,20,{WIDTH}] memory",
+        ),
+        reason="turning the keys of one attention alone would not save a node",
     ),
     case(
         "tidy",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,19 @@ def test_cross_attention_merges_keys_and_values_only() -> None:
     assert counts["Split"] == 1
 
 
+@pytest.mark.parametrize(("keys", "merged"), [(43690, True), (43691, False)])
+def test_keys_and_values_of_a_long_memory_stay_two_products(keys: int, merged: bool) -> None:
+    """A row of both is 96 bytes, two nodes are saved: 4 MiB are 43690.7 rows."""
+    body = EAGER.replace("MatMul (x, wk)", "MatMul (memory, wk)").replace("MatMul (x, wv)", "MatMul (memory, wv)")
+    model = attention(body, inputs=f"float[1,2,{WIDTH}] x, float[batch,{keys},{WIDTH}] memory")
+    after, record = run_pass(ir.from_proto(model), PASS)
+
+    refused = {refusal.reason for refusal in record.refusals}
+    reason = "merging these projections of one input does not pay: 4.0 MiB or more would be copied apart again"
+    assert any(text.startswith(reason) for text in refused) is not merged
+    assert any(node.op_type == "Split" for node in after.graph) is merged
+
+
 def test_two_layers_that_read_the_same_memory_are_not_merged_with_each_other() -> None:
     first = EAGER.replace("MatMul (x, wk)", "MatMul (memory, wk)").replace("MatMul (x, wv)", "MatMul (memory, wv)")
     names = ["mq", "lq", "rq", "q", "mk", "lk", "rk", "k", "mv", "lv", "rv", "v", "s", "z", "p", "c", "t", "y"]
@@ -209,6 +223,50 @@ def test_two_layers_that_read_the_same_memory_are_not_merged_with_each_other() -
     counts = fires(PASS, model)
     assert counts["Split"] == 2
     assert counts["MatMul"] == 8
+
+
+def two_layers(keys: object = 20, *, bias: bool = False) -> onnx.ModelProto:
+    """Two layers with keys of one memory; the values come from elsewhere, so that nothing is merged with the keys."""
+    names = ["mq", "lq", "rq", "q", "mk", "lk", "rk", "k", "mv", "lv", "rv", "v", "s", "z", "p", "c", "t", "y"]
+    first = EAGER.replace(
+        project("k", perm="0, 2, 3, 1"), project("k", "memory", perm="0, 2, 3, 1", bias=bias)
+    ).replace("MatMul (x, wv)", "MatMul (other, wv)")
+    second = re.sub(rf"\b({'|'.join(names)}|w[kv])\b", r"\g<1>2", first).replace("(x, wq)", "(y, wq)")
+    shape = f"float[batch,{keys},{WIDTH}]"
+    return attention(
+        first + "\n" + second,
+        wk2=numbers()["wv"],
+        wv2=numbers()["wk"],
+        inputs=f"float[batch,seq,{WIDTH}] x, {shape} memory, {shape} other",
+        outputs="float[a,b,c] y2",
+    )
+
+
+def test_the_keys_of_one_memory_come_out_transposed() -> None:
+    before = Counter(node.op_type for node in two_layers().graph.node)
+    counts = fires(PASS, two_layers())
+
+    assert counts == before - Counter(Mul=2, Transpose=1)  # two of the keys go, one of the memory comes
+
+
+@pytest.mark.parametrize(("keys", "turned"), [(WIDTH - 1, 0), (WIDTH, 1), ("some", 0)])
+def test_the_keys_are_turned_only_where_there_are_as_many_as_the_memory_is_wide(keys: object, turned: int) -> None:
+    before = Counter(node.op_type for node in two_layers(keys).graph.node)
+
+    assert before["Transpose"] - fires(PASS, two_layers(keys))["Transpose"] == turned
+
+
+def test_keys_with_a_bias_are_not_turned() -> None:
+    _, record = run_pass(ir.from_proto(two_layers(bias=True)), PASS)
+
+    assert "the projection of the keys has a bias" in {refusal.reason for refusal in record.refusals}
+
+
+def test_turned_keys_stay_as_they_are() -> None:
+    once, _ = run_pass(ir.from_proto(two_layers()), PASS)
+    _, again = run_pass(once, PASS)
+
+    assert not again.changed
 
 
 def test_a_projection_without_bias_is_merged_with_zeros() -> None:

@@ -9,6 +9,7 @@ from pytest_modelcheck.passes.dims import (
     atom,
     divide_exactly,
     is_nonnegative,
+    least,
     maximum,
     minimum,
     multiply,
@@ -51,6 +52,14 @@ def test_what_is_no_polynomial_keeps_one_name():
     assert maximum(0, S) == S
     assert remainder(S, 4) == remainder(S, 4)
     assert truncated_quotient(-7, 2) == -3
+
+
+def test_what_a_size_is_at_least():
+    batch = atom("batch")
+    assert least(multiply(batch, 1500)) == 1500
+    assert least(add(multiply(batch, 3), 2)) == 5
+    assert least(7) == 7
+    assert least(subtract(batch, 1)) == least(atom("?n")) == 1
 
 
 def test_the_sign_of_an_unknown_element_is_not_known():

@@ -22,7 +22,7 @@ from pytest_modelcheck.passes.rewriting import Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
-_KEYS_LAST = (0, 2, 3, 1)
+KEYS_LAST = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Heads:
     @staticmethod
     def saved(heads: Sequence[Heads]) -> int:
         """How many nodes moving these behind one Split saves."""
-        return 2 * len(heads) - 2 - sum(h.perm == _KEYS_LAST for h in heads)
+        return 2 * len(heads) - 2 - sum(h.perm == KEYS_LAST for h in heads)
 
 
 def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
@@ -58,7 +58,7 @@ def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
         return None
     perm = attribute_ints(transpose, "perm")
     batch, sequence, count, depth = shape
-    if perm not in (_HEADS_FIRST, _KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
+    if perm not in (_HEADS_FIRST, KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
         return None
     if count * depth != start[-1] or depth == 0:
         return None
@@ -100,7 +100,7 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
         made.insert(0, joined)
     values = {}
     for part, h in zip(parts.outputs, heads, strict=True):
-        if h.perm == _KEYS_LAST:
+        if h.perm == KEYS_LAST:
             part.shape = None
             swapped = rewriter.node("Transpose", [part], {"perm": [0, 1, 3, 2]}, like=h.transpose.outputs[0])
             made.append(swapped)
