@@ -112,8 +112,8 @@ def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
             relative_max = float(np.fmax(relative_max, relative.max()))
             relative_sum += float(relative.sum())
             relative_count += relative.size
-        absolute_sample.append(difference[::stride])
-        relative_sample.append(relative[::stride])
+        absolute_sample.append(difference[::stride].copy())  # a view would keep the whole chunk
+        relative_sample.append(relative[::stride].copy())
     finite_count, absolute_sum, noise, signal, other, product, over = (float(total) for total in totals)
     index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
     r_worst, c_worst = _scalar(reference[index]), _scalar(candidate[index])

@@ -209,7 +209,7 @@ def test_empty_outputs_beside_others_are_fine_and_alone_an_error():
 
 @pytest.mark.parametrize("size", [1 << 24, 1 << 29], ids=["64 MB", "2 GB"])
 def test_a_large_output_is_measured_in_pieces(tmp_path, size):
-    """What is held at once does not depend on the size of the output. 2 GB take half a minute."""
+    """What is held at once does not depend on the size of the output."""
     import tracemalloc
 
     if size > 1 << 24 and os.environ.get("MODELCHECK_FAULTS") != "full":
@@ -224,3 +224,17 @@ def test_a_large_output_is_measured_in_pieces(tmp_path, size):
     tracemalloc.stop()
     assert (metrics.max_abs, metrics.worst_index) == (1.0, (size - 1,))
     assert peak < 600e6
+
+
+def test_what_is_kept_for_the_percentiles_does_not_keep_the_pieces(monkeypatch):
+    import tracemalloc
+
+    from pytest_modelcheck.accuracy import metrics
+
+    monkeypatch.setattr(metrics, "CHUNK", 1 << 14)
+    array = np.random.default_rng(0).standard_normal(1 << 21).astype(np.float32)
+    tracemalloc.start()
+    metrics.measure(array, array + 1, 1e-5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * array.nbytes  # `array + 1` is one of them; every difference in float64 would be two more
