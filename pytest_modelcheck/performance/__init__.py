@@ -1,6 +1,12 @@
 """Paired latency, memory, host transfers."""
 
-from pytest_modelcheck.performance.baseline import BaselineError, BaselineGraph, locked_graph, render_baseline
+from pytest_modelcheck.performance.baseline import (
+    BaselineError,
+    BaselineGraph,
+    locked_graph,
+    render_baseline,
+    same_graph,
+)
 from pytest_modelcheck.performance.flops import FlopUse, count_flops
 from pytest_modelcheck.performance.growth import Growth, GrowthError, fit_growth
 from pytest_modelcheck.performance.judging import Judgement, PairedLatency, evaluate_regression, evaluate_speedup
@@ -52,6 +58,7 @@ __all__ = [
     "per_second",
     "render_baseline",
     "resized",
+    "same_graph",
     "session_times",
     "slower_modules",
     "time_key",

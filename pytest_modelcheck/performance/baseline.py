@@ -123,6 +123,21 @@ def read_baseline(text: str) -> ir.Model:
     return model
 
 
+def same_graph(text: str, today: BaselineGraph) -> bool:
+    """Whether today's graph is the one of `text`, node for node, whatever its larger weights of floats hold.
+
+    Raises:
+        BaselineError: if `text` holds no graph.
+    """
+    return _nodes_as_bytes(text) == _nodes_as_bytes(render_baseline(today))
+
+
+def _nodes_as_bytes(text: str) -> bytes:
+    model = read_baseline(text)
+    model.metadata_props.clear()  # the hashes of the weights
+    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
 def without_weights(model: ir.Model) -> tuple[ir.Model, dict[str, str]]:
     """A copy without its larger weights of floats, and the hash of each that was left out."""
     copy = model.clone()

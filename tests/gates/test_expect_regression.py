@@ -2,6 +2,8 @@
 
 import pytest
 
+from pytest_modelcheck.gates.latency_answers import SAME_GRAPH
+
 MODEL = """
     import torch
 
@@ -55,7 +57,27 @@ def test_the_locked_graph_is_a_small_text_and_todays_equal_one_passes(locked):
     locked.run("--modelcheck-report", "out.json").outcomes(passed=1)
     (gate,) = locked.report()["tests"][0]["gates"]
     assert gate["verdict"] == "pass"
-    assert gate["measured"].startswith("regression ")
+    assert gate["measured"] == SAME_GRAPH
+
+
+def test_an_equal_graph_is_timed_where_it_has_to_be_faster(locked):
+    locked.gated("expect_latency(regression='<=-50%')", body=LOCK, fixtures=BOTH)
+    locked.run().outcomes(failed=1).has("expect_latency: regression expected <=-50%, found regression ")
+
+
+def test_equal_nodes_with_other_weights_are_the_locked_graph(locked):
+    locked.replace("net.py", "return Net()", "torch.manual_seed(5); return Net()")
+    locked.run("--modelcheck-report", "out.json").outcomes(passed=1)
+    assert locked.report()["tests"][0]["gates"][0]["measured"] == SAME_GRAPH
+
+
+def test_one_attribute_more_is_another_graph_and_is_timed(locked):
+    locked.replace("net.py", "torch.tanh(layer(x))", "torch.nn.functional.leaky_relu(layer(x), 0.3)")
+    locked.run("--snapshot-update").outcomes(passed=1)
+    locked.replace("net.py", "0.3", "0.4").run("--modelcheck-report", "out.json").outcomes(passed=1)
+    measured = locked.report()["tests"][0]["gates"][0]["measured"]
+    assert measured.startswith("regression ")
+    assert measured != SAME_GRAPH
 
 
 def test_a_graph_that_takes_ten_times_as_long_fails_names_the_module_and_leaves_the_baseline(locked):
