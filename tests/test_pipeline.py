@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from pytest_modelcheck.errors import InvalidModelError, OptionError, PassFailedError
 from pytest_modelcheck.graph.compare import graphs_equal
@@ -194,7 +195,7 @@ def test_foreign_passes_stand_beside_ours(model):
         copy.graph.node.insert(0, helper.make_node("Abs", ["x"], ["unused"]))
         return copy
 
-    library = ir.passes.common.RemoveUnusedNodesPass()
+    library = RemoveUnusedNodesPass()
     after, records = run_pipeline(model, [remove_relu, library, IDENTITY])
     assert [(record.name, record.delta) for record in records] == [
         ("remove_relu", 1),

@@ -11,6 +11,7 @@ import google.protobuf.message
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.collecting import GarbagePaused
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.graph.writing import write_model
@@ -29,13 +30,14 @@ def load_model(path: str | Path) -> ir.Model:
     path = Path(path)
     if not path.is_file():
         raise InvalidModelError(f"{path}: no such file")
-    try:
-        model = ir.load(path)
-    except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-        raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
-    _check_external_data(model, path)
-    _read_external_attributes(model)
-    check_model(model, what=str(path))
+    with GarbagePaused():
+        try:
+            model = ir.load(path)
+        except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
+            raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
+        _check_external_data(model, path)
+        _read_external_attributes(model)
+        check_model(model, what=str(path))
     return model
 
 

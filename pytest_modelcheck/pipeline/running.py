@@ -15,11 +15,11 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError, PassFailedError
 from pytest_modelcheck.foreign import through_proto
+from pytest_modelcheck.graph.collecting import GarbagePaused
 from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.graph.validity import check_and_infer, check_model, infer_shapes
 from pytest_modelcheck.passes import TARGETS, Pass, Target
-from pytest_modelcheck.pipeline.collecting import GarbagePaused
 from pytest_modelcheck.pipeline.naming import AnyPass, as_passes, pass_name
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
 from pytest_modelcheck.result import Refused
