@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("model_case", cases(DEIT_SMALL, VIT_B_16))
 @pytest.mark.expect_reduction(
-    total=">=40%",
+    total=">=35%",
     fuse_matmul_add=">=5%",
     cleanup_attention=">=5%",
     **NO_CONVOLUTION,
@@ -37,7 +37,7 @@ def test_vit(modelcheck, modelcheck_snapshot):
 
 @pytest.mark.parametrize("model_case", cases(VIT_L_16))
 @pytest.mark.expect_reduction(
-    total=">=40%",
+    total=">=35%",
     fuse_matmul_add=">=5%",
     cleanup_attention=">=5%",
     **NO_CONVOLUTION,
