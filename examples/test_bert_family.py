@@ -55,8 +55,18 @@ def test_roberta_base(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(ALBERT, **BY_EXPORTER))
-@pytest.mark.expect_reduction(**ENCODER, fuse_layernorm=0, fuse_gelu=">=5%")
+# ALBERT's GELU is written out; Gelu came with opset 20, and the torchscript exporter stops before it.
+@pytest.mark.parametrize(
+    "model_case",
+    cases(
+        ALBERT,
+        dynamo=pytest.mark.expect_reduction(fuse_gelu=">=5%", eliminate_redundant_transposes=">0"),
+        torchscript=pytest.mark.expect_reduction(
+            fuse_gelu=0, fold_constants=">0", eliminate_common_subexpressions=">0"
+        ),
+    ),
+)
+@pytest.mark.expect_reduction(**ENCODER, fuse_layernorm=0)
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_albert_base_v2(modelcheck, modelcheck_snapshot):

@@ -13,13 +13,19 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("model_case", cases(GPT2))
+# Gelu came with opset 20; the torchscript exporter stops before it.
+WRITTEN_GELU = {
+    "dynamo": pytest.mark.expect_reduction(fuse_gelu=">0"),
+    "torchscript": pytest.mark.expect_reduction(fuse_gelu=0),
+}
+
+
+@pytest.mark.parametrize("model_case", cases(GPT2, **WRITTEN_GELU))
 @pytest.mark.expect_reduction(
     total=">=40%",
     simplify_shape_chains=">=5%",
     fuse_matmul_add=">=3%",
     cleanup_attention=">=3%",
-    fuse_gelu=">=4%",
     fuse_layernorm=0,
     **NO_CONVOLUTION,
 )
@@ -33,7 +39,7 @@ def test_gpt2(modelcheck, modelcheck_snapshot):
 
 @pytest.mark.parametrize("model_case", cases(SMOLLM2))
 @pytest.mark.expect_reduction(
-    total=">=5%", simplify_shape_chains=">0", cleanup_attention=">0", fuse_matmul_add=0, **NO_CONVOLUTION, **WHOLE
+    total=">=5%", simplify_shape_chains=">0", cleanup_attention=">0", fuse_matmul_add=">0", **NO_CONVOLUTION, **WHOLE
 )
 @pytest.mark.expect_ops(Softmax=30)
 @pytest.mark.expect_fusion(qkv="30/30")
@@ -43,13 +49,12 @@ def test_smollm2_135m(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(PHI2))
+@pytest.mark.parametrize("model_case", cases(PHI2, **WRITTEN_GELU))
 @pytest.mark.expect_reduction(
     total=">=20%",
     simplify_shape_chains=">0",
     cleanup_attention=">0",
     fuse_matmul_add=">0",
-    fuse_gelu=">0",
     fuse_layernorm=0,
     **NO_CONVOLUTION,
 )
