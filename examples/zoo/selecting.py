@@ -21,6 +21,7 @@ QUICK: dict[str, tuple[Exporter, ...]] = {
     "whisper-tiny-encoder": BOTH,
     "whisper-tiny-decoder": BOTH,
     "roberta-base": DYNAMO,
+    "albert-base-v2": DYNAMO,
     "gpt2": DYNAMO,
     "t5-small": DYNAMO,
     "deit-small": DYNAMO,
