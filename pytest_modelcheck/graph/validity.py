@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.failing_node import failing_node
 from pytest_modelcheck.graph.function_types import infer_functions
 
 _SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
@@ -18,7 +16,7 @@ def check_model(model: ir.Model, *, what: str = "model") -> None:
     """Run onnx.checker over `model`.
 
     Raises:
-        InvalidModelError: with the checker's own words, which name the node; for a node-free graph as well.
+        InvalidModelError: with the checker's own words and the node; for a node-free graph as well.
     """
     _checked(model, what)
 
@@ -37,20 +35,17 @@ def _checked(model: ir.Model, what: str) -> onnx.ModelProto:
     if not any(True for _ in model.graph) and not model.graph.outputs:
         raise InvalidModelError(f"{what} is empty: it has no node and no output")
     _read_small_tensors(model)
-    with _named(what):
-        proto = _without_large_weights(model)
-        onnx.checker.check_model(proto)
-    return proto
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
     try:
-        yield
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise InvalidModelError(f"{what} does not pass onnx.checker: {_first_lines(error)}") from error
+        proto = _without_large_weights(model)
     except ValueError as error:  # onnx_ir refuses to serialise, e.g. a name used twice
         raise InvalidModelError(f"{what} cannot be written as ONNX: {_first_lines(error)}") from error
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        node = failing_node(proto)
+        place = f" ({node})" if node else ""
+        raise InvalidModelError(f"{what} does not pass onnx.checker: {_first_lines(error)}{place}") from error
+    return proto
 
 
 def infer_shapes(model: ir.Model) -> None:

@@ -1,10 +1,12 @@
 """The checker's words with the name of the model, and shape inference that keeps the caller's contract."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.failing_node import failing_node
 from pytest_modelcheck.graph.validity import check_model, infer_shapes
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
@@ -36,8 +38,39 @@ def test_an_empty_model_is_refused_by_name():
 def test_an_unknown_operator_is_named():
     model = made()
     model.graph[1].op_type = "Rel"
-    with pytest.raises(InvalidModelError, match=r"model does not pass onnx\.checker: No Op registered for Rel"):
+    said = r"model does not pass onnx\.checker: No Op registered for Rel .* OpType: Rel \(node 'y'\)$"
+    with pytest.raises(InvalidModelError, match=said):
         check_model(model)
+    model.graph[1].name = "last"
+    with pytest.raises(InvalidModelError, match=r"model does not pass onnx\.checker: No Op .* Name: last OpType: Rel"):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("body", "node"),
+    [
+        ("a = Relu(x, x) y = Relu(a)", "a"),
+        ("a = Relu(x) y = Concat(a, a)", "y"),
+        ("a = Relu(b) b = Relu(x) y = Relu(b)", "a"),  # not in order
+    ],
+)
+def test_a_node_without_a_name_is_named_by_what_it_makes(body, node):
+    text = f'<ir_version: 10, opset_import: ["" : 18]> g (float[3] x) => (float[3] y) {{ {body} }}'
+    proto = onnx.parser.parse_model(text)
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(proto)
+    assert failing_node(proto) == f"node {node!r}"
+
+
+def test_no_node_is_named_where_the_graph_is_at_fault_or_a_function_is_called():
+    text = """<ir_version: 10, opset_import: ["" : 18, "own" : 1]>
+    g (float[3] x) => (float[3] y) { y = own.Twice(x) }
+    <domain: "own", opset_import: ["" : 18]> Twice (x) => (y) { y = Add(x, x) }"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.name = ""
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(proto)
+    assert failing_node(proto) == ""
 
 
 def test_inference_fills_in_what_is_between_and_keeps_the_interface():
