@@ -1,5 +1,7 @@
 """Fixtures of all tests: `project` is a small pytest project to run the plugin in."""
 
+import sys
+
 import pytest
 
 import pytest_modelcheck.pipeline  # noqa: F401 - else pytester forgets it after a test, and onnx cannot be loaded twice
@@ -27,9 +29,11 @@ def everything_imported():
 
 
 @pytest.fixture
-def project(pytester, everything_imported):
+def project(pytester, everything_imported, monkeypatch):
     from harness import Project
 
+    # An edit of the same length within the same second would find the bytecode of the file before it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return Project(pytester)
 
 

@@ -1,0 +1,76 @@
+"""What the passes do to latency: exported over optimized time, in onnxruntime at its default level and with its own
+optimizer off.
+
+    python -m benchmarks.pass_latency                          # BERT-base and Whisper-tiny, about ten minutes
+    python -m benchmarks.pass_latency --only gpt2 --only t5    # models of the zoo whose name holds one of these
+    python -m benchmarks.pass_latency --budget 20              # seconds for each ratio; 60 unless said otherwise
+
+Both files are opened again and again in one process and timed side by side, one thread (`measure_paired`). A ratio over
+1 says that the optimized file is faster; its interval is one of 99.9 %. Bars: at the default level no model below 0.98,
+and BERT-base or Whisper-tiny at 1.03; without onnxruntime's optimizer 2 for BERT-base by torchscript.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from examples.zoo.declaring import EXPORTERS
+from examples.zoo.registry import ALL_CASES, case
+from pytest_modelcheck.accuracy.stages import feeds_for
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.export import ExportFailure
+from pytest_modelcheck.model_case import EXAMPLE_SEED
+from pytest_modelcheck.performance import FreshSession, measure_paired
+from pytest_modelcheck.runtime import open_session
+
+MODELS = ("bert-base", "whisper-tiny-encoder", "whisper-tiny-decoder")
+LEVELS = {"default": True, "off": False}
+
+
+def fresh(path: Path, feeds: Any, optimizer: bool) -> FreshSession:
+    """A file in a session with one thread that is opened whenever one is asked for."""
+
+    def opened() -> Callable[[], object]:
+        session = open_session(path, optimizer=optimizer, threads=1)
+        return session.bind(feeds_for(session, feeds))
+
+    return FreshSession(opened)
+
+
+def measured(name: str, exporter: Any, budget: float) -> list[str]:
+    """One row of the table for each level."""
+    check = ModelCheck(case(name, exporter))
+    exported = check.export
+    if isinstance(exported, ExportFailure):
+        return [f"| {name} | {exporter} | | {exported.render().splitlines()[0]} | | | |"]
+    feeds = check.inputs(EXAMPLE_SEED)
+    rows = []
+    for level, optimizer in LEVELS.items():
+        sides = (fresh(path, feeds, optimizer) for path in (exported.path, check.optimized_path))
+        latency = measure_paired(*sides, budget_s=budget)
+        low, high = latency.interval
+        times = f"{latency.a_ms:.2f} | {latency.b_ms:.2f} | **{latency.ratio:.3f}** [{low:.3f}, {high:.3f}]"
+        rows.append(f"| {name} | {exporter} | {level} | {times} | {latency.rounds} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", metavar="NAME", help="models whose name holds this; repeatable")
+    parser.add_argument("--exporter", action="append", choices=EXPORTERS, help="one of the exporters")
+    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="for each ratio")
+    arguments = parser.parse_args()
+    print("| model | exporter | onnxruntime's optimizer | exported, ms | optimized, ms | ratio | rounds |")
+    print("|---|---|---|---|---|---|---|")
+    wanted = [name for name in ALL_CASES if any(part in name for part in arguments.only or MODELS)]
+    for name in wanted:
+        for exporter in arguments.exporter or EXPORTERS:
+            for row in measured(name, exporter, arguments.budget):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
