@@ -1,7 +1,9 @@
 """The files that optimizers are compared on: the models of examples/zoo at full size, by both exporters.
 
-BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. ResNet-50 also
-with its BatchNormalization kept (``batchnorm``), as a file exported for training has it: both exporters fold it else.
+BERT-base, Whisper and DeiT also with their attention written out (``eager``): their own default is sdpa. Some
+transformers also as torchscript writes them without its constant folding (``unfolded``): a node transposes each weight,
+and every shape is computed. ResNet-50 also with its BatchNormalization kept (``batchnorm``), as a file exported for
+training has it: both exporters fold it else.
 The zoo's single blocks are left out: nobody ships them.
 """
 
@@ -18,6 +20,15 @@ CONVOLUTIONAL = ("resnet", "mobilenet", "efficientnet", "efficientdet", "vgg", "
 """Names of models that are no transformers begin so; YOLO12 has attention blocks and stays with its family."""
 
 ALSO_EAGER = ("bert-base", "whisper", "deit")
+ALSO_UNFOLDED = (
+    "albert-base-v2",
+    "bert-base",
+    "deit-small",
+    "distilbert",
+    "gpt2",
+    "whisper-tiny-decoder",
+    "whisper-tiny-encoder",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class PeerCase:
 
     Attributes:
         case: What is exported.
-        variant: ``"eager"`` or ``"batchnorm"``; ``""`` as the zoo has it.
+        variant: ``"eager"``, ``"unfolded"``, ``"eager-unfolded"`` or ``"batchnorm"``; ``""`` as the zoo has it.
     """
 
     case: ModelCase
@@ -57,12 +68,20 @@ def peer_cases() -> list[PeerCase]:
         for case in found
         if case.case.build is not None and case.case.name.startswith(ALSO_EAGER)
     ]
+    unfolded = [
+        PeerCase(
+            dataclasses.replace(case.case, export_options={"do_constant_folding": False}),
+            "-".join(part for part in (case.variant, "unfolded") if part),
+        )
+        for case in [*found, *(case for case in eager if case.case.name == "bert-base")]
+        if case.case.name in ALSO_UNFOLDED and case.case.exporter == "torchscript"
+    ]
     batchnorm = [
         PeerCase(dataclasses.replace(case.case, export_options=_with_batchnorm()), "batchnorm")
         for case in found
         if (case.case.name, case.case.exporter) == ("resnet50", "torchscript")
     ]
-    return sorted([*found, *eager, *batchnorm], key=lambda case: (not case.transformer, case.label))
+    return sorted([*found, *eager, *unfolded, *batchnorm], key=lambda case: (not case.transformer, case.label))
 
 
 def _with_batchnorm() -> dict[str, Any]:
