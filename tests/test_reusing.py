@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from pytest_modelcheck import ModelCase
-from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.bounds import parse_bound
+from pytest_modelcheck.check import ModelCheck, measurements
 from pytest_modelcheck.export import export
+from pytest_modelcheck.kept import environment
+from pytest_modelcheck.performance import PairedLatency
+from pytest_modelcheck.result import Verdict
 
 WEIGHT = [1.0]
 
@@ -127,6 +131,52 @@ def test_a_sweep_that_failed_is_measured_again(tmp_path):
         check = check_of(tmp_path)
         assert not check.accuracy(atol=0.0, rtol=0.0, seeds=3).passed
         assert taken(check) in ([], ["passes"])
+
+
+@pytest.fixture
+def paired(monkeypatch):
+    """What is measured, without a clock: the verdicts that `measure_paired` gives, the last one from then on."""
+    verdicts = [Verdict.PASS]
+
+    def measure_paired(a, b, **how):
+        verdict = verdicts.pop(0) if len(verdicts) > 1 else verdicts[0]
+        figures = {"interval": (1.0, 1.2), "noise": (0.99, 1.01), "a_ms": 2.2, "b_ms": 2.0, "seconds": 1.0}
+        return PairedLatency(ratio=1.1, pairs=9, verdict=verdict, reason="", **figures)
+
+    monkeypatch.setattr(measurements, "measure_paired", measure_paired)
+    return verdicts
+
+
+def latency_of(cache, bound=">=0.95", **how):
+    check = check_of(cache)
+    return check.latency(parse_bound(bound), **how), "latency" in taken(check)
+
+
+def test_a_latency_that_met_its_bound_is_taken_for_the_same_files(tmp_path, paired):
+    first, second = latency_of(tmp_path), latency_of(tmp_path)
+    assert first == (second[0], False)
+    assert second[1]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR])
+def test_a_latency_that_did_not_meet_its_bound_is_measured_again(tmp_path, paired, verdict):
+    paired[:] = [verdict, Verdict.PASS]
+    assert latency_of(tmp_path)[0].verdict is verdict
+    assert latency_of(tmp_path)[0].verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("bound", "how"), [(">=1.0", {}), (">=0.95", {"threads": 2})])
+def test_a_latency_is_measured_again_for_another_bound_or_number_of_threads(tmp_path, paired, bound, how):
+    latency_of(tmp_path)
+    assert not latency_of(tmp_path, bound, **how)[1]
+
+
+def test_a_latency_is_measured_again_for_another_graph_or_processor(tmp_path, paired, monkeypatch):
+    latency_of(tmp_path)
+    monkeypatch.setitem(globals(), "WEIGHT", [2.0])
+    assert not latency_of(tmp_path)[1]
+    monkeypatch.setattr(environment, "_processor", lambda: "another")
+    assert not latency_of(tmp_path)[1]
 
 
 def test_a_module_edited_after_its_export_is_measured_and_fails(cache):

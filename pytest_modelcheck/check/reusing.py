@@ -1,7 +1,7 @@
 """What a check takes from an earlier run instead of computing it again, and on what that depends.
 
 Only results of a cached export are kept, beside it, under its key and everything else that decides them; of the
-accuracy only a sweep that passed: a failure is always measured anew.
+accuracy only a sweep that passed, of the latency only a ratio that met its bound: a failure is always measured anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
 from pytest_modelcheck.kept import KeptResults, file_digest, numeric_environment, own_code
+from pytest_modelcheck.performance import PairedLatency
 from pytest_modelcheck.pipeline import AnyPass, as_passes
+from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.targets import Target
 
 _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
@@ -77,9 +79,21 @@ class Reuse:
 
     def accuracy(self, make: Callable[[], SweepReport], graph: Path, **settings: object) -> SweepReport:
         """The sweep over the export and `graph`, a file of `attribution`, under these settings."""
-        content = {file.name: file_digest(file) for file in _files_of(graph)} if self.active else {}
-        key = self._key(graph=content, **settings)
+        key = self._key(graph=self._content(graph), **settings)
         return self._reused("accuracy", key, SweepReport, make, lambda report: report.passed)
+
+    def latency(self, make: Callable[[], PairedLatency], graph: Path, **settings: object) -> PairedLatency:
+        """The time of the export over that of `graph`, a file of `attribution`, under these settings.
+
+        Both files are the same, byte for byte, and so are onnxruntime, the processor and the code that measures: their
+        ratio, unlike their times, is a fact about them that a second measurement only repeats.
+        """
+        key = self._key(graph=self._content(graph), **settings)
+        return self._reused("latency", key, PairedLatency, make, lambda latency: latency.verdict is Verdict.PASS)
+
+    def _content(self, graph: Path) -> dict[str, str]:
+        """Name -> digest of a graph's files."""
+        return {file.name: file_digest(file) for file in _files_of(graph)} if self.active else {}
 
     @property
     def _folder(self) -> Path:
