@@ -51,6 +51,7 @@ class TransferRecord:
         self.transfers: list[Transfer] = []
         self.call = ""  # the torch function that Python code is calling
         self.paused = False
+        self.indexing = False  # within x[...] or x[...] = ... of a device tensor
         self._stack = [""]
         self._on_host: dict[int, Any] = {}
         # A weak reference keeps the address of a storage from being used again: an address names one storage.
@@ -76,9 +77,12 @@ class TransferRecord:
     def any_on_device(self, tree: Any) -> bool:
         return any(self.on_device(tensor) for tensor in tensors_in(tree))
 
+    def any_on_host(self, tree: Any) -> bool:
+        return any(self.on_host(tensor) for tensor in tensors_in(tree))
+
     def add(self, kind: TransferKind, op: str) -> None:
         if not self.paused:
-            self.transfers.append(Transfer(kind, self.call or op, _source_line(), self._stack[-1]))
+            self.transfers.append(Transfer(kind, self.call or op, source_line(), self._stack[-1]))
 
     @contextmanager
     def modules(self, root: torch.nn.Module) -> Iterator[None]:
@@ -103,7 +107,7 @@ _TORCH = os.path.dirname(torch.__file__) + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 
 
-def _source_line() -> str:
+def source_line() -> str:
     """The innermost line outside torch and this folder."""
     frame = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename.startswith((_TORCH, _HERE))):
