@@ -96,7 +96,7 @@ def save_model(model: ir.Model, path: str | Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         if data_name is None:
-            with target.open("wb") as stream:
+            with GarbagePaused(), target.open("wb") as stream:
                 write_model(model, stream)
         else:
             ir.save(model, target, external_data=data_name)

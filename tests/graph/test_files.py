@@ -1,5 +1,6 @@
 """Reading: what is wrong with a file is said with its name. Writing: a file is there whole, or the old one is."""
 
+import gc
 import subprocess
 import sys
 
@@ -20,6 +21,13 @@ def proto(size=400):
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, size])
     graph = helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"])], "g", [x], [y], [weight])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_collection_is_paused_while_a_model_is_written(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(files, "write_model", lambda model, stream: seen.append(gc.isenabled()))
+    save_model(ir.from_proto(proto()), tmp_path / "net.onnx")
+    assert (seen, gc.isenabled()) == ([False], True)
 
 
 @pytest.fixture
