@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import onnx
 import onnx_ir as ir
 
@@ -28,6 +30,18 @@ def check_and_infer(model: ir.Model, *, what: str = "model") -> None:
         InvalidModelError: as `check_model`.
     """
     _infer(model, _checked(model, what))
+
+
+def checked_copy(model: ir.Model) -> ir.Model:
+    """`check_model`, and a copy of `model`, weights shared, with all that `infer_shapes` finds: one serialisation.
+
+    Raises:
+        InvalidModelError: as `check_model`.
+    """
+    proto = _checked(model, "model")
+    copy = model.clone()
+    _infer(copy, proto)
+    return copy
 
 
 def _checked(model: ir.Model, what: str) -> onnx.ModelProto:
@@ -86,8 +100,7 @@ def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, ke
             known = inferred.get(value.name or "")
             if known is None or (keep_outputs and value.is_graph_output()):
                 continue
-            type_ = ir.serde.deserialize_type_proto_for_type(known.type)
-            shape = ir.serde.deserialize_type_proto_for_shape(known.type)
+            type_, shape = _type_and_shape(known.type)
             # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
             value.type = value.type if type_ is None else type_
             value.shape = value.shape if shape is None else shape
@@ -98,6 +111,23 @@ def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, ke
                 graphs = node.attributes[attribute.name].as_graphs()
                 for inner, inner_proto in zip(graphs, attribute.graphs, strict=True):
                     _merge_inferred(inner, inner_proto)
+
+
+def _type_and_shape(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
+    """What `proto` says, in objects of its own: both may be edited in place."""
+    type_, shape = _read(proto.SerializeToString())
+    if isinstance(type_, ir.TensorType):
+        type_ = ir.TensorType(type_.dtype, denotation=type_.denotation)
+    elif type_ is not None:
+        type_ = ir.serde.deserialize_type_proto_for_type(proto)
+    return type_, None if shape is None else shape.copy()
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(content: bytes) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
+    """A serialised ``TypeProto``, read once: thousands of values have the same few, and reading is slow."""
+    proto = onnx.TypeProto.FromString(content)
+    return ir.serde.deserialize_type_proto_for_type(proto), ir.serde.deserialize_type_proto_for_shape(proto)
 
 
 def _without_large_weights(model: ir.Model) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from pytest_modelcheck.foreign import through_proto
 from pytest_modelcheck.graph.collecting import GarbagePaused
 from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
-from pytest_modelcheck.graph.validity import check_and_infer, check_model, infer_shapes
+from pytest_modelcheck.graph.validity import check_and_infer, check_model, checked_copy, infer_shapes
 from pytest_modelcheck.passes import TARGETS, Pass, Target
 from pytest_modelcheck.pipeline.naming import AnyPass, as_passes, pass_name
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
@@ -165,11 +165,10 @@ def run_pipeline(
         InvalidModelError: if `model` itself does not pass the checker.
     """
     check_target(target)
-    check_model(model)
-    chosen = as_passes(passes, target)
     records = []
     with GarbagePaused() as garbage:
-        stage = _Stage(prepare(model))
+        stage = _Stage(checked_copy(model))
+        chosen = as_passes(passes, target)
         for pass_ in chosen:
             after, record = _run(stage, pass_, target)
             if after is not stage:

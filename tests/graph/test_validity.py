@@ -7,7 +7,7 @@ import pytest
 
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.failing_node import failing_node
-from pytest_modelcheck.graph.validity import check_model, infer_shapes
+from pytest_modelcheck.graph.validity import check_model, checked_copy, infer_shapes
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[N,3] x) => (float[M,4] y)
@@ -78,6 +78,55 @@ def test_inference_fills_in_what_is_between_and_keeps_the_interface():
     infer_shapes(model)
     assert str(model.graph[0].outputs[0].shape) == "[N,4]"
     assert str(model.graph.outputs[0].shape) == "[M,4]"
+
+
+def test_values_of_the_same_type_have_it_in_objects_of_their_own():
+    model = ir.from_onnx_text("""<ir_version: 10, opset_import: ["" : 18]>
+    g (float[N,4] x) => (float[N,4] y) {
+        a = Neg(x)
+        b = Abs(a)
+        y = Relu(b)
+    }""")
+    infer_shapes(model)
+    first, second = (node.outputs[0] for node in list(model.graph)[:2])
+    assert (first.type, first.shape) == (second.type, second.shape)
+    first.dtype = ir.DataType.DOUBLE
+    first.shape[0] = 7
+    assert (second.dtype, str(second.shape)) == (ir.DataType.FLOAT, "[N,4]")
+    infer_shapes(model)  # what was edited is not what the next model is given
+    assert (second.dtype, str(second.shape)) == (ir.DataType.FLOAT, "[N,4]")
+
+
+def test_sequences_keep_their_whole_type():
+    model = ir.from_onnx_text(SEQUENCE)
+    infer_shapes(model)
+    first, second = (node.outputs[0].type for node in list(model.graph)[:2])
+    assert first == second == ir.SequenceType(ir.TensorType(ir.DataType.FLOAT))
+    assert first is not second
+    assert first.elem_type is not second.elem_type
+
+
+SEQUENCE = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[2] x) => (float[2] y) {
+    s = SequenceConstruct(x)
+    t = SequenceConstruct(x)
+    i = Constant <value = int64 {0}> ()
+    a = SequenceAt(s, i)
+    b = SequenceAt(t, i)
+    y = Add(a, b)
+}"""
+
+
+def test_a_checked_copy_is_inferred_and_the_model_is_not_touched():
+    model = made()
+    weight = model.graph.initializers["w"].const_value
+    copy = checked_copy(model)
+    assert str(copy.graph[0].outputs[0].shape) == "[N,4]"
+    assert model.graph[0].outputs[0].shape is None
+    assert copy.graph.initializers["w"].const_value is weight
+    model.graph[1].op_type = "Rel"
+    with pytest.raises(InvalidModelError, match=r"model does not pass onnx\.checker"):
+        checked_copy(model)
 
 
 def test_inference_of_an_invalid_model_changes_nothing_and_is_silent(capsys):
