@@ -87,9 +87,11 @@ def _scopes_equal(left: Any, right: Any, matched: dict[ir.Value, ir.Value]) -> b
             return False
         if not all(_same_value(x, y, matched) for x, y in zip(a.inputs, b.inputs, strict=True)):
             return False
-        if a.attributes.keys() != b.attributes.keys():
+        # The plain dicts: the views of `attributes` itself are compared in Python, element by element.
+        attributes, others = a.attributes.data, b.attributes.data
+        if attributes.keys() != others.keys():
             return False
-        if not all(_same_attribute(a.attributes[k], b.attributes[k], matched) for k in a.attributes):
+        if not all(_same_attribute(attributes[k], others[k], matched) for k in attributes):
             return False
     outputs = zip(left.outputs, right.outputs, strict=False)
     return len(left.outputs) == len(right.outputs) and all(_same_value(x, y, matched) for x, y in outputs)
@@ -125,6 +127,8 @@ def same_tensor(left: ir.TensorProtocol | None, right: ir.TensorProtocol | None)
 
 
 def _same_attribute(left: ir.Attr, right: ir.Attr, matched: dict[ir.Value, ir.Value]) -> bool:
+    if left is right and left.type not in _NESTED:  # shared by a clone
+        return True
     if left.type != right.type or left.ref_attr_name != right.ref_attr_name:
         return False
     if left.is_ref():
