@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pytest_modelcheck.graph.readers import is_needed
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 
 
@@ -23,7 +24,7 @@ class EliminateDeadNodes(Pass):
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes():
-            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            if not any(map(is_needed, node.outputs)):
                 rewriter.remove_dead(node)
         _remove_uncalled_functions(rewriter)
 

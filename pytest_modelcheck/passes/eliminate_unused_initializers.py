@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import is_needed
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 
 
@@ -27,7 +28,7 @@ class EliminateUnusedInitializers(Pass):
             for name, value in list(graph.initializers.items()):
                 if rewriter.exhausted:
                     return
-                if value.uses() or value.is_graph_output():
+                if is_needed(value):
                     continue
                 if value.is_graph_input():
                     rewriter.refuse_value("it is the default value of a graph input", value)

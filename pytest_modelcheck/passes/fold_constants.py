@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.evaluate import Array, CannotEvaluate, evaluate
 from pytest_modelcheck.passes.inlining import inline_constant_ifs
@@ -143,17 +144,14 @@ class _Folder:
                 pending += [p for value in node.inputs if value is not None and (p := value.producer()) in self.results]
 
     def _meets_a_node_that_stays(self, node: ir.Node) -> bool:
-        return any(
-            output.is_graph_output() or any(user not in self.results for user, _ in output.uses())
-            for output in node.outputs
-        )
+        return any(output.is_graph_output() or read_outside(output, self.results) for output in node.outputs)
 
     def _try_fold(self, node: ir.Node) -> bool:
         self.rewriter.begin_rule("shape" if node.op_type in _OF_SHAPES else "node")
         scope = node.graph
         assert scope is not None
         read = [
-            (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if _is_read(output)
+            (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if is_needed(output)
         ]
         growth = sum(_nbytes(array) for _, array in read) - self._freed_bytes(node)
         if growth > self.budget - self.spent:
@@ -179,15 +177,14 @@ class _Folder:
         dying, freed, stack = {node}, NODE_BYTES, [node]
         while stack:
             for value in dict.fromkeys(stack.pop().inputs):
-                if value is None or value.is_graph_output() or any(user not in dying for user, _ in value.uses()):
+                if value is None or value.is_graph_output() or read_outside(value, dying):
                     continue
                 producer = value.producer()
                 if producer is None:
                     if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
                         freed += _tensor_bytes(value.const_value)
                 elif producer not in dying and all(
-                    not output.is_graph_output() and all(user in dying for user, _ in output.uses())
-                    for output in producer.outputs
+                    not output.is_graph_output() and not read_outside(output, dying) for output in producer.outputs
                 ):
                     dying.add(producer)
                     tensor = ir.convenience.get_const_tensor(value)
@@ -201,10 +198,6 @@ def _default_budget(rewriter: Rewriter, spent: int) -> int:
     constants = [value.const_value for graph in rewriter.model.graphs() for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
     return max(_MIN_BUDGET, int((total - spent) * _GROWTH))
-
-
-def _is_read(value: ir.Value) -> bool:
-    return bool(value.uses()) or value.is_graph_output()
 
 
 def _tensor_bytes(tensor: ir.TensorProtocol) -> int:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.passes.matching import FLOATS, is_scalar, only_reader, other_input, produced_by, rounding_of
 from pytest_modelcheck.passes.monomials import monomial
 from pytest_modelcheck.passes.opsets import raise_opset
@@ -123,7 +124,7 @@ def _shared_inside(nodes: list[ir.Node], last: ir.Node) -> ir.Value | None:
     inside = set(nodes)
     for node in nodes:
         for output in node.outputs:
-            if node is not last and (output.is_graph_output() or any(use.node not in inside for use in output.uses())):
+            if node is not last and (output.is_graph_output() or read_outside(output, inside)):
                 return output
     return None
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.passes.matching import (
     attribute_int,
     attribute_ints,
@@ -168,7 +169,7 @@ def _try_fuse(rewriter: Rewriter, match: _Match) -> bool:
     inside = set(match.nodes)
     for node in match.nodes[:-1]:
         output = node.outputs[0]
-        if output.is_graph_output() or any(use.node not in inside for use in output.uses()):
+        if output.is_graph_output() or read_outside(output, inside):
             return rewriter.refuse("a value inside the normalization is read by something else", top)
     if rewriter.target == "tflite":
         return rewriter.refuse(f"TensorFlow Lite has no {match.op_type}", top)

@@ -29,7 +29,7 @@ class Maker(Reader):
         rules: tuple[str, ...] = (),
     ) -> None:
         super().__init__(model, pass_name=pass_name, target=target, max_rewrites=max_rewrites, rules=rules)
-        self._names = taken_names(self._scopes)
+        self._names: set[str] | None = None
         self._serial = 0
         self.made: set[ir.Node] = set()
         """Every node that this pass has made."""
@@ -53,6 +53,8 @@ class Maker(Reader):
 
     def new_value_name(self, hint: str) -> str:
         """A name that no value or node of the model has."""
+        if self._names is None:  # most passes over most models need none
+            self._names = taken_names(self._scopes)
         while True:
             self._serial += 1
             name = f"{hint}_{self.pass_name}_{self._serial}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.scopes import Scope, all_scopes
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.targets import Target
@@ -92,7 +93,7 @@ class Reader:
     @staticmethod
     def only_use(value: ir.Value) -> bool:
         """Whether `value` is read exactly once and is no graph output: free to disappear into a rewrite."""
-        return len(value.uses()) == 1 and not value.is_graph_output()
+        return reads(value) == 1 and not value.is_graph_output()
 
     @staticmethod
     def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

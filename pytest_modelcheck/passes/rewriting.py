@@ -15,8 +15,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.metadata import merge_metadata
+from pytest_modelcheck.graph.readers import is_needed
 from pytest_modelcheck.passes.making import Maker
-from pytest_modelcheck.passes.scopes import Scope, captured, detach_subgraphs
+from pytest_modelcheck.passes.scopes import Scope, captured, detach_subgraphs, is_sorted
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.targets import Target
 
@@ -211,9 +212,10 @@ class Rewriter(Maker):
 
     def sort(self) -> None:
         """Bring every scope into topological order now: rules that go by the order of nodes need it."""
-        self.model.graph.sort()
-        for function in self.model.functions.values():
-            function.sort()
+        roots: list[Scope] = [self.model.graph, *self.model.functions.values()]
+        for scope in roots:
+            if not is_sorted(scope):
+                scope.sort()
 
     def _redirect(self, old: ir.Value, new: ir.Value) -> None:
         if new.type is None:
@@ -232,7 +234,7 @@ class Rewriter(Maker):
         while stack:
             node = stack.pop()
             scope = node.graph
-            if scope is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
+            if scope is None or any(map(is_needed, node.outputs)):
                 continue
             read = list(dict.fromkeys([*node.inputs, *captured(node)]))
             detach_subgraphs(node)
@@ -242,7 +244,7 @@ class Rewriter(Maker):
                     stack.append(producer)
 
     def _drop_value_if_dead(self, value: ir.Value, *, recurse: bool = True) -> ir.Node | None:
-        if value.uses() or value.is_graph_output() or value.is_graph_input():
+        if is_needed(value) or value.is_graph_input():
             return None
         if value.is_initializer():
             graph = value.graph

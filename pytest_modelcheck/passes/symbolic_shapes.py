@@ -75,10 +75,13 @@ class SymbolicShapes:
             self._done.discard(producer)
 
     def _ensure(self, value: ir.Value) -> None:
-        stack = [value.producer()]
+        first = value.producer()
+        if first is None or first in self._done:  # nearly always
+            return
+        stack = [first]
         while stack:
             node = stack[-1]
-            if node is None or node in self._done:
+            if node in self._done:
                 stack.pop()
                 continue
             pending = [

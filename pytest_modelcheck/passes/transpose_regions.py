@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.metadata import merge_metadata
+from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.rewriting import Rewriter
 from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
 from pytest_modelcheck.passes.transpose_rules import Move, Perm, composed, inverse, move_for
@@ -147,7 +148,7 @@ def _may_transpose(rewriter: Rewriter, value: ir.Value, rank: int) -> bool:
     array = rewriter.constant(value)
     if array is None or array.ndim > rank:
         return False
-    return array.nbytes <= _MAX_CONSTANT_BYTES or len(value.uses()) == 1
+    return array.nbytes <= _MAX_CONSTANT_BYTES or reads(value) == 1
 
 
 def _gain(rewriter: Rewriter, region: Region) -> int:

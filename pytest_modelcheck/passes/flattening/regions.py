@@ -46,25 +46,32 @@ def find_regions(rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope) -> li
         if start in seen:
             continue
         members: set[ir.Node] = set()
+        met: set[ir.Value] = set()
         stack = [start]
         while stack:
             node = stack.pop()
             if node in members:
                 continue
             members.add(node)
-            stack.extend(n for n in _neighbours(node, roles) if n not in members and roles[n].lead == roles[start].lead)
+            stack.extend(
+                n for n in _neighbours(node, roles, met) if n not in members and roles[n].lead == roles[start].lead
+            )
         seen |= members
         in_order = sorted(members, key=order.__getitem__)
         regions.append(Region(roles[start].lead, {node: roles[node] for node in in_order}))
     return regions
 
 
-def _neighbours(node: ir.Node, roles: dict[ir.Node, Role]) -> Iterable[ir.Node]:
+def _neighbours(node: ir.Node, roles: dict[ir.Node, Role], met: set[ir.Value]) -> Iterable[ir.Node]:
+    """What `node` shares a value with; the readers of a value are listed once, where it is first `met`."""
     for value in roles[node].operands:
         producer = value.producer()
         if producer in roles:
             yield producer
     for value in (*roles[node].operands, *node.outputs):  # of an operand: its other readers share the one view of it
+        if value in met:
+            continue
+        met.add(value)
         for use in value.uses():
             if use.node in roles and value in roles[use.node].operands:
                 yield use.node
@@ -107,6 +114,8 @@ class Balance:
     def _of(self, value: ir.Value) -> int:
         """The balance of one value at the border; 0 for values inside and outside."""
         roles = self.region.roles
+        if value.producer() not in roles and Rewriter.constant(value) is not None:
+            return 0  # the view of a constant is folded
         readers = [use.node for use in value.uses()]
         inside = [node for node in readers if node in roles and value in roles[node].operands]
         if value.producer() in roles:
@@ -114,7 +123,7 @@ class Balance:
             flattened = sum(is_view(self._shapes, use.node, value) for use in outside)
             others = [use.node for use in outside if not _is_reshape_of(use.node, value)]
             return flattened - (1 if others or value.is_graph_output() else 0)
-        if not inside or Rewriter.constant(value) is not None:  # the view of a constant is folded
+        if not inside:
             return 0
         producer = value.producer()
         reshape = producer is not None and producer.op_type == "Reshape" and producer.domain == ""

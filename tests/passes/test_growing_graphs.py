@@ -1,0 +1,72 @@
+"""What the passes do grows with the number of nodes, counted and not timed."""
+
+import onnx_ir as ir
+
+from benchmarks.peers.growing import chain
+from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.scopes import is_sorted
+from pytest_modelcheck.pipeline import run_pipeline
+
+
+def copied_readers(nodes, monkeypatch):
+    """How many readers all calls of ``Value.uses`` have listed while the pipeline ran over so many nodes."""
+    listed = 0
+    uses = ir.Value.uses
+
+    def counted(value):
+        nonlocal listed
+        found = uses(value)
+        listed += len(found)
+        return found
+
+    model = ir.from_proto(chain(nodes))
+    with monkeypatch.context() as patched:
+        patched.setattr(ir.Value, "uses", counted)
+        run_pipeline(model)
+    return listed
+
+
+def test_the_readers_of_a_constant_that_all_layers_share_are_not_listed_at_each_of_them(monkeypatch):
+    few, many = copied_readers(1_300, monkeypatch), copied_readers(2_600, monkeypatch)
+    assert 0 < many <= 2.1 * few
+
+
+SORTED = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[2] x) => (float[2] y) {
+    a = Neg(x)
+    b = Relu(a)
+    y = Add(a, b)
+}"""
+
+BRANCHING = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[2] x, bool c) => (float[2] y) {
+    y = If (c) <
+        then_branch = t () => (float[2] p) { p = Relu(x) },
+        else_branch = e () => (float[2] q) { q = Neg(x) }
+    >
+}"""
+
+
+def rewriter(model):
+    return Rewriter(model, pass_name="mine", target="portable")
+
+
+def test_a_graph_in_order_is_not_sorted_again(monkeypatch):
+    model = ir.from_onnx_text(SORTED)
+    assert is_sorted(model.graph)
+    monkeypatch.setattr(ir.Graph, "sort", None)
+    rewriter(model).sort()
+
+
+def test_a_graph_out_of_order_is_sorted():
+    model = ir.from_onnx_text(SORTED)
+    last = model.graph[-1]
+    model.graph.insert_before(model.graph[0], last)
+    assert not is_sorted(model.graph)
+    rewriter(model).sort()
+    assert [node.op_type for node in model.graph] == ["Neg", "Relu", "Add"]
+    assert is_sorted(model.graph)
+
+
+def test_with_a_subgraph_it_is_left_to_the_sort_which_looks_into_it():
+    assert not is_sorted(ir.from_onnx_text(BRANCHING).graph)
