@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
-from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.graph.validity import checked_copy
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import (
     AnyPass,
@@ -30,8 +30,8 @@ from pytest_modelcheck.pipeline import (
     as_passes,
     check_target,
     pass_name,
-    prepare,
-    run_prepared,
+    run_each_alone,
+    run_one_by_one,
 )
 
 Watch = Callable[[int, ir.Model], None]
@@ -136,16 +136,14 @@ def attribute(
     check_target(target)
     chosen = as_passes(passes, target)
     model = _as_ir(model)
-    check_model(model)
-    stages = [prepare(model)]
-    alone = [run_prepared(stages[0], pass_, target, goes_on=False)[1] for pass_ in chosen]
-    in_order = []
+    stages = [checked_copy(model)]
+    in_order: list[PassRecord] = []
     _tell(watch, 0, stages[0])
-    for index, (name, pass_) in enumerate(zip(_columns(chosen), chosen, strict=True)):
-        after, record = run_prepared(stages[-1], pass_, target)
+    for name, (after, record) in zip(_columns(chosen), run_one_by_one(stages[0], chosen, target), strict=True):
         stages.append(after)
         in_order.append(dataclasses.replace(record, name=name))
-        _tell(watch, index + 1, after)
+        _tell(watch, len(in_order), after)
+    alone = _alone(stages, in_order, chosen, target)
     whole = all(record.status is not PassStatus.ERROR for record in in_order)
     missed = _leave_one_out(stages, chosen, target) if leave_one_out and whole else [None] * len(chosen)
     weights, constants = [*map(initializer_bytes, stages)], [*map(_constants, stages)]
@@ -196,15 +194,26 @@ def _columns(passes: Sequence[AnyPass]) -> list[str]:
     return names
 
 
+def _alone(
+    stages: Sequence[ir.Model], in_order: Sequence[PassRecord], passes: Sequence[AnyPass], target: Target
+) -> list[PassRecord]:
+    """Each pass on the first model; those before the first change have been run on it in order."""
+    same = sum(stage is stages[0] for stage in stages[:-1])
+    return [*in_order[:same], *run_each_alone(stages[0], passes[same:], target)]
+
+
 def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target: Target) -> list[int | None]:
     """For each pass the node count with it minus the one without it; the stages before the pass are shared."""
     full = count_nodes(stages[-1])
     deltas: list[int | None] = []
     for index in range(len(passes)):
         model = stages[index]
+        if stages[index + 1] is model:  # it changed nothing: without it the others do what they did with it
+            deltas.append(0)
+            continue
         statuses = set()
-        for pass_ in passes[index + 1 :]:
-            model, record = run_prepared(model, pass_, target)
+        for after, record in run_one_by_one(model, passes[index + 1 :], target):
+            model = after
             statuses.add(record.status)
         deltas.append(None if PassStatus.ERROR in statuses else full - count_nodes(model))
     return deltas

@@ -19,7 +19,15 @@ from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.pipeline.naming import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
-from pytest_modelcheck.pipeline.running import check_target, prepare, run_pass, run_pipeline, run_prepared
+from pytest_modelcheck.pipeline.running import (
+    check_target,
+    prepare,
+    run_each_alone,
+    run_one_by_one,
+    run_pass,
+    run_pipeline,
+    run_prepared,
+)
 from pytest_modelcheck.result import Refused
 
 _LISTED = 10
@@ -36,6 +44,8 @@ __all__ = [
     "pass_name",
     "prepare",
     "resolve_passes",
+    "run_each_alone",
+    "run_one_by_one",
     "run_pass",
     "run_pipeline",
     "run_prepared",

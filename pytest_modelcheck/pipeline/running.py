@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -55,6 +55,29 @@ def run_prepared(
     with GarbagePaused():
         after, record = _run(_Stage(before), pass_, target, goes_on=goes_on)
     return after.model, record
+
+
+def run_each_alone(before: ir.Model, passes: Sequence[AnyPass], target: Target = "portable") -> list[PassRecord]:
+    """The record of each pass on a model that `prepare` or this module made; it is not touched."""
+    stage, records = _Stage(before), []
+    for pass_ in passes:
+        with GarbagePaused():
+            records.append(_run(stage, pass_, target, goes_on=False)[1])
+    return records
+
+
+def run_one_by_one(
+    before: ir.Model, passes: Sequence[AnyPass], target: Target = "portable"
+) -> Iterator[tuple[ir.Model, PassRecord]]:
+    """`run_pipeline` on a model that `prepare` or this module made: the model after each pass, and the record.
+
+    Where a pass changed nothing, the model is the same object as before it.
+    """
+    stage = _Stage(before)
+    for pass_ in passes:
+        with GarbagePaused():
+            stage, record = _run(stage, pass_, target)
+        yield stage.model, record
 
 
 @dataclass(slots=True)
