@@ -1,6 +1,7 @@
 """Running passes: what a record says, passes that lie or break, foreign passes, and what is left untouched."""
 
 import dataclasses
+import gc
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from onnx import helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from pytest_modelcheck.errors import InvalidModelError, OptionError, PassFailedError
+from pytest_modelcheck.graph import collecting
 from pytest_modelcheck.graph.compare import graphs_equal
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import (
@@ -304,8 +306,6 @@ def test_a_name_that_makes_no_pass_is_an_error(name, message):
 
 
 def test_collection_is_paused_while_a_pipeline_runs_and_restored_even_where_it_raises(model):
-    import gc
-
     seen = []
 
     def watch(model):
@@ -323,6 +323,46 @@ def test_collection_is_paused_while_a_pipeline_runs_and_restored_even_where_it_r
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def graphs_alive():
+    return sum(isinstance(found, ir.Graph) for found in gc.get_objects())
+
+
+@pytest.mark.parametrize(("limit", "alive"), [(1_000, [1, 2, 3, 4]), (0, [1, 1, 1, 1])])
+def test_graphs_that_are_thrown_away_are_collected_meanwhile_where_they_are_worth_it(model, monkeypatch, limit, alive):
+    seen = []
+
+    def count(model):
+        add_dead_node(model)
+        seen.append(graphs_alive())
+
+    monkeypatch.setattr(collecting, "_MAX_NODES", limit)
+    run_pipeline(model, [Foreign(count, True)] * 4)
+    # The copy that a pass works on is one more than the model before it, and what was there before is not looked at.
+    assert [found - 1 for found in seen] == alive
+
+
+def test_what_is_set_aside_while_a_pipeline_runs_is_collected_later(model):
+    frozen = []
+
+    def count(model):
+        frozen.append(gc.get_freeze_count())
+
+    run_pipeline(model, [Foreign(count, False)])
+    assert frozen[0] > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_objects_that_somebody_else_has_frozen_stay_frozen(model):
+    gc.collect()
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        run_pipeline(model)
+        assert gc.get_freeze_count() > 0.9 * frozen
+    finally:
+        gc.unfreeze()
 
 
 def test_a_pass_that_found_nothing_hands_its_copy_on_and_one_that_did_something_does_not(model):

@@ -9,38 +9,49 @@ from __future__ import annotations
 import gc
 from types import TracebackType
 
-import onnx_ir as ir
-
 _MAX_NODES = 150_000
 """So many nodes of thrown away graphs may wait for collection: about 300 MB."""
 
-_MAX_BYTES = 256 * 1024 * 1024
-"""So many bytes of weights may be held by graphs that are not needed any more."""
-
 
 class GarbagePaused:
-    """A ``with`` block in which nothing is collected, but for `threw_away`; nests, and restores what it found."""
+    """A ``with`` block in which nothing is collected, but for `threw_away`; nests, and restores what it found.
 
-    def __init__(self) -> None:
+    Args:
+        set_aside: Do not look, when collecting, at what was there before the block: libraries, and the model that is
+            worked on. For a block in which graphs are thrown away.
+    """
+
+    def __init__(self, *, set_aside: bool = False) -> None:
+        self._set_aside = set_aside
         self._was_enabled = False
         self._nodes = 0
-        self._bytes = 0
 
     def __enter__(self) -> GarbagePaused:
         self._was_enabled = gc.isenabled()
         gc.disable()
+        # Objects that somebody else has frozen could not be told from these afterwards.
+        self._set_aside = self._set_aside and self._was_enabled and gc.get_freeze_count() == 0
+        if self._set_aside:
+            # The young ones first become old, as they would in time: unfrozen, all are old, and what is old and dead is
+            # looked for only when enough has become old by way of a collection.
+            gc.collect(1)
+            gc.freeze()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._set_aside:
+            gc.unfreeze()
         if self._was_enabled:
             gc.enable()
 
-    def threw_away(self, model: ir.Model, *, nbytes: int = 0) -> None:
-        """Collect, if the models thrown away since the last time are worth it. The caller still holds `model`."""
-        self._nodes += len(model.graph)
-        self._bytes += nbytes
-        if self._nodes > _MAX_NODES or self._bytes > _MAX_BYTES:
+    def threw_away(self, nodes: int) -> None:
+        """Collect, if the models thrown away since the last time, now one of so many nodes, are worth it.
+
+        The caller holds none of them any more: what he holds is looked through in vain, and stays.
+        """
+        self._nodes += nodes
+        if self._nodes > _MAX_NODES:
             gc.collect()
-            self._nodes = self._bytes = 0
+            self._nodes = 0

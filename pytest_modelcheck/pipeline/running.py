@@ -189,15 +189,15 @@ def run_pipeline(
     """
     check_target(target)
     records = []
-    with GarbagePaused() as garbage:
+    with GarbagePaused(set_aside=True) as garbage:
         stage = _Stage(checked_copy(model))
         chosen = as_passes(passes, target)
         for pass_ in chosen:
-            after, record = _run(stage, pass_, target)
-            if after is not stage:
-                garbage.threw_away(stage.model)
-            stage = after
+            nodes = len(stage.model.graph)
+            stage, record = _run(stage, pass_, target)
             records.append(record)
+            if record.changed:
+                garbage.threw_away(nodes)
     return stage.model, tuple(records)
 
 
