@@ -101,19 +101,7 @@ def test_attention_cleanup_removes_a_twentieth_of_bert_base(exporter):
     assert -int(cells["cleanup_attention"][1]) >= 0.05 * int(cells["nodes"][0])
 
 
-OVER = {
-    ("yolov8n", "dynamo"): "1.27e-5 between torch and the export",
-    ("yolov8n", "torchscript"): "1.57e-5 between torch and the export",
-    ("yolo12n", "dynamo"): "1.06e-5 between torch and the export, 1.10e-5 by onnxruntime's own optimizer",
-    ("yolo12n", "torchscript"): "1.52e-5 between torch and the export",
-}
-"""Exports that do not meet 1e-5, shown as failures; examples/test_detectors.py says why."""
-
-
-@pytest.mark.parametrize(
-    ("name", "exporter"),
-    [pytest.param(*key, marks=[pytest.mark.xfail(reason=OVER[key])] if key in OVER else []) for key in MEASURED],
-)
+@pytest.mark.parametrize(("name", "exporter"), MEASURED)
 def test_every_model_keeps_its_numbers(name, exporter):
     row = ROWS[name, exporter]
     if "failure" in row:

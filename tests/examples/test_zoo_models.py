@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -134,3 +135,17 @@ def test_the_signal_of_a_deep_network_reaches_its_output_once_it_is_settled():
     assert difference(network) < 1e-4
     settle_convolutions(network, torch.randn(1, 3, 64, 64))
     assert difference(network) > 0.05
+
+
+@pytest.mark.parametrize(("bias", "least", "most"), [(0.5, 0, 2e-5), (0.0, 1e-3, 1)])
+def test_a_settled_network_does_not_enlarge_what_float32_rounds_and_without_biases_it_would(bias, least, most):
+    from examples.zoo.jitter import settle_convolutions
+
+    torch.manual_seed(1)
+    layer = partial(torch.nn.Conv2d, 16, 16, 3, padding=1), partial(torch.nn.BatchNorm2d, 16), torch.nn.SiLU
+    network = torch.nn.Sequential(*(make() for _ in range(80) for make in layer)).eval()
+    settle_convolutions(network, torch.randn(1, 16, 32, 32), bias=bias)
+    x = torch.randn(1, 16, 32, 32)
+    with torch.no_grad():
+        single, double = network(x), network.double()(x.double())
+    assert least < float((single - double).abs().max() / double.abs().max()) < most
