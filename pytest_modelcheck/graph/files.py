@@ -14,7 +14,7 @@ from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.collecting import GarbagePaused
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.validity import check_model
-from pytest_modelcheck.graph.writing import write_model
+from pytest_modelcheck.graph.writing import SMALL_TENSOR_BYTES, write_model
 
 LARGE_MODEL_BYTES = 100 * 1024 * 1024
 """Above this many bytes of weights they go into ``<name>.onnx.data``; a single protobuf ends at 2 GiB."""
@@ -99,7 +99,7 @@ def save_model(model: ir.Model, path: str | Path) -> None:
             with GarbagePaused(), target.open("wb") as stream:
                 write_model(model, stream)
         else:
-            ir.save(model, target, external_data=data_name)
+            ir.save(model, target, external_data=data_name, size_threshold_bytes=SMALL_TENSOR_BYTES)
             os.replace(target.with_name(data_name), path.with_name(data_name))
         os.replace(target, path)
     for name in names:
@@ -110,8 +110,8 @@ def save_model(model: ir.Model, path: str | Path) -> None:
 def save_beside(model: ir.Model, path: str | Path) -> None:
     """Write `model` into the folder that already holds the data file of some of its weights.
 
-    Those weights are referred to where they lie; only the others are written, into ``<name>.onnx.data`` where they are
-    large. The graph appears whole or not at all, and `model` itself is not changed.
+    Those weights are referred to where they lie; only the others are written, those that are large into
+    ``<name>.onnx.data`` where they are many. The graph appears whole or not at all, and `model` itself is not changed.
     """
     path = Path(path)
     folder = path.parent.resolve()
@@ -122,15 +122,18 @@ def save_beside(model: ir.Model, path: str | Path) -> None:
         for value in graph.initializers.values()
         if (tensor := value.const_value) is not None and not _lies_in(tensor, folder)
     }
-    numeric = {value: tensor for value, tensor in own.items() if tensor.dtype != ir.DataType.STRING}
-    if sum(tensor.nbytes for tensor in numeric.values()) > LARGE_MODEL_BYTES:
-        written = ir.external_data.convert_tensors_to_external(list(numeric.values()), folder, f"{path.name}.data")
-        for value, external in zip(numeric, written, strict=True):
-            value.const_value = external
-    else:
-        for value, tensor in own.items():
-            if isinstance(tensor, ir.ExternalTensor):  # of another folder
-                value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
+    large = {
+        value: tensor
+        for value, tensor in own.items()
+        if tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_TENSOR_BYTES
+    }
+    if sum(tensor.nbytes for tensor in large.values()) > LARGE_MODEL_BYTES:
+        written = ir.external_data.convert_tensors_to_external(list(large.values()), folder, f"{path.name}.data")
+        for value, external in zip(large, written, strict=True):
+            value.const_value = own[value] = external
+    for value, tensor in own.items():
+        if isinstance(tensor, ir.ExternalTensor) and not _lies_in(tensor, folder):
+            value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.stem}-", delete=False) as stream:
         stream.write(ir.to_proto(copy).SerializeToString())
     os.replace(stream.name, path)

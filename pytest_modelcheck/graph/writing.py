@@ -18,8 +18,9 @@ import onnx_ir as ir
 
 _PLACEHOLDER = np.empty(0, np.float32)
 
-_SMALL_TENSOR_BYTES = 1024
-"""Up to here a tensor is serialised with the rest."""
+SMALL_TENSOR_BYTES = 1024
+"""Up to here a tensor is serialised with the rest of the graph: shape inference reads the shapes, axes and bounds that
+operators take as inputs, and onnxruntime cannot load a model where such a tensor lies in another file."""
 
 
 def _tag(message: type, field: str) -> bytes:
@@ -101,7 +102,7 @@ def _without_large_tensors(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.Te
     try:
         for value in values:
             tensor = value.const_value
-            large = tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes > _SMALL_TENSOR_BYTES
+            large = tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_TENSOR_BYTES
             tensors.append(tensor if large else None)
             if tensor is not None and large:
                 tensor.name = value.name
@@ -121,6 +122,6 @@ def _external_inside(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTen
         for value in graph.initializers.values():
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):
-                if graph is model.graph and tensor.nbytes > _SMALL_TENSOR_BYTES:
+                if graph is model.graph and tensor.nbytes > SMALL_TENSOR_BYTES:
                     continue
                 yield value, tensor

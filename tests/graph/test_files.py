@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph import files
 from pytest_modelcheck.graph.files import load_model, save_beside, save_model
+from pytest_modelcheck.runtime import open_session
 
 
 def proto(size=400):
@@ -245,11 +246,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_scratch(tmp_path):
 def two_weights(folder):
     """`x @ a + b`, with the weight `a` in the file w.data of `folder`."""
     model = ir.from_onnx_text(
-        """<ir_version: 10, opset_import: ["": 20]> g (float[2,64] x) => (float[2,64] y)
+        """<ir_version: 10, opset_import: ["": 20]> g (float[2,64] x) => (float[2,512] y)
         { h = MatMul(x, a)  y = Add(h, b) }"""
     )
     generator = np.random.default_rng(0)
-    a, b = (ir.tensor(generator.random(s, dtype=np.float32), name=n) for n, s in (("a", (64, 64)), ("b", (64,))))
+    a, b = (ir.tensor(generator.random(s, dtype=np.float32), name=n) for n, s in (("a", (64, 512)), ("b", (512,))))
     (a,) = ir.external_data.convert_tensors_to_external([a], folder, "w.data")
     for name, tensor in (("a", a), ("b", b)):
         value = next(v for node in model.graph for v in node.inputs if v.name == name)
@@ -277,6 +278,22 @@ def test_weights_that_lie_in_the_folder_are_not_written_again(tmp_path, monkeypa
         np.testing.assert_array_equal(read[name].numpy(), array)
 
 
+@pytest.mark.parametrize("write", [save_model, save_beside])
+def test_shapes_that_operators_take_stay_in_the_graph_when_large_weights_do_not(tmp_path, monkeypatch, write):
+    """onnxruntime infers shapes from them while it loads, and opens no other file for that."""
+    monkeypatch.setattr("pytest_modelcheck.graph.files.LARGE_MODEL_BYTES", 0)
+    made = proto()
+    made.graph.node[0].output[0] = "flat"
+    made.graph.node.append(helper.make_node("Reshape", ["flat", "shape"], ["y"]))
+    made.graph.initializer.append(numpy_helper.from_array(np.array([2, -1, 4], np.int64), "shape"))
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 100, 4]))
+    write(ir.from_proto(made), tmp_path / "o.onnx")
+    assert (tmp_path / "o.onnx.data").is_file()
+    assert isinstance(load_model(tmp_path / "o.onnx").graph.initializers["w"].const_value, ir.ExternalTensor)
+    session = open_session(tmp_path / "o.onnx", optimizer=False)
+    assert session.run({"x": np.ones((2, 3), np.float32)})["y"].shape == (2, 100, 4)
+
+
 def test_weights_of_another_folder_are_written_with_the_graph(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -284,4 +301,4 @@ def test_weights_of_another_folder_are_written_with_the_graph(tmp_path):
     (tmp_path / "here").mkdir()
     save_beside(model, tmp_path / "here" / "o.onnx")
     other.joinpath("w.data").unlink()
-    assert load_model(tmp_path / "here" / "o.onnx").graph.initializers["a"].const_value.numpy().shape == (64, 64)
+    assert load_model(tmp_path / "here" / "o.onnx").graph.initializers["a"].const_value.numpy().shape == (64, 512)
