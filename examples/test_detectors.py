@@ -31,8 +31,17 @@ def test_yolo12n(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(EFFICIENTDET_D0))
-@pytest.mark.expect_reduction(total=">=0%", fuse_conv_batchnorm=0, fuse_conv_relu=0, **NO_TRANSFORMER)
+# What is added up has learned weights: constants behind convolutions, which take them in. torchscript computes most of
+# them behind convolutions that something else reads, too.
+@pytest.mark.parametrize(
+    "model_case",
+    cases(
+        EFFICIENTDET_D0,
+        dynamo=pytest.mark.expect_reduction(fuse_conv_batchnorm=35),
+        torchscript=pytest.mark.expect_reduction(fuse_conv_batchnorm=5),
+    ),
+)
+@pytest.mark.expect_reduction(total=">=0%", fuse_conv_relu=0, **NO_TRANSFORMER)
 @pytest.mark.expect_ops(BatchNormalization=0)
 def test_efficientdet_d0(modelcheck, modelcheck_snapshot):
     assert modelcheck.attribution == modelcheck_snapshot

@@ -13,12 +13,19 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("model_case", cases(T5_SMALL))
+# 61 nodes of 834 go of dynamo's export, 52 of 1384 of torchscript's.
+@pytest.mark.parametrize(
+    "model_case",
+    cases(
+        T5_SMALL,
+        dynamo=pytest.mark.expect_reduction(cleanup_attention=">=5%"),
+        torchscript=pytest.mark.expect_reduction(cleanup_attention=">=3%"),
+    ),
+)
 @pytest.mark.expect_reduction(
     total=">=25%",
     simplify_shape_chains=">=5%",
     fuse_matmul_add=">0",
-    cleanup_attention=">=5%",
     **NO_CONVOLUTION,
     **WHOLE,
 )

@@ -84,7 +84,7 @@ def worker(arguments: list[str], limit: float) -> dict[str, Any]:
 def _export(case: PeerCase) -> Path | str:
     """The exported file, from the cache where it is there; or why there is none."""
     # In a process of its own: torch and the model's weights would stay in this one.
-    result = worker(["export", case.label, str(STORE / "exports")], 1800)
+    result = worker(["export", case.label, str(STORE.parent)], 1800)  # the zoo's own exports are taken from there
     return str(result["error"]) if "error" in result else Path(result["path"])
 
 

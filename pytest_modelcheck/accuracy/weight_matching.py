@@ -11,6 +11,8 @@ import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import to_numpy
+from pytest_modelcheck.passes.evaluate import CannotEvaluate, evaluate
+from pytest_modelcheck.passes.rewriting import Rewriter
 
 FEW = 0.01
 """Share of elements that may differ in the same weight (at least one element): beyond it, it is another tensor."""
@@ -29,6 +31,11 @@ NEAR = 0.02
 
 PROBE = 4096
 """Elements looked at to see whether one tensor can be the other one, scaled."""
+
+_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+_SMALL = 65536
+"""Elements up to which a constant is computed: factors are a few thousand at most."""
 
 ROWS = 64
 """Rows compared at once."""
@@ -107,7 +114,7 @@ def _scaled_match(form: Array, other: Array, axis: int, folds: Sequence[Array]) 
 
 def _meant_factors(factors: Array, folds: Sequence[Array]) -> Array:
     """The known factors that these are nearly, but not quite; else the factors themselves."""
-    known = [fold for fold in folds if fold.shape == factors.shape]
+    known = [np.broadcast_to(fold, factors.shape) for fold in folds if fold.shape in (factors.shape, (1,))]
     known.append(np.ones_like(factors))
     with np.errstate(all="ignore"):
         distances = [float(np.nanmax(np.abs(factors / fold - 1))) for fold in known]
@@ -119,15 +126,13 @@ def _meant_factors(factors: Array, folds: Sequence[Array]) -> Array:
 
 
 def folded_factors(model: ir.Model | torch.nn.Module) -> tuple[Array, ...]:
-    """Per BatchNormalization: scale / sqrt(variance + epsilon), what a convolution before it is multiplied by."""
-    found = []
+    """What products are multiplied by, (channels,) or (1,) float64 each.
+
+    Per BatchNormalization scale / sqrt(variance + epsilon); in a graph also the constant of each Mul behind a product.
+    """
     if isinstance(model, ir.Model):
-        for node in model.graph:
-            tensors = [value.const_value for value in (*node.inputs[1:2], *node.inputs[4:5]) if value is not None]
-            if node.op_type == "BatchNormalization" and len(tensors) == 2 and None not in tensors:
-                scale, variance = (tensor.numpy().astype(np.float64) for tensor in tensors if tensor is not None)
-                found.append(scale / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)))
-        return tuple(found)
+        return tuple(_factors_in_graph(model))
+    found = []
     for module in model.modules():
         running = getattr(module, "running_var", None)
         if isinstance(running, torch.Tensor) and isinstance(epsilon := getattr(module, "eps", None), float):
@@ -135,6 +140,44 @@ def folded_factors(model: ir.Model | torch.nn.Module) -> tuple[Array, ...]:
             weight = getattr(module, "weight", None)
             found.append((to_numpy(weight) if isinstance(weight, torch.Tensor) else 1.0) / deviation)
     return tuple(found)
+
+
+def _factors_in_graph(model: ir.Model) -> Iterator[Array]:
+    opset = model.opset_imports.get("", 1)
+    for node in model.graph:
+        if node.op_type == "BatchNormalization":
+            scale, variance = (constant_of(value, opset) for value in (node.inputs[1], node.inputs[4]))
+            if scale is not None and variance is not None:
+                epsilon = node.attributes.get_float("epsilon", 1e-5)
+                yield scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        elif node.op_type == "Mul":
+            for value, other in (node.inputs, node.inputs[::-1]):
+                producer = None if value is None else value.producer()
+                if producer is not None and producer.op_type in _PRODUCTS:
+                    factor = constant_of(other, opset)
+                    if factor is not None and factor.size and max(factor.shape, default=1) == factor.size:
+                        yield factor.reshape(-1).astype(np.float64)
+
+
+def constant_of(value: ir.Value | None, opset: int, depth: int = 8) -> Array | None:
+    """What `value` always is, where a few nodes compute it from constants; None where it is not constant.
+
+    Exporters leave such computations in the graph: EfficientDet's weights of what it adds up are Relu, ReduceSum and
+    Div of a parameter.
+    """
+    if (known := Rewriter.constant(value)) is not None:
+        return known
+    node = None if value is None else value.producer()
+    if node is None or node.domain or not depth or not node.inputs:
+        return None
+    inputs = [None if each is None else constant_of(each, opset, depth - 1) for each in node.inputs]
+    for given, array in zip(node.inputs, inputs, strict=True):
+        if given is not None and (array is None or array.size > _SMALL):
+            return None
+    try:
+        return evaluate(node, inputs, opset)[next(i for i, output in enumerate(node.outputs) if output is value)]
+    except CannotEvaluate:
+        return None
 
 
 def _is_near(form: Array, other: Array) -> bool:

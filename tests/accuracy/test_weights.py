@@ -175,3 +175,23 @@ def test_both_exporters_keep_the_weights_and_a_change_of_any_of_them_is_found(ex
         module.conv.weight *= 1.0005
     (changed,) = compare_weights(module, graph).changed
     assert (changed.name, changed.relation, changed.changed) == ("conv.weight", "scaled per channel", 8 * 3 * 9)
+
+
+SCALED = """<ir_version: 10, opset_import: ["": 18]>
+g (float[1,4,8,8] x, float[8,4,3,3] kernel) => (float[1,8,6,6] y)
+<float[2] parts = {1.02, 0.98}, int64 first = {0}>
+{
+  convolved = Conv(x, kernel)
+  positive = Relu(parts)
+  factor = Gather(positive, first)
+  y = Mul(convolved, factor)
+}"""
+
+
+@pytest.mark.parametrize(("beyond", "changed"), [(1.0, 0), (1.001, 1), (1 / 1.02, 0)])
+def test_a_weight_multiplied_by_what_the_graph_computes_behind_it_is_the_same_and_by_more_it_is_not(beyond, changed):
+    graph = ir.from_onnx_text(SCALED)
+    graph.graph.inputs[1].const_value = ir.tensor(KERNEL, name="kernel")
+    graph.graph.register_initializer(graph.graph.inputs.pop())
+    folded = {"kernel_folded": (KERNEL * np.float64(np.float32(1.02)) * beyond).astype(np.float32)}
+    assert len(compare_weights(graph, folded).changed) == changed
