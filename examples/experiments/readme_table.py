@@ -56,10 +56,27 @@ def _latency(row: Row) -> str:
     measured = row.get("latency")
     if measured is None:
         return "not measured"
-    if "error" in measured or isinstance(measured["ratio"], str):
+    if not _is_timed(row):
         return "error"
     low, high = measured["interval"]
     return f"x{measured['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _is_timed(row: Row) -> bool:
+    return "latency" in row and not isinstance(row["latency"].get("ratio", "error"), str)
+
+
+def latency_line(rows: Sequence[Row]) -> str:
+    """The two ends of the latencies of all exports, and how many were not measured."""
+    timed = sorted((row for row in rows if _is_timed(row)), key=lambda row: float(row["latency"]["ratio"]))
+    if not timed:
+        return "No latency was measured."
+    ends = ", ".join(
+        f"{word} {row['model']} by {row['exporter']} with {_latency(row)}"
+        for word, row in (("slowest", timed[0]), ("fastest", timed[-1]))
+    )
+    missing = len([row for row in rows if "failure" not in row]) - len(timed)
+    return f"Latency over {len(timed)} exports: {ends}" + (f"; {missing} not measured." if missing else ".")
 
 
 def _worst(row: Row) -> float:
@@ -87,7 +104,7 @@ def replaced(readme: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> st
         ValueError: if the markers are not there.
     """
     note = f"\nNot measured: {', '.join(absent)}.\n" if absent else ""
-    return between(readme, BEGIN, END, f"{zoo_table(rows)}{note}")
+    return between(readme, BEGIN, END, f"{zoo_table(rows)}\n{latency_line(rows)}\n{note}")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from examples.experiments import strategy_guide
 from examples.experiments.pass_order import Orders
-from examples.experiments.readme_table import BEGIN, END, replaced, zoo_table
+from examples.experiments.readme_table import BEGIN, END, latency_line, replaced, zoo_table
 from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
 from examples.experiments.size_and_nodes import changes, correlation
 from examples.experiments.yolo_transposes import adjacent
@@ -46,6 +46,16 @@ def test_what_was_not_measured_says_so():
     assert zoo_table([bare, FAILED]).count("not measured") == 2
 
 
+def test_both_ends_of_the_latencies_are_told_and_how_many_are_missing():
+    slow = row("gpt2", latency={"ratio": 0.97, "interval": [0.95, 0.99]})
+    failed = row("vgg16", latency={"error": "no session"})
+    assert latency_line([row(), slow, failed, FAILED]) == (
+        "Latency over 2 exports: slowest gpt2 by dynamo with x0.970 [0.950, 0.990], fastest bert-base by dynamo with "
+        "x1.030 [1.020, 1.040]; 1 not measured."
+    )
+    assert latency_line([row()]).endswith("x1.030 [1.020, 1.040].")
+
+
 def test_a_difference_that_is_no_number_is_never_a_small_one():
     assert "| nan |" in zoo_table([row(accuracy={"passed": False, "pairs": [{"scaled": ["nan", 1e-9]}]}), FAILED])
 
@@ -70,8 +80,8 @@ def test_the_guide_takes_the_exporter_that_leaves_fewer_nodes_and_never_a_failed
 def test_the_table_stands_between_the_markers_and_nothing_else_changes():
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert replaced(text, []).startswith(f"before\n{BEGIN}\n\n| model |")
-    assert replaced(text, []).endswith(f" |\n\n{END}\nafter\n")
-    assert replaced(text, [], ["gpt2", "vgg16"]).endswith(f" |\n\nNot measured: gpt2, vgg16.\n\n{END}\nafter\n")
+    assert replaced(text, []).endswith(f" |\n\nNo latency was measured.\n\n{END}\nafter\n")
+    assert replaced(text, [], ["gpt2", "vgg16"]).endswith(f".\n\nNot measured: gpt2, vgg16.\n\n{END}\nafter\n")
     with pytest.raises(ValueError, match=r"must hold <!-- zoo table: begin -->"):
         replaced("no markers", [])
 
