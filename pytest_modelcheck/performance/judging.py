@@ -15,6 +15,11 @@ SESSION_SPREAD = 0.07
 weights lie in memory is decided when they are made (13 pairs of sessions, BERT with 4 layers, processor time)."""
 
 
+MIN_ROUNDS = 4
+"""Fewer rounds of new sessions never fail a graph. They may pass one, by an interval that leans on what sessions of one
+graph are known to differ by."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedLatency:
     """How long `a` takes relative to `b`.
@@ -96,6 +101,11 @@ def _evaluate(
         if unit(latency.interval[1] * (1 + latency.spread)) < bound.low or (
             unit(latency.interval[0] / (1 + latency.spread)) > bound.high
         ):
+            if 0 < latency.rounds < MIN_ROUNDS:
+                needed = f"about {latency.seconds / latency.rounds * MIN_ROUNDS:.3g} s"
+                return Judgement(
+                    Verdict.INCONCLUSIVE, f"{said}; {MIN_ROUNDS} rounds at least are needed to say so, {needed}"
+                )
             return Judgement(Verdict.FAIL, said)
         equal = f"{latency.spread_of} differ by up to {100 * latency.spread:g} %"
         return Judgement(Verdict.INCONCLUSIVE, f"{said}; {equal}")

@@ -13,15 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from pytest_modelcheck.performance.judging import Judge, Judgement, PairedLatency, evaluate_resolution
+from pytest_modelcheck.performance.judging import MIN_ROUNDS, Judge, PairedLatency, evaluate_resolution
 from pytest_modelcheck.performance.placement import use_huge_pages
 from pytest_modelcheck.performance.run_times import RunTimes, Samples
 from pytest_modelcheck.performance.statistics import mean_interval, moderated_interval
 from pytest_modelcheck.performance.timing import Clock, NotMeasuredError, Run, block, log_mean, repeats_for, timed
 from pytest_modelcheck.result import Verdict
-
-MIN_ROUNDS = 4
-"""Fewer rounds never fail a graph. They may pass one, by an interval that leans on `SPREADS`."""
 
 SPREADS = {True: 0.015, False: 0.04}
 """Standard deviation of a round of equal graphs, with huge pages (0.5 to 1.4 %) and without (3.8 %): `placement`."""
@@ -129,9 +126,6 @@ def decide(
             look_at = math.ceil(1.4 * count)  # few looks: each is a chance to be wrong
             latest = _summary(done, elapsed)
             judged = (judge or evaluate_resolution)(latest)
-            if count < MIN_ROUNDS and judged.verdict is Verdict.FAIL:
-                few = f"{judged.reason}; {MIN_ROUNDS} rounds at least are needed to say so, about "
-                judged = Judgement(Verdict.INCONCLUSIVE, f"{few}{MIN_ROUNDS * max(lasted):.3g} s")
             clear = judged.verdict in (Verdict.PASS, Verdict.FAIL) if judge else is_narrow(latest)
             if spent or (clear and (judge or count >= MIN_ROUNDS)):
                 return replace(latest, verdict=judged.verdict, reason=judged.reason)

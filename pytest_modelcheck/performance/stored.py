@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean, median, variance
 
 from pytest_modelcheck.kept import KeptResults, numeric_environment
-from pytest_modelcheck.performance.judging import PairedLatency
+from pytest_modelcheck.performance.judging import MIN_ROUNDS, PairedLatency
 from pytest_modelcheck.performance.placement import use_huge_pages
-from pytest_modelcheck.performance.rounds import MIN_ROUNDS, ROUNDS_CONFIDENCE, FreshSession
+from pytest_modelcheck.performance.rounds import ROUNDS_CONFIDENCE, FreshSession
 from pytest_modelcheck.performance.run_times import RunTimes, Samples, UntimedError
 from pytest_modelcheck.performance.statistics import student_quantile
 from pytest_modelcheck.performance.timing import Clock, no_garbage_collection, repeats_for, timed
