@@ -86,10 +86,17 @@ def test_another_setting_takes_only_what_does_not_depend_on_it(cache, options, a
 
 
 def test_another_processor_library_or_setting_measures_the_numbers_again(cache, monkeypatch):
-    monkeypatch.setenv("OMP_SCHEDULE", "static")
+    monkeypatch.setitem(environment._SETTINGS_AT_START, "OMP_SCHEDULE", "static")
     check = check_of(cache)
     measure(check)
     assert taken(check) == []
+
+
+def test_a_setting_that_a_model_s_library_made_later_on_changes_nothing(cache, monkeypatch):
+    monkeypatch.setenv("OMP_SCHEDULE", "static")
+    check = check_of(cache)
+    measure(check)
+    assert taken(check) == ["accuracy", "fusion", "passes"]
 
 
 def test_a_pass_of_the_user_is_run_every_time(tmp_path):

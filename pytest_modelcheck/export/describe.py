@@ -6,6 +6,7 @@ different, a skipped attribute would make two models look equal.
 
 from __future__ import annotations
 
+import collections
 import logging
 import pathlib
 import random
@@ -22,6 +23,9 @@ from pytest_modelcheck.export.plain_text import digest_bytes, plain_text, qualif
 
 _MODULE_INTERNALS = {"_parameters", "_buffers", "_modules", "training", "_compiled_call_impl"}
 _MAX_ENTRIES = 200_000
+_OF_THIS_PROCESS = {"_original_object_hash"}
+"""Attributes whose value no two processes share, and which stand for others that are described: the configurations of
+transformers' generation keep their own ``hash()``, to see whether they were modified."""
 
 
 class Describer:
@@ -130,6 +134,8 @@ class Describer:
             self.entries[path] = f"logger {value.name}"
         elif isinstance(value, weakref.ref):
             self.visit(path, value())
+        elif kind is _NAMED_FIELD:
+            self.visit(path, value.__reduce__()[1])  # place and docstring: all that it is made of
         elif isinstance(value, torch.Generator):
             self.entries[path] = f"generator {digest_bytes(value.get_state().numpy())}"
         elif isinstance(value, random.Random):
@@ -152,7 +158,8 @@ class Describer:
 
     def _visit_attributes(self, path: str, value: Any) -> None:
         for name, item in sorted(getattr(value, "__dict__", {}).items()):
-            self.visit(f"{path}.{name}", item)
+            if name not in _OF_THIS_PROCESS:
+                self.visit(f"{path}.{name}", item)
         for name in _slots(type(value)):
             if hasattr(value, name):
                 self.visit(f"{path}.{name}", getattr(value, name))
@@ -195,6 +202,9 @@ class Describer:
         content = digest_bytes(np.ascontiguousarray(array).tobytes())
         self.entries[path] = f"array {array.dtype}{list(array.shape)} {content}"
 
+
+_NAMED_FIELD = type(collections.namedtuple("Named", "field").field)  # type: ignore[attr-defined]
+"""What stands for a field in the class of a named tuple."""
 
 _OPAQUE_MODULES = {"builtins", "_thread", "threading", "weakref", "_weakref", "_io", "socket"}
 

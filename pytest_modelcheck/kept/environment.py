@@ -27,6 +27,11 @@ _SETTINGS = (
 )
 
 
+_SETTINGS_AT_START = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)}
+"""Environment variables as they were before any model was built: libraries read theirs when they are loaded. A library
+may set some later on (ultralytics: OMP_NUM_THREADS=1), and every result of the models before it would be lost."""
+
+
 @functools.cache
 def own_code() -> str:
     """A digest of every source file of this package: a result of older code is never taken for one of this code."""
@@ -39,13 +44,12 @@ def own_code() -> str:
 
 def numeric_environment() -> dict[str, str]:
     """Everything outside the model that a floating-point result of it can depend on, by name."""
-    settings = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)}
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": _processor(),
         **{f"version of {name}": _version(name) for name in _LIBRARIES},
-        **{f"environment variable {name}": value for name, value in settings.items()},
+        **{f"environment variable {name}": value for name, value in _SETTINGS_AT_START.items()},
     }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -43,6 +44,13 @@ def build():
 def inputs(seed):
     return {"x": torch.ones(2, 4)}
 """
+
+
+class Row(NamedTuple):
+    channels: int
+    wide: bool
+
+
 FILES = {
     "my_model.py": MODEL,
     "layers/__init__.py": "",
@@ -355,6 +363,7 @@ def test_an_attribute_without_comparable_content_makes_the_key_uncacheable_and_i
         torch.float16,
         Path("a"),
         range(3),
+        Row(3, True),
     ],
 )
 def test_ordinary_attributes_are_described(value):
@@ -402,6 +411,7 @@ def test_a_key_comes_back_from_json():
 
 SCRIPT = """
 import my_model
+from transformers import GenerationConfig, GPT2Config
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export.key import export_key
@@ -411,6 +421,7 @@ case = ModelCase("net", my_model.build, my_model.inputs, output_names=["a"])
 module = build_module(case)
 module.names = {"a", "b", "c", "d"}
 module.kinds = frozenset({int, str, float})
+module.generation = GenerationConfig.from_model_config(GPT2Config())
 key = export_key(case, module, module_inputs(case, module, 0))
 """
 
