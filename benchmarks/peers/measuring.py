@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.cases import PeerCase
-from benchmarks.peers.results import PEERS, ROOT, STORE, content_hash, read, versions, write
+from benchmarks.peers.results import EXPORTS, PEERS, ROOT, content_hash, read, versions, write
 from benchmarks.peers.worker import OURS
 
 PEER_SEEDS = 3
@@ -26,7 +26,7 @@ def measure(case: PeerCase, *, again: bool = False, limit: float = 600) -> dict[
         limit: Seconds that one optimizer may take.
     """
     results = {} if again else read(case.label)
-    exported: Path | str = Path(results.get("path", ""))
+    exported: Path | str = ROOT / results.get("path", "")
     if "content" not in results or not Path(exported).is_file() or content_hash(Path(exported)) != results["content"]:
         exported = _export(case)
     if isinstance(exported, str):
@@ -39,7 +39,7 @@ def measure(case: PeerCase, *, again: bool = False, limit: float = 600) -> dict[
         results = {"content": content, "optimizers": {}}
     results |= {
         "label": case.label,
-        "path": str(exported),
+        "path": str(exported.relative_to(ROOT)),
         "model": case.model,
         "exporter": case.case.exporter,
         "transformer": case.transformer,
@@ -84,7 +84,7 @@ def worker(arguments: list[str], limit: float) -> dict[str, Any]:
 def _export(case: PeerCase) -> Path | str:
     """The exported file, from the cache where it is there; or why there is none."""
     # In a process of its own: torch and the model's weights would stay in this one.
-    result = worker(["export", case.label, str(STORE.parent)], 1800)  # the zoo's own exports are taken from there
+    result = worker(["export", case.label, str(EXPORTS)], 1800)
     return str(result["error"]) if "error" in result else Path(result["path"])
 
 

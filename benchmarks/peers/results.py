@@ -1,4 +1,4 @@
-"""What was measured, one JSON file per exported file: an interrupted run goes on where it stopped.
+"""What was measured, one JSON file per exported file, in `measured/`: a run goes on where another one stopped.
 
 An entry is used as long as the exported file has the same content and the optimizer is the same version; for ours that
 is the content of the rooms that optimize.
@@ -15,7 +15,10 @@ from typing import Any
 from benchmarks.peers.worker import OURS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STORE = ROOT / ".modelcheck" / "peers"
+STORE = ROOT / "benchmarks" / "peers" / "measured"
+EXPORTS = ROOT / ".modelcheck"
+"""The zoo's own cache of exports."""
+
 PEERS = ("onnxslim", "onnxsim", "onnxoptimizer", "onnxscript")
 _OUR_ROOMS = ("passes", "pipeline", "graph")
 
