@@ -61,7 +61,7 @@ def test_mobilevit_small(modelcheck, modelcheck_snapshot):
     assert modelcheck.fusion == modelcheck_snapshot
 
 
-@pytest.mark.parametrize("model_case", cases(VIT_B_16_TORCHVISION, exporters=("dynamo",)))
+@pytest.mark.parametrize("model_case", cases(VIT_B_16_TORCHVISION))
 @pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=">=10")
 @pytest.mark.expect_reduction(total=">=10%", **NO_CONVOLUTION, **WHOLE)
 @pytest.mark.expect_ops(Conv=1, Softmax=12)
