@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -66,11 +67,18 @@ def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:
     except Exception as error:  # one gate that breaks must not hide the verdicts of the others
         frame = traceback.extract_tb(error.__traceback__)[-1]
         found = f"the gate broke: {type(error).__name__}: {error}"
-        finding = replace(_error(modelcheck, entry, found), where=(f"{frame.filename}:{frame.lineno} in {frame.name}",))
+        place = f"{frame.filename}:{frame.lineno} in {frame.name}"
+        finding = replace(_error(modelcheck, entry, found), where=(place,), next=_way_out(error))
         result = GateResult(gate=entry.gate.name, measured="", findings=(finding,))
     if not result.measured and not result.findings:
         result = replace(result, findings=(_error(modelcheck, entry, "nothing was measured"),))
     return replace(result, seconds=time.perf_counter() - started)
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache DIR"
+    return ""
 
 
 def _error(modelcheck: ModelCheck, entry: Declared, found: str) -> Finding:

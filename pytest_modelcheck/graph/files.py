@@ -134,9 +134,10 @@ def save_beside(model: ir.Model, path: str | Path) -> None:
     for value, tensor in own.items():
         if isinstance(tensor, ir.ExternalTensor) and not _lies_in(tensor, folder):
             value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.stem}-", delete=False) as stream:
-        stream.write(ir.to_proto(copy).SerializeToString())
-    os.replace(stream.name, path)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{path.stem}-") as scratch:
+        target = Path(scratch) / path.name
+        target.write_bytes(ir.to_proto(copy).SerializeToString())
+        os.replace(target, path)
 
 
 def _lies_in(tensor: ir.TensorProtocol, folder: Path) -> bool:

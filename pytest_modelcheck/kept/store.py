@@ -73,9 +73,10 @@ class KeptResults:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / f"{self.name(kind, key)}.json"
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.folder, suffix=".new", delete=False) as stream:
-            json.dump(entry, stream)
-        os.replace(stream.name, target)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".new-") as scratch:
+            written = Path(scratch) / target.name
+            written.write_text(json.dumps(entry), encoding="utf-8")
+            os.replace(written, target)
         self._prune(kind)
 
     def _prune(self, kind: str) -> None:

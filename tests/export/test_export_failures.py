@@ -128,6 +128,27 @@ def test_a_build_that_needs_more_memory_than_there_is_is_out_of_memory():
     assert failure.kind is FailureKind.OUT_OF_MEMORY
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda stream: stream.write(b"1" * 10**6),
+        lambda stream: np.ones(10**6).tofile(stream),
+        lambda stream: np.ones((10**3, 10**3)).T.tofile(stream),
+    ],
+)
+def test_a_disk_without_room_is_named_and_so_is_another_place_to_keep_exports(write):
+    def build():
+        with open("/dev/full", "wb", buffering=0) as stream:
+            write(stream)
+            stream.flush()
+        return nn.Linear(4, 4)
+
+    failure = failed(build)
+    assert failure.kind is FailureKind.DISK_FULL
+    assert failure.next == "free space there, or keep exports on another disk: --modelcheck-cache DIR, TMPDIR=DIR"
+
+
 def _raises(seed):
     raise KeyError("tokenizer")
 

@@ -1,5 +1,7 @@
 """Running gates: nothing measured is an error, one broken gate hides no other, and which findings fail a test."""
 
+import errno
+
 import pytest
 
 from pytest_modelcheck import Finding, Verdict
@@ -60,6 +62,15 @@ def test_whatever_a_gate_raises_is_one_error_and_the_next_gate_runs(error, found
 def test_a_broken_gate_names_the_line_that_broke():
     (result,) = run(raising(KeyError("x")))
     assert "test_running.py:" in result.findings[0].where[0]
+
+
+def test_a_full_disk_has_a_way_out_and_another_error_of_the_system_has_none():
+    (full,) = run(raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert full.findings[0].next == (
+        "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache DIR"
+    )
+    (other,) = run(raising(OSError(errno.EACCES, "Permission denied")))
+    assert other.findings[0].next == ""
 
 
 def test_an_interrupt_is_not_swallowed():

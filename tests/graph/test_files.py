@@ -1,8 +1,10 @@
 """Reading: what is wrong with a file is said with its name. Writing: a file is there whole, or the old one is."""
 
+import errno
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -302,3 +304,16 @@ def test_weights_of_another_folder_are_written_with_the_graph(tmp_path):
     save_beside(model, tmp_path / "here" / "o.onnx")
     other.joinpath("w.data").unlink()
     assert load_model(tmp_path / "here" / "o.onnx").graph.initializers["a"].const_value.numpy().shape == (64, 512)
+
+
+def test_a_disk_that_fills_up_leaves_neither_graph_nor_scratch_beside_the_weights(tmp_path, monkeypatch):
+    model = two_weights(tmp_path)
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_beside(model, tmp_path / "passes.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["w.data"]

@@ -1,7 +1,9 @@
 """A kept result is used only whole, unaltered and under the same key."""
 
+import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,14 @@ def test_old_results_go_with_their_files_and_recent_ones_stay(kept):
             os.utime(kept.folder / f"{kept.name('passes', key)}.json", (old, old))
     assert [kept.find("passes", {"seeds": seeds}) for seeds in (1, 2, 3)] == [None, 2, 3]
     assert len(list(kept.folder.iterdir())) == 4
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_result(kept, monkeypatch):
+    def full(path, text, encoding):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        kept.keep("passes", {"a": 1}, 1)
+    assert list(kept.folder.iterdir()) == []
