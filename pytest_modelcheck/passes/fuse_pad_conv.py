@@ -1,10 +1,16 @@
-"""``fuse_pad_conv``: ``Conv(Pad(x, p)) -> Conv(x)`` with p added to the padding of the Conv.
+"""``fuse_pad_conv``: a Pad whose only reader is a Conv or a MaxPool becomes padding of that reader.
 
-1. The Pad writes zeros (mode ``constant``), by constant amounts that are not negative, on spatial axes only.
-2. The Conv pads by explicit amounts (``auto_pad`` is NOTSET) or not at all (VALID), and is all that reads the Pad.
+    conv  Conv(Pad(x, p)) -> Conv(x), where the Pad writes zeros
+    pool  MaxPool(Pad(x, p)) -> MaxPool(x), where the Pad writes -infinity, which no maximum takes
 
-TensorFlow-style models pad unevenly before every strided Conv. Pools are left alone: a zero is not neutral for a
-MaxPool, and an AveragePool counts its own padding in another way. Source: https://onnx.ai/onnx/operators/onnx__Conv.html
+1. The amounts are constant, not negative, and on spatial axes only (mode ``constant``).
+2. The reader pads by explicit amounts (``auto_pad`` is NOTSET) or not at all (VALID), and is all that reads the Pad.
+3. A MaxPool gives no indices (they count the padded elements), has no dilation, does not round sizes up, and its kernel
+   is larger than the padding at each end: so every window holds an element of x.
+
+TensorFlow-style models pad unevenly before every strided Conv and pool. Other padding is no part of a MaxPool (zeros
+are not neutral), and an AveragePool counts its own padding in another way.
+Sources: https://onnx.ai/onnx/operators/onnx__Conv.html, https://onnx.ai/onnx/operators/onnx__MaxPool.html
 """
 
 from __future__ import annotations
@@ -14,64 +20,93 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attributes import text_attribute
+from pytest_modelcheck.passes.attributes import integer_attribute, text_attribute
 from pytest_modelcheck.passes.rewriting import Pass, Rewriter
 
 Pads = tuple[tuple[int, int], ...]
 """(before, after) for each axis."""
 
+_NEUTRAL = {"Conv": (0.0, "zeros"), "MaxPool": (float("-inf"), "-infinity")}
+"""Reader -> the value that its own padding amounts to, and the words for it."""
+
 
 @dataclass(frozen=True)
 class FusePadConv(Pass):
     name: ClassVar[str] = "fuse_pad_conv"
+    rules: ClassVar[tuple[str, ...]] = ("conv", "pool")
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        rewriter.begin_rule("conv")
         for node in rewriter.nodes("Conv"):
+            _try_fuse(rewriter, node)
+        rewriter.begin_rule("pool")
+        for node in rewriter.nodes("MaxPool"):
             _try_fuse(rewriter, node)
 
 
-def _try_fuse(rewriter: Rewriter, conv: ir.Node) -> bool:
-    value = conv.inputs[0]
+def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
+    value = reader.inputs[0]
     pad = None if value is None else value.producer()
     if value is None or pad is None or pad.op_type != "Pad" or pad.domain != "":
         return False
     if not rewriter.only_use(value):
-        return rewriter.refuse("the padded tensor is read by something else too", conv)
+        return rewriter.refuse("the padded tensor is read by something else too", reader)
     if text_attribute(pad, "mode", "constant") != "constant":
-        return rewriter.refuse("the Pad does not pad with a constant", conv)
-    auto_pad = text_attribute(conv, "auto_pad", "NOTSET")
+        return rewriter.refuse("the Pad does not pad with a constant", reader)
+    auto_pad = text_attribute(reader, "auto_pad", "NOTSET")
     if auto_pad not in ("NOTSET", "VALID"):
-        return rewriter.refuse("the Conv computes its padding from the size of its input", conv)
-    if not _writes_zeros(rewriter, pad):
-        return rewriter.refuse("the Pad writes something else than zeros", conv)
+        return rewriter.refuse(f"the {reader.op_type} computes its padding from the size of its input", reader)
+    neutral, called = _NEUTRAL[reader.op_type]
+    if not _writes(rewriter, pad, neutral):
+        return rewriter.refuse(f"the Pad writes something else than {called}", reader)
     pads = _pads(rewriter, pad)
     if pads is None:
-        return rewriter.refuse("how much is padded is not constant", conv)
+        return rewriter.refuse("how much is padded is not constant", reader)
     if any(pads[0]) or any(pads[1]):
-        return rewriter.refuse("the batch or the channels are padded", conv)
+        return rewriter.refuse("the batch or the channels are padded", reader)
     if any(amount < 0 for axis in pads for amount in axis):
-        return rewriter.refuse("the Pad cuts", conv)
-    own = conv.attributes.get("pads")
+        return rewriter.refuse("the Pad cuts", reader)
+    own = reader.attributes.get("pads")
     if own is not None and own.is_ref():
-        return rewriter.refuse("the padding of the Conv is an attribute of its function", conv)
+        return rewriter.refuse(f"the padding of the {reader.op_type} is an attribute of its function", reader)
     amounts = [axis[end] for end in (0, 1) for axis in pads[2:]]
     before = [0] * len(amounts) if own is None or auto_pad == "VALID" else list(own.as_ints())
-    conv.attributes.pop("auto_pad", None)
-    conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(before, amounts, strict=True)])
-    rewriter.absorb(pad, into=conv)
-    rewriter.set_input(conv, 0, pad.inputs[0])
+    total = [a + b for a, b in zip(before, amounts, strict=True)]
+    if reader.op_type == "MaxPool" and (reason := _not_the_same_maximum(reader, total)):
+        return rewriter.refuse(reason, reader)
+    reader.attributes.pop("auto_pad", None)
+    reader.attributes["pads"] = ir.AttrInt64s("pads", total)
+    rewriter.absorb(pad, into=reader)
+    rewriter.set_input(reader, 0, pad.inputs[0])
     rewriter.edited()
     return True
 
 
-def _writes_zeros(rewriter: Rewriter, pad: ir.Node) -> bool:
+def _not_the_same_maximum(pool: ir.Node, pads: list[int]) -> str:
+    """Why the maxima, or what is known of them, could differ once `pool` pads by `pads`; empty where they cannot."""
+    if len(pool.outputs) > 1 and pool.outputs[1].name:
+        return "the indices of the maxima count the padded elements"
+    kernel, dilations = pool.attributes.get("kernel_shape"), pool.attributes.get("dilations")
+    ceil_mode = integer_attribute(pool, "ceil_mode", 0)
+    if kernel is None or kernel.is_ref() or ceil_mode is None or (dilations is not None and dilations.is_ref()):
+        return "the windows of the MaxPool are an attribute of its function"
+    if ceil_mode:
+        return "the MaxPool rounds sizes up: a window may begin in the padding"
+    if dilations is not None and any(step != 1 for step in dilations.as_ints()):
+        return "the MaxPool is dilated: a window may hold padding only"
+    if any(amount >= size for amount, size in zip(pads, [*kernel.as_ints()] * 2, strict=True)):
+        return "the padding is as large as the kernel: a window may hold padding only"
+    return ""
+
+
+def _writes(rewriter: Rewriter, pad: ir.Node, wanted: float) -> bool:
     attribute = pad.attributes.get("value")  # before opset 11
     if attribute is not None:
-        return not attribute.is_ref() and attribute.as_float() == 0
+        return not attribute.is_ref() and attribute.as_float() == wanted
     if len(pad.inputs) < 3 or pad.inputs[2] is None:
-        return True
+        return wanted == 0
     fill = rewriter.constant(pad.inputs[2])
-    return fill is not None and fill.size == 1 and not fill.item()
+    return fill is not None and fill.size == 1 and bool(fill.item() == wanted)
 
 
 def _pads(rewriter: Rewriter, pad: ir.Node) -> Pads | None:

@@ -1,4 +1,4 @@
-"""A Pad of zeros in front of a Conv becomes padding of the Conv."""
+"""A Pad in front of a Conv or a MaxPool becomes padding of it."""
 
 import numpy as np
 import pytest
@@ -72,19 +72,73 @@ def test_a_padded_tensor_that_something_else_reads_is_refused():
     assert refuses(FusePadConv(), made) == {"the padded tensor is read by something else too"}
 
 
-def test_a_pad_before_a_pool_is_left_alone():
-    text = TEXT.split("y = Conv")[0] % ("", "") + "y = MaxPool<kernel_shape = [2, 2]>(a) }"
-    made = make(text.replace("[n, 3, p, q]", "[n, 2, p, q]"), pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
-    ignores(FusePadConv(), made)
+POOL = """<ir_version: 8, opset_import: ["": 18]>
+agraph (float[n, 2, 6, 5] x) => (float[m, 2, p, q] y) {
+    a = Pad(x, pads, fill)
+    y = MaxPool<kernel_shape = [3, 3], strides = [2, 2], pads = [1, 0, 0, 0]%s>(a)
+}"""
+LOWEST = np.array(-np.inf, np.float32)
+
+
+def pooled(pads=(0, 0, 0, 1, 0, 0, 1, 2), fill=LOWEST, pool=""):
+    return make(POOL % pool, pads=np.array(pads), fill=fill)
+
+
+def test_padding_that_no_maximum_takes_moves_into_the_pool():
+    assert fires(FusePadConv(), pooled()) == {"MaxPool": 1}
+
+
+def test_the_same_in_a_branch_and_in_a_function():
+    assert fires(FusePadConv(), in_subgraph(pooled()))["MaxPool"] == 2
+    assert fires(FusePadConv(), in_function(pooled())) == {"MaxPool": 1, "test.local:Body": 1}
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (pooled(fill=np.array(0, np.float32)), "the Pad writes something else than -infinity"),
+        (pooled(fill=np.finfo(np.float32).min), "the Pad writes something else than -infinity"),
+        (pooled(pool=", ceil_mode = 1"), "the MaxPool rounds sizes up: a window may begin in the padding"),
+        (pooled(pool=", dilations = [1, 2]"), "the MaxPool is dilated: a window may hold padding only"),
+        (pooled([0, 0, 2, 0, 0, 0, 0, 0]), "the padding is as large as the kernel: a window may hold padding only"),
+        (pooled([0, 0, 0, 0, 0, 0, 0, 3]), "the padding is as large as the kernel: a window may hold padding only"),
+        (pooled([1, 0, 0, 0, 0, 0, 0, 0]), "the batch or the channels are padded"),
+    ],
+)
+def test_padding_that_could_change_a_maximum_is_refused(made, reason):
+    assert refuses(FusePadConv(), made) == {reason}
+
+
+def test_just_less_padding_than_the_kernel_moves():
+    assert fires(FusePadConv(), pooled([0, 0, 1, 2, 0, 0, 2, 2])) == {"MaxPool": 1}
+
+
+def test_a_pool_that_gives_indices_is_refused():
+    text = (POOL % "").replace("    y = ", "    y, i = ").replace("y) {", "y, int64[m, 2, p, q] i) {")
+    made = make(text, pads=np.array([0, 0, 0, 1, 0, 0, 1, 2]), fill=LOWEST)
+    assert refuses(FusePadConv(), made) == {"the indices of the maxima count the padded elements"}
+
+
+def test_an_average_over_padding_is_left_alone():
+    text = (POOL % "").replace("MaxPool", "AveragePool")
+    ignores(FusePadConv(), make(text, pads=np.array([0, 0, 0, 1, 0, 0, 1, 2]), fill=np.array(0, np.float32)))
 
 
 CASES = (
     RuleCase(
         pass_=FusePadConv(),
-        rule="fuse_pad_conv",
+        rule="conv",
         fires=UNEVEN,
         counts={"Conv": 1},
         refused=padded([0, 0, 1, 1, 0, 0, 1, 1], mode='<mode = "reflect">'),
         reason="the Pad does not pad with a constant",
+    ),
+    RuleCase(
+        pass_=FusePadConv(),
+        rule="pool",
+        fires=pooled(),
+        counts={"MaxPool": 1},
+        refused=pooled(pool=", ceil_mode = 1"),
+        reason="the MaxPool rounds sizes up: a window may begin in the padding",
     ),
 )
