@@ -37,6 +37,25 @@ def test_the_long_way_of_k_is_one_reshape_and_one_transpose() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("start", "split", "perm"),
+    [
+        ((64, 1, 192), (64, 1, 3, 64), (1, 2, 0, 3)),  # nn.MultiheadAttention: between sequence and features
+        ((1, 64, 192), (1, 64, 3, 64), (0, 2, 1, 3)),
+        ((64, 192), (1, 64, 3, 64), (0, 2, 1, 3)),  # none in the source: in front
+    ],
+)
+def test_a_batch_of_one_stays_where_a_larger_one_would_be(
+    start: tuple[int, ...], split: tuple[int, ...], perm: tuple[int, ...]
+) -> None:
+    layout = follow(start, ("reshape", (64, 3, 64)), (1, 0, 2), ("reshape", (1, 3, 64, 64)))
+
+    assert shortest_chain(layout, (1, 3, 64, 64)) == [
+        Step("Reshape", split),
+        Step("Transpose", (1, 3, 64, 64), perm),
+    ]
+
+
 def test_a_chain_that_goes_back_is_nothing() -> None:
     layout = follow((2, 3, 4), (0, 2, 1), ("reshape", (8, 3)), ("reshape", (2, 4, 3)), (0, 2, 1))
 

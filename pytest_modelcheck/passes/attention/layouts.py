@@ -103,7 +103,8 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     candidates = []
     # Each final axis is whole in the source: Reshape, then Transpose.
     if all(_is_run(axis, position) for axis in layout.axes):
-        indices = sorted(range(len(layout.axes)), key=lambda i: _start(layout.axes, i, position))
+        place = _places(layout, position)
+        indices = sorted(range(len(layout.axes)), key=lambda i: (place[i], i))
         shape = tuple(final[i] for i in indices)
         perm = tuple(indices.index(i) for i in range(len(indices)))
         candidates.append([Step("Reshape", shape), Step("Transpose", tuple(final), perm)])
@@ -130,12 +131,27 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     return min(candidates, key=len)
 
 
-def _start(axes: list[list[Factor]], index: int, position: dict[Factor, int]) -> tuple[float, int]:
-    """Sort key of a final axis in source order; an axis of size 1 goes behind its left neighbour."""
-    if axes[index]:
-        return (position[axes[index][0]], index)
-    before = [axis for axis in axes[:index] if axis]
-    return ((position[before[-1][-1]] + 0.5) if before else -1.0, index)
+def _places(layout: Layout, position: dict[Factor, int]) -> list[float]:
+    """Where each final axis begins in the source; an axis of size 1 takes the place of one of the source.
+
+    A batch of 1 between sequence and features stays between them, as a larger one does: MatMul kernels take a Transpose
+    of leading axes in (onnxruntime's FusedMatMul), and (1, 2, 0, 3) is one, (0, 2, 1, 3) is none. Where the source has
+    no such axis left, it goes behind its left neighbour.
+    """
+    free = [_behind(layout.source[:index], position) for index, axis in enumerate(layout.source) if not axis]
+    places = []
+    for index, axis in enumerate(layout.axes):
+        if axis:
+            places.append(float(position[axis[0]]))
+        else:
+            places.append(free.pop(0) if free else _behind(layout.axes[:index], position))
+    return places
+
+
+def _behind(axes: Sequence[list[Factor]], position: dict[Factor, int]) -> float:
+    """The place behind the last of `axes` that has a size other than 1."""
+    before = [axis for axis in axes if axis]
+    return position[before[-1][-1]] + 0.5 if before else -1.0
 
 
 def _factors(size: Dim) -> list[Factor]:
