@@ -1,6 +1,8 @@
 """``fold_constants``: compute once, at export, what depends on constants only.
 
-1. A node whose inputs are all constant is evaluated; ``Shape`` and ``Size`` of a value of static shape as well.
+1. A node whose inputs are all constant is evaluated; ``Shape`` and ``Size`` of a value of static shape as well. Where a
+   fold makes the amounts of a Pad, the size of a Resize or the target of a Reshape constant, shapes are inferred again:
+   a ``Shape`` behind it may be static now.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
@@ -23,6 +25,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.readers import is_needed, read_outside
+from pytest_modelcheck.graph.validity import infer_shapes
 from pytest_modelcheck.passes.attributes import integer_attribute
 from pytest_modelcheck.passes.evaluate import Array, CannotEvaluate, evaluate
 from pytest_modelcheck.passes.inlining import inline_constant_ifs
@@ -37,6 +40,8 @@ SPENT_KEY = "modelcheck.fold_growth_bytes"
 
 _MIN_BUDGET = 64 * 1024
 _OF_SHAPES = ("Shape", "Size")
+_BY_OPERANDS = ("Pad", "Resize", "Reshape", "Expand", "Slice", "Tile", "Unsqueeze", "Squeeze")
+"""What comes out has a shape that follows from the shape of the first input and the content of the others."""
 _GROWTH = 0.02
 
 
@@ -58,6 +63,34 @@ class FoldConstants(Pass):
         rewriter.begin_rule("if")
         inline_constant_ifs(rewriter)
         fold(rewriter, max_growth_bytes=self.max_growth_bytes)
+        asked: set[ir.Node] = set()
+        while not rewriter.exhausted and _more_shapes_known(rewriter, asked):
+            fold(rewriter, max_growth_bytes=self.max_growth_bytes)
+
+
+def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
+    """Infer shapes anew where that tells more than is known; False where no Shape waits for it.
+
+    Args:
+        asked: The nodes whose shape inference was asked for before: each is asked for once.
+    """
+    unknown = [
+        node
+        for node in rewriter.nodes(*_BY_OPERANDS)
+        if node not in asked
+        and not _static(node.outputs[0])
+        and _static(node.inputs[0])
+        and all(value is None or rewriter.constant(value) is not None for value in node.inputs[1:])
+    ]
+    if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*_OF_SHAPES)):
+        return False
+    asked.update(unknown)
+    infer_shapes(rewriter.model)
+    return True
+
+
+def _static(value: ir.Value | None) -> bool:
+    return value is not None and value.shape is not None and _are_numbers(value.shape)
 
 
 def fold(

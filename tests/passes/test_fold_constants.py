@@ -8,6 +8,7 @@ from fusing_checks import fires, ignores, in_function, in_subgraph, make, output
 from onnx import helper
 from rule_cases import RuleCase
 
+from pytest_modelcheck.passes import fold_constants
 from pytest_modelcheck.passes.fold_constants import FoldConstants
 from pytest_modelcheck.pipeline import PassStatus, run_pass
 
@@ -123,6 +124,38 @@ agraph (float[2, 3] x, float[N, 6] z) => (float[3, 2] y, int64[1] n, int64 m) {
     m = Size(x)
 }""")
     assert fires(FoldConstants(), made) == {"Reshape": 1, "Shape": 1}
+
+
+def half_its_size_padded(*, first="x"):
+    """Three Pads, each by half of the size of `first` or of the Pad before, computed in floats as timm's padding is."""
+    lines = []
+    for measured, padded, result in ((first, "x", "a"), ("a", "a", "b"), ("b", "b", "c")):
+        lines.append(
+            f"s{result} = Shape<start = 1>({measured}) f{result} = Cast<to = 1>(s{result}) "
+            f"h{result} = Mul(f{result}, half) r{result} = Ceil(h{result}) k{result} = Cast<to = 7>(r{result}) "
+            f"p{result} = Concat<axis = 0>(none, k{result}) {result} = Pad({padded}, p{result})"
+        )
+    text = HEADER + "(float[2, 5] x, float[2, n] d) => (float[2, m] y) {\n" + "\n".join(lines) + "\ny = Relu(c) }"
+    return make(text, half=np.array(0.5, np.float32), none=np.zeros(3, np.int64))
+
+
+def test_what_a_folded_pad_makes_static_is_folded_in_the_same_run():
+    assert fires(FoldConstants(), half_its_size_padded()) == {"Pad": 3, "Relu": 1}
+    assert fires(FoldConstants(), in_subgraph(half_its_size_padded()))["Pad"] == 6
+
+
+def test_a_pad_by_amounts_that_an_input_decides_stays_and_so_does_what_depends_on_it():
+    model = half_its_size_padded(first="d")
+    ignores(FoldConstants(), model)
+
+
+def test_shapes_are_not_inferred_again_where_no_shape_waits_for_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fold_constants, "infer_shapes", asked.append)
+    folded(make(TRANSPOSED_WEIGHT, **WEIGHT))
+    assert asked == []
+    folded(half_its_size_padded())
+    assert len(asked) == 1  # and never twice for one Pad, though this inference told nothing
 
 
 def test_a_constant_output_keeps_its_name_and_is_a_constant_node():
