@@ -116,16 +116,7 @@ def test_at_least_one_model_is_more_than_two_percent_faster_and_its_interval_is_
     assert any(gain["ratio"] > 1.02 and gain["interval"][0] > 1 for gain in gains)
 
 
-SLOWER = {
-    ("patch-attention", "torchscript"): "x0.972 [0.935, 1.011] of 0.33 ms, in three measurements: 8 microseconds more",
-}
-"""Exports that miss the bar of 1 / 1.02, shown as failures."""
-
-
-@pytest.mark.parametrize(
-    ("name", "exporter"),
-    [pytest.param(*key, marks=[pytest.mark.xfail(reason=SLOWER[key])] if key in SLOWER else []) for key in MEASURED],
-)
+@pytest.mark.parametrize(("name", "exporter"), MEASURED)
 def test_no_model_takes_two_percent_more_time(name, exporter):
     """At onnxruntime's default level; the exported over the optimized graph's time, so that 1 / 1.02 is 2 % more."""
     row = ROWS[name, exporter]
