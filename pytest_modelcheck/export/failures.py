@@ -21,7 +21,7 @@ _NEXT = {
     FailureKind.DATA_DEPENDENT_CONTROL_FLOW: "use torch.where or torch.cond there, or decide outside forward",
     FailureKind.DYNAMIC_SHAPE: "change dynamic_axes (another name, one axis less) or the shapes of the example inputs",
     FailureKind.SIGNATURE_MISMATCH: "let inputs() give what forward takes, by the names of its parameters",
-    FailureKind.DISK_FULL: "free space there, or keep exports on another disk: --modelcheck-cache DIR, TMPDIR=DIR",
+    FailureKind.DISK_FULL: "free space there, or keep exports on another disk: --modelcheck-cache=DIR, TMPDIR=DIR",
     FailureKind.OUT_OF_MEMORY: "free memory, or use a smaller model: an export holds three copies of the weights",
     FailureKind.UNKNOWN: "read the exporter's own words in the detail; the other exporter may take the model",
 }

@@ -77,7 +77,7 @@ def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:
 
 def _way_out(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache DIR"
+        return "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache=DIR"
     return ""
 
 

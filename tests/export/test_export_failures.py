@@ -146,7 +146,7 @@ def test_a_disk_without_room_is_named_and_so_is_another_place_to_keep_exports(wr
 
     failure = failed(build)
     assert failure.kind is FailureKind.DISK_FULL
-    assert failure.next == "free space there, or keep exports on another disk: --modelcheck-cache DIR, TMPDIR=DIR"
+    assert failure.next == "free space there, or keep exports on another disk: --modelcheck-cache=DIR, TMPDIR=DIR"
 
 
 def _raises(seed):

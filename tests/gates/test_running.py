@@ -67,7 +67,7 @@ def test_a_broken_gate_names_the_line_that_broke():
 def test_a_full_disk_has_a_way_out_and_another_error_of_the_system_has_none():
     (full,) = run(raising(OSError(errno.ENOSPC, "No space left on device")))
     assert full.findings[0].next == (
-        "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache DIR"
+        "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache=DIR"
     )
     (other,) = run(raising(OSError(errno.EACCES, "Permission denied")))
     assert other.findings[0].next == ""
