@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+DISK_FULL_SIGN = r"No space left on device|[Dd]isk quota exceeded|problem writing element|\d+ requested and \d+ written"
+"""What an OSError says where a disk is full; the last two are numpy's words for a write that stopped, without errno."""
+
+DISK_FULL_NEXT = "free space there, or keep exports on another disk: --modelcheck-cache=DIR, TMPDIR=DIR"
+"""The way out of it."""
+
 
 class ModelCheckError(Exception):
     """Base class of every error raised on purpose by this package."""

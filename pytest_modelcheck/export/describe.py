@@ -203,8 +203,8 @@ class Describer:
         self.entries[path] = f"array {array.dtype}{list(array.shape)} {content}"
 
 
-_NAMED_FIELD = type(collections.namedtuple("Named", "field").field)  # type: ignore[attr-defined]
-"""What stands for a field in the class of a named tuple."""
+_NAMED_FIELD = type(vars(collections.namedtuple("Named", "field"))["field"])
+"""What stands for a field in the class of a named tuple: a type that Python gives no public name."""
 
 _OPAQUE_MODULES = {"builtins", "_thread", "threading", "weakref", "_weakref", "_io", "socket"}
 

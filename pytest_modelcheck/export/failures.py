@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from pytest_modelcheck.errors import DISK_FULL_NEXT, DISK_FULL_SIGN
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
 from pytest_modelcheck.export.sources import is_library
 from pytest_modelcheck.model_case import ModelCase
@@ -21,18 +22,14 @@ _NEXT = {
     FailureKind.DATA_DEPENDENT_CONTROL_FLOW: "use torch.where or torch.cond there, or decide outside forward",
     FailureKind.DYNAMIC_SHAPE: "change dynamic_axes (another name, one axis less) or the shapes of the example inputs",
     FailureKind.SIGNATURE_MISMATCH: "let inputs() give what forward takes, by the names of its parameters",
-    FailureKind.DISK_FULL: "free space there, or keep exports on another disk: --modelcheck-cache=DIR, TMPDIR=DIR",
+    FailureKind.DISK_FULL: DISK_FULL_NEXT,
     FailureKind.OUT_OF_MEMORY: "free memory, or use a smaller model: an export holds three copies of the weights",
     FailureKind.UNKNOWN: "read the exporter's own words in the detail; the other exporter may take the model",
 }
 
 # In the order in which they are tried; a pattern is looked for in "<exception type>: <message>" of the whole chain.
 _SIGNS: tuple[tuple[FailureKind, str], ...] = (
-    (
-        # The last two are numpy's words for a write that stopped: its OSError has no number.
-        FailureKind.DISK_FULL,
-        r"No space left on device|[Dd]isk quota exceeded|problem writing element|\d+ requested and \d+ written",
-    ),
+    (FailureKind.DISK_FULL, DISK_FULL_SIGN),
     (
         FailureKind.OUT_OF_MEMORY,
         r"MemoryError|can't allocate memory|not enough memory|[Cc]annot allocate memory|out of memory",

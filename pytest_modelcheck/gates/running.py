@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import errno
+import re
 import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.errors import DISK_FULL_NEXT, DISK_FULL_SIGN, ModelCheckError
 from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, ops, reduction
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 
@@ -76,9 +76,7 @@ def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:
 
 
 def _way_out(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free space on the disk of the cached exports, or keep them on another: --modelcheck-cache=DIR"
-    return ""
+    return DISK_FULL_NEXT if isinstance(error, OSError) and re.search(DISK_FULL_SIGN, str(error)) else ""
 
 
 def _error(modelcheck: ModelCheck, entry: Declared, found: str) -> Finding:

@@ -152,7 +152,12 @@ def test_a_pad_by_amounts_that_an_input_decides_stays_and_so_does_what_depends_o
 def test_shapes_are_not_inferred_again_where_no_shape_waits_for_them(monkeypatch):
     asked = []
     monkeypatch.setattr(fold_constants, "infer_shapes", asked.append)
-    folded(make(TRANSPOSED_WEIGHT, **WEIGHT))
+    folded(
+        make(
+            HEADER + "(float[2, 5] x) => (float[2, m] y) { p = Cast<to = 7>(f) a = Pad(x, p) y = Relu(a) }",
+            f=np.array([0, 0, 0, 3], np.float32),
+        )
+    )
     assert asked == []
     folded(half_its_size_padded())
     assert len(asked) == 1  # and never twice for one Pad, though this inference told nothing
