@@ -16,8 +16,8 @@ from examples.zoo.bert_base import BERT_BASE
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.check import measurements as measuring
 from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.running import Declared, evaluate
-from pytest_modelcheck.runtime import Session
+from pytest_modelcheck.gates.evaluate import Declared, evaluate
+from pytest_modelcheck.runtimes import Session
 
 ASKED = (
     ("expect_memory", {"peak": "<=1000GB"}),

@@ -50,8 +50,8 @@ from benchmarks.latency.planting import CASES, slowed
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.performance import FreshSession, evaluate_regression, measure_paired
-from pytest_modelcheck.runtime import inputs_from_signature, open_session
+from pytest_modelcheck.latency import FreshSession, evaluate_regression, measure_paired
+from pytest_modelcheck.runtimes import inputs_from_signature, open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / ".modelcheck" / "latency"
@@ -113,7 +113,7 @@ _JUDGING = ("judging", "statistics")
 def key(*modules: str) -> str:
     """Of the processor, the versions, and the code of the planted work and of these modules."""
     digest = hashlib.sha256(f"{processor()} {os.cpu_count()} {version('onnxruntime')} {version('torch')}".encode())
-    room = ROOT / "pytest_modelcheck" / "performance"
+    room = ROOT / "pytest_modelcheck" / "latency"
     for file in (*(room / f"{name}.py" for name in modules), ROOT / "benchmarks" / "latency" / "planting.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

@@ -25,9 +25,9 @@ from examples.zoo.declaring import EXPORTERS
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import ExportFailure
+from pytest_modelcheck.latency import FreshSession, measure_paired
 from pytest_modelcheck.model_case import EXAMPLE_SEED
-from pytest_modelcheck.performance import FreshSession, measure_paired
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtimes import open_session
 
 MODELS = ("bert-base", "bert-base (unfolded)", "whisper-tiny-encoder", "whisper-tiny-decoder")
 CACHE = Path(".modelcheck")

@@ -1,16 +1,27 @@
 """pytest-modelcheck: regression tests for exported models.
 
-The map, from the top floor down; imports run downward only (tests/test_architecture.py holds it):
+The map, one floor a line, from the top down. Imports run downward only, and within a line from left to right;
+`tests/test_architecture.py` reads this list and holds it.
 
-- `plugin`, `fixtures`, `options`: the pytest edge.
-- `gates`: one file per marker. `check`: everything about one model case, computed on first use.
-- `snapshots`, `report`: canonical text for syrupy; terminal and JSON output.
-- `fusion`, `parity`, `accuracy`, `performance`: what is measured.
-- `export`: torch -> ONNX, with a key and a cache.
-- `attribution`, `pipeline`, `foreign`, `passes`: graph rewrites, ours and other people's, and what each one did.
-- `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading an ONNX graph.
-- `calling`, `runtime`: building and calling a module; onnxruntime sessions.
-- `model_case`, `result`, `bounds`, `errors`: the words.
+- `plugin`, `fixtures`, `run_report`, `session`, `options`: the pytest edge
+- `__main__`, `commands`: the same library from the shell
+- `report`: findings and figures as terminal lines, Markdown, HTML, JSON
+- `performance`: the public names for what is counted and timed
+- `torch_checks`: what concerns the module alone (cache parity, state, host transfers, compilation, memory)
+- `gates`: one file per marker: reading, check, figures
+- `check`: one model case under check
+- `snapshots`: results as canonical text for syrupy
+- `golden`, `fusion`, `accuracy`, `latency`: what is measured
+- `export`: torch -> ONNX, one file per exporter
+- `store`: results that are kept on disk
+- `attribution`, `pipeline`, `foreign`: running passes, other people's among them, and what each one did
+- `passes`: one file per pass or family
+- `rewriting`: the rewriter through which every edit of a graph goes, and matching
+- `shapes`: symbolic sizes and contents, broadcasting, slices, evaluation of constants
+- `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading, writing and checking an ONNX graph
+- `runtimes`: what runs a graph
+- `calling`: building and calling a module
+- `model_case`, `targets`, `result`, `bounds`, `errors`: the words
 
 Importing this package loads neither torch nor onnx.
 """

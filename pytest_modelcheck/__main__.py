@@ -128,7 +128,7 @@ def replay_command(arguments: argparse.Namespace) -> int:
 
 def merge_command(arguments: argparse.Namespace) -> int:
     """Merge JSON reports of runs that shared the tests; exit status of the whole: the first one that is not 0."""
-    from pytest_modelcheck.report.merging import merge_files
+    from pytest_modelcheck.report.merge import merge_files
     from pytest_modelcheck.report.terminal import summary_lines
 
     rows, status = merge_files([Path(name) for name in arguments.reports], Path(arguments.output))
@@ -168,7 +168,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 def fusion_command(arguments: argparse.Namespace) -> int:
     """Print the fused subgraphs of a model case, named as package.module:NAME."""
-    from pytest_modelcheck.fusion import fusion_of
+    from pytest_modelcheck.commands.fusion import fusion_of
 
     picture = None if arguments.picture is None else Path(arguments.picture)
     figures, lines = fusion_of(arguments.case, picture=picture, module=arguments.module)

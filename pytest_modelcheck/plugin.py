@@ -21,10 +21,10 @@ from pytest_modelcheck.fixtures import (
     optimized,
 )
 from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.running import GATE_NAMES
+from pytest_modelcheck.gates.evaluate import GATE_NAMES
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import add_options, read_options
-from pytest_modelcheck.reporting import Reporting
+from pytest_modelcheck.run_report import Reporting
 
 __all__ = [
     "attribution",

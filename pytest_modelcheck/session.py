@@ -13,7 +13,7 @@ import pytest
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.gates import GateResult, MarkerError
-from pytest_modelcheck.gates.running import GATE_NAMES, Declared, declare, evaluate, failing, inconclusive_findings
+from pytest_modelcheck.gates.evaluate import GATE_NAMES, Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import Finding, FindingError

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,38 +13,9 @@ import pytest_modelcheck
 
 PACKAGE = Path(pytest_modelcheck.__file__).parent
 
-FLOORS = [
-    {"plugin"},
-    {"fixtures"},
-    {"session", "reporting"},
-    {"options", "__main__"},
-    {"gates"},
-    {"check"},
-    {"snapshots"},
-    {"report"},
-    {"fusion"},
-    {"parity"},
-    {"accuracy"},
-    {"performance"},
-    {"export"},
-    {"attribution"},
-    {"pipeline"},
-    {"foreign"},
-    {"passes"},
-    {"capture"},
-    {"hierarchy"},
-    {"graph"},
-    {"calling"},
-    {"runtime"},
-    {"kept"},
-    {"model_case"},
-    {"targets"},
-    {"result"},
-    {"bounds"},
-    {"errors"},
-]
-LEVEL = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
-EDGE = {"plugin", "fixtures", "session", "reporting", "options"}
+FLOORS = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- (.*?): ", pytest_modelcheck.__doc__, flags=re.MULTILINE)))
+LEVEL = {room: index for index, room in enumerate(FLOORS)}
+EDGE = {"plugin", "fixtures", "session", "run_report", "options"}
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
@@ -76,12 +48,17 @@ def imports_of(module, *, at_run_time_only):
             yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "pytest_modelcheck")
 
 
+def test_the_map_names_every_room_once_and_nothing_else():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert sorted(FLOORS) == sorted(rooms - {"__init__"})
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_downward_only(module):
     room = room_of(module)
     if room is None:
         return
-    assert room in LEVEL, f"{room} has no floor: add it to FLOORS"
+    assert room in LEVEL, f"{room} has no floor: add it to the map in the docstring of pytest_modelcheck"
     for imported in imports_of(module, at_run_time_only=True):
         other = room_of(imported) if imported.startswith("pytest_modelcheck.") else None
         if other in LEVEL and other != room:
@@ -91,6 +68,16 @@ def test_imports_run_downward_only(module):
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) not in EDGE])
 def test_the_library_rooms_never_import_pytest(module):
     assert not [name for name in imports_of(module, at_run_time_only=True) if name.split(".")[0] == "pytest"]
+
+
+def test_no_circle_of_imports():
+    graph = {
+        module: {name for name in imports_of(module, at_run_time_only=False) if name in MODULES} for module in MODULES
+    }
+    while graph:  # what imports nothing that is left cannot be part of a circle
+        free = {module for module, imported in graph.items() if not imported & graph.keys() - {module}}
+        assert free, f"a circle of imports among {sorted(graph)}"
+        graph = {module: imported for module, imported in graph.items() if module not in free}
 
 
 def test_every_module_imports_alone():
@@ -127,7 +114,7 @@ def test_public_names_of_the_design_exist():
         "fusion": ["partition"],
         "hierarchy": ["hierarchy"],
         "accuracy": ["compare", "sweep"],
-        "performance": ["measure_paired"],
+        "performance": ["measure_paired", "peak_memory", "host_transfers"],
     }.items():
         room = importlib.import_module(f"pytest_modelcheck.{module}")
         assert [name for name in names if not hasattr(room, name)] == []

@@ -31,8 +31,8 @@ def test_the_pass_of_the_contributing_page_fires_refuses_and_keeps_the_result():
     import onnx_ir as ir
 
     from pytest_modelcheck.passes import Pass
-    from pytest_modelcheck.passes.rewriting import Rewriter
     from pytest_modelcheck.pipeline import run_pass
+    from pytest_modelcheck.rewriting.rewriter import Rewriter
 
     source = "from dataclasses import dataclass\nfrom typing import ClassVar\n" + code_blocks(CONTRIBUTING, "python")[0]
     namespace = {"Pass": Pass, "Rewriter": Rewriter, "ir": ir}

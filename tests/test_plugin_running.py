@@ -26,7 +26,7 @@ def test_one_marker_twice_is_two_gates(project):
 def test_a_failing_body_keeps_its_traceback_and_carries_the_findings(project):
     run = project.gated("expect_ops(Gemm=3)", body="assert 1 == 2").run().outcomes(failed=1)
     run.has("> assert 1 == 2", "assert 1 == 2", "the gates of this test say:", OPS)
-    run.lacks("gates/running.py", "session.py")
+    run.lacks("gates/evaluate.py", "session.py")
 
 
 def test_a_failing_body_with_green_gates_says_nothing_of_gates(project):

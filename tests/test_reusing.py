@@ -10,9 +10,9 @@ from pytest_modelcheck import ModelCase
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.check import ModelCheck, measurements
 from pytest_modelcheck.export import export
-from pytest_modelcheck.kept import environment
-from pytest_modelcheck.performance import PairedLatency
+from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.result import Verdict
+from pytest_modelcheck.store import environment
 
 WEIGHT = [1.0]
 

@@ -17,9 +17,9 @@ from random import Random
 import numpy as np
 
 from pytest_modelcheck.bounds import parse_bound
-from pytest_modelcheck.performance import FreshSession, PairedLatency, evaluate_regression
-from pytest_modelcheck.performance.rounds import Rounds, decide, one_round
-from pytest_modelcheck.performance.timing import no_garbage_collection
+from pytest_modelcheck.latency import FreshSession, PairedLatency, evaluate_regression
+from pytest_modelcheck.latency.blocks import no_garbage_collection
+from pytest_modelcheck.latency.rounds import Rounds, decide, one_round
 
 
 @dataclass(slots=True)

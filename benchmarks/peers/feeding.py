@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_modelcheck import ModelCase
-from pytest_modelcheck.runtime import Session
+from pytest_modelcheck.runtimes import Session
 
 Array = np.ndarray[Any, Any]
 

@@ -119,7 +119,7 @@ def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
     """For each candidate ``NAME=SEEDS=PATH`` how far it is from the exported model, onnxruntime's own optimizer off."""
     from benchmarks.peers.cases import peer_cases
     from benchmarks.peers.feeding import feeds
-    from pytest_modelcheck.runtime import open_session
+    from pytest_modelcheck.runtimes import open_session
 
     case = next(case.case for case in peer_cases() if case.label == label)
     wanted = [(name, int(seeds), path) for name, seeds, path in (text.split("=", 2) for text in candidates)]
@@ -132,7 +132,7 @@ def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
 
 def differences(path: str, given: list[dict[str, Any]], expected: list[dict[str, Any]]) -> dict[str, Any]:
     """Whether a file computes what is expected, and the largest scaled difference; ``why`` where there is none."""
-    from pytest_modelcheck.runtime import open_session
+    from pytest_modelcheck.runtimes import open_session
 
     try:
         session = open_session(path, optimizer=False)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from examples.attention_parity.case import GOLDEN, build, inputs
-from pytest_modelcheck.parity import write_golden
+from pytest_modelcheck.golden import write_golden
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SEEDS = (0, 1, 2)

@@ -113,7 +113,7 @@ _ROOMS = {
     "hierarchy": ("graph", "passes", "pipeline", "hierarchy"),
     "fusion": ("capture", "fusion", "hierarchy"),
     "accuracy": ("accuracy", "passes", "pipeline", "runtime"),
-    "latency": ("performance", "passes", "pipeline", "runtime"),
+    "latency": ("latency", "passes", "pipeline", "rewriting", "runtimes", "shapes"),
 }
 """What a part's figures depend on, besides the export."""
 

@@ -1,9 +1,9 @@
 """Comparing outputs and weights, seed sweeps, the guilty pass, the first diverging node."""
 
 from pytest_modelcheck.accuracy.assessment import assess, standard_variants
+from pytest_modelcheck.accuracy.cause import Subject
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
 from pytest_modelcheck.accuracy.evaluator import evaluator_stage
-from pytest_modelcheck.accuracy.explaining import Subject
 from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_modelcheck.accuracy.explaining import Subject, explained, guilty_pass_lines
+from pytest_modelcheck.accuracy.cause import Subject, explained, guilty_pass_lines
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
-from pytest_modelcheck.accuracy.running import plan
+from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
@@ -24,7 +24,7 @@ from pytest_modelcheck.accuracy.variants import (
 )
 from pytest_modelcheck.accuracy.weights import compare_weights
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtime.memory import release_mapped_weights
+from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
 
 EXPORT_CHANGED = (
     "The exported file does not hold the module's weights: the module was changed after the export, the file after it "

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.graph.counts import all_nodes
-from pytest_modelcheck.runtime import SessionError
+from pytest_modelcheck.runtimes import SessionError
 
 SMALL_NODES = 500
 SMALL_BYTES = 32 * 1024 * 1024

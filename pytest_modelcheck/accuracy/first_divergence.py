@@ -26,7 +26,7 @@ from pytest_modelcheck.accuracy.inner_values import in_tolerances, largest_diffe
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.places import node_place, read_by
-from pytest_modelcheck.accuracy.probing import GraphProbe, ModuleProbe, Probe
+from pytest_modelcheck.accuracy.probe import GraphProbe, ModuleProbe, Probe
 from pytest_modelcheck.accuracy.stages import Inputs, to_numpy
 from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.calling import ModuleInputs

@@ -23,7 +23,7 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
 from pytest_modelcheck.passes import Pass, PassOutcome, Target
 from pytest_modelcheck.pipeline import AnyPass, PassStatus, as_passes, pass_name, prepare, run_pass
-from pytest_modelcheck.runtime import SessionError, open_session
+from pytest_modelcheck.runtimes import SessionError, open_session
 
 PLACES = 5
 """How many removed and added nodes a finding lists."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
-from pytest_modelcheck.accuracy.running import Planned, Ran
+from pytest_modelcheck.accuracy.stage_run import Planned, Ran
 from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding

@@ -25,7 +25,7 @@ from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.files import save_model
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtimes import open_session
 
 VERSIONED = ("torch", "onnx", "onnxruntime")
 

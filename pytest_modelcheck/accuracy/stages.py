@@ -18,7 +18,7 @@ import torch
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.runtime import FeedError, Session, open_session
+from pytest_modelcheck.runtimes import FeedError, Session, open_session
 
 Inputs = ModuleInputs | Mapping[str, Any]
 """One set of inputs: what `calling.module_inputs` gives, or tensors and arrays by name."""

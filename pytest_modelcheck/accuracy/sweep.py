@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from pytest_modelcheck.accuracy.pairs import compare_pair
-from pytest_modelcheck.accuracy.running import Planned, Ran, plan, run_stage
+from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
 from pytest_modelcheck.accuracy.stages import Inputs, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, error_finding
@@ -21,7 +21,7 @@ from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.accuracy.variants import Variant
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtime.memory import return_freed_memory
+from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
 SEEDS = range(20)
 

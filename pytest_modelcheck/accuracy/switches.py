@@ -25,8 +25,8 @@ from pytest_modelcheck.accuracy.guilty_pass import UnusableReferenceError, first
 from pytest_modelcheck.accuracy.metrics import Array, count_nan
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for
 from pytest_modelcheck.accuracy.tolerance import Width
-from pytest_modelcheck.runtime import SessionError, open_session
-from pytest_modelcheck.runtime.weights import split_weights
+from pytest_modelcheck.runtimes import SessionError, open_session
+from pytest_modelcheck.runtimes.weights import split_weights
 
 RULES = {
     "Level1_RuleBasedTransformer": (

@@ -27,7 +27,7 @@ import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import to_numpy
-from pytest_modelcheck.accuracy.weight_matching import (
+from pytest_modelcheck.accuracy.weight_match import (
     FEW,
     FEW_NAMED,
     SMALLEST,

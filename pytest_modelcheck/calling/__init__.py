@@ -4,10 +4,11 @@ Exporters, captures and accuracy all see the same flat view: inputs and outputs 
 whatever the forward takes and returns (keywords, dataclasses, dicts, nested tuples, caches).
 """
 
-from pytest_modelcheck.calling.building import build_module, eval_mode, unchanged_buffers, weight_bytes
+from pytest_modelcheck.calling.build import build_module, eval_mode, unchanged_buffers, weight_bytes
 from pytest_modelcheck.calling.forward import bind_arguments, flat_forward, run_module
 from pytest_modelcheck.calling.inputs import ModuleInputs, describe, module_inputs
 from pytest_modelcheck.calling.outputs import named_fields, select_outputs
+from pytest_modelcheck.calling.resize import resized
 
 __all__ = [
     "ModuleInputs",
@@ -18,6 +19,7 @@ __all__ = [
     "flat_forward",
     "module_inputs",
     "named_fields",
+    "resized",
     "run_module",
     "select_outputs",
     "unchanged_buffers",

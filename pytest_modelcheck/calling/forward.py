@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pytest_modelcheck.calling.building import unchanged_buffers
+from pytest_modelcheck.calling.build import unchanged_buffers
 from pytest_modelcheck.calling.inputs import ModuleInputs, describe
 from pytest_modelcheck.calling.outputs import select_outputs
 from pytest_modelcheck.errors import ModelCaseError

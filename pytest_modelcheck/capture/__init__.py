@@ -1,9 +1,9 @@
 """Torch graphs of model cases: capture, why a capture failed, attention written out."""
 
 from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
-from pytest_modelcheck.capture.capturing import capture
-from pytest_modelcheck.capture.comparing import RunComparison, compare_outputs, compare_runs
-from pytest_modelcheck.capture.decomposing import decompose, written_out_attention
+from pytest_modelcheck.capture.decomposition import decompose, written_out_attention
+from pytest_modelcheck.capture.equivalence import RunComparison, compare_outputs, compare_runs
+from pytest_modelcheck.capture.torch_graph import capture
 
 __all__ = [
     "CaptureFailure",

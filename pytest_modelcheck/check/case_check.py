@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from pytest_modelcheck.accuracy import SweepReport
 from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.latency import PairedLatency, Throughput
 from pytest_modelcheck.model_case import Exporter, ModelCase
-from pytest_modelcheck.performance import PairedLatency, Throughput
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding, FindingError, Verdict
-from pytest_modelcheck.runtime.memory import return_freed_memory
+from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 from pytest_modelcheck.targets import Target
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")

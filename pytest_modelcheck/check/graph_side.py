@@ -25,7 +25,7 @@ from pytest_modelcheck.hierarchy import (
 )
 from pytest_modelcheck.pipeline import PassStatus
 from pytest_modelcheck.result import Finding, FindingError
-from pytest_modelcheck.runtime.memory import release_mapped_weights
+from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
 
 
 class GraphSide(TorchSide):

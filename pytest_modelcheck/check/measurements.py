@@ -14,13 +14,11 @@ import numpy as np
 from pytest_modelcheck.accuracy import Subject, SweepReport, assess, standard_stages
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.bounds import Bound
-from pytest_modelcheck.calling import ModuleInputs, module_inputs
+from pytest_modelcheck.calling import ModuleInputs, module_inputs, resized
 from pytest_modelcheck.check.graph_side import GraphSide
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.export.key import export_key
-from pytest_modelcheck.model_case import EXAMPLE_SEED
-from pytest_modelcheck.passes.evaluate import RANDOM
-from pytest_modelcheck.performance import (
+from pytest_modelcheck.latency import (
     BaselineGraph,
     FreshSession,
     PairedLatency,
@@ -35,14 +33,15 @@ from pytest_modelcheck.performance import (
     module_times,
     node_owners,
     per_second,
-    resized,
     session_times,
     slower_modules,
     time_key,
 )
+from pytest_modelcheck.model_case import EXAMPLE_SEED
 from pytest_modelcheck.result import FindingError
-from pytest_modelcheck.runtime import Session, execution_providers, inputs_from_signature, open_session
-from pytest_modelcheck.runtime.memory import return_freed_memory
+from pytest_modelcheck.runtimes import Session, execution_providers, inputs_from_signature, open_session
+from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
+from pytest_modelcheck.shapes.evaluate import RANDOM
 
 
 def own_cores() -> int:

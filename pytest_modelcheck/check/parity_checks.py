@@ -11,19 +11,10 @@ import torch
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.calling import module_inputs
 from pytest_modelcheck.check.measurements import Measurements
-from pytest_modelcheck.parity import (
-    CacheParity,
-    CacheProtocol,
-    Golden,
-    GoldenReport,
-    StateRoundtrip,
-    cache_parity,
-    check_golden,
-    load_state,
-    save_state,
-    state_roundtrip,
-)
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.golden import Golden, GoldenReport, check_golden
+from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.torch_checks.cache import CacheParity, CacheProtocol, cache_parity
+from pytest_modelcheck.torch_checks.state import StateRoundtrip, load_state, save_state, state_roundtrip
 
 
 class ParityChecks(Measurements):

@@ -19,10 +19,10 @@ from pytest_modelcheck.export.temporary import temporary_folder
 from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
-from pytest_modelcheck.kept import KeptResults, file_digest, numeric_environment, own_code
-from pytest_modelcheck.performance import PairedLatency
+from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import AnyPass, as_passes
 from pytest_modelcheck.result import Verdict
+from pytest_modelcheck.store import KeptResults, file_digest, numeric_environment, own_code
 from pytest_modelcheck.targets import Target
 
 _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."

@@ -2,8 +2,8 @@
 
 from pytest_modelcheck.export.cache import ExportCache
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
-from pytest_modelcheck.export.exporting import export
 from pytest_modelcheck.export.key import ExportKey
-from pytest_modelcheck.export.repeating import check_repeatable
+from pytest_modelcheck.export.repeatability import check_repeatable
+from pytest_modelcheck.export.to_onnx import export
 
 __all__ = ["ExportCache", "ExportFailure", "ExportKey", "Exported", "FailureKind", "check_repeatable", "export"]

@@ -1,7 +1,7 @@
 """What compute nodes cost: FLOPs and bytes of results, from the example values that a capture carries.
 
 Nothing is computed: an operator is called once per kind and shapes of its operands, on fake tensors, under torch's own
-flop counter, as `performance.flops` completes it.
+flop counter, as `calling.flops` completes it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from pytest_modelcheck.calling.flops import flop_counter
 from pytest_modelcheck.fusion.ops import Op
 from pytest_modelcheck.fusion.rules import VIEW
-from pytest_modelcheck.performance.flops import flop_counter
 
 _NOTHING = object()
 _COPIES = frozenset({"clone", "contiguous"})

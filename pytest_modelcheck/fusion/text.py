@@ -9,7 +9,7 @@ ends in an output where the others end in a fork, and would never fold with them
 from __future__ import annotations
 
 from pytest_modelcheck.fusion.report import FusionReport, Subgraph
-from pytest_modelcheck.hierarchy.folding import fold_rows
+from pytest_modelcheck.hierarchy.folded_rows import fold_rows
 
 
 def fusion_text(report: FusionReport) -> str:

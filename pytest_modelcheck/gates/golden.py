@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_modelcheck.gates.accuracy import Width, read_width
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
-from pytest_modelcheck.gates.state_roundtrip import existing_file
+from pytest_modelcheck.torch_checks.gates.state_roundtrip import existing_file
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -46,7 +46,7 @@ def parse(path: Any, stage: str = "torch", atol: Any = None, rtol: Any = None) -
 
 def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
     """Compare with the file, then examine the comparison itself."""
-    from pytest_modelcheck.parity import read_golden
+    from pytest_modelcheck.golden import read_golden
 
     report = modelcheck.golden(
         read_golden(expectation.path), stage=expectation.stage, atol=expectation.atol, rtol=expectation.rtol

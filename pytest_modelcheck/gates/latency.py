@@ -85,7 +85,7 @@ def _percent(name: str, expected: Any) -> Bound | None:
 def check(modelcheck: ModelCheck, expectation: ExpectLatency) -> GateResult:
     """Measure until each answer is clear or its budget is spent."""
     from pytest_modelcheck.gates.latency_answers import not_here, regression, speedup, stored
-    from pytest_modelcheck.runtime import missing_provider
+    from pytest_modelcheck.runtimes import missing_provider
 
     asked = {
         "speedup": (expectation.speedup, speedup),

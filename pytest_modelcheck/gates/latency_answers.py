@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.check.measurements import own_cores
 from pytest_modelcheck.gates.gate import GateResult
-from pytest_modelcheck.performance import evaluate_regression, evaluate_speedup, same_graph
+from pytest_modelcheck.latency import evaluate_regression, evaluate_speedup, same_graph
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
     from pytest_modelcheck.gates.latency import ExpectLatency
-    from pytest_modelcheck.performance import PairedLatency
+    from pytest_modelcheck.latency import PairedLatency
 
 SAME_GRAPH = "regression 0 %: today's graph is the locked one, node for node, so there is nothing to time"
 

@@ -138,7 +138,7 @@ def _since_recorded(modelcheck: ModelCheck, op: str) -> tuple[str, ...]:
 
 def _holders(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
     """The modules that own nodes of this operator, repeated layers folded."""
-    from pytest_modelcheck.hierarchy.folding import fold_rows
+    from pytest_modelcheck.hierarchy.folded_rows import fold_rows
 
     rows = (
         (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))

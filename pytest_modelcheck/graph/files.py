@@ -11,10 +11,10 @@ import google.protobuf.message
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
-from pytest_modelcheck.graph.collecting import GarbagePaused
 from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.graph.gc_pause import GarbagePaused
+from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
 from pytest_modelcheck.graph.validity import check_model
-from pytest_modelcheck.graph.writing import SMALL_TENSOR_BYTES, write_model
 
 LARGE_MODEL_BYTES = 100 * 1024 * 1024
 """Above this many bytes of weights they go into ``<name>.onnx.data``; a single protobuf ends at 2 GiB."""

@@ -2,6 +2,7 @@
 
 from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
+from pytest_modelcheck.hierarchy.pass_owners import PipelineHierarchy, StageHierarchy, StageWatch
 from pytest_modelcheck.hierarchy.report import (
     ExportedModel,
     HierarchyReport,
@@ -17,7 +18,6 @@ from pytest_modelcheck.hierarchy.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from pytest_modelcheck.hierarchy.stages import PipelineHierarchy, StageHierarchy, StageWatch
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
 from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, Strategy, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table

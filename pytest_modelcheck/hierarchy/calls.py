@@ -18,7 +18,7 @@ from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.dataflow import DataFlow, tensors_in
-from pytest_modelcheck.hierarchy.skipping import ValuesAskedForError
+from pytest_modelcheck.hierarchy.light_forward import ValuesAskedForError
 from pytest_modelcheck.model_case import ModelCase
 
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pytest_modelcheck.hierarchy.alignment import TorchOp
-from pytest_modelcheck.hierarchy.skipping import (
+from pytest_modelcheck.hierarchy.light_forward import (
     READERS,
     ValuesAskedForError,
     asks_for_values,

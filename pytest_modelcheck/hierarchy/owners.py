@@ -12,9 +12,9 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
 from pytest_modelcheck.hierarchy.alignment import align, calls_in_order
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
-from pytest_modelcheck.hierarchy.folding import ROOT
+from pytest_modelcheck.hierarchy.folded_rows import ROOT
 from pytest_modelcheck.hierarchy.scopes import Scopes
-from pytest_modelcheck.hierarchy.values import named_outputs
+from pytest_modelcheck.hierarchy.value_names import named_outputs
 
 
 class OwnerKind(StrEnum):

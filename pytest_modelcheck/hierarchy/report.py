@@ -20,11 +20,11 @@ from pytest_modelcheck.hierarchy.owners import (
     named_owners,
     number_calls,
 )
-from pytest_modelcheck.hierarchy.plumbing import NodeRoles, node_roles
 from pytest_modelcheck.hierarchy.scopes import Scopes
+from pytest_modelcheck.hierarchy.shape_nodes import NodeRoles, node_roles
 from pytest_modelcheck.hierarchy.stamps import has_stamps, stamped_owners
 from pytest_modelcheck.hierarchy.strategies import Strategy, StrategyName, check_strategy, recommend
-from pytest_modelcheck.hierarchy.values import named_outputs
+from pytest_modelcheck.hierarchy.value_names import named_outputs
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 
 

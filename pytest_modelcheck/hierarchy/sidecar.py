@@ -23,7 +23,7 @@ from pytest_modelcheck.hierarchy.calls import ModuleCalls
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
 from pytest_modelcheck.hierarchy.report import HierarchyReport, hierarchy_of_model, report_on
 from pytest_modelcheck.hierarchy.strategies import StrategyName
-from pytest_modelcheck.hierarchy.values import named_outputs
+from pytest_modelcheck.hierarchy.value_names import named_outputs
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away."""

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.metadata import CALL_KEY, CONTRIBUTORS_KEY, KIND_KEY, OWNER_KEY, contributors
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
-from pytest_modelcheck.hierarchy.values import named_outputs
+from pytest_modelcheck.hierarchy.value_names import named_outputs
 
 if TYPE_CHECKING:
     from pytest_modelcheck.hierarchy.report import HierarchyReport

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import is_constant, op_label
-from pytest_modelcheck.hierarchy.folding import escape, natural_key
+from pytest_modelcheck.hierarchy.folded_rows import escape, natural_key
 from pytest_modelcheck.hierarchy.report import HierarchyReport
-from pytest_modelcheck.hierarchy.values import named_outputs
+from pytest_modelcheck.hierarchy.value_names import named_outputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pytest_modelcheck.hierarchy.folding import fold_rows
+from pytest_modelcheck.hierarchy.folded_rows import fold_rows
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable
 from pytest_modelcheck.hierarchy.table_text import ops_text
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_modelcheck.hierarchy.folding import escape, fold_rows, unescape, unfold
+from pytest_modelcheck.hierarchy.folded_rows import escape, fold_rows, unescape, unfold
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable
 
 _ROW = re.compile(

@@ -19,13 +19,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention import heads, keys, nan_guard, operator, projections, reshaping, scaling
+from pytest_modelcheck.passes.attention import heads, keys, nan_guard, operator, projections, reshapes, scales
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
-from pytest_modelcheck.passes.attention.finding import Attention, find_attention
 from pytest_modelcheck.passes.attention.masks import SoftMasks
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
-from pytest_modelcheck.passes.tidying import tidy
+from pytest_modelcheck.passes.attention.search import Attention, find_attention
+from pytest_modelcheck.passes.tidy import tidy
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _clean(
     nan_guard.try_drop(rewriter, attention)
     attention = find_attention(attention.softmax) or attention
     rewriter.begin_rule("layout")
-    for operand in (*scaling.all_scalings(attention)[1:], attention.context.inputs[1]):
-        reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
+    for operand in (*scales.all_scalings(attention)[1:], attention.context.inputs[1]):
+        reshapes.try_shorten(rewriter, shapes, reshapes.chain_before(operand))
     rewriter.begin_rule("operator")
     formed = operator.try_form(rewriter, shapes, soft_masks, attention)
     if formed is not None:
@@ -80,11 +80,11 @@ def _clean(
             heads.try_hoist_reshapes(rewriter, shapes, split)
         return
     rewriter.begin_rule("scale")
-    scaling.try_fold(rewriter, derived, attention)
+    scales.try_fold(rewriter, derived, attention)
     rewriter.begin_rule("layout")
     for operand in (*attention.scores.inputs, attention.context.inputs[1]):
-        reshaping.try_shorten(rewriter, shapes, reshaping.chain_before(operand))
-    reshaping.try_shorten(rewriter, shapes, reshaping.chain_after(attention.context.outputs[0]))
+        reshapes.try_shorten(rewriter, shapes, reshapes.chain_before(operand))
+    reshapes.try_shorten(rewriter, shapes, reshapes.chain_after(attention.context.outputs[0]))
     rewriter.begin_rule("projections")
     projections.try_merge(rewriter, shapes, derived, (*attention.scores.inputs, attention.context.inputs[1]))
     rewriter.begin_rule("heads")

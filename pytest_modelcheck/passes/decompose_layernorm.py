@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.matching import (
+from pytest_modelcheck.rewriting.matching import (
     FLOATS,
     attribute_float,
     attribute_int,
@@ -30,7 +30,7 @@ from pytest_modelcheck.passes.matching import (
     rank,
     scope_of,
 )
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 

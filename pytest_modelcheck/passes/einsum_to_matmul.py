@@ -22,11 +22,11 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.reshaping import reshape_target
-from pytest_modelcheck.passes.dims import Dim, product
-from pytest_modelcheck.passes.matching import attribute_string, has_reference_attributes, scope_of
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.attention.reshapes import reshape_target
+from pytest_modelcheck.rewriting.matching import attribute_string, has_reference_attributes, scope_of
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.dims import Dim, product
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 @dataclass(frozen=True)

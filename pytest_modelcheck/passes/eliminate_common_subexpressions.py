@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter, Scope
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter, Scope
 
 _RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}

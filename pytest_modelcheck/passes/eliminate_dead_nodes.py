@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.compare import same_tensor
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter, Scope
-from pytest_modelcheck.passes.scopes import subgraphs
+from pytest_modelcheck.graph.scopes import subgraphs
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter, Scope
 
 _SAMPLED_ELEMENTS = 16
 

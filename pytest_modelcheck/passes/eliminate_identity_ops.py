@@ -21,10 +21,10 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attributes import integer_attribute
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.slicing import pads_nothing, slice_bounds, sliced
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
 """Gives the value that may stand for the first output of the node, or None (a close case is refused)."""

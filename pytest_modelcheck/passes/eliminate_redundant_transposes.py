@@ -16,12 +16,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.reshaping import try_shorten
-from pytest_modelcheck.passes.attributes import integer_attribute
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
-from pytest_modelcheck.passes.transpose_regions import permutation, try_flip
-from pytest_modelcheck.passes.transpose_rules import composed
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.passes.attention.reshapes import try_shorten
+from pytest_modelcheck.passes.transposes.regions import permutation, try_flip
+from pytest_modelcheck.passes.transposes.rules import composed
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 8
 """One rewrite may bring two Transposes together that were apart; more rounds than this were never needed."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import is_needed, read_outside
+from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.graph.validity import infer_shapes
-from pytest_modelcheck.passes.attributes import integer_attribute
-from pytest_modelcheck.passes.evaluate import Array, CannotEvaluate, evaluate
-from pytest_modelcheck.passes.inlining import inline_constant_ifs
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.scopes import subgraphs
+from pytest_modelcheck.passes.constant_if import inline_constant_ifs
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
 
 NODE_BYTES = 128
 """What a node takes in a file, about: names, operator, attributes."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.matching import (
+from pytest_modelcheck.rewriting.matching import (
     attribute_float,
     attribute_int,
     attribute_ints,
@@ -34,7 +34,7 @@ from pytest_modelcheck.passes.matching import (
     rank,
     scope_of,
 )
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 Array = np.ndarray[Any, Any]
 

@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.matching import (
+from pytest_modelcheck.rewriting.matching import (
     attribute_float,
     has_reference_attributes,
     only_reader,
     produced_by,
     scalar,
 )
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 _ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid")
 

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.readers import read_outside
-from pytest_modelcheck.passes.matching import FLOATS, is_scalar, only_reader, other_input, produced_by, rounding_of
-from pytest_modelcheck.passes.monomials import monomial
-from pytest_modelcheck.passes.opsets import raise_opset
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.matching import FLOATS, is_scalar, only_reader, other_input, produced_by, rounding_of
+from pytest_modelcheck.rewriting.monomials import monomial
+from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 _GELU_OPSET = 20
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.readers import read_outside
-from pytest_modelcheck.passes.matching import (
+from pytest_modelcheck.rewriting.matching import (
     attribute_int,
     attribute_ints,
     is_scalar,
@@ -31,8 +31,8 @@ from pytest_modelcheck.passes.matching import (
     scalar,
     scope_of,
 )
-from pytest_modelcheck.passes.opsets import raise_opset
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
 _COMPUTED_IN_SINGLE = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})

@@ -18,13 +18,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.dims import Dim
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
-from pytest_modelcheck.passes.matching import GEMM_TYPES, attribute_ints, only_reader, other_input, produced_by
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
-from pytest_modelcheck.passes.tidying import tidy
+from pytest_modelcheck.passes.tidy import tidy
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, attribute_ints, only_reader, other_input, produced_by
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 4
 

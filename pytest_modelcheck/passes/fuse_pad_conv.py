@@ -20,8 +20,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attributes import integer_attribute, text_attribute
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
+from pytest_modelcheck.graph.attributes import integer_attribute, text_attribute
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
 
 Pads = tuple[tuple[int, int], ...]
 """(before, after) for each axis."""

@@ -23,13 +23,13 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attributes import integer_attribute
-from pytest_modelcheck.passes.broadcasting import BROADCASTING, broadcast
-from pytest_modelcheck.passes.dims import is_nonnegative
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.passes.fold_constants import fold
-from pytest_modelcheck.passes.rewriting import Pass, Rewriter
-from pytest_modelcheck.passes.slicing import pads_nothing, slice_bounds, sliced
-from pytest_modelcheck.passes.symbolic_shapes import Shape, SymbolicShapes
+from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
+from pytest_modelcheck.shapes.dims import is_nonnegative
+from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
+from pytest_modelcheck.shapes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")

@@ -17,9 +17,9 @@ from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
-from pytest_modelcheck.pipeline.naming import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
+from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
-from pytest_modelcheck.pipeline.running import (
+from pytest_modelcheck.pipeline.run import (
     check_target,
     prepare,
     run_each_alone,

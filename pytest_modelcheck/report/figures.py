@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_modelcheck.export import Exported
     from pytest_modelcheck.fusion import FusionReport
     from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy
-    from pytest_modelcheck.performance import PairedLatency, RunTimes, Throughput
+    from pytest_modelcheck.latency import PairedLatency, RunTimes, Throughput
 
 _DRAWN_WHOLE = 30
 """A model without a module worth drawing is drawn whole up to this many subgraphs."""

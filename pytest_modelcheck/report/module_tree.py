@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pytest_modelcheck.hierarchy import ModuleTable
-from pytest_modelcheck.hierarchy.folding import NO_MODULE, ROOT, escape, natural_key, range_text
+from pytest_modelcheck.hierarchy.folded_rows import NO_MODULE, ROOT, escape, natural_key, range_text
 
 DEPTH = 3
 """Levels below the root that a summary shows."""

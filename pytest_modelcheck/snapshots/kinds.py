@@ -9,7 +9,7 @@ from typing import Any
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
-from pytest_modelcheck.performance.baseline import BaselineGraph, render_baseline
+from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
 

@@ -13,13 +13,13 @@ from pytest_modelcheck.accuracy import (
     sweep,
 )
 from pytest_modelcheck.accuracy.assessment import standard_variants
-from pytest_modelcheck.accuracy.running import plan
+from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import PASSES
 from pytest_modelcheck.accuracy.variants import vocabularies_of
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.validity import infer_shapes
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtimes import open_session
 
 LONGEST = 4
 """Nodes that a named stretch may have: what an inserted node, its reader and their neighbours come to."""

@@ -12,7 +12,7 @@ from pytest_modelcheck import ModelCase
 from pytest_modelcheck.accuracy import nonfinite_parameters, session_stage, to_numpy, torch_stage
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.calling import module_inputs
-from pytest_modelcheck.runtime import FeedError, open_session
+from pytest_modelcheck.runtimes import FeedError, open_session
 
 ADD = '<ir_version: 8, opset_import: ["" : 18]> g (float[2] a, float[2] b) => (float[2] y) { y = Add(a, b) }'
 

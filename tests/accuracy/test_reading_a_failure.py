@@ -12,7 +12,7 @@ import torch
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.running import Declared, evaluate
+from pytest_modelcheck.gates.evaluate import Declared, evaluate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading_a_failure.md"
 NUMBER = re.compile(r"-?\d+\.\d+(e[-+]?\d+)?|-?\d+e[-+]?\d+|(?<=cosine )-?\d+")

@@ -6,7 +6,7 @@ import torch
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.running import Declared, evaluate
+from pytest_modelcheck.gates.evaluate import Declared, evaluate
 
 TEN_NODES = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2,3] x) => (float[2,3] y) {

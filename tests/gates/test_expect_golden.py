@@ -7,7 +7,7 @@ from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.gates import GATES, MarkerError
-from pytest_modelcheck.parity import write_golden
+from pytest_modelcheck.golden import write_golden
 
 
 def net():

@@ -1,6 +1,6 @@
 """expect_latency: what a measurement makes of a bound, and what an inconclusive one does to a test.
 
-Measurements are given, not taken: no time decides a test. tests/performance measures.
+Measurements are given, not taken: no time decides a test. tests/latency measures.
 """
 
 import math
@@ -11,7 +11,7 @@ from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.performance import PairedLatency
+from pytest_modelcheck.latency import PairedLatency
 
 
 def measured(ratio, reach=0.01, noise=0.004):

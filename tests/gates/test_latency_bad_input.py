@@ -9,8 +9,8 @@ from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck, measurements
-from pytest_modelcheck.performance import FreshSession
-from pytest_modelcheck.runtime import SessionError, missing_provider
+from pytest_modelcheck.latency import FreshSession
+from pytest_modelcheck.runtimes import SessionError, missing_provider
 
 RANDOM = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2,3] x) => (float[2,3] y) {

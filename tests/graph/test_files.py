@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph import files
 from pytest_modelcheck.graph.files import load_model, save_beside, save_model
-from pytest_modelcheck.runtime import open_session
+from pytest_modelcheck.runtimes import open_session
 
 
 def proto(size=400):

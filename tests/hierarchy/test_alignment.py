@@ -12,8 +12,8 @@ from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.hierarchy import ModuleCalls, OwnerKind, case_calls
 from pytest_modelcheck.hierarchy.alignment import TorchOp, align
 from pytest_modelcheck.hierarchy.owners import Owner, direct_owners, inherit_owners
-from pytest_modelcheck.hierarchy.plumbing import node_roles
 from pytest_modelcheck.hierarchy.scopes import Scopes
+from pytest_modelcheck.hierarchy.shape_nodes import node_roles
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from tests.structure_models import albert_case, bert_case, cross_case, resnet_case, swin_case
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.hierarchy.test_folding import PATHS
 from torch import nn
 
 from pytest_modelcheck.export import Exported, export
@@ -26,7 +27,6 @@ from pytest_modelcheck.hierarchy import (
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.hierarchy.table import node_label
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.hierarchy.test_folding import PATHS
 from tests.structure_models import albert_case, bert_case, module_case
 
 WORDS = st.text(max_size=6)

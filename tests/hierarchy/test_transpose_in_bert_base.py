@@ -10,7 +10,7 @@ import torch
 from examples.zoo.bert_base import BERT_BASE
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.running import Declared, evaluate
+from pytest_modelcheck.gates.evaluate import Declared, evaluate
 from pytest_modelcheck.hierarchy import ModuleTable, render
 from pytest_modelcheck.result import Finding
 from pytest_modelcheck.snapshots.kinds import module_differences

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_modelcheck.passes.attention.layouts import Layout, Step, shortest_chain
-from pytest_modelcheck.passes.dims import Dim, atom, multiply
+from pytest_modelcheck.shapes.dims import Dim, atom, multiply
 
 BATCH, SEQ = atom("batch"), atom("seq")
 

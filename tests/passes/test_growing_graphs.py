@@ -3,9 +3,9 @@
 import onnx_ir as ir
 
 from benchmarks.peers.growing import chain
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.scopes import is_sorted
+from pytest_modelcheck.graph.scopes import is_sorted
 from pytest_modelcheck.pipeline import run_pipeline
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 
 def copied_readers(nodes, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from pytest_modelcheck.__main__ import main
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.report.json_file import write_json
-from pytest_modelcheck.report.merging import merge, merge_files, read_json
+from pytest_modelcheck.report.merge import merge, merge_files, read_json
 
 MODEL = {"name": "net", "exporter": "dynamo", "target": "portable"}
 

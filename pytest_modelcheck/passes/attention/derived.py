@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.rewriting import Rewriter, Scope
+from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 
 
 class DerivedConstants:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.reshaping import reshape_target
-from pytest_modelcheck.passes.attention.targets import joined_target, leading_sizes
-from pytest_modelcheck.passes.dims import Dim
-from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, only_reader, scope_of
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
+from pytest_modelcheck.passes.attention.reshapes import reshape_target
+from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints, only_reader, scope_of
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
 KEYS_LAST = (0, 2, 3, 1)

@@ -20,14 +20,14 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
-from pytest_modelcheck.passes.attention.finding import find_attention
 from pytest_modelcheck.passes.attention.heads import KEYS_LAST, Heads, heads_of
 from pytest_modelcheck.passes.attention.projections import Projection, projection_of
-from pytest_modelcheck.passes.attention.reshaping import reshape_target
-from pytest_modelcheck.passes.dims import least
-from pytest_modelcheck.passes.matching import produced_by, scope_of, weight_content
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.attention.reshapes import reshape_target
+from pytest_modelcheck.passes.attention.search import find_attention
+from pytest_modelcheck.rewriting.matching import produced_by, scope_of, weight_content
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import least
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pytest_modelcheck.passes.dims import Dim, divide_exactly, product
+from pytest_modelcheck.shapes.dims import Dim, divide_exactly, product
 
 
 @dataclass(eq=False, slots=True)

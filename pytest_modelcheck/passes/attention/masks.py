@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
-from pytest_modelcheck.passes.matching import produced_by, scope_of
-from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.rewriting.matching import produced_by, scope_of
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _ALMOST = 0.999
 

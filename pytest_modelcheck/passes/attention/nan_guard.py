@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.finding import Attention
-from pytest_modelcheck.passes.matching import produced_by
-from pytest_modelcheck.passes.rewriting import Rewriter
+from pytest_modelcheck.passes.attention.search import Attention
+from pytest_modelcheck.rewriting.matching import produced_by
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _MOVES = ("Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Slice", "Gather", "Identity")
 _MAX_DEPTH = 12

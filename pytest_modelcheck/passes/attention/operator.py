@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.finding import Attention
+from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
 from pytest_modelcheck.passes.attention.masks import SoftMasks, can_do_without_lowest
 from pytest_modelcheck.passes.attention.nan_guard import may_leave_an_empty_row
-from pytest_modelcheck.passes.attention.reshaping import reshape_target
-from pytest_modelcheck.passes.attention.scaling import all_scalings
-from pytest_modelcheck.passes.attention.targets import joined_target, leading_sizes
-from pytest_modelcheck.passes.dims import Dim, multiply
-from pytest_modelcheck.passes.matching import FLOATS, attribute_ints, only_reader, produced_by, rank, scope_of
-from pytest_modelcheck.passes.opsets import raise_opset
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.passes.attention.reshapes import reshape_target
+from pytest_modelcheck.passes.attention.scales import all_scalings
+from pytest_modelcheck.passes.attention.search import Attention
+from pytest_modelcheck.rewriting.matching import FLOATS, attribute_ints, only_reader, produced_by, rank, scope_of
+from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import Dim, multiply
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
 _KEYS_LAST = (0, 2, 3, 1)

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.passes import dims
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
-from pytest_modelcheck.passes.matching import (
+from pytest_modelcheck.rewriting.matching import (
     GEMM_TYPES,
     attribute_float,
     attribute_int,
@@ -30,8 +29,9 @@ from pytest_modelcheck.passes.matching import (
     scope_of,
     weight_content,
 )
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes import dims
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_VISITED = 60
 """Nodes between an operand and its projection; rotary embeddings and repeated key-value heads are about 25."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.dims import product
 from pytest_modelcheck.passes.flattening.roles import Lead, Role, role_of
-from pytest_modelcheck.passes.rewriting import Rewriter, Scope
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.shapes.dims import product
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 @dataclass(slots=True)

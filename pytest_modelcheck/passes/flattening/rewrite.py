@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.metadata import merge_metadata
-from pytest_modelcheck.passes.dims import Dim, product
+from pytest_modelcheck.passes.flattening.flat_shapes import Targets
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
-from pytest_modelcheck.passes.flattening.targets import Targets
-from pytest_modelcheck.passes.matching import attribute_int, attribute_ints, scope_of
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints, scope_of
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import Dim, product
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _AXIS_OPS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax", "Split"})
 

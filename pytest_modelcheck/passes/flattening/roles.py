@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.dims import Dim
-from pytest_modelcheck.passes.matching import attribute_int, attribute_ints
-from pytest_modelcheck.passes.rewriting import Rewriter
-from pytest_modelcheck.passes.symbolic_shapes import SymbolicShapes
+from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 # fmt: off
 _ELEMENTWISE = frozenset({

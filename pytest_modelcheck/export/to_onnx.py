@@ -1,0 +1,165 @@
+"""`export`: from a model case to a checked .onnx file, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, module_inputs, run_module
+from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
+from pytest_modelcheck.export import dynamo, torchscript
+from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
+from pytest_modelcheck.export.checks import (
+    check_module,
+    check_names,
+    check_options,
+    check_result,
+    merged_dimensions,
+    unread_inputs,
+)
+from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
+from pytest_modelcheck.export.exporter_output import Heard, listening
+from pytest_modelcheck.export.failures import classify, failure
+from pytest_modelcheck.export.from_file import open_onnx
+from pytest_modelcheck.export.key import ExportKey, export_key
+from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.graph.files import load_model
+from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
+
+_Write = Callable[[ModelCase, torch.nn.Module, ModuleInputs, Sequence[str], Path], None]
+_WRITE: dict[str, _Write] = {"dynamo": dynamo.write, "torchscript": torchscript.write}
+
+
+def export(
+    case: ModelCase,
+    *,
+    module: torch.nn.Module | None = None,
+    cache: ExportCache | None = None,
+    exporter: Exporter | None = None,
+) -> Exported | ExportFailure:
+    """Export `case` to an .onnx file.
+
+    Args:
+        case: What to export.
+        module: Already built; default: ``case.build()`` under the fixed seed. It is exported in eval mode and gets
+            its own mode back.
+        cache: Where to look for an export made under the same key, and to keep a new one. None: export now, into a
+            temporary folder that lives as long as the process.
+        exporter: Instead of the case's own.
+
+    Returns:
+        The checked model, or the failure: whatever the exporter raises is a result, not an exception.
+    """
+    if exporter is not None:
+        case = dataclasses.replace(case, exporter=exporter)
+    if case.onnx_path is not None:
+        return open_onnx(case, case.onnx_path)
+    try:
+        module = build_module(case) if module is None else module
+    except ModelCaseError as error:
+        return classify(
+            case, error, otherwise=FailureKind.BUILD_FAILED, next_step="mend build(), which raises by itself"
+        )
+    if (wrong := check_module(case, module)) is not None:
+        return wrong
+    with eval_mode(module), torch.random.fork_rng(devices=[]):
+        try:
+            inputs = module_inputs(case, module, EXAMPLE_SEED)
+        except ModelCaseError as error:
+            step = "let inputs(seed) return a dict of tensors by parameter name, or a tuple of tensors"
+            return failure(case, FailureKind.INPUTS_FAILED, str(error), next_step=step, error=error)
+        key = export_key(case, module, inputs)
+        if cache is None:
+            return _export(case, module, inputs, key, temporary_folder())
+        return _cached_export(case, module, inputs, key, cache)
+
+
+def _cached_export(
+    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, cache: ExportCache
+) -> Exported | ExportFailure:
+    with cache.locked(case):
+        found = cache.find(case, key)
+        if isinstance(found, Exported):
+            return found
+        if key.uncacheable:
+            made = _export(case, module, inputs, key, temporary_folder())
+            return dataclasses.replace(made, why=found) if isinstance(made, Exported) else made
+        with cache.scratch(case) as folder:
+            made = _export(case, module, inputs, key, folder)
+            return cache.store(dataclasses.replace(made, why=found)) if isinstance(made, Exported) else made
+
+
+def _export(
+    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, folder: Path
+) -> Exported | ExportFailure:
+    if (wrong := check_options(case, inputs)) is not None:
+        return wrong
+    try:
+        outputs = tuple(run_module(case, module, inputs))
+    except ModelCaseError as error:
+        forward_raised = error.__cause__ is not None
+        kind = FailureKind.FORWARD_FAILED if forward_raised else FailureKind.OUTPUTS_FAILED
+        step = "call the module with inputs(0) by itself and mend that" if forward_raised else "mend output_names="
+        return classify(case, error, otherwise=kind, next_step=step)
+    if (wrong := check_names(case, inputs, outputs)) is not None:
+        return wrong
+    path = folder / MODEL_FILE
+    start = time.perf_counter()
+    with listening() as heard, torch.no_grad(), _no_mha_fastpath():
+        try:
+            _WRITE[case.exporter](case, module, inputs, outputs, path)
+        except (Exception, SystemExit) as error:
+            return classify(case, error, heard=heard.printed)
+    return _finished(case, inputs, outputs, key, path, start, heard)
+
+
+def _finished(
+    case: ModelCase,
+    inputs: ModuleInputs,
+    outputs: Sequence[str],
+    key: ExportKey,
+    path: Path,
+    start: float,
+    heard: Heard,
+) -> Exported | ExportFailure:
+    """Check what the exporter wrote."""
+    try:
+        model = load_model(path)
+    except InvalidModelError as error:
+        step = "report it to the exporter's project; the other exporter may take the model"
+        return failure(case, FailureKind.INVALID_MODEL, str(error), next_step=step, error=error)
+    if (wrong := check_result(case, model, inputs, outputs)) is not None:
+        return wrong
+    for name in unread_inputs(model, inputs):
+        heard.add(f"the exported graph does not read the input {name!r}")
+    for merged in merged_dimensions(case, model):
+        heard.add(f"{merged}: the forward takes equal sizes only")
+    return Exported(
+        case=case,
+        exporter=case.exporter,
+        path=path,
+        key=key,
+        seconds=time.perf_counter() - start,
+        versions=dict(key.versions),
+        warnings=tuple(heard.warnings),
+    )
+
+
+@contextlib.contextmanager
+def _no_mha_fastpath() -> Iterator[None]:
+    """Without gradients nn.TransformerEncoderLayer takes a fused operator that no opset has.
+
+    Without gradients all the same: with them, torch 2.13 fails on T5 (a view of the strides that attention saves for
+    its backward pass).
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,125 @@
+"""The Reshape and Transpose work around one attention, composed into the shortest chain that does the same.
+
+1. Backwards from q, k and v, and forwards from the context, the longest chain of Reshape, Transpose, Unsqueeze and
+   Squeeze nodes that nothing else reads is replaced by the shortest equivalent one (`layouts`), where that is shorter.
+
+dynamo's exports of scaled_dot_product_attention write k as Reshape-Transpose-Reshape-Transpose-Reshape where
+Reshape-Transpose does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.attention.layouts import Layout, Step, shortest_chain
+from pytest_modelcheck.rewriting.matching import attribute_ints, only_reader, produced_by, scope_of
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+_LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
+
+
+def chain_before(value: ir.Value | None) -> list[ir.Node]:
+    """The layout nodes that end in `value`, first one first, each read by the next alone."""
+    chain: list[ir.Node] = []
+    while value is not None and Rewriter.only_use(value) and (node := produced_by(value, *_LAYOUT)) is not None:
+        if chain and only_reader(value) is not chain[0]:
+            break
+        chain.insert(0, node)
+        value = node.inputs[0]
+    return chain
+
+
+def chain_after(value: ir.Value) -> list[ir.Node]:
+    """The layout nodes that begin at `value`, each read by the next alone; the last one's output may be anything."""
+    chain: list[ir.Node] = []
+    while (node := only_reader(value, *_LAYOUT)) is not None and node.inputs[0] is value:
+        chain.append(node)
+        value = node.outputs[0]
+    return chain
+
+
+def try_shorten(rewriter: Rewriter, shapes: SymbolicShapes, chain: Sequence[ir.Node]) -> bool:
+    """Replace `chain` by a shorter one, where there is one; a refusal is recorded where its shape is not constant."""
+    if not chain:
+        return False
+    source, result = chain[0].inputs[0], chain[-1].outputs[0]
+    start, final = shapes.shape(source), shapes.shape(result)
+    if source is None or start is None or final is None:
+        return rewriter.refuse("the shape of a reshaped operand is not known", chain[0])
+    layout = Layout(start)
+    for node in chain:
+        if node.op_type == "Transpose":
+            layout.transpose(attribute_ints(node, "perm") or tuple(reversed(range(len(layout.axes)))))
+            continue
+        shape = shapes.shape(node.outputs[0])
+        if shape is None or not layout.reshape(shape):
+            if len(chain) > 2:
+                return rewriter.refuse("how a Reshape regroups the axes is not provable", node)
+            return False
+    steps = shortest_chain(layout, final)
+    if len(steps) >= len(chain):
+        return False
+    made = _nodes(rewriter, source, start, steps, chain)
+    if made is None:
+        return rewriter.refuse("the composed Reshape would need a shape that is computed", chain[0])
+    return rewriter.replace(list(chain), made, {result: made[-1].outputs[0] if made else source})
+
+
+def _nodes(
+    rewriter: Rewriter, source: ir.Value, start: Sequence[Dim], steps: Sequence[Step], chain: Sequence[ir.Node]
+) -> list[ir.Node] | None:
+    """`steps` as nodes; None where a Reshape target is no constant and not the chain's own last one."""
+    targets: list[tuple[int, ...] | ir.Value | None] = []
+    shape: Sequence[Dim] = start
+    last = chain[-1]
+    for step in steps:
+        if step.op_type == "Reshape":
+            target: tuple[int, ...] | ir.Value | None = reshape_target(shape, step.shape)
+            if target is None and step is steps[-1] and last.op_type == "Reshape" and _is_absolute(rewriter, last):
+                target = last.inputs[1]
+            if target is None:
+                return None
+            targets.append(target)
+        else:
+            targets.append(None)
+        shape = step.shape
+    made: list[ir.Node] = []
+    current = source
+    for step, target in zip(steps, targets, strict=True):
+        like = last.outputs[0] if step is steps[-1] else None
+        if step.op_type == "Transpose":
+            node = rewriter.node("Transpose", [current], {"perm": list(step.perm)}, like=like, dtype=source.dtype)
+        else:
+            if isinstance(target, tuple):
+                target = rewriter.constant_value(scope_of(last), np.asarray(target, dtype=np.int64), "shape")
+            node = rewriter.node("Reshape", [current, target], like=like, dtype=source.dtype)
+        made.append(node)
+        current = node.outputs[0]
+    return made
+
+
+def reshape_target(start: Sequence[Dim], final: Sequence[Dim]) -> tuple[int, ...] | None:
+    """A constant target (allowzero=0) for a Reshape from `start` to `final`; None where there is none.
+
+    A dimension that is not a number is copied (0) where it stays in its place; at most one is left to be deduced (-1).
+    """
+    target = []
+    for index, dim in enumerate(final):
+        if isinstance(dim, int):
+            if dim == 0:
+                return None
+            target.append(dim)
+        else:
+            target.append(0 if index < len(start) and start[index] == dim else -1)
+    return tuple(target) if target.count(-1) <= 1 else None
+
+
+def _is_absolute(rewriter: Rewriter, reshape: ir.Node) -> bool:
+    """Whether the target of `reshape` does not copy dimensions of its input."""
+    constant = rewriter.constant(reshape.inputs[1])
+    return constant is not None and not np.any(constant == 0)

@@ -1,0 +1,224 @@
+"""The scale of the scores: at most one Mul, and none where a projection weight can take it.
+
+Exporters write ``(q * sqrt(s)) @ (k * sqrt(s))``, ``(q * s) @ k``, ``(q @ k) * s`` or ``(q @ k) / (1/s)``. With S the
+product of all factors:
+
+1. where q comes, through reshaping alone, from ``x @ W + b`` with constants W and b that nothing else needs:
+   ``x @ (W * S) + (b * S)``, and no scaling is left;
+2. else where k does, the same with k;
+3. else, where there are two scalings or more, q is multiplied by S, and no other scaling is left.
+
+Folded in float64. Source: Vaswani et al., arXiv:1706.03762, equation 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.attention.derived import DerivedConstants
+from pytest_modelcheck.passes.attention.search import Attention, produced_by_projection, scaling_of
+from pytest_modelcheck.rewriting.matching import attribute_int, only_reader, produced_by, scope_of, weight_content
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+_LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity")
+
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """`node` multiplies `data` by `factor`."""
+
+    node: ir.Node
+    data: ir.Value
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """``product [+ bias]``: the MatMul or Gemm, and the Add behind it with its constant operand."""
+
+    product: ir.Node
+    add: ir.Node | None
+    columns: tuple[int, int] | None = None
+    """Which columns of the product the operand is, where a Split hands them out; None for all of them."""
+
+
+def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention) -> bool:
+    """Bring the scalings of `attention` down to one or none."""
+    query, key = attention.scores.inputs
+    if query is None or key is None:
+        return False
+    in_query, query_source = _scalings(query)
+    in_key, key_source = _scalings(key)
+    scalings = [*in_query, *in_key, *_scalings_between(attention)]
+    if not scalings:
+        return False
+    total = float(np.prod([scaling.factor for scaling in scalings]))
+    for source in (query_source, key_source):
+        projection = _projection(rewriter, source)
+        if projection is not None and _scale_projection(rewriter, derived, projection, total):
+            for scaling in scalings:
+                rewriter.replace([scaling.node], [], {scaling.node.outputs[0]: scaling.data})
+            return True
+    if len(scalings) == 1:
+        return rewriter.refuse(
+            "the one scale is not next to a constant projection that only it reads", attention.softmax
+        )
+    return _merge(rewriter, attention, scalings, total)
+
+
+def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value | None, ir.Value | None]:
+    """Every scaling of the scores, and q and k with theirs taken off; None for the list where one follows a mask.
+
+    Only scalings next to the MatMul or inside the reshaping of an operand that ends in a scaling are taken off.
+    """
+    query, key = attention.scores.inputs
+    if query is None or key is None:
+        return None, query, key
+    between = _scalings_between(attention)
+    if len(between) < sum(node.op_type in ("Mul", "Div") for node in attention.between):
+        return None, query, key
+    found = list(between)
+    operands = []
+    for operand in (query, key):
+        while Rewriter.only_use(operand):
+            node = produced_by(operand, "Mul", "Div")
+            if node is None:
+                break
+            step = next((s for v in node.inputs if v is not None and (s := _scaling(node, v)) is not None), None)
+            if step is None:
+                break
+            found.append(step)
+            operand = step.data
+        operands.append(operand)
+    return found, operands[0], operands[1]
+
+
+def _scalings(operand: ir.Value) -> tuple[list[_Scaling], ir.Value]:
+    """The scalings on the way back from `operand` through reshaping, and the value that the way starts from."""
+    found = []
+    current = operand
+    while Rewriter.only_use(current):
+        node = produced_by(current, "Mul", "Div", *_LAYOUT)
+        if node is None:
+            break
+        step = next((s for v in node.inputs if v is not None and (s := _scaling(node, v)) is not None), None)
+        if step is not None:
+            found.append(step)
+            current = step.data
+        elif node.op_type in _LAYOUT and node.inputs[0] is not None:
+            current = node.inputs[0]
+        else:
+            break
+    return found, current
+
+
+def _scalings_between(attention: Attention) -> list[_Scaling]:
+    """The scalings of the scores before any mask is added."""
+    found = []
+    current = attention.scores.outputs[0]
+    for node in attention.between:
+        step = _scaling(node, current)
+        if step is None:
+            break
+        found.append(step)
+        current = node.outputs[0]
+    return found
+
+
+def _scaling(node: ir.Node, value: ir.Value) -> _Scaling | None:
+    factor = scaling_of(node, value) if node.op_type in ("Mul", "Div") else None
+    return None if factor is None else _Scaling(node, value, factor)
+
+
+def _projection(rewriter: Rewriter, source: ir.Value) -> _Projection | None:
+    """The projection that makes `source`, or of which a Split makes it, where nothing but the attention needs it."""
+    columns = None
+    if not Rewriter.only_use(source):
+        return None
+    packed = source.producer()
+    if packed is not None and packed.domain == "" and packed.op_type == "Split":
+        columns = _columns(rewriter, packed, source)
+        if columns is None or packed.inputs[0] is None or not Rewriter.only_use(packed.inputs[0]):
+            return None
+        source = packed.inputs[0]
+    add = produced_by(source, "Add")
+    if add is None:
+        product = produced_by_projection(source)
+        return None if product is None else _Projection(product, None, columns)
+    for operand in add.inputs:
+        product = produced_by_projection(operand)
+        if product is not None and only_reader(product.outputs[0]) is add:
+            return _Projection(product, add, columns)
+    return None
+
+
+def _columns(rewriter: Rewriter, split: ir.Node, part: ir.Value) -> tuple[int, int] | None:
+    """First and last-plus-one column of `part`, where `split` divides the last axis at known places."""
+    whole = split.inputs[0]
+    if whole is None or whole.shape is None or attribute_int(split, "axis", 0) not in (-1, len(whole.shape) - 1):
+        return None
+    start = 0
+    for output in split.outputs:
+        width = None if output.shape is None else output.shape[-1]
+        if not isinstance(width, int):
+            return None
+        if output is part:
+            return start, start + width
+        start += width
+    return None
+
+
+def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection: _Projection, total: float) -> bool:
+    """Put `total` into weight and bias. False, with nothing edited, where a bias is no constant."""
+    product, add = projection.product, projection.add
+    edits: list[tuple[ir.Node, int]] = [(product, 1)]
+    if len(product.inputs) > 2 and product.inputs[2] is not None:
+        edits.append((product, 2))
+    if add is not None:
+        edits.append((add, 1 if add.inputs[0] is product.outputs[0] else 0))
+    arrays: list[Array] = []
+    for node, index in edits:
+        array = weight_content(node.inputs[index])
+        if array is None:
+            return False
+        transposed = node is product and index == 1 and bool(attribute_int(product, "transB", 0))
+        factors: float | Array = total
+        if projection.columns is not None:
+            width = array.shape[0 if transposed else -1] if array.ndim else 1
+            if width < projection.columns[1]:
+                return False
+            factors = np.ones(width)
+            factors[slice(*projection.columns)] = total
+        scaled = array.astype(np.float64)
+        scaled = (scaled.T * factors).T if transposed else scaled * factors
+        arrays.append(scaled.astype(array.dtype))
+    if not all(np.all(np.isfinite(array.astype(np.float64))) for array in arrays):
+        return False
+    for (node, index), array in zip(edits, arrays, strict=True):
+        value = node.inputs[index]
+        key = ("scaled", value, total, projection.columns, attribute_int(product, "transB", 0))
+        hint = value.name if value is not None and value.name else "scaled"
+        rewriter.set_input(node, index, derived.get(scope_of(node), key, partial(np.asarray, array), hint))
+    return True
+
+
+def _merge(rewriter: Rewriter, attention: Attention, scalings: list[_Scaling], total: float) -> bool:
+    """One Mul of q by the whole factor in place of all `scalings`."""
+    first, *others = scalings
+    query = attention.scores.inputs[0]
+    if query is None or query.dtype is None:
+        return rewriter.refuse("the element type of the scores is not known", attention.softmax)
+    for scaling in others:
+        rewriter.replace([scaling.node], [], {scaling.node.outputs[0]: scaling.data})
+    data, output = first.data, first.node.outputs[0]
+    factor = rewriter.constant_value(scope_of(first.node), np.asarray(total, dtype=query.dtype.numpy()), "scale")
+    multiply = rewriter.node("Mul", [data, factor], like=output)
+    return rewriter.replace([first.node], [multiply], {output: multiply.outputs[0]})

@@ -1,0 +1,134 @@
+"""Attention by data flow: ``softmax(q @ k [scaled, masked]) @ v``, whatever else the exporter wrote between these.
+
+The anchor is the Softmax over the last axis. Backwards from it, through additions, scalings and Where masks, a MatMul
+of two computed values is q times k; forwards, a MatMul that reads the weights as its left operand multiplies by v.
+Nothing is assumed about how q, k and v are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from pytest_modelcheck.rewriting.matching import (
+    attribute_int,
+    is_scalar,
+    keeps_rank,
+    only_reader,
+    other_input,
+    produced_by,
+    rank,
+    scalar,
+    weight_content,
+)
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+_MAX_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """One attention.
+
+    Attributes:
+        scores: The MatMul of q: (..., queries, depth) and k: (..., depth, keys).
+        between: The nodes from `scores` to the Softmax, in that order: Add, Mul, Div and Where.
+        softmax: The Softmax over the keys.
+        guard: ``Where(IsNaN(p), 0, p)`` behind the Softmax, as (IsNaN, Where); None where there is none.
+        context: The MatMul of the weights and v: (..., keys, depth).
+    """
+
+    scores: ir.Node
+    between: tuple[ir.Node, ...]
+    softmax: ir.Node
+    guard: tuple[ir.Node, ir.Node] | None
+    context: ir.Node
+
+    @property
+    def masks(self) -> Iterator[tuple[ir.Node, ir.Value]]:
+        """The Add and Where nodes between scores and Softmax, each with its other operand (Where: its condition)."""
+        current = self.scores.outputs[0]
+        for node in self.between:
+            if node.op_type == "Add" and (mask := other_input(node, current)) is not None:
+                yield node, mask
+            elif node.op_type == "Where" and node.inputs[0] is not None:
+                yield node, node.inputs[0]
+            current = node.outputs[0]
+
+
+def find_attention(softmax: ir.Node) -> Attention | None:
+    """The attention around `softmax`, None where there is none."""
+    last = attribute_int(softmax, "axis", -1)
+    dimensions = rank(softmax.outputs[0]) or rank(softmax.inputs[0])
+    if last != -1 and (dimensions is None or last != dimensions - 1):
+        return None
+    source = softmax.inputs[0]
+    path = None if source is None else _path_to_scores(source, _MAX_STEPS)
+    if path is None:
+        return None
+    scores, between = path
+    guard = _nan_guard(softmax)
+    weights = softmax.outputs[0] if guard is None else guard[1].outputs[0]
+    context = only_reader(weights, "MatMul")
+    if context is None or context.inputs[0] is not weights:
+        return None
+    return Attention(scores=scores, between=between, softmax=softmax, guard=guard, context=context)
+
+
+def scaling_of(node: ir.Node, value: ir.Value) -> float | None:
+    """The constant c, where `node` computes ``value * c`` in the shape of `value`."""
+    other = other_input(node, value)
+    number = scalar(other)
+    if number is None or other is None or not keeps_rank(other, value):
+        return None
+    if node.op_type == "Mul":
+        return number
+    if node.op_type == "Div" and node.inputs[0] is value and number != 0:
+        return 1.0 / number
+    return None
+
+
+def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node, ...]] | None:
+    node = value.producer()
+    if node is None or node.domain != "" or steps == 0 or not Rewriter.only_use(value):
+        return None
+    if node.op_type == "MatMul":
+        computed = all(Rewriter.constant(operand) is None for operand in node.inputs)
+        return (node, ()) if computed else None
+    candidates: tuple[ir.Value | None, ...] = ()
+    if node.op_type == "Add":
+        candidates = tuple(node.inputs)
+    elif node.op_type == "Where":
+        candidates = tuple(node.inputs[1:])
+    elif node.op_type in ("Mul", "Div"):
+        candidates = tuple(v for v in node.inputs if v is not None and scaling_of(node, v) is not None)
+    for candidate in candidates:
+        found = None if candidate is None else _path_to_scores(candidate, steps - 1)
+        if found is not None:
+            return found[0], (*found[1], node)
+    return None
+
+
+def _nan_guard(softmax: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    weights = softmax.outputs[0]
+    if weights.is_graph_output() or len(weights.uses()) != 2:
+        return None
+    readers = {use.node.op_type: use.node for use in weights.uses() if use.node.domain == ""}
+    test, choice = readers.get("IsNaN"), readers.get("Where")
+    if test is None or choice is None or choice.graph is not softmax.graph:
+        return None
+    matches = (
+        only_reader(test.outputs[0]) is choice
+        and choice.inputs[0] is test.outputs[0]
+        and choice.inputs[2] is weights
+        and is_scalar(choice.inputs[1], 0.0)
+    )
+    return (test, choice) if matches else None
+
+
+def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
+    """The MatMul or Gemm with a constant right operand that makes `value`, else None."""
+    node = produced_by(value, "MatMul", "Gemm")
+    return node if node is not None and weight_content(node.inputs[1]) is not None else None

@@ -1,0 +1,44 @@
+"""Replacing an ``If`` whose condition is constant by the branch that runs."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+
+def inline_constant_ifs(rewriter: Rewriter) -> None:
+    """Inline every If with a constant condition, outermost first; its other branch is dropped."""
+    inlined = True
+    while inlined:  # an If inside a branch comes into sight when its branch is inlined
+        inlined = False
+        for node in rewriter.nodes("If"):
+            condition = rewriter.constant(node.inputs[0])
+            if condition is not None:
+                inlined |= _try_inline(rewriter, node, bool(condition.item()))
+
+
+def _try_inline(rewriter: Rewriter, node: ir.Node, taken: bool) -> bool:
+    branch = node.attributes["then_branch" if taken else "else_branch"].as_graph()
+    scope = node.graph
+    assert scope is not None
+    inner = tuple(branch)
+    for old, new in zip(node.outputs, branch.outputs, strict=True):
+        produced = new.producer() in inner
+        if old.is_graph_output() and (not produced or list(branch.outputs).count(new) > 1):
+            return rewriter.refuse("the branch hands a constant or one value twice to a graph output", node)
+    results = list(branch.outputs)
+    branch.outputs.clear()
+    for value in list(branch.initializers.values()):
+        if value.const_value is None:
+            return rewriter.refuse("an initializer of the branch has no data", node)
+        constant = rewriter.constant_value(scope, value.const_value, value.name or "constant")
+        results = [constant if result is value else result for result in results]
+        value.replace_all_uses_with(constant)
+    branch.initializers.clear()
+    branch.remove(inner)
+    for moved in inner:  # names of a branch may be used again in its sibling
+        moved.name = rewriter.new_value_name(moved.name or moved.op_type)
+        for output in moved.outputs:
+            output.name = rewriter.new_value_name(output.name or moved.op_type)
+    return rewriter.replace([node], inner, dict(zip(node.outputs, results, strict=True)))

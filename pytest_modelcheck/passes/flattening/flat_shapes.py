@@ -1,0 +1,90 @@
+"""Reshape targets for leaving the flattened view: constants where one unknown size is left, else computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.passes.flattening.roles import Lead
+from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+
+def constant_target(shape: Sequence[Dim]) -> tuple[int, ...] | None:
+    """`shape` with at most one -1; None where two sizes are unknown or one is zero."""
+    target = tuple(dim if isinstance(dim, int) else -1 for dim in shape)
+    return None if target.count(-1) > 1 or 0 in target else target
+
+
+class Targets:
+    """Makes the Reshape targets of one region; sizes that are only known at run time are read off a graph input."""
+
+    def __init__(self, rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope, lead: Lead) -> None:
+        self._rewriter = rewriter
+        self._scope = scope
+        self._lead = lead
+        self._origin = _input_with(rewriter, shapes, lead)
+        self._sizes: ir.Value | None = None
+        self._made: dict[tuple[int, ...], ir.Value] = {}
+
+    def can_make(self, shape: Sequence[Dim]) -> bool:
+        """Whether `make` can; to be asked before anything is edited."""
+        if constant_target(shape) is not None:
+            return True
+        tail = shape[len(self._lead) :]
+        return (
+            tuple(shape[: len(self._lead)]) == self._lead
+            and self._origin is not None
+            and len(tail) > 0
+            and constant_target(tail) is not None
+        )
+
+    def needs_computing(self, shape: Sequence[Dim]) -> bool:
+        """Whether `shape` has no constant target."""
+        return constant_target(shape) is None
+
+    def make(self, shape: Sequence[Dim]) -> ir.Value:
+        """An int64 vector that reshapes the view to `shape`; equal ones are made once."""
+        constant = constant_target(shape)
+        tail = constant if constant is not None else constant_target(shape[len(self._lead) :])
+        if tail is None:
+            raise ValueError(f"no Reshape target for {shape}: ask can_make first")
+        if constant is not None:
+            return self._rewriter.constant_value(self._scope, np.asarray(constant, dtype=np.int64), "shape")
+        if tail not in self._made:
+            end = self._rewriter.constant_value(self._scope, np.asarray(tail, dtype=np.int64), "sizes")
+            joined = self._insert("Concat", [self._leading_sizes(), end], {"axis": 0}, len(self._lead) + len(tail))
+            self._made[tail] = joined
+        return self._made[tail]
+
+    def _leading_sizes(self) -> ir.Value:
+        origin, count = self._origin, len(self._lead)
+        if self._sizes is None and origin is not None and origin.shape is not None:
+            if len(origin.shape) == count:
+                self._sizes = self._insert("Shape", [origin], {}, count)
+            elif self._rewriter.opset() >= 15:
+                self._sizes = self._insert("Shape", [origin], {"start": 0, "end": count}, count)
+            else:
+                whole = self._insert("Shape", [origin], {}, len(origin.shape))
+                bounds = [
+                    self._rewriter.constant_value(self._scope, np.asarray([number], dtype=np.int64), "bound")
+                    for number in (0, count)
+                ]
+                self._sizes = self._insert("Slice", [whole, *bounds], {}, count)
+        if self._sizes is None:
+            raise ValueError("no graph input carries the leading sizes: ask can_make first")
+        return self._sizes
+
+    def _insert(self, op_type: str, inputs: list[ir.Value], attributes: dict[str, int], length: int) -> ir.Value:
+        node = self._rewriter.node(op_type, inputs, attributes, dtype=ir.DataType.INT64, shape=[length])
+        self._rewriter.insert_first(self._scope, node)
+        return node.outputs[0]
+
+
+def _input_with(rewriter: Rewriter, shapes: SymbolicShapes, lead: Lead) -> ir.Value | None:
+    """A graph input whose first axes are `lead`, one with just these axes if there is one."""
+    inputs = [value for value in rewriter.model.graph.inputs if (shapes.shape(value) or ())[: len(lead)] == lead]
+    return min(inputs, key=lambda value: len(shapes.shape(value) or ()), default=None)

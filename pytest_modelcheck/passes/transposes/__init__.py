@@ -1,0 +1,1 @@
+"""Transposes moved through regions of a graph until they cancel."""

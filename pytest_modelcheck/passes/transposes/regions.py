@@ -1,0 +1,256 @@
+"""Moving Transposes through a region of operators that do not mind the order of axes, where fewer are left after it.
+
+A region grows from one Transpose over the operators that read it, as far as transpose_rules.py goes. Flipped, it reads
+what was before the Transposes at its rim, and only what leaves it has to be transposed. It is flipped if that makes
+fewer Transposes: those at its rim that vanish, against those that have to be put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.metadata import merge_metadata
+from pytest_modelcheck.graph.readers import reads
+from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+MAX_NODES = 200
+"""A region stops growing here, so that the pass stays linear in the number of nodes."""
+
+_MAX_CONSTANT_BYTES = 1 << 16
+"""A larger constant is transposed only if the region is all that reads it."""
+
+
+@dataclass
+class Region:
+    """The operators to flip, in the order in which they were found.
+
+    Attributes:
+        perm: The Transpose that the values of the region lose.
+        entries: Transposes of `perm` that the region reads.
+        moves: Node -> how it is rewritten.
+        foreign: Other tensors that the region reads; each needs a Transpose of the inverse.
+    """
+
+    perm: Perm
+    entries: dict[ir.Node, None] = field(default_factory=dict)
+    moves: dict[ir.Node, Move] = field(default_factory=dict)
+    foreign: dict[ir.Value, None] = field(default_factory=dict)
+
+    def values(self) -> Iterator[ir.Value]:
+        """The outputs that change their axis order."""
+        for node, move in self.moves.items():
+            if not move.ends:
+                yield from node.outputs
+
+    def outside(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
+        """The readers of `value` that are not in the region."""
+        return [(user, index) for user, index in value.uses() if user not in self.moves]
+
+
+def permutation(node: ir.Node | None) -> Perm | None:
+    """The order of axes of a Transpose; None for any other node, and where neither order nor rank is known."""
+    if node is None or node.op_type != "Transpose" or node.domain != "":
+        return None
+    attribute = node.attributes.get("perm")
+    if attribute is not None:
+        return None if attribute.is_ref() else tuple(attribute.as_ints())
+    value = node.inputs[0] if node.inputs and node.inputs[0] is not None else None
+    shape = (value.shape if value is not None else None) or node.outputs[0].shape
+    return None if shape is None else tuple(range(len(shape)))[::-1]
+
+
+def try_flip(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node) -> bool:
+    """Grow a region from the Transpose `start`, without and then with foreign tensors, and flip it if that pays."""
+    perm = permutation(start)
+    if perm is None or _is_identity(perm):
+        return False
+    for with_foreign in (False, True):
+        region = _grown(rewriter, known, start, perm, with_foreign=with_foreign)
+        if region.moves and _gain(rewriter, region) > 0:
+            _flip(rewriter, known, region)
+            return True
+        if not region.moves:
+            return False
+    return False
+
+
+def _grown(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node, perm: Perm, *, with_foreign: bool) -> Region:
+    region = Region(perm, {start: None})
+    pending = [user for user, _ in start.outputs[0].uses()]
+    seen: set[ir.Node] = set()
+    while pending and len(region.moves) < MAX_NODES:
+        node = pending.pop(0)
+        if node in seen or node.graph is not start.graph:
+            continue
+        if not _try_include(rewriter, known, region, node, with_foreign=with_foreign):
+            continue
+        seen.add(node)
+        if not region.moves[node].ends:
+            pending += [user for output in node.outputs for user, _ in output.uses()]
+    # A value that was taken for foreign when its reader came may have been reached since.
+    inside = set(region.values())
+    region.foreign = {value: None for value in region.foreign if value not in inside}
+    return region
+
+
+def _try_include(
+    rewriter: Rewriter, known: SymbolicShapes, region: Region, node: ir.Node, *, with_foreign: bool
+) -> bool:
+    move = move_for(rewriter, node, region.perm)
+    if isinstance(move, str):
+        return rewriter.refuse(move, node)
+    if move is None or (not move.ends and any(output.is_graph_output() for output in node.outputs)):
+        return False
+    inside = set(region.values()) | {entry.outputs[0] for entry in region.entries}
+    entries, foreign = [], []
+    for index in move.operands:
+        value = node.inputs[index]
+        if value is None or value in inside or _is_single(known, value):
+            continue
+        if rewriter.constant(value) is not None:
+            if not _may_transpose(rewriter, value, len(region.perm)):
+                return False
+            continue
+        producer = value.producer()
+        if producer is not None and producer.graph is node.graph and permutation(producer) == region.perm:
+            entries.append(producer)
+            continue
+        shape = known.shape(value)
+        if shape is None:
+            return rewriter.refuse(f"the rank of what the {node.op_type} behind the Transpose reads is not known", node)
+        if not with_foreign or len(shape) != len(region.perm):
+            return False
+        foreign.append(value)
+    if not any(node.inputs[index] in inside for index in move.operands):
+        return False
+    shapes = [known.shape(output) for output in node.outputs]
+    if not move.ends and any(shape is None or len(shape) != len(region.perm) for shape in shapes):
+        return False
+    region.entries.update(dict.fromkeys(entries))
+    region.foreign.update(dict.fromkeys(foreign))
+    region.moves[node] = move
+    return True
+
+
+def _is_single(known: SymbolicShapes, value: ir.Value) -> bool:
+    """Whether `value` has one element, so that its axes have no order."""
+    shape = known.shape(value)
+    return shape is not None and all(dim == 1 for dim in shape)
+
+
+def _may_transpose(rewriter: Rewriter, value: ir.Value, rank: int) -> bool:
+    array = rewriter.constant(value)
+    if array is None or array.ndim > rank:
+        return False
+    return array.nbytes <= _MAX_CONSTANT_BYTES or reads(value) == 1
+
+
+def _gain(rewriter: Rewriter, region: Region) -> int:
+    """How many Transposes fewer there are after the flip."""
+    inside = set(region.values())
+    if any(entry.inputs[0] in inside for entry in region.entries):
+        return 0  # such a Transpose would have to stand inside and outside at once
+    gain = 0
+    for entry in region.entries:
+        output = entry.outputs[0]
+        gain += not output.is_graph_output() and not region.outside(output)
+    for value in region.foreign:
+        first = permutation(value.producer())
+        merges = first is not None and not value.is_graph_output() and not region.outside(value)
+        if not merges:
+            gain -= 1
+    for value in region.values():
+        outside = region.outside(value)
+        orders = [permutation(user) for user, _ in outside]
+        gain += sum(order is not None and _is_identity(composed(region.perm, order)) for order in orders)
+        gain -= any(order is None for order in orders)
+    return gain
+
+
+def _is_identity(perm: Perm) -> bool:
+    return perm == tuple(range(len(perm)))
+
+
+def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
+    back = inverse(region.perm)
+    before: dict[ir.Value, ir.Value] = {}
+    for entry in region.entries:
+        source = entry.inputs[0]
+        assert source is not None
+        before[entry.outputs[0]] = source
+    changed = list(region.values())
+    for value in region.foreign:
+        before[value] = _transposed(rewriter, value, back, next(iter(region.moves)), unsettled=changed)
+    outside = {value: region.outside(value) for value in changed}
+    for node, move in region.moves.items():
+        _rewrite(rewriter, node, move, region, before)
+    for value in changed:
+        if value.shape is not None:
+            value.shape = ir.Shape([value.shape[axis] for axis in back])
+        _leave(rewriter, value, outside[value], region.perm)
+        known.forget(value)
+    for entry in region.entries:
+        rewriter.sweep(entry.outputs[0])
+    for value in region.foreign:
+        rewriter.sweep(value)
+    rewriter.edited()
+
+
+def _rewrite(rewriter: Rewriter, node: ir.Node, move: Move, region: Region, before: dict[ir.Value, ir.Value]) -> None:
+    assert node.graph is not None
+    for index in move.operands:
+        value = node.inputs[index]
+        if value is None:
+            continue
+        if value in before:
+            node.replace_input_with(index, before[value])
+        elif (array := rewriter.constant(value)) is not None and array.size != 1:
+            full = array.reshape((1,) * (len(region.perm) - array.ndim) + array.shape)
+            moved = np.ascontiguousarray(full.transpose(inverse(region.perm)))
+            rewriter.set_input(node, index, rewriter.constant_value(node.graph, moved, value.name or "constant"))
+    for index, content in move.constants.items():
+        rewriter.set_input(node, index, rewriter.constant_value(node.graph, content, "axes"))
+    for name, number in move.attributes.items():
+        node.attributes[name] = ir.AttrInt64(name, number) if isinstance(number, int) else ir.AttrInt64s(name, number)
+
+
+def _leave(rewriter: Rewriter, value: ir.Value, readers: list[tuple[ir.Node, int]], perm: Perm) -> None:
+    """Give the readers outside the region the value in the order they expect."""
+    made: ir.Value | None = None
+    for user, index in readers:
+        order = permutation(user)
+        if order is None:
+            made = made or _transposed(rewriter, value, perm, value.producer())
+            user.replace_input_with(index, made)
+            continue
+        total = composed(perm, order)
+        if _is_identity(total) and rewriter.can_replace_value(user.outputs[0], value):
+            rewriter.replace_value(user.outputs[0], value)
+        else:
+            user.attributes["perm"] = ir.AttrInt64s("perm", total)
+
+
+def _transposed(
+    rewriter: Rewriter, value: ir.Value, perm: Perm, owner: ir.Node | None, *, unsettled: Sequence[ir.Value] = ()
+) -> ir.Value:
+    """A Transpose of `value`, after `owner`; of what a Transpose before it reads, unless that is `unsettled`."""
+    producer = value.producer()
+    source = None if producer is None else producer.inputs[0] if producer.inputs else None
+    if (first := permutation(producer)) is not None and source is not None and source not in unsettled:
+        value, perm = source, composed(first, perm)
+        if _is_identity(perm):
+            return value
+    node = rewriter.node("Transpose", [value], {"perm": perm}, dtype=value.dtype)
+    if value.shape is not None:
+        node.outputs[0].shape = ir.Shape([value.shape[axis] for axis in perm])
+    assert owner is not None
+    assert owner.graph is not None
+    merge_metadata([owner], [node])
+    owner.graph.insert_after(owner, node)
+    return node.outputs[0]

@@ -1,0 +1,159 @@
+"""Which operators do the same on a tensor whose axes are in another order, and what has to change in them.
+
+The tensor ``v`` that an operator reads is ``Transpose(w, perm)``; the rules rewrite the operator to read ``w``, so that
+its output is the transposed one too. Axis ``a`` of ``v`` is axis ``perm[a]`` of ``w``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+Perm = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How one operator is rewritten.
+
+    Attributes:
+        operands: Indices of the inputs that are tensors in the same axis order, broadcasting or of full rank.
+        attributes: Attributes to exchange.
+        constants: Index -> content of inputs to exchange.
+        ends: Whether the output has no axis order to undo: it is the same either way.
+    """
+
+    operands: tuple[int, ...]
+    attributes: dict[str, int | tuple[int, ...]]
+    constants: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]
+    ends: bool = False
+
+
+Rule = Callable[[Rewriter, ir.Node, Perm], Move | str | None]
+
+
+def move_for(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    """How `node` reads tensors without their Transpose of `perm`; None where it cannot, a reason where it might."""
+    rule = RULES.get(node.op_type) if node.domain == "" else None
+    return None if rule is None else rule(rewriter, node, perm)
+
+
+def _elementwise(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    if "axis" in node.attributes or "broadcast" in node.attributes:
+        return f"the {node.op_type} behind the Transpose broadcasts as before opset 7"
+    return Move(tuple(range(len(node.inputs))), {}, {})
+
+
+def _first_input(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
+    if len(node.outputs) > 1 and any(output.uses() for output in node.outputs[1:]):
+        return None
+    return Move((0,), {}, {})
+
+
+def _one_axis(default: int | None) -> Rule:
+    def rule(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+        axis = integer_attribute(node, "axis", default)
+        if axis is None:
+            return f"the axis of the {node.op_type} behind the Transpose is set by the caller of the function"
+        if node.op_type.endswith("max") and rewriter.opset() < 13:
+            return f"the {node.op_type} behind the Transpose flattens to two axes before opset 13"
+        operands = tuple(range(len(node.inputs))) if node.op_type == "Concat" else (0,)
+        return Move(operands, {"axis": perm[axis % len(perm)]}, {})
+
+    return rule
+
+
+def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    keep = integer_attribute(node, "keepdims", 1)
+    attribute = node.attributes.get("axes")
+    if attribute is not None:
+        if attribute.is_ref():
+            return _not_constant(node)
+        axes = tuple(attribute.as_ints())
+    elif len(node.inputs) > 1 and node.inputs[1] is not None:
+        array = rewriter.constant(node.inputs[1])
+        if array is None:
+            return _not_constant(node)
+        axes = tuple(int(axis) for axis in array.reshape(-1))
+    else:
+        axes = ()
+    axes = tuple(axis % len(perm) for axis in axes)
+    moved = tuple(sorted(perm[axis] for axis in axes))
+    if not keep:
+        kept = [perm[axis] for axis in range(len(perm)) if axis not in axes]
+        if not axes or kept != sorted(kept):
+            return None
+    attributes: dict[str, int | tuple[int, ...]] = {"axes": moved} if attribute is not None else {}
+    constants = {1: np.array(moved, dtype=np.int64)} if attribute is None and axes else {}
+    return Move((0,), attributes, constants, ends=not keep)
+
+
+def _pad(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    if len(node.inputs) not in (2, 3):
+        return None
+    pads = rewriter.constant(node.inputs[1])
+    if pads is None or pads.size != 2 * len(perm):
+        return "how much is padded behind the Transpose is not constant"
+    moved = np.zeros((2, len(perm)), dtype=np.int64)
+    moved[:, list(perm)] = pads.reshape(2, -1)
+    return Move((0,), {}, {1: moved.reshape(-1)})
+
+
+def _slice(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
+    if len(node.inputs) < 4 or node.inputs[3] is None:
+        return None
+    axes = rewriter.constant(node.inputs[3])
+    if axes is None:
+        return _not_constant(node)
+    return Move((0,), {}, {3: np.array([perm[int(axis) % len(perm)] for axis in axes.reshape(-1)], dtype=np.int64)})
+
+
+def _not_constant(node: ir.Node) -> str:
+    return f"the axes of the {node.op_type} behind the Transpose are not constant"
+
+
+def inverse(perm: Sequence[int]) -> Perm:
+    """The order that undoes `perm`."""
+    return tuple(perm.index(axis) for axis in range(len(perm)))
+
+
+def composed(first: Sequence[int], second: Sequence[int]) -> Perm:
+    """The order of one Transpose that does `first`, then `second`."""
+    return tuple(first[axis] for axis in second)
+
+
+_ELEMENTWISE = (
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+
+_UNARY = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos",
+    "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN",
+    "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin",
+    "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+
+_REDUCTIONS = (
+    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "ReduceSumSquare",
+)  # fmt: skip
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(_UNARY, _first_input),
+    **dict.fromkeys(_REDUCTIONS, _reduction),
+    "Concat": _one_axis(None),
+    "Hardmax": _one_axis(-1),
+    "LogSoftmax": _one_axis(-1),
+    "Pad": _pad,
+    "Slice": _slice,
+    "Softmax": _one_axis(-1),
+    "Split": _one_axis(0),
+}

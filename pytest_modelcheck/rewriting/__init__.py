@@ -1,0 +1,1 @@
+"""The rewriter through which every edit of a graph goes, and matching."""

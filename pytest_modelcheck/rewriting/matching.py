@@ -1,0 +1,139 @@
+"""Small questions about a graph that the fusing passes share. None of these edits anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+"""What onnxruntime's CPU kernel for Gemm takes; the operator itself takes more."""
+
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+
+_RELATIVE = {ir.DataType.FLOAT: 1e-6, ir.DataType.DOUBLE: 1e-6, ir.DataType.FLOAT16: 1e-3, ir.DataType.BFLOAT16: 1e-2}
+"""How far a stored constant may be from the number it stands for: its own rounding, and never an absolute tolerance
+(onnxscript 0.7.2 takes 1e-12 for 0 with one). Constants of DOUBLE are often written from single precision."""
+
+
+def produced_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The standard-domain node of one of these op types that makes `value` as its first output, else None."""
+    if value is None:
+        return None
+    node = value.producer()
+    if node is None or node.domain != "" or node.op_type not in op_types or node.outputs[0] is not value:
+        return None
+    return node
+
+
+def only_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
+    """The one standard-domain node of these op types (any, if none is given) that reads `value`, and nothing else does.
+
+    None where `value` is a graph output, is read more than once, or is read from inside a subgraph.
+    """
+    if not Rewriter.only_use(value):
+        return None
+    (use,) = value.uses()
+    owner = value.graph
+    if owner is not None and use.node.graph is not owner and not value.is_initializer():
+        return None
+    if op_types and (use.node.domain != "" or use.node.op_type not in op_types):
+        return None
+    return use.node
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number in a constant with one element (any rank), else None."""
+    if value is None:
+        return None
+    array = Rewriter.constant(value)
+    if array is None or array.size != 1:
+        return None
+    number = float(array.reshape(-1)[0])
+    return None if math.isnan(number) else number
+
+
+def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
+    array = None if value is None else Rewriter.constant(value)
+    turned = produced_by(value, "Transpose") if array is None else None
+    if turned is None:
+        return array
+    array = Rewriter.constant(turned.inputs[0])
+    return None if array is None else array.transpose(attribute_ints(turned, "perm"))
+
+
+def is_scalar(value: ir.Value | None, expected: float) -> bool:
+    """Whether `value` is a one-element constant that is `expected`, rounded to its own type."""
+    if value is None:
+        return False
+    number = scalar(value)
+    return number is not None and math.isclose(number, expected, rel_tol=rounding_of(value.dtype))
+
+
+def rounding_of(dtype: ir.DataType | None) -> float:
+    """The relative tolerance at which a number stored as `dtype` still stands for a mathematical one."""
+    return 1e-6 if dtype is None else _RELATIVE.get(dtype, 1e-6)
+
+
+def keeps_rank(constant: ir.Value, other: ir.Value) -> bool:
+    """Whether broadcasting a one-element `constant` against `other` leaves the shape of `other` as it is."""
+    array = Rewriter.constant(constant)
+    if array is None:
+        return False
+    return array.ndim == 0 or (other.shape is not None and array.ndim <= len(other.shape))
+
+
+def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
+    """Of a node with two inputs, the one that is not `value`; `value` itself where it is both."""
+    first, second = node.inputs
+    return second if first is value else first
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """The number of dimensions, where it is known."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def attribute_int(node: ir.Node, name: str, default: int) -> int:
+    """An INT attribute or its default."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def attribute_float(node: ir.Node, name: str, default: float) -> float:
+    """A FLOAT attribute or its default."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_float()
+
+
+def attribute_ints(node: ir.Node, name: str) -> tuple[int, ...] | None:
+    """An INTS attribute, None where it is absent."""
+    attribute = node.attributes.get(name)
+    return None if attribute is None else tuple(attribute.as_ints())
+
+
+def attribute_string(node: ir.Node, name: str, default: str) -> str:
+    """A STRING attribute or its default."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_string()
+
+
+def has_reference_attributes(node: ir.Node) -> bool:
+    """Whether an attribute of `node` is set by the caller of the function it stands in, and so is not known here."""
+    return any(attribute.ref_attr_name is not None for attribute in node.attributes.values())
+
+
+def scope_of(node: ir.Node) -> ir.Graph | ir.Function:
+    """The graph or function that holds `node`.
+
+    Raises:
+        ValueError: The node is in no graph.
+    """
+    if node.graph is None:
+        raise ValueError(f"node {node.name!r} ({node.op_type}) is in no graph")
+    return node.graph

@@ -1,0 +1,120 @@
+"""Raising a model's opset: only where every node means the same in the new one.
+
+An operator keeps its meaning where the two versions of its schema have the same inputs, outputs and attributes with the
+same defaults (new optional ones apart) and accept at least the types they did. A few operators changed their meaning
+without changing their schema; they are listed. Reductions whose axes became an input are rewritten.
+Source: the changelog of the operators, https://github.com/onnx/onnx/blob/main/docs/Changelog.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+_CHANGED_MEANING = {
+    "AveragePool": 22,  # ceil_mode
+    "BatchNormalization": 14,  # running statistics became outputs
+    "DFT": 20,
+    "GroupNormalization": 21,  # scale per channel instead of per group
+    "Hardmax": 13,  # axis was the start of a coerced matrix
+    "LogSoftmax": 13,
+    "Resize": 19,
+    "Softmax": 13,
+    "Split": 18,  # the number of outputs has to be said
+}
+"""Operator -> the version from which on it means what it means today."""
+
+
+def raise_opset(rewriter: Rewriter, version: int) -> str | None:
+    """Raise the standard opset of the model and its functions to `version`.
+
+    Returns:
+        None where that was done or is not necessary; else the reason, with nothing changed.
+    """
+    current = rewriter.opset()
+    if current >= version:
+        return None
+    if any(function.opset_imports.get("", current) != current for function in rewriter.model.functions.values()):
+        return "a function imports another opset"
+    reductions = []
+    for node in _standard_nodes(rewriter):
+        reason = _difference(node, current, version)
+        if reason == _AXES_MOVED:
+            reductions.append(node)
+        elif reason is not None:
+            return f"opset {version} would change {node.op_type}: {reason}"
+    for node in reductions:
+        _move_axes(rewriter, node)
+    rewriter.model.opset_imports[""] = version
+    for function in rewriter.model.functions.values():
+        if "" in function.opset_imports:
+            function.opset_imports[""] = version
+    return None
+
+
+_AXES_MOVED = "its axes became an input"
+
+
+def _standard_nodes(rewriter: Rewriter) -> Iterator[ir.Node]:
+    for scope in rewriter.scopes():
+        yield from (node for node in scope if node.domain == "")
+
+
+def _difference(node: ir.Node, old_version: int, new_version: int) -> str | None:
+    """Why `node` would mean something else, or `_AXES_MOVED`; None where it means the same."""
+    try:
+        old = onnx.defs.get_schema(node.op_type, old_version, "")
+        new = onnx.defs.get_schema(node.op_type, new_version, "")
+    except onnx.defs.SchemaError:
+        return "it is not known to the installed onnx"
+    if old.since_version == new.since_version:
+        return None
+    if new.deprecated:
+        return "it is deprecated there"
+    if old.since_version < _CHANGED_MEANING.get(node.op_type, 0) <= new.since_version and not _is_unaffected(node):
+        return "its meaning changed"
+    if "axes" in node.attributes and "axes" not in new.attributes and any(i.name == "axes" for i in new.inputs):
+        return _AXES_MOVED
+    for name in old.attributes:
+        if name not in new.attributes:
+            if name in node.attributes or not any(i.name == name for i in new.inputs):
+                return f"attribute {name} is gone"
+        elif name not in node.attributes and _default(old, name) != _default(new, name):
+            return f"the default of attribute {name} changed"
+    if any(attribute.required and name not in old.attributes for name, attribute in new.attributes.items()):
+        return "a new attribute is required"
+    for role in ("inputs", "outputs"):
+        before, after = getattr(old, role), getattr(new, role)
+        if len(after) < len(before) or any(a.option != b.option for a, b in zip(before, after, strict=False)):
+            return f"its {role} changed"
+        if any(a.option == onnx.defs.OpSchema.FormalParameterOption.Single for a in after[len(before) :]):
+            return f"its {role} changed"
+        if any(not set(a.types) <= set(b.types) for a, b in zip(before, after, strict=False)):
+            return f"it accepts fewer types for its {role}"
+    return None
+
+
+def _is_unaffected(node: ir.Node) -> bool:
+    if node.op_type == "Split":
+        return len(node.inputs) > 1 and node.inputs[1] is not None
+    ceil = node.attributes.get("ceil_mode")
+    return node.op_type == "AveragePool" and (ceil is None or ceil.as_int() == 0)
+
+
+def _default(schema: onnx.defs.OpSchema, name: str) -> bytes:
+    return bytes(schema.attributes[name].default_value.SerializeToString())
+
+
+def _move_axes(rewriter: Rewriter, node: ir.Node) -> None:
+    axes = np.asarray(list(node.attributes["axes"].as_ints()), dtype=np.int64)
+    scope = node.graph
+    if scope is None:
+        raise ValueError(f"node {node.name!r} is in no graph")
+    del node.attributes["axes"]
+    node.resize_inputs(2)
+    node.replace_input_with(1, rewriter.constant_value(scope, axes, "axes"))

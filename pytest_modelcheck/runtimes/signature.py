@@ -1,0 +1,98 @@
+"""Inputs for a model that came without any: drawn from what its signature says, which is less than its author knows.
+
+1. A symbolic dimension is 2 as the first axis, 64 as a spatial axis of a 4-d float input, else 8; equal names are
+   equal, and ``"past + sequence"`` is the sum of its parts.
+2. Floats are N(0, 1); bools a coin; int8 and uint8 their whole range; wider integers 0 or 1, because any larger index
+   could lie outside a table of the model; strings one of two words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pytest_modelcheck.runtimes.ports import Array, FeedError, Port
+from pytest_modelcheck.runtimes.session import Session
+
+FIRST_AXIS = 2
+SPATIAL_AXIS = 64
+OTHER_AXIS = 8
+
+_WORDS = np.array(["alpha", "beta"], dtype=object)
+
+
+def inputs_from_signature(session: Session, seed: int) -> dict[str, Array]:
+    """Arrays for every input of `session`; equal seeds give equal arrays.
+
+    Raises:
+        FeedError: for an input that is no tensor (a sequence, a map), or of a packed 4-bit type.
+    """
+    generator = np.random.default_rng(seed)
+    return {port.name: _draw(port, shape, generator) for port, shape in _shapes(session)}
+
+
+def statement_of_inputs(session: Session) -> tuple[str, ...]:
+    """What `inputs_from_signature` draws, one line per input: what a report prints beside the result."""
+    return tuple(
+        f"{port.name}: {port.element}{list(shape)}, {_kind(port)[1]} (declared {list(port.shape)})"
+        for port, shape in _shapes(session)
+    )
+
+
+def _shapes(session: Session) -> Iterator[tuple[Port, tuple[int, ...]]]:
+    sizes: dict[str, int] = {}
+    for port in session.inputs:
+        if port.dtype is None:
+            raise FeedError(
+                f"{session.name}: input {port.name!r} is {port.type}: give the model case an inputs function"
+            )
+        for axis, dimension in enumerate(port.shape):
+            if isinstance(dimension, str) and "+" not in dimension:
+                sizes.setdefault(dimension, _default_size(port, axis))
+    for port in session.inputs:
+        yield port, tuple(_size(port, axis, sizes) for axis in range(len(port.shape)))
+
+
+def _size(port: Port, axis: int, sizes: dict[str, int]) -> int:
+    dimension = port.shape[axis]
+    if isinstance(dimension, int):
+        return dimension
+    if dimension is None:
+        return _default_size(port, axis)
+    if dimension not in sizes:
+        parts = [part.strip() for part in dimension.split("+")]
+        sizes[dimension] = sum(int(part) if part.isdigit() else sizes.get(part, OTHER_AXIS) for part in parts)
+    return sizes[dimension]
+
+
+def _default_size(port: Port, axis: int) -> int:
+    if axis == 0:
+        return FIRST_AXIS
+    return SPATIAL_AXIS if len(port.shape) == 4 and axis >= 2 and _kind(port)[0] == "float" else OTHER_AXIS
+
+
+def _kind(port: Port) -> tuple[str, str]:
+    if "float" in port.element or port.element == "double":
+        return "float", "drawn from N(0, 1)"
+    if port.element == "bool":
+        return "bool", "drawn from {false, true}"
+    if port.element == "string":
+        return "string", f"drawn from {{{', '.join(_WORDS)}}}"
+    if port.element in ("int8", "uint8"):
+        return "byte", "drawn from its whole range"
+    return "index", "drawn from {0, 1}: a larger value could be no valid index"
+
+
+def _draw(port: Port, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    kind = _kind(port)[0]
+    if kind == "float":
+        drawn: Array = np.asarray(generator.standard_normal(shape))
+    elif kind == "string":
+        drawn = np.asarray(_WORDS[generator.integers(0, 2, shape)])
+    elif kind == "byte":
+        low, high = (-128, 128) if port.element == "int8" else (0, 256)
+        drawn = np.asarray(generator.integers(low, high, shape))
+    else:
+        drawn = np.asarray(generator.integers(0, 2, shape))
+    return drawn.astype(port.dtype)

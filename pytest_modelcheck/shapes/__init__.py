@@ -1,0 +1,1 @@
+"""Symbolic sizes and contents of values, broadcasting, slices, evaluation of constants."""

@@ -1,0 +1,52 @@
+"""Multidirectional broadcasting of shapes with symbolic dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_modelcheck.shapes.dims import Dim, Poly
+
+BROADCASTING = (
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
+    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum",
+    "Where", "Xor",
+)  # fmt: skip
+"""Operators with multidirectional broadcasting (from opset 7 on)."""
+
+
+def broadcast(shapes: Sequence[tuple[Dim, ...] | None]) -> list[Dim | None] | None:
+    """Multidirectional broadcasting. The model is taken to be valid: two sizes that meet are equal, or one is 1."""
+    if any(shape is None for shape in shapes):
+        return None
+    rank = max(len(shape) for shape in shapes if shape is not None)
+    result: list[Dim | None] = []
+    for axis in range(-rank, 0):
+        result.append(_met([shape[axis] for shape in shapes if shape is not None and len(shape) >= -axis]))
+    return result
+
+
+def _met(dims: Sequence[Dim]) -> Dim | None:
+    dims = [dim for dim in dict.fromkeys(dims) if dim != 1]
+    if not dims:
+        return 1
+    numbers = [dim for dim in dims if isinstance(dim, int)]
+    if numbers:
+        return numbers[0]
+    if len(dims) == 1:
+        return dims[0]
+    for dim in dims:  # min(n, dim) that meets dim is dim: it is equal to it, or dim is 1 and so is the minimum
+        if all(other == dim or _is_capped(other, dim) for other in dims):
+            return dim
+    return None
+
+
+def _is_capped(candidate: Dim, dim: Dim) -> bool:
+    """Whether `candidate` is min(n, dim) with a number n above 1."""
+    if not isinstance(candidate, Poly) or len(candidate.terms) != 1:
+        return False
+    (monomial, coefficient) = candidate.terms[0]
+    text = monomial[0] if len(monomial) == 1 and coefficient == 1 else ""
+    if not text.startswith("min(") or not text.endswith(f",{dim!r})"):
+        return False
+    number = text[len("min(") : -len(f",{dim!r})")]
+    return number.isdigit() and int(number) > 1

@@ -1,0 +1,325 @@
+"""One rule per operator for the symbolic shapes of its outputs (ONNX operator specifications, opsets 1 to 23).
+
+A rule gives, per output, a sequence of dimensions with None for a gap, or None where not even the rank is known.
+Operators without a rule keep what ONNX shape inference says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
+from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, product, subtract
+from pytest_modelcheck.shapes.known import Known, Partial, axes_of
+from pytest_modelcheck.shapes.slices import INFINITE, slice_bounds, sliced
+
+
+def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
+    """The shapes of the outputs of a standard-domain node, as many as the rule for its operator gives."""
+    rule = RULES.get(node.op_type)
+    return [] if rule is None or not node.inputs else rule(node, known)
+
+
+def reshaped(source: tuple[Dim, ...] | None, target: tuple[Dim, ...], *, allow_zero: bool) -> Partial:
+    """The dimensions that Reshape makes of `source`; `target` as Reshape reads it (0 copies, -1 is the rest)."""
+    result: list[Dim | None] = []
+    for axis, element in enumerate(target):
+        if element == 0 and not allow_zero:
+            result.append(source[axis] if source is not None and axis < len(source) else None)
+        elif element == -1 or not is_nonnegative(element):
+            result.append(None)
+        else:
+            result.append(element)
+    if source is not None and target.count(-1) == 1 and result.count(None) == 1:
+        rest = divide_exactly(product(source), product(dim for dim in result if dim is not None))
+        result[target.index(-1)] = rest
+    return result
+
+
+def _same(node: ir.Node, known: Known) -> list[Partial]:
+    return [known.shape(node.inputs[0])]
+
+
+def _elementwise(node: ir.Node, known: Known) -> list[Partial]:
+    if "broadcast" in node.attributes or "axis" in node.attributes:  # before opset 7: the second input is stretched
+        return [known.shape(node.inputs[0])]
+    return [broadcast([known.shape(value) for value in node.inputs])]
+
+
+def _matmul(node: ir.Node, known: Known) -> list[Partial]:
+    left, right = known.shape(node.inputs[0]), known.shape(node.inputs[1])
+    if left is None or right is None or not left or not right:
+        return []
+    batch = broadcast([left[:-2], right[:-2]])
+    if batch is None:
+        return []
+    rows = [left[-2]] if len(left) > 1 else []
+    columns = [right[-1]] if len(right) > 1 else []
+    return [[*batch, *rows, *columns]]
+
+
+def _gemm(node: ir.Node, known: Known) -> list[Partial]:
+    left, right = known.shape(node.inputs[0]), known.shape(node.inputs[1])
+    a, b = integer_attribute(node, "transA", 0), integer_attribute(node, "transB", 0)
+    if left is None or right is None or a is None or b is None or len(left) != 2 or len(right) != 2:
+        return []
+    return [[left[1 if a else 0], right[0 if b else 1]]]
+
+
+def _transpose(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    if shape is None:
+        return []
+    attribute = node.attributes.get("perm")
+    if attribute is not None and attribute.is_ref():
+        return [[None] * len(shape)]
+    order = tuple(attribute.as_ints()) if attribute is not None else tuple(range(len(shape)))[::-1]
+    return [[shape[axis] for axis in order]]
+
+
+def _reshape(node: ir.Node, known: Known) -> list[Partial]:
+    if len(node.inputs) < 2:
+        return []
+    target = known.content(node.inputs[1])
+    if target is None:
+        return []
+    allow_zero = integer_attribute(node, "allowzero", 0)
+    if allow_zero is None:
+        return [[None] * len(target)]
+    return [reshaped(known.shape(node.inputs[0]), target, allow_zero=bool(allow_zero))]
+
+
+def _flatten(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 1)
+    if shape is None or axis is None:
+        return [[None, None]]
+    axis += len(shape) if axis < 0 else 0
+    return [[product(shape[:axis]), product(shape[axis:])]]
+
+
+def _squeeze(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axes = known.shape(node.inputs[0]), axes_of(node, known)
+    if shape is None or axes is None:
+        return []
+    if not axes:
+        return [[dim for dim in shape if dim != 1]] if all(isinstance(dim, int) for dim in shape) else []
+    dropped = {axis % len(shape) for axis in axes} if shape else set()
+    return [[dim for axis, dim in enumerate(shape) if axis not in dropped]]
+
+
+def _unsqueeze(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axes = known.shape(node.inputs[0]), axes_of(node, known)
+    if shape is None or axes is None:
+        return []
+    rank = len(shape) + len(axes)
+    made, rest = {axis % rank for axis in axes} if rank else set(), iter(shape)
+    return [[1 if axis in made else next(rest) for axis in range(rank)]]
+
+
+def _expand(node: ir.Node, known: Known) -> list[Partial]:
+    target = known.content(node.inputs[1])
+    shape = known.shape(node.inputs[0])
+    if target is None or shape is None:
+        return []
+    result = broadcast([shape, tuple(target)])
+    if result is None:
+        return []
+    # An element of unknown sign may be no size at all.
+    return [[dim if dim is not None and is_nonnegative(dim) else None for dim in result]]
+
+
+def _concat(node: ir.Node, known: Known) -> list[Partial]:
+    shapes, axis = [known.shape(value) for value in node.inputs], integer_attribute(node, "axis", None)
+    present = [shape for shape in shapes if shape is not None]
+    if axis is None or not present:
+        return []
+    rank = len(present[0])
+    axis += rank if axis < 0 else 0
+    result: list[Dim | None] = list(present[0])
+    for shape in present:
+        result = [dim if isinstance(dim, int) else other for dim, other in zip(result, shape, strict=True)]
+    if len(present) == len(shapes):
+        total: Dim = 0
+        for shape in present:
+            total = add(total, shape[axis])
+        result[axis] = total
+    else:
+        result[axis] = None
+    return [result]
+
+
+def _gather(node: ir.Node, known: Known) -> list[Partial]:
+    data, indices = known.shape(node.inputs[0]), known.shape(node.inputs[1])
+    axis = integer_attribute(node, "axis", 0)
+    if data is None or indices is None or axis is None or not data:
+        return []
+    axis += len(data) if axis < 0 else 0
+    return [[*data[:axis], *indices, *data[axis + 1 :]]]
+
+
+def _slice(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    if shape is None:
+        return []
+    bounds = slice_bounds(node, known)
+    if bounds is None:
+        return [[None] * len(shape)]
+    result: list[Dim | None] = list(shape)
+    for axis, (start, end, step) in bounds.items():
+        result[axis] = sliced(shape[axis], start, end, step)
+    return [result]
+
+
+def _shape(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", INFINITE)
+    if shape is None or start is None or end is None:
+        return [[None]]
+    return [[len(shape[start:end])]]
+
+
+def _reduce(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axes = known.shape(node.inputs[0]), axes_of(node, known)
+    keep, empty_is_none = integer_attribute(node, "keepdims", 1), integer_attribute(node, "noop_with_empty_axes", 0)
+    if shape is None or axes is None or keep is None or empty_is_none is None:
+        return []
+    if not axes:
+        if empty_is_none:
+            return [shape]
+        axes = tuple(range(len(shape)))
+    reduced = {axis % len(shape) for axis in axes} if shape else set()
+    return [[1 if i in reduced else dim for i, dim in enumerate(shape) if keep or i not in reduced]]
+
+
+def _arg(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 0)
+    keep = integer_attribute(node, "keepdims", 1)
+    if not shape or axis is None or keep is None:
+        return []
+    axis %= len(shape)
+    return [[1 if i == axis else dim for i, dim in enumerate(shape) if keep or i != axis]]
+
+
+def _split(node: ir.Node, known: Known) -> list[Partial]:
+    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 0)
+    if not shape or axis is None:
+        return []
+    axis %= len(shape)
+    count = len(node.outputs)
+    sizes: Sequence[Dim | None] | None
+    if (attribute := node.attributes.get("split")) is not None:
+        sizes = None if attribute.is_ref() else tuple(attribute.as_ints())
+    elif len(node.inputs) > 1 and node.inputs[1] is not None:
+        sizes = known.content(node.inputs[1])
+    else:
+        sizes = [divide_exactly(shape[axis], count)] * count
+    if sizes is None or len(sizes) != count:
+        sizes = [None] * count
+    return [[*shape[:axis], size, *shape[axis + 1 :]] for size in sizes]
+
+
+def _tile(node: ir.Node, known: Known) -> list[Partial]:
+    shape, repeats = known.shape(node.inputs[0]), known.content(node.inputs[1])
+    if shape is None or repeats is None or len(shape) != len(repeats):
+        return []
+    return [[multiply(d, r) if is_nonnegative(r) else None for d, r in zip(shape, repeats, strict=True)]]
+
+
+def _constant_of_shape(node: ir.Node, known: Known) -> list[Partial]:
+    elements = known.content(node.inputs[0])
+    if elements is None:
+        return []
+    return [[element if is_nonnegative(element) else None for element in elements]]
+
+
+def _range(node: ir.Node, known: Known) -> list[Partial]:
+    start, limit, delta = (known.content(value) for value in node.inputs)
+    if start is None or limit is None or delta is None or delta[0] != 1:
+        return [[None]]
+    length = subtract(limit[0], start[0])
+    return [[length if is_nonnegative(length) else None]]
+
+
+def _batch_and_channels(node: ir.Node, known: Known) -> list[Partial]:
+    shape, weight = known.shape(node.inputs[0]), known.shape(node.inputs[1])
+    if not shape or not weight:
+        return []
+    return [[shape[0], weight[0], *[None] * (len(shape) - 2)]]
+
+
+def _batch_kept(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    return [] if not shape or len(shape) < 2 else [[shape[0], shape[1], *[None] * (len(shape) - 2)]]
+
+
+def _global_pool(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    return [] if not shape or len(shape) < 2 else [[shape[0], shape[1], *[1] * (len(shape) - 2)]]
+
+
+def _gather_elements(node: ir.Node, known: Known) -> list[Partial]:
+    return [known.shape(node.inputs[1])]
+
+
+def _pad(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    if shape is None or len(node.inputs) < 2 or len(node.inputs) > 3:
+        return []
+    pads = known.content(node.inputs[1])
+    if pads is None or len(pads) != 2 * len(shape):
+        return []
+    half = len(shape)
+    sizes = [add(add(dim, pads[i]), pads[i + half]) for i, dim in enumerate(shape)]
+    return [[size if is_nonnegative(size) else None for size in sizes]]
+
+
+_UNARY = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Bernoulli", "Cast", "CastLike",
+    "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp",
+    "EyeLike", "Floor", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
+    "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax",
+    "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Not", "QuantizeLinear",
+    "RMSNormalization", "RandomNormalLike", "RandomUniformLike", "Reciprocal", "Relu", "Round",
+    "ScatterElements", "ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus",
+    "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Trilu", "BatchNormalization", "PRelu",
+    "RotaryEmbedding",
+)  # fmt: skip
+
+_REDUCTIONS = (
+    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare",
+)  # fmt: skip
+
+RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
+    **dict.fromkeys(_UNARY, _same),
+    **dict.fromkeys(BROADCASTING, _elementwise),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
+    "ArgMax": _arg,
+    "ArgMin": _arg,
+    "AveragePool": _batch_kept,
+    "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": _batch_and_channels,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_pool,
+    "GlobalMaxPool": _global_pool,
+    "MatMul": _matmul,
+    "MaxPool": _batch_kept,
+    "Pad": _pad,
+    "Range": _range,
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

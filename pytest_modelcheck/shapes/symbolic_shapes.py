@@ -1,0 +1,158 @@
+"""What is known about the shapes of values, and about the content of small integer tensors, with symbols for the rest.
+
+`SymbolicShapes` walks from a value to its sources and applies one rule per operator: shape_rules.py for shapes,
+content_rules.py for the content of shape tensors (what Shape, Gather, Concat ... compute). A named dimension of a graph
+input is the same number wherever the name stands (ONNX IR, "Static tensor shapes").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.shapes import content_rules, shape_rules
+from pytest_modelcheck.shapes.dims import UNKNOWN_SIGN, Dim, atom, parse
+
+Shape = tuple[Dim, ...]
+
+_MAX_ELEMENTS = 64
+"""Shape tensors are short; longer integer tensors are data."""
+
+_INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
+
+
+class SymbolicShapes:
+    """Shapes and shape contents of the values of one model, computed on demand and remembered.
+
+    A rewrite that keeps the value of what it replaces does not make an answer wrong.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._shapes: dict[ir.Value, Shape | None] = {}
+        self._contents: dict[ir.Value, Shape | None] = {}
+        self._done: set[ir.Node] = set()
+        self._outputs = {id(value) for value in model.graph.outputs}
+        self._ids: dict[ir.Value, int] = {}
+        self.opset = model.opset_imports.get("", 0)
+
+    def shape(self, value: ir.Value | None) -> Shape | None:
+        """The dimensions of `value`; None where the rank is not known."""
+        if value is None:
+            return None
+        self._ensure(value)
+        if value not in self._shapes:
+            self._shapes[value] = self._declared(value)
+        return self._shapes[value]
+
+    def content(self, value: ir.Value | None) -> Shape | None:
+        """The elements of a 0-D or 1-D integer or bool tensor; None where not even their number is known."""
+        if value is None or value.dtype not in _INTEGERS:
+            return None
+        self._ensure(value)
+        if value not in self._contents:
+            self._contents[value] = self._constant_content(value) or self._unknown_content(value)
+        return self._contents[value]
+
+    def constant_content(self, value: ir.Value | None) -> tuple[int, ...] | None:
+        """`content` where every element is a number, else None."""
+        elements = self.content(value)
+        if elements is None:
+            return None
+        numbers = tuple(element for element in elements if isinstance(element, int))
+        return numbers if len(numbers) == len(elements) else None
+
+    def unknown_dim(self, value: ir.Value, axis: int) -> Dim:
+        """The symbol for one axis of `value` about which nothing is known."""
+        return atom(f"axis{self._ids.setdefault(value, len(self._ids))}.{axis}")
+
+    def forget(self, value: ir.Value) -> None:
+        """Drop what was remembered about a value whose meaning a rewrite has changed; to be derived again."""
+        self._shapes.pop(value, None)
+        self._contents.pop(value, None)
+        if (producer := value.producer()) is not None:
+            self._done.discard(producer)
+
+    def _ensure(self, value: ir.Value) -> None:
+        first = value.producer()
+        if first is None or first in self._done:  # nearly always
+            return
+        stack = [first]
+        while stack:
+            node = stack[-1]
+            if node in self._done:
+                stack.pop()
+                continue
+            pending = [
+                producer
+                for source in node.inputs
+                if source is not None and (producer := source.producer()) is not None and producer not in self._done
+            ]
+            if pending:
+                stack += pending
+                continue
+            self._done.add(node)
+            self._visit(node)
+            stack.pop()
+
+    def _visit(self, node: ir.Node) -> None:
+        if node.domain != "":
+            return
+        for index, derived in enumerate(shape_rules.output_shapes(node, self)):
+            value = node.outputs[index]
+            if derived is not None:
+                self._shapes[value] = self._merged(value, derived)
+        if len(node.outputs) == 1 and node.outputs[0].dtype in _INTEGERS:
+            elements = content_rules.output_content(node, self)
+            if elements is not None and len(elements) <= _MAX_ELEMENTS:
+                value = node.outputs[0]
+                self._contents[value] = tuple(
+                    self._unknown_element(value, i) if element is None else element
+                    for i, element in enumerate(elements)
+                )
+
+    def _merged(self, value: ir.Value, derived: Sequence[Dim | None]) -> Shape:
+        """Fill the gaps of a derived shape from the declared one; a number that is declared is better than a symbol.
+
+        Not so for outputs of the graph: what is declared there is the exporter's example as often as a fact.
+        """
+        declared = self._declared(value)
+        if declared is None or len(declared) != len(derived):
+            return tuple(self.unknown_dim(value, i) if dim is None else dim for i, dim in enumerate(derived))
+        return tuple(
+            known if dim is None or (isinstance(known, int) and not isinstance(dim, int)) else dim
+            for dim, known in zip(derived, declared, strict=True)
+        )
+
+    def _declared(self, value: ir.Value) -> Shape | None:
+        tensor = value.const_value
+        shape = value.shape if tensor is None else tensor.shape
+        if shape is None:
+            return None
+        if id(value) in self._outputs:
+            return tuple(self.unknown_dim(value, i) for i in range(len(shape)))
+        return tuple(
+            dim if isinstance(dim, int) else self.unknown_dim(value, i) if not dim.value else parse(dim.value)
+            for i, dim in enumerate(shape)
+        )
+
+    def _constant_content(self, value: ir.Value) -> Shape | None:
+        if value.is_graph_input():
+            return None
+        tensor = ir.convenience.get_const_tensor(value)
+        if tensor is None or len(tensor.shape) > 1 or tensor.size > _MAX_ELEMENTS:
+            return None
+        return tuple(int(element) for element in np.atleast_1d(tensor.numpy()))
+
+    def _unknown_content(self, value: ir.Value) -> Shape | None:
+        shape = self.shape(value)
+        if shape is None or len(shape) > 1:
+            return None
+        length = shape[0] if shape else 1
+        if not isinstance(length, int) or length > _MAX_ELEMENTS:
+            return None
+        return tuple(self._unknown_element(value, i) for i in range(length))
+
+    def _unknown_element(self, value: ir.Value, index: int) -> Dim:
+        return atom(f"{UNKNOWN_SIGN}element{self._ids.setdefault(value, len(self._ids))}.{index}")

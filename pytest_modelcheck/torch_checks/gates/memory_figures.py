@@ -1,0 +1,136 @@
+"""The figures that ``expect_memory`` asks for, each from where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_modelcheck.errors import ModelCaseError
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.torch_checks.memory import Growth, MemoryUse
+
+_SHOWN = 5
+
+
+def uses_at(modelcheck: ModelCheck, axis: str, sizes: Sequence[int]) -> dict[int, MemoryUse]:
+    """Size -> what one forward pass at this size allocates.
+
+    Raises:
+        ModelCaseError: for an axis that is not there, or a forward that cannot run at a size.
+    """
+    from pytest_modelcheck.calling import resized
+    from pytest_modelcheck.torch_checks.memory import peak_memory
+
+    _require_module(modelcheck)
+    uses = {}
+    for size in sizes:
+        inputs = resized(modelcheck.example, axis, size, modelcheck.case.dynamic_axes)
+        try:
+            uses[size] = peak_memory(modelcheck.module, inputs)
+        except ModelCaseError as error:
+            raise ModelCaseError(f"at {axis} {size}: {error}") from error
+    return uses
+
+
+def growth_of(uses: Mapping[int, MemoryUse]) -> Growth:
+    """The growth of the totals: peaks have kinks where another operator becomes the largest."""
+    from pytest_modelcheck.torch_checks.memory import fit_growth
+
+    return fit_growth(tuple(uses), tuple(use.total for use in uses.values()))
+
+
+def figure(modelcheck: ModelCheck, name: str) -> tuple[float, str]:
+    """A figure, and how it is written."""
+    value = _FIGURES[name](modelcheck)
+    return value, f"{value:,} {'operations' if name == 'flops' else 'bytes'}"
+
+
+def _forward(modelcheck: ModelCheck) -> MemoryUse:
+    from pytest_modelcheck.torch_checks.memory import peak_memory
+
+    _require_module(modelcheck)
+    return peak_memory(modelcheck.module, modelcheck.example)
+
+
+def _flops(modelcheck: ModelCheck) -> int:
+    from pytest_modelcheck.torch_checks.memory import count_flops
+
+    _require_module(modelcheck)
+    return count_flops(modelcheck.module, modelcheck.example).total
+
+
+def _initializers(modelcheck: ModelCheck) -> int:
+    return sum(size for _, size in _weights(modelcheck))
+
+
+def _weights(modelcheck: ModelCheck) -> list[tuple[str, int]]:
+    """Name and bytes of each weight of the exported graph, the largest first."""
+    graph = modelcheck.exported_model.graph
+    graphs = (graph, *graph.subgraphs())
+    sizes = {
+        name: value.const_value.nbytes
+        for each in graphs
+        for name, value in each.initializers.items()
+        if value.const_value is not None
+    }
+    return sorted(sizes.items(), key=lambda item: -item[1])
+
+
+def _file(modelcheck: ModelCheck) -> int:
+    import onnx_ir as ir
+
+    exported = modelcheck.exported
+    tensors = [value.const_value for value in exported.model.graph.initializers.values()]
+    data = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    return sum(file.stat().st_size for file in (exported.path, *data))
+
+
+def _session(modelcheck: ModelCheck) -> int:
+    from pytest_modelcheck.accuracy.stages import feeds_for
+    from pytest_modelcheck.latency import peak_growth
+    from pytest_modelcheck.model_case import EXAMPLE_SEED
+    from pytest_modelcheck.runtimes import open_session
+
+    path, drawn = modelcheck.exported.path, modelcheck.inputs(EXAMPLE_SEED)
+
+    def once() -> None:
+        session = open_session(path, optimizer=True, name="exported")
+        session.run(feeds_for(session, drawn))
+
+    return peak_growth(once)
+
+
+_FIGURES: dict[str, Callable[[ModelCheck], int]] = {
+    "peak": lambda modelcheck: _forward(modelcheck).peak,
+    "total": lambda modelcheck: _forward(modelcheck).total,
+    "flops": _flops,
+    "initializers": _initializers,
+    "file": _file,
+    "session": _session,
+}
+
+
+def explain(modelcheck: ModelCheck, name: str) -> tuple[tuple[str, ...], str]:
+    """Where a figure comes from, and what to do about it."""
+    if name in ("initializers", "file"):
+        largest = _weights(modelcheck)[:_SHOWN]
+        return tuple(f"{weight}: {size:,} bytes" for weight, size in largest), "A weight may be stored twice, or wider."
+    if name == "flops":
+        from pytest_modelcheck.torch_checks.memory import count_flops
+
+        by_op = count_flops(modelcheck.module, modelcheck.example).by_op[:_SHOWN]
+        return tuple(f"{op}: {count:,}" for op, count in by_op), "If the change is meant, change the marker."
+    if name == "session":
+        return (), "The resident set of this process, opening and running the exported file once."
+    return (), "If the change is meant, change the marker."
+
+
+def _require_module(modelcheck: ModelCheck) -> None:
+    if modelcheck.case.onnx_path is not None:
+        raise ModelCaseError(
+            f"{modelcheck.label}: is an .onnx file and has no torch module whose memory could be counted; "
+            f"initializers, file and session can be asked of it"
+        )

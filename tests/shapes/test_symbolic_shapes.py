@@ -1,0 +1,117 @@
+"""Dimensions as polynomials, and the shapes and contents that are derived from them."""
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from pytest_modelcheck.shapes.dims import (
+    add,
+    atom,
+    divide_exactly,
+    is_nonnegative,
+    least,
+    maximum,
+    minimum,
+    multiply,
+    parse,
+    product,
+    remainder,
+    subtract,
+    truncated_quotient,
+)
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+B, S = atom("batch"), atom("seq")
+
+
+def test_products_are_equal_in_any_order():
+    assert product([B, 12, S]) == multiply(multiply(S, B), 12)
+    assert add(multiply(2, B), B) == multiply(B, 3)
+    assert subtract(B, B) == 0
+
+
+@pytest.mark.parametrize(
+    ("dividend", "divisor", "quotient"),
+    [
+        (multiply(B, 12), 4, multiply(B, 3)),
+        (multiply(B, S), S, B),
+        (multiply(B, 6), 4, None),
+        (B, S, None),
+        (12, 5, None),
+        (add(B, S), add(B, S), 1),
+        (7, 0, None),
+    ],
+)
+def test_division_without_rest(dividend, divisor, quotient):
+    assert divide_exactly(dividend, divisor) == quotient
+
+
+def test_what_is_no_polynomial_keeps_one_name():
+    assert truncated_quotient(S, 2) == truncated_quotient(S, 2) != truncated_quotient(S, 3)
+    assert minimum(512, S) == minimum(S, 512) != S
+    assert maximum(0, S) == S
+    assert remainder(S, 4) == remainder(S, 4)
+    assert truncated_quotient(-7, 2) == -3
+
+
+def test_what_a_size_is_at_least():
+    batch = atom("batch")
+    assert least(multiply(batch, 1500)) == 1500
+    assert least(add(multiply(batch, 3), 2)) == 5
+    assert least(7) == 7
+    assert least(subtract(batch, 1)) == least(atom("?n")) == 1
+
+
+def test_the_sign_of_an_unknown_element_is_not_known():
+    assert is_nonnegative(multiply(B, S))
+    assert not is_nonnegative(subtract(B, 1))
+    assert not is_nonnegative(atom("?element"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [("batch", B), ("2*seq", multiply(S, 2)), ("batch*seq + 1", add(multiply(B, S), 1)), ("a.b/c", atom("a.b/c"))],
+)
+def test_names_of_dimensions_are_read(name, dim):
+    assert parse(name) == dim
+
+
+def derived(body, inputs="float[batch, seq, 12] x", output="float[?] y"):
+    text = f'<ir_version: 8, opset_import: ["": 17]> g ({inputs}) => ({output}) {{ {body} }}'
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
+    known = SymbolicShapes(model)
+    return known, {value.name: value for node in model.graph for value in node.outputs}
+
+
+def test_a_broadcast_of_a_dynamic_axis_with_a_number_is_the_number():
+    known, values = derived("z = Add(x, w)", "float[batch, seq, 12] x, float[5, 12] w", "float[?, ?, ?] z")
+    assert known.shape(values["z"]) == (B, 5, 12)
+
+
+def test_a_broadcast_of_two_dynamic_axes_is_neither():
+    known, values = derived("z = Add(x, w)", "float[batch, seq, 12] x, float[other, 12] w", "float[?, ?, ?] z")
+    shape = known.shape(values["z"])
+    assert shape[1] not in (S, atom("other"))
+
+
+def test_a_position_table_cut_to_the_sequence_does_not_hide_the_sequence():
+    body = """n = Shape<start = 1, end = 2>(x) zero = Constant<value_ints = [0]>() one = Constant<value_ints = [1]>()
+    cut = Slice(table, zero, n, one) z = Add(x, cut)"""
+    known, values = derived(body, "float[batch, seq, 12] x, float[1, 512, 12] table", "float[?, ?, ?] z")
+    assert known.shape(values["cut"]) == (1, minimum(512, S), 12)
+    assert known.shape(values["z"]) == (B, S, 12)
+
+
+def test_the_content_of_a_shape_tensor_is_followed_through_arithmetic():
+    body = """s = Shape(x) zero = Constant<value_int = 0>() b = Gather(s, zero) twelve = Constant<value_int = 12>()
+    n = Mul(b, twelve) half = Div(n, twelve) minus = Constant<value_int = -1>() e = Equal(b, minus) y = Shape(x)"""
+    known, values = derived(body, output="int64[3] y")
+    assert known.content(values["n"]) == (multiply(B, 12),)
+    assert known.content(values["half"]) == (B,)
+    assert known.content(values["e"]) == (0,)
+
+
+def test_a_minus_one_in_a_target_is_the_rest():
+    body = "t = Constant<value_ints = [0, -1, 3, 4]>() y = Reshape(x, t)"
+    known, values = derived(body, output="float[?, ?, ?, ?] y")
+    assert known.shape(values["y"]) == (B, S, 3, 4)
