@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pytest_modelcheck.calling.flops import flop_counter
+from pytest_modelcheck.calling.flop_counter import flop_counter
 from pytest_modelcheck.fusion.ops import Op
 from pytest_modelcheck.fusion.rules import VIEW
 

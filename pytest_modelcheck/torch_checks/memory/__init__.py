@@ -1,6 +1,6 @@
 """Bytes and operations of one forward pass, counted and not timed, and how they grow."""
 
-from pytest_modelcheck.calling.flops import FlopUse, count_flops
+from pytest_modelcheck.torch_checks.memory.flops import FlopUse, count_flops
 from pytest_modelcheck.torch_checks.memory.forward import MemoryUse, peak_memory
 from pytest_modelcheck.torch_checks.memory.growth import Growth, GrowthError, fit_growth
 

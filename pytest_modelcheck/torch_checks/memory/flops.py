@@ -1,9 +1,4 @@
-"""Floating point operations of one forward pass, counted on fake tensors: nothing is computed.
-
-torch's own counter knows matrix products, convolutions and attention (one multiplication and one addition are two
-operations); element-wise work is not counted. The fused attention of the CPU is missing in its table (torch 2.13):
-it is counted here by the formula that torch has for the one of CUDA.
-"""
+"""Floating point operations of one forward pass, counted on fake tensors: nothing is computed."""
 
 from __future__ import annotations
 
@@ -17,9 +12,9 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     UnsupportedOperatorException,
 )
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from pytest_modelcheck.calling import ModuleInputs, eval_mode
+from pytest_modelcheck.calling.flop_counter import flop_counter
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.torch_checks.memory.forward import call_arguments, fake_call
 
@@ -56,16 +51,3 @@ def count_flops(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
     by_op = {str(op).rpartition(".")[2]: int(count) for op, count in counter.get_flop_counts()["Global"].items()}
     return FlopUse(counter.get_total_flops(), tuple(sorted(by_op.items(), key=lambda item: -item[1])))
-
-
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any
-) -> int:
-    """Shapes: query (batch, heads, queries, width), key (batch, heads, keys, width), value (..., keys, width)."""
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
-def flop_counter() -> FlopCounterMode:
-    """torch's counter, which knows the fused attention of the CPU, too."""
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return FlopCounterMode(display=False, custom_mapping={kernel: _attention_flops})
