@@ -1,7 +1,7 @@
 """What compute nodes cost: FLOPs and bytes of results, from the example values that a capture carries.
 
 Nothing is computed: an operator is called once per kind and shapes of its operands, on fake tensors, under torch's own
-flop counter, as `calling.flops` completes it.
+flop counter, as `calling.flop_counter` completes it.
 """
 
 from __future__ import annotations
