@@ -72,6 +72,22 @@ def _labelled(label: str, lines: tuple[str, ...]) -> list[str]:
     return [f"  {label if i == 0 else '':<7}{line}" for i, line in enumerate(lines)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What differs between a recorded result and today's, where equal text is not the measure.
+
+    Attributes:
+        found: One clause, e.g. ``"the function changed, first at the output of norm (LayerNorm)"``; empty for no
+            difference that counts.
+        where: One line per place.
+        stale: Whether the recorded text should be renewed although nothing that counts differs: renamed weights.
+    """
+
+    found: str = ""
+    where: tuple[str, ...] = ()
+    stale: bool = False
+
+
 class FindingError(ModelCheckError):
     """Raised where a result is asked for that cannot exist, e.g. the graph of an export that failed."""
 

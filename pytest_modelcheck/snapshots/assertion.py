@@ -13,7 +13,7 @@ from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
-from pytest_modelcheck.result import Finding, FindingError, Verdict
+from pytest_modelcheck.result import Change, Finding, FindingError, Verdict
 from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
 from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
@@ -56,13 +56,21 @@ class ModelCheckSnapshot:
         kind = kind_of(result)
         count = self._asserted[kind.name] = self._asserted.get(kind.name, 0) + 1
         name = kind.name if count == 1 else f"{kind.name}.{count}"
-        text = None if kind.compared or self.syrupy.update_snapshots else self.recorded(name)
+        recorded, updating = self.recorded(name), self.syrupy.update_snapshots
+        text = None if kind.compared or updating else recorded
+        change = Change()
+        if kind.judge is not None and recorded is not None:
+            change = kind.judge(split(recorded).body, result)
+            if not updating:
+                text = recorded + change.found  # equal texts, where nothing that counts changed
+            elif not change.found and not change.stale:
+                text = recorded
         if text is None:
             text = compose(kind.name, kind.rule, self.context.versions, kind.render(result))
         self._texts[name] = text
         if self.syrupy(name=name) == text:
             return True
-        self.findings.append(self._finding(kind, text))
+        self.findings.append(self._finding(kind, text, change))
         return False
 
     __hash__ = None  # type: ignore[assignment]
@@ -110,7 +118,7 @@ class ModelCheckSnapshot:
     def _location(self, name: str) -> Path:
         return Path(self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index=name))
 
-    def _finding(self, kind: SnapshotKind, text: str) -> Finding:
+    def _finding(self, kind: SnapshotKind, text: str, change: Change) -> Finding:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
         finding = partial(Finding, gate="snapshot", model=self.context.model, context=self.context.context)
         if execution.exception is not None:
@@ -129,13 +137,13 @@ class ModelCheckSnapshot:
                 next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
             )
         recorded = split(str(execution.recalled_data))
-        changed = kind.differences(recorded.body, split(text).body) or (_REORDERED,)
+        changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (_REORDERED,)
         versions = version_changes(recorded.versions, self.context.versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         return finding(
             subject=kind.name,
             expected="the recorded rows",
-            found=f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",
+            found=change.found or f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",
             where=changed,
             next=f"{lead}If the change is meant, {UPDATE} and review the diff of\n{execution.snapshot_location}",
         )

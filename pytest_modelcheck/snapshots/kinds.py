@@ -10,6 +10,7 @@ from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
+from pytest_modelcheck.result import Change
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
 
@@ -24,6 +25,8 @@ class SnapshotKind:
         rule: The counting rule, one line of the header.
         render: Result -> canonical rows: no floats, no run-dependent names.
         differences: (recorded body, today's body) -> one line per difference.
+        judge: (recorded body, today's result) -> what changed; for results with a tolerance. None: the rows must be
+            equal.
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
     """
 
@@ -32,6 +35,7 @@ class SnapshotKind:
     rule: str
     render: Callable[[Any], str]
     differences: Callable[[str, str], tuple[str, ...]]
+    judge: Callable[[str, Any], Change] | None = None
     compared: bool = True
 
 
