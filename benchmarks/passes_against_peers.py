@@ -8,7 +8,7 @@
 Every optimizer runs in a process of its own, from file to file. Its result is right if onnxruntime, its own optimizer
 off, loads it and gives the outputs of the exported file: to 1e-5 of the largest value, on seeded inputs of three
 distributions and three masks. Nodes are counted without Constants, in the graph, its subgraphs and its functions.
-Results are kept in benchmarks/peers/measured, by the content of the exported file and the version of the optimizer.
+Results are kept in .modelcheck/peers, by the content of the exported file and the version of the optimizer.
 """
 
 from __future__ import annotations

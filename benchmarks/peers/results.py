@@ -1,4 +1,4 @@
-"""What was measured, one JSON file per exported file, in `measured/`: a run goes on where another one stopped.
+"""What was measured, one JSON file per exported file, in `.modelcheck/peers/`: an interrupted run resumes there.
 
 An entry is used as long as the exported file has the same content and the optimizer is the same version; for ours that
 is the content of the rooms that optimize.
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.worker import OURS
+from examples.experiments.measure import rooms_digest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STORE = ROOT / "benchmarks" / "peers" / "measured"
 EXPORTS = ROOT / ".modelcheck"
 """The zoo's own cache of exports."""
+STORE = EXPORTS / "peers"
 
 PEERS = ("onnxslim", "onnxsim", "onnxoptimizer", "onnxscript")
-_OUR_ROOMS = ("passes", "pipeline", "graph")
+_OUR_ROOMS = ("graph", "passes", "pipeline", "rewriting", "shapes")
 
 
 def content_hash(path: Path) -> str:
@@ -35,11 +36,7 @@ def content_hash(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Optimizer -> what its result depends on."""
-    ours = hashlib.sha256()
-    for room in _OUR_ROOMS:
-        for file in sorted((ROOT / "pytest_modelcheck" / room).rglob("*.py")):
-            ours.update(file.read_bytes())
-    return {OURS: ours.hexdigest()[:12], **{peer: version(peer) for peer in PEERS}}
+    return {OURS: rooms_digest(_OUR_ROOMS), **{peer: version(peer) for peer in PEERS}}
 
 
 def read(label: str) -> dict[str, Any]:

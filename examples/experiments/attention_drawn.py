@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from examples.experiments.pass_order import exported_model
-from examples.experiments.rows import Row, arguments, write_result
+from examples.experiments.rows import arguments, write_result
 from pytest_modelcheck.graph.metadata import contributors
 from pytest_modelcheck.pipeline import resolve_passes, run_pipeline
 
@@ -51,7 +51,7 @@ def _detail(node: ir.Node) -> str:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    parts, data = ["# Attention cleanup inside one layer"], []
+    parts = ["# Attention cleanup inside one layer"]
     for name, exporter, module in LAYERS:
         # Chains of shapes first: the pattern of an attention shows only once they are constants.
         base, _ = run_pipeline(
@@ -62,9 +62,7 @@ def main() -> None:
         before, after = (len(nodes_of(each, module)) for each in (base, cleaned))
         parts += [f"## {name} by {exporter}, `{module}`: {before} -> {after} nodes"]
         parts += ["Before:", drawing(base, module), "After:", drawing(cleaned, module)]
-        row: Row = {"model": name, "exporter": exporter, "module": module, "before": before, "after": after}
-        data.append(row)
-    write_result("attention_drawn", "\n\n".join(parts), data)
+    write_result("attention_drawn", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from examples.experiments.rows import Row, arguments, signed, table, write_resul
 PASS = "cleanup_attention"
 
 
-def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
+def report(rows: Sequence[Row]) -> str:
     """Per export that has an attention: what was removed and what refused; then the reasons over the whole zoo."""
-    lines, data, reasons = [], [], Counter[str]()
+    lines, reasons = [], Counter[str]()
     for row in rows:
         if "attribution" not in row:
             continue
@@ -24,15 +24,14 @@ def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
         if entry["in_order"] or entry["reasons"]:
             said = "; ".join(f"{count} x {reason}" for reason, count in entry["reasons"]) or "nothing"
             lines.append([row["model"], row["exporter"], signed(entry["in_order"]), said])
-            data.append({key: row[key] for key in ("model", "exporter")} | {"entry": entry})
     text = "# What attention cleanup refused\n\nNodes that it changed in its place, and its refusals.\n\n"
     total = table(["reason", "times"], reasons.most_common())
-    return f"{text}{total}\n{table(['model', 'exporter', 'nodes', 'refused'], lines)}", data
+    return f"{text}{total}\n{table(['model', 'exporter', 'nodes', 'refused'], lines)}"
 
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    write_result(PASS + "_refusals", *report(zoo_rows(given, "attribution")))
+    write_result(PASS + "_refusals", report(zoo_rows(given, "attribution")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pass-attribution matrix: every pass on every model, alone, in order, and left out.
+"""The pass-attribution matrix: every pass on every model, alone, in order, and left out: docs/attribution_matrix.md.
 
 ``python -m examples.experiments.attribution_matrix``
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.experiments.rows import Row, arguments, signed, table, write_result, zoo_rows
+from examples.experiments.rows import ROOT, Row, arguments, signed, table, write_result, zoo_rows
 
+DOCS = ROOT / "docs"
 LEGEND = "alone / in order / without it: -72 means 72 nodes fewer; the last one how many more would be left without it."
 
 
@@ -38,7 +39,8 @@ def _deltas(row: Row, index: int) -> list[int | None]:
 
 def report(rows: Sequence[Row]) -> str:
     """One matrix per exporter."""
-    parts = ["# What each pass does to each model", LEGEND]
+    made = "Written by `python -m examples.experiments.attribution_matrix`."
+    parts = ["# What each pass does to each model", f"{LEGEND} {made}"]
     for exporter in ("dynamo", "torchscript"):
         parts += [f"## {exporter}", matrix([row for row in rows if row["exporter"] == exporter])]
     return "\n\n".join(parts)
@@ -46,20 +48,7 @@ def report(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    rows = zoo_rows(given, "attribution")
-    write_result("attribution_matrix", report(rows), [_data(row) for row in rows])
-
-
-def _data(row: Row) -> Row:
-    return {key: row[key] for key in ("model", "exporter", "failure") if key in row} | (
-        {"nodes": row["attribution"]["nodes"], "passes": {e["name"]: _cell(e) for e in row["attribution"]["passes"]}}
-        if "attribution" in row
-        else {}
-    )
-
-
-def _cell(entry: Row) -> Row:
-    return {key: entry[key] for key in ("isolated", "in_order", "leave_one_out", "status", "reasons")}
+    write_result("attribution_matrix", report(zoo_rows(given, "attribution")), DOCS)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def main() -> None:
         section("In the export", rows, "exported"),
         section("After the pipeline", rows, "optimized"),
     ]
-    write_result("bert_family", "\n\n".join(parts), rows)
+    write_result("bert_family", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
     arguments(__doc__).parse_args()
     rows = wanted_rows(read_rows(), "attribution", [MODEL])
     text = [f"# The pipeline on {MODEL}, pass by pass", *(section(row) for row in rows if "attribution" in row)]
-    write_result("bert_pipeline", "\n\n".join(text), rows)
+    write_result("bert_pipeline", "\n\n".join(text))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def main() -> None:
         "time, without building the model. `direct`: the exporter names the node's module; `inherited`: it was "
         "deduced.\n\n"
     )
-    write_result("exporter_comparison", f"{text}{table(header, lines)}\n{recommendation(rows)}", rows)
+    write_result("exporter_comparison", f"{text}{table(header, lines)}\n{recommendation(rows)}")
 
 
 if __name__ == "__main__":

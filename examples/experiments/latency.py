@@ -27,7 +27,7 @@ def main() -> None:
         "# Latency\n\nTime of the exported over time of the optimized graph, in onnxruntime at its default level, one "
         "thread: above 1 the optimized graph is faster. Runs are interleaved, ratios are medians of pairs.\n\n"
     )
-    write_result("latency", text + table([*header, "pairs"], lines), rows)
+    write_result("latency", text + table([*header, "pairs"], lines))
 
 
 if __name__ == "__main__":

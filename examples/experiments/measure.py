@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest_modelcheck
@@ -108,24 +108,33 @@ PARTS: dict[str, Callable[[ModelCheck], Row]] = {
     "accuracy": accuracy,
     "latency": latency,
 }
+_PIPELINE = ("graph", "passes", "pipeline", "rewriting", "shapes")
 _ROOMS = {
-    "attribution": ("graph", "passes", "pipeline", "attribution.py"),
-    "hierarchy": ("graph", "passes", "pipeline", "hierarchy"),
+    "attribution": (*_PIPELINE, "attribution.py"),
+    "hierarchy": (*_PIPELINE, "hierarchy"),
     "fusion": ("capture", "fusion", "hierarchy"),
-    "accuracy": ("accuracy", "passes", "pipeline", "runtime"),
-    "latency": ("latency", "passes", "pipeline", "rewriting", "runtimes", "shapes"),
+    "accuracy": (*_PIPELINE, "accuracy", "runtimes"),
+    "latency": (*_PIPELINE, "latency", "runtimes"),
 }
 """What a part's figures depend on, besides the export."""
 
 
 def code_digest(part: str) -> str:
     """A name for the code that measures a part."""
+    return rooms_digest(_ROOMS[part])
+
+
+def rooms_digest(rooms: Sequence[str]) -> str:
+    """A digest of these folders and files of the package.
+
+    Raises:
+        FileNotFoundError: if one of them is not there.
+    """
     root = Path(pytest_modelcheck.__file__).parent
     content = hashlib.sha256()
-    for file in sorted(file for room in _ROOMS[part] for file in (root / room, *root.glob(f"{room}/**/*.py"))):
-        if file.is_dir():
-            continue
-        content.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    for room in rooms:
+        for file in sorted((root / room).rglob("*.py")) or [root / room]:
+            content.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return content.hexdigest()[:16]
 
 

@@ -1,17 +1,15 @@
 """The README's table of the zoo, written between two marker comments.
 
-``python -m examples.experiments.readme_table [--check]``
+``python -m examples.experiments.readme_table``
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from examples.experiments.rows import Row, arguments, between, measured_rows, read_rows, table
+from examples.experiments.rows import ROOT, Row, arguments, between, measured_rows, read_rows, table
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
 
 
@@ -108,15 +106,8 @@ def replaced(readme: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> st
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where the table is another one")
-    given = parser.parse_args()
-    now = README.read_text(encoding="utf-8")
-    wanted = replaced(now, *measured_rows(read_rows()))
-    if given.check and wanted != now:
-        sys.exit("README.md: the zoo table is not what the measurements say; run this without --check")
-    if wanted != now:
-        README.write_text(wanted, encoding="utf-8")
+    arguments(__doc__).parse_args()
+    README.write_text(replaced(README.read_text(encoding="utf-8"), *measured_rows(read_rows())), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The measured rows: one per model and exporter, kept in `results/measurements.jsonl`. Torch-free."""
+"""The measured rows: one per model and exporter, kept in `.modelcheck/experiments/measurements.jsonl`. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / ".modelcheck" / "experiments"
 MEASUREMENTS = RESULTS / "measurements.jsonl"
 Row = dict[str, Any]
 
@@ -111,13 +112,12 @@ def signed(value: int | None) -> str:
     return "error" if value is None else f"{value:+d}" if value else "0"
 
 
-def write_result(name: str, markdown: str, data: object) -> None:
-    """`results/<name>.md` and `results/<name>.json`."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(markdown.rstrip("\n") + "\n", encoding="utf-8")
-    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    print(f"wrote {RESULTS / name}.md and .json")
+def write_result(name: str, markdown: str, folder: Path = RESULTS) -> None:
+    """Write `<folder>/<name>.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.md"
+    path.write_text(markdown.rstrip("\n") + "\n", encoding="utf-8")
+    print(f"wrote {path}")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

@@ -34,8 +34,8 @@ def changes(rows: Sequence[Row]) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
-    """The table, and the same as data."""
+def report(rows: Sequence[Row]) -> str:
+    """One line per pass, then fusions and all others."""
     by_pass = changes(rows)
     groups = {
         "all fusions": [pair for name, pairs in by_pass.items() if name.startswith("fuse_") for pair in pairs],
@@ -51,7 +51,7 @@ def report(rows: Sequence[Row]) -> tuple[str, list[Row]]:
         "# Size against node count\n\nSums over all exports in which the pass, in its place, changed nodes or bytes of "
         "initializers. r is Pearson's; `-` where fewer than three exports changed or one side does not vary.\n\n"
     )
-    return text + table(header, lines), data
+    return text + table(header, lines)
 
 
 def _figures(name: str, pairs: Sequence[tuple[int, int]]) -> Row:
@@ -67,7 +67,7 @@ def _figures(name: str, pairs: Sequence[tuple[int, int]]) -> Row:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    write_result("size_and_nodes", *report(zoo_rows(given, "attribution")))
+    write_result("size_and_nodes", report(zoo_rows(given, "attribution")))
 
 
 if __name__ == "__main__":

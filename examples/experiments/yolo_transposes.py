@@ -100,7 +100,7 @@ def main() -> None:
     ]
     text = ["# Transposes of YOLO exports", statement(found), table(header, lines)]
     text.append(f"`nodes removed` and `left alone` are {PASS} by itself; `left by all` is the whole pipeline.")
-    write_result("yolo_transposes", "\n\n".join(text), found)
+    write_result("yolo_transposes", "\n\n".join(text))
 
 
 if __name__ == "__main__":

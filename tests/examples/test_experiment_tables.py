@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from examples.experiments import strategy_guide
+from examples.experiments import measure, strategy_guide
 from examples.experiments.pass_order import Orders
 from examples.experiments.readme_table import BEGIN, END, latency_line, replaced, zoo_table
 from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
@@ -141,6 +141,16 @@ def test_a_pair_of_transposes_cancels_exactly_if_it_gives_back_its_input(perms, 
     names = ["x", *(f"t{i}" for i in range(len(perms) - 1)), "y"]
     lines = [f"{names[i + 1]} = Transpose<perm=[{perm}]>({names[i]})" for i, perm in enumerate(perms)]
     assert adjacent(graph(" ".join(lines))) == expected
+
+
+@pytest.mark.parametrize("part", measure.PARTS)
+def test_a_kept_figure_depends_on_code_that_exists(part):
+    assert len(measure.code_digest(part)) == 16
+
+
+def test_code_that_is_not_there_has_no_digest():
+    with pytest.raises(FileNotFoundError, match="gone"):
+        measure.rooms_digest(("graph", "gone"))
 
 
 def test_orders_count_the_nodes_after_each_sequence():
