@@ -23,6 +23,7 @@ from pytest_modelcheck.hierarchy import (
     module_table,
     stamp,
 )
+from pytest_modelcheck.interface import Interface, interface_of
 from pytest_modelcheck.pipeline import PassStatus
 from pytest_modelcheck.result import Finding, FindingError
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
@@ -124,6 +125,11 @@ class GraphSide(TorchSide):
     def modules(self) -> ModuleTable:
         """What each module contributes to the exported graph."""
         return module_table(self.exported_model, self.hierarchy)
+
+    @cached_property
+    def interface(self) -> Interface:
+        """What the export promises to whoever runs it."""
+        return interface_of(self.exported_model)
 
     def modules_at(self, stage: str) -> ModuleTable:
         """The same for the ``exported`` or the ``optimized`` graph."""

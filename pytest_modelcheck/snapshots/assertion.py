@@ -113,7 +113,7 @@ class ModelCheckSnapshot:
         if name in self._texts and self.syrupy.update_snapshots:
             return self._texts[name]
         location = self._location(name)
-        return location.read_text(encoding="utf-8") if location.is_file() else None
+        return location.read_text(encoding="utf-8", errors="replace") if location.is_file() else None
 
     def _location(self, name: str) -> Path:
         return Path(self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index=name))

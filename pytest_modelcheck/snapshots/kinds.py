@@ -9,6 +9,7 @@ from typing import Any
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
+from pytest_modelcheck.interface import Interface, interface_differences, interface_text, judge_interface
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
 from pytest_modelcheck.result import Change
 from pytest_modelcheck.snapshots import attribution_text
@@ -49,6 +50,14 @@ def module_differences(recorded: str, now: str) -> tuple[str, ...]:
 
 
 KINDS: tuple[SnapshotKind, ...] = (
+    SnapshotKind(
+        name="interface",
+        type=Interface,
+        rule="what the export promises to whoever runs it; bytes of initializers within 5 %, int64 (shapes) left out",
+        render=interface_text,
+        differences=interface_differences,
+        judge=judge_interface,
+    ),
     SnapshotKind(
         name="attribution",
         type=Attribution,

@@ -228,8 +228,8 @@ def test_the_snapshot_may_stand_on_either_side(project):
 def test_what_is_not_a_result_is_a_type_error_that_names_what_can_be_locked(project):
     project.gated(body="assert {'Gemm': 2} == modelcheck_snapshot", fixtures="modelcheck, modelcheck_snapshot")
     project.run().outcomes(failed=1).has(
-        "TypeError: modelcheck_snapshot cannot lock a dict; it locks Attribution (modelcheck.attribution), "
-        "ModuleTable (modelcheck.modules), FusionReport (modelcheck.fusion)"
+        "TypeError: modelcheck_snapshot cannot lock a dict; it locks Interface (modelcheck.interface), "
+        "Attribution (modelcheck.attribution), ModuleTable (modelcheck.modules), FusionReport (modelcheck.fusion)"
     )
     assert project.files() == []
 

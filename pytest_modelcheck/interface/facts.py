@@ -1,0 +1,59 @@
+"""The promise itself, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Dim = int | str | None
+"""A fixed size, the name of a dynamic axis, or None where the file says nothing that its inputs explain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input or output of a graph.
+
+    Attributes:
+        name: Its name, by which a runtime feeds or fetches it.
+        dtype: ``"float32"``, ``"int64"``, ``"bool"``, ...; ``"seq(float32)"`` for what is no tensor.
+        dims: One entry per axis; None where not even the rank is declared.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...] | None
+
+    @property
+    def signature(self) -> tuple[str, tuple[Dim, ...] | None]:
+        """All but the name."""
+        return self.dtype, self.dims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """What a runtime, a server or a client of the model relies on.
+
+    Attributes:
+        inputs, outputs: In the order of the graph; inputs with a default value (IR version 3 lists initializers as
+            inputs) are left out.
+        opsets: Domain -> version, sorted by domain; ``""`` is ai.onnx.
+        ir_version: Version of the file format.
+        external: Whether weights lie in further files beside the model.
+        bytes: dtype -> bytes of the initializers of that type. int64 is left out: shapes, not weights. torchscript
+            writes equal tensors once, so the figure of a fresh model may differ a little from that of a trained one.
+        metadata: Keys of the model's metadata, sorted; not their values, which may hold a date.
+        domains: Domains of the operators that the graph and its functions use, sorted.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    opsets: tuple[tuple[str, int], ...]
+    ir_version: int
+    external: bool = False
+    bytes: tuple[tuple[str, int], ...] = ()
+    metadata: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ("",)
+
+
+def domain_name(domain: str) -> str:
+    """``"ai.onnx"`` for the empty domain."""
+    return domain or "ai.onnx"
