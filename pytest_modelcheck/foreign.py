@@ -26,7 +26,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError, PassFailedError
 from pytest_modelcheck.graph.compare import same_tensor
-from pytest_modelcheck.rewriting.rewriter import PassOutcome
+from pytest_modelcheck.rewriting.pass_base import PassOutcome
 
 Optimizer = Callable[[onnx.ModelProto], onnx.ModelProto]
 

@@ -11,7 +11,7 @@ import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import to_numpy
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.shapes.evaluate import CannotEvaluate, evaluate
 
 FEW = 0.01
@@ -165,7 +165,7 @@ def constant_of(value: ir.Value | None, opset: int, depth: int = 8) -> Array | N
     Exporters leave such computations in the graph: EfficientDet's weights of what it adds up are Relu, ReduceSum and
     Div of a parameter.
     """
-    if (known := Rewriter.constant(value)) is not None:
+    if (known := constant_array(value)) is not None:
         return known
     node = None if value is None else value.producer()
     if node is None or node.domain or not depth or not node.inputs:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_tensor
+
 _MAX_BYTES = 64 * 1024 * 1024
 """Functions with more constants are left out: they would have to be copied to be inferred."""
 
@@ -82,7 +84,7 @@ def _agree(value: ir.Value, given: Sequence[ir.Value | None]) -> None:
 
 
 def _inferred(function: ir.Function, ir_version: int) -> onnx.GraphProto | None:
-    constants = [ir.convenience.get_const_tensor(node.outputs[0]) for node in function if node.op_type == "Constant"]
+    constants = [constant_tensor(node.outputs[0]) for node in function if node.op_type == "Constant"]
     if sum(tensor.nbytes for tensor in constants if tensor is not None) > _MAX_BYTES:
         return None
     inputs = []

@@ -18,7 +18,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import text_attribute
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 BUILTINS: dict[str, str] = {
     "Abs": "ABS", "Add": "ADD", "And": "LOGICAL_AND", "ArgMax": "ARG_MAX", "ArgMin": "ARG_MIN",

@@ -24,7 +24,8 @@ from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.masks import SoftMasks
 from pytest_modelcheck.passes.attention.search import Attention, find_attention
 from pytest_modelcheck.passes.tidy import tidy
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 

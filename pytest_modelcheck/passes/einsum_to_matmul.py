@@ -24,7 +24,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.reshapes import reshape_target
 from pytest_modelcheck.rewriting.matching import attribute_string, has_reference_attributes, scope_of
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 

@@ -16,7 +16,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter, Scope
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 
 _RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}

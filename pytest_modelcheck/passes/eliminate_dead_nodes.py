@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.compare import same_tensor
+from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter, Scope
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 
 _SAMPLED_ELEMENTS = 16
 
@@ -44,9 +46,7 @@ class _Seen:
     def find(self, key: Hashable, tensor: ir.TensorProtocol) -> ir.Value | None:
         if self.outer is not None and (found := self.outer.find(key, tensor)) is not None:
             return found
-        return next(
-            (v for v in self.by_key.get(key, ()) if same_tensor(ir.convenience.get_const_tensor(v), tensor)), None
-        )
+        return next((v for v in self.by_key.get(key, ()) if same_tensor(constant_tensor(v), tensor)), None)
 
 
 def _visit(rewriter: Rewriter, scope: Scope, seen: _Seen) -> None:
@@ -63,10 +63,8 @@ def _visit(rewriter: Rewriter, scope: Scope, seen: _Seen) -> None:
 
 
 def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
-    if value.is_graph_input():
-        return
-    tensor = ir.convenience.get_const_tensor(value)
-    if tensor is None:  # a Constant whose value is an attribute of the function, or sparse
+    tensor = constant_tensor(value)
+    if tensor is None:
         return
     key = _fingerprint(tensor)
     kept = seen.find(key, tensor)

@@ -22,7 +22,9 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -175,9 +177,7 @@ def _met(known: SymbolicShapes, source: ir.Value, constant: ir.Value) -> tuple[o
 
 
 def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
-    if value is None or value.is_graph_input():
-        return False
-    tensor = ir.convenience.get_const_tensor(value)
+    tensor = constant_tensor(value)
     if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.size == 0:
         return False
     array = tensor.numpy().reshape(-1)

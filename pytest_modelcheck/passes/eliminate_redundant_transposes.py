@@ -17,10 +17,12 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.reshapes import try_shorten
 from pytest_modelcheck.passes.transposes.regions import permutation, try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 8
@@ -122,12 +124,12 @@ def _layout_producer(node: ir.Node) -> ir.Node | None:
     producer = None if value is None else value.producer()
     if value is None or producer is None or producer.op_type not in _LAYOUT or producer.domain != "":
         return None
-    return producer if Rewriter.only_use(value) and producer.graph is node.graph else None
+    return producer if read_once(value) and producer.graph is node.graph else None
 
 
 def _layout_reader(node: ir.Node) -> ir.Node | None:
     value = node.outputs[0]
-    if not Rewriter.only_use(value):
+    if not read_once(value):
         return None
     ((user, index),) = value.uses()
     return user if index == 0 and user.op_type in _LAYOUT and user.domain == "" and user.graph is node.graph else None

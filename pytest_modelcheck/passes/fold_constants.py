@@ -25,11 +25,13 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.graph.validity import infer_shapes
 from pytest_modelcheck.passes.constant_if import inline_constant_ifs
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
 
 NODE_BYTES = 128
@@ -220,7 +222,7 @@ class _Folder:
                     not output.is_graph_output() and not read_outside(output, dying) for output in producer.outputs
                 ):
                     dying.add(producer)
-                    tensor = ir.convenience.get_const_tensor(value)
+                    tensor = constant_tensor(value)
                     freed += NODE_BYTES + (0 if tensor is None else _tensor_bytes(tensor))
                     stack.append(producer)
         return freed

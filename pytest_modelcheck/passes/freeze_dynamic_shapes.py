@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from pytest_modelcheck.rewriting.matching import (
     rank,
     scope_of,
 )
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 Array = np.ndarray[Any, Any]
 

@@ -21,7 +21,8 @@ from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.rewriting.matching import FLOATS, is_scalar, only_reader, other_input, produced_by, rounding_of
 from pytest_modelcheck.rewriting.monomials import monomial
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _GELU_OPSET = 20
 

@@ -32,7 +32,8 @@ from pytest_modelcheck.rewriting.matching import (
     scope_of,
 )
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
 _COMPUTED_IN_SINGLE = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})

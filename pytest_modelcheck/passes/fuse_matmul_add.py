@@ -22,7 +22,8 @@ from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
 from pytest_modelcheck.passes.tidy import tidy
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, attribute_ints, only_reader, other_input, produced_by
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 

@@ -21,7 +21,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, text_attribute
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 Pads = tuple[tuple[int, int], ...]
 """(before, after) for each axis."""
@@ -49,7 +51,7 @@ def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
     pad = None if value is None else value.producer()
     if value is None or pad is None or pad.op_type != "Pad" or pad.domain != "":
         return False
-    if not rewriter.only_use(value):
+    if not read_once(value):
         return rewriter.refuse("the padded tensor is read by something else too", reader)
     if text_attribute(pad, "mode", "constant") != "constant":
         return rewriter.refuse("the Pad does not pad with a constant", reader)

@@ -25,7 +25,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.passes.fold_constants import fold
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
 from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced

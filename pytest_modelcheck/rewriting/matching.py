@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.readers import read_once
 
 GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 """What onnxruntime's CPU kernel for Gemm takes; the operator itself takes more."""
@@ -35,7 +36,7 @@ def only_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
 
     None where `value` is a graph output, is read more than once, or is read from inside a subgraph.
     """
-    if not Rewriter.only_use(value):
+    if not read_once(value):
         return None
     (use,) = value.uses()
     owner = value.graph
@@ -50,7 +51,7 @@ def scalar(value: ir.Value | None) -> float | None:
     """The number in a constant with one element (any rank), else None."""
     if value is None:
         return None
-    array = Rewriter.constant(value)
+    array = constant_array(value)
     if array is None or array.size != 1:
         return None
     number = float(array.reshape(-1)[0])
@@ -59,11 +60,11 @@ def scalar(value: ir.Value | None) -> float | None:
 
 def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
-    array = None if value is None else Rewriter.constant(value)
+    array = None if value is None else constant_array(value)
     turned = produced_by(value, "Transpose") if array is None else None
     if turned is None:
         return array
-    array = Rewriter.constant(turned.inputs[0])
+    array = constant_array(turned.inputs[0])
     return None if array is None else array.transpose(attribute_ints(turned, "perm"))
 
 
@@ -82,7 +83,7 @@ def rounding_of(dtype: ir.DataType | None) -> float:
 
 def keeps_rank(constant: ir.Value, other: ir.Value) -> bool:
     """Whether broadcasting a one-element `constant` against `other` leaves the shape of `other` as it is."""
-    array = Rewriter.constant(constant)
+    array = constant_array(constant)
     if array is None:
         return False
     return array.ndim == 0 or (other.shape is not None and array.ndim <= len(other.shape))

@@ -1,84 +1,220 @@
-"""What all passes share: the `Pass` base and the `Rewriter`, through which every edit of a graph goes.
+"""The `Rewriter`, through which every edit of a graph goes.
 
 Because no pass edits a graph by itself, each rewrite is counted, each refusal has a reason, outputs keep their names,
-owners survive, and a bisection can stop a pass after its first n rewrites. Looking is in reading.py, and making nodes
-and constants in making.py.
+owners survive, and a bisection can stop a pass after its first n rewrites. What a pass asks about a graph are plain
+functions (matching.py, `graph.readers`, `graph.constants`, `graph.attributes`).
 """
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.metadata import merge_metadata
-from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.graph.scopes import Scope, captured, detach_subgraphs, is_sorted
+from pytest_modelcheck.graph.readers import order_uses
+from pytest_modelcheck.graph.scopes import Scope, all_scopes, is_sorted
 from pytest_modelcheck.result import Refused
-from pytest_modelcheck.rewriting.maker import Maker
+from pytest_modelcheck.rewriting.dead_code import drop_if_dead, drop_value_if_dead
+from pytest_modelcheck.rewriting.shared_constants import Names, SharedConstants, insert_first
 from pytest_modelcheck.targets import Target
 
-__all__ = ["Pass", "PassOutcome", "Rewriter", "Scope", "Target"]
+__all__ = ["Rewriter", "Scope", "Target"]
 
+Dims = Sequence[int | str | ir.SymbolicDim | None] | ir.Shape
 
 _NAME_LOST = "its output is a graph output and the replacement cannot take that name"
 
 
-@dataclass
-class PassOutcome(ir.passes.PassResult):
-    """A pass result that says how much was done and what was left alone.
+class Rewriter:
+    """Edits one model on behalf of one pass.
 
     Attributes:
-        rewrites: How many rewrites were made.
-        refusals: Rewrites that were considered and not made, in graph order.
-        notes: What the user has to know about what was done, e.g. which axis was frozen to which size.
-        rules: The rule that made each rewrite, in order; `rewrites` of them.
+        fired: The rule that made each rewrite, in order.
+        refusals: What was considered and not done, and why.
+        notes: What the user has to know about what was done.
+        made: Every node that this pass has made.
     """
 
-    rewrites: int = 0
-    refusals: tuple[Refused, ...] = ()
-    notes: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
+    def __init__(
+        self,
+        model: ir.Model,
+        *,
+        pass_name: str,
+        target: Target,
+        max_rewrites: int | None = None,
+        rules: tuple[str, ...] = (),
+    ) -> None:
+        self.model = model
+        self.pass_name = pass_name
+        self.target = target
+        self.fired: list[str] = []
+        self.refusals: list[Refused] = []
+        self.notes: list[str] = []
+        self.made: set[ir.Node] = set()
+        self._rules = rules or (pass_name,)
+        self._rule = self._rules[0]
+        self._max_rewrites = max_rewrites
+        self._scopes = all_scopes(model)
+        inside: set[Scope] = set()
+        for function in model.functions.values():
+            inside.update((function, function.graph, *function.subgraphs()))
+        self._names = Names(self._scopes, pass_name)
+        self._constants = SharedConstants(self._scopes, inside, self._names)
 
+    # Looking
 
-@dataclass(frozen=True)
-class Pass(ir.passes.InPlacePass):
-    """One named graph rewrite. Subclasses set `name` and write `rewrite`.
+    constant = staticmethod(constant_array)
 
-    Attributes:
-        target: What the result may contain: ``portable``, ``opset23`` or ``onnxruntime``.
-        max_rewrites: Stop after this many rewrites; None for no limit (used to bisect inside a pass).
-    """
+    def scopes(self) -> Iterator[Scope]:
+        """The main graph, then every subgraph, then every function and its subgraphs."""
+        # Listed once: no rewrite makes a subgraph, and one that died with its node is empty.
+        yield from self._scopes
 
-    target: Target = "portable"
-    max_rewrites: int | None = None
+    def nodes(self, *op_types: str) -> Iterator[ir.Node]:
+        """Standard-domain nodes of these op types (all nodes of any domain, if none is given) in every scope.
 
-    name: ClassVar[str]
-    rules: ClassVar[tuple[str, ...]] = ()
-    """The names of its separate rewrites; empty for a pass with one, which is called like the pass."""
-    changes_shapes: ClassVar[bool] = False
-    """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
+        The list is taken at the start of each scope; nodes that a rewrite removed meanwhile are skipped.
+        """
+        for scope in self._scopes:
+            for node in tuple(scope):
+                if node.graph is None or self.exhausted:
+                    continue
+                if not op_types or (node.domain == "" and node.op_type in op_types):
+                    yield node
 
-    def call(self, model: ir.Model) -> PassOutcome:
-        rewriter = Rewriter(
-            model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites, rules=self.rules
-        )
-        self.rewrite(rewriter)
-        rewriter.finish()
-        # A pass may come by the same place in several rounds.
-        refusals, notes = tuple(dict.fromkeys(rewriter.refusals)), tuple(rewriter.notes)
-        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes, tuple(rewriter.fired))
+    def opset(self, domain: str = "") -> int:
+        """The imported opset version of a domain; 0 where it is not imported."""
+        return self.model.opset_imports.get(domain, 0)
 
-    @abc.abstractmethod
-    def rewrite(self, rewriter: Rewriter) -> None:
-        """Edit ``rewriter.model`` through `rewriter` until nothing is left to do."""
+    def order_uses(self) -> None:
+        """List the readers of every value in graph order, as in a copy of the model.
 
+        A pass that takes the first of several readers would else give another result after other edits.
+        """
+        order_uses(self._scopes)
 
-class Rewriter(Maker):
-    """Edits one model on behalf of one pass."""
+    # Counting and refusing
+
+    def begin_rule(self, name: str) -> None:
+        """Say which rule makes the rewrites from here on.
+
+        A name that is no rule of this pass changes nothing: a function of another pass, called on behalf of a rule of
+        this one, works for that rule.
+        """
+        if name in self._rules:
+            self._rule = name
+
+    @property
+    def rewrites(self) -> int:
+        """How many rewrites have been made."""
+        return len(self.fired)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether `max_rewrites` has been reached."""
+        return self._max_rewrites is not None and self.rewrites >= self._max_rewrites
+
+    def edited(self) -> None:
+        """Count one rewrite that was made in place (an attribute or an input exchanged)."""
+        self.fired.append(self._rule)
+
+    def refuse(self, reason: str, node: ir.Node) -> bool:
+        """Record why a rewrite starting at `node` was not made; False, so that a guard can return it."""
+        # An unnamed node is known by what it makes: values always have names where a node has readers.
+        made = next((output.name for output in node.outputs if output.name), "")
+        self.refusals.append(Refused(reason, node.name or made))
+        return False
+
+    def refuse_value(self, reason: str, value: ir.Value) -> bool:
+        """`refuse`, for a rewrite that starts at a value without a producer."""
+        self.refusals.append(Refused(reason, value.name or ""))
+        return False
+
+    def note(self, text: str) -> None:
+        """Record something about the result that the user has to know."""
+        self.notes.append(text)
+
+    # Making
+
+    def new_value_name(self, hint: str) -> str:
+        """A name that no value or node of the model has."""
+        return self._names.new(hint)
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        domain: str = "",
+        likes: Sequence[ir.Value | None] = (None,),
+        like: ir.Value | None = None,
+        dtype: ir.DataType | None = None,
+        shape: Dims | None = None,
+    ) -> ir.Node:
+        """A new node with named outputs that is not yet in any graph.
+
+        Args:
+            op_type: Operator name.
+            inputs: Input values; None for an omitted optional input.
+            attributes: Plain Python values.
+            domain: Operator domain.
+            like: Take type and shape of the output, and a name, from this value.
+            likes: The same for a node with several outputs: one value each.
+            dtype: Element type of the output; overrides that of `like`.
+            shape: Shape of the output; overrides that of `like`.
+        """
+        models = likes if like is None else (like,)
+        node = ir.node(op_type, list(inputs), attributes=attributes, domain=domain, num_outputs=len(models))
+        node.name = self._names.new(op_type)
+        for output, model in zip(node.outputs, models, strict=True):
+            output.name = self._names.new(model.name if model is not None and model.name else op_type)
+            if model is not None:
+                output.type, output.shape = model.type, model.shape
+            if dtype is not None:
+                output.dtype = dtype
+            if shape is not None:
+                output.shape = ir.Shape(shape)
+        self.made.add(node)
+        return node
+
+    def constant_value(self, scope: Scope, content: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
+        """A constant that nodes of `scope` can read: a small one that is there already, else a new one.
+
+        An initializer of the graph; inside a function, which can have none, a Constant node at its start.
+        """
+        return self._constants.value(scope, content, hint)
+
+    def integers(self, scope: Scope, numbers: Sequence[int], hint: str) -> ir.Value:
+        """`constant_value` for an int64 vector: a shape, axes, sizes."""
+        return self._constants.value(scope, np.asarray(numbers, dtype=np.int64), hint)
+
+    def split(
+        self, value: ir.Value, axis: int, sizes: Sequence[int], scope: Scope, likes: Sequence[ir.Value]
+    ) -> ir.Node:
+        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; in no graph yet."""
+        if self.opset() < 13:
+            return self.node("Split", [value], {"axis": axis, "split": list(sizes)}, likes=likes)
+        return self.node("Split", [value, self.integers(scope, sizes, "sizes")], {"axis": axis}, likes=likes)
+
+    def import_domain(self, domain: str, version: int) -> None:
+        """Make the model and its functions import `domain`, where they do not yet."""
+        self.model.opset_imports.setdefault(domain, version)
+        for function in self.model.functions.values():
+            function.opset_imports.setdefault(domain, version)
+
+    def set_opset(self, version: int) -> None:
+        """Make the model, and its functions that import it, import this version of the standard domain. Not counted."""
+        self.model.opset_imports[""] = version
+        for function in self.model.functions.values():
+            if "" in function.opset_imports:
+                function.opset_imports[""] = version
+
+    # Whole rewrites: each is counted
 
     def can_replace_value(self, old: ir.Value, new: ir.Value) -> bool:
         """Whether `new` may stand for `old` everywhere, names of graph outputs kept.
@@ -113,29 +249,15 @@ class Rewriter(Maker):
             if not self.can_replace_value(old, new):
                 return self.refuse(_NAME_LOST, old_nodes[0])
         anchor = old_nodes[-1]
-        scope = anchor.graph
-        if scope is None:
-            raise ValueError(f"{self.pass_name}: node {anchor.name!r} is not in a graph any more")
+        scope = self._scope_of(anchor)
         merge_metadata(metadata_from or old_nodes, new_nodes)
         scope.insert_before(anchor, list(new_nodes))
         for old, new in values.items():
             self._redirect(old, new)
-        self.fired.append(self._rule)
+        self.edited()
         for node in reversed(old_nodes):
-            self._drop_if_dead(node)
+            drop_if_dead(node)
         return True
-
-    def discard(self, nodes: Sequence[ir.Node]) -> None:
-        """Give up nodes that were made but put in no graph; constants that only they read go with them."""
-        for node in reversed(nodes):
-            for index, value in enumerate(node.inputs):
-                if value is not None:
-                    self.set_input(node, index, None)
-
-    def remove_dead(self, node: ir.Node) -> None:
-        """One rewrite: remove a node that nothing reads, and the producers that die with it."""
-        self.fired.append(self._rule)
-        self._drop_if_dead(node)
 
     def replace_value(self, old: ir.Value, new: ir.Value) -> bool:
         """One rewrite without new nodes: every reader of `old` reads `new`; what made `old` is dropped if it died.
@@ -148,43 +270,81 @@ class Rewriter(Maker):
         if not self.can_replace_value(old, new):
             return self.refuse_value(_NAME_LOST, old)
         self._redirect(old, new)
-        self.fired.append(self._rule)
-        self._drop_value_if_dead(old)
+        self.edited()
+        drop_value_if_dead(old)
         return True
+
+    def remove_dead(self, node: ir.Node) -> None:
+        """One rewrite: remove a node that nothing reads, and the producers that die with it."""
+        self.edited()
+        drop_if_dead(node)
+
+    def remove_unread(self, initializer: ir.Value) -> None:
+        """One rewrite: remove an initializer that nothing reads."""
+        self.edited()
+        drop_value_if_dead(initializer)
+
+    def remove_function(self, identifier: ir.OperatorIdentifier) -> None:
+        """One rewrite: remove a function that nothing calls."""
+        self.edited()
+        del self.model.functions[identifier]
+
+    # Edits in place: not counted, call `edited` once per rewrite
+
+    def discard(self, nodes: Sequence[ir.Node]) -> None:
+        """Give up nodes that were made but put in no graph; constants that only they read go with them."""
+        for node in reversed(nodes):
+            for index, value in enumerate(node.inputs):
+                if value is not None:
+                    self.set_input(node, index, None)
 
     def absorb(self, node: ir.Node, *, into: ir.Node) -> None:
         """Merge the owners of `node` into those of `into`, which takes its work over in place."""
         merge_metadata([into, node], [into])
 
-    def edited(self) -> None:
-        """Count one rewrite that was made in place (an attribute or an input exchanged)."""
-        self.fired.append(self._rule)
-
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
-        """Exchange one input; a producer that dies with it is removed. Not counted: call `edited` once per rewrite."""
+        """Exchange one input, or add one at the end; a producer that dies with the old one is removed."""
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
         old = node.inputs[index]
         node.replace_input_with(index, value)
         if old is not None:
-            self._drop_value_if_dead(old)
+            drop_value_if_dead(old)
 
-    def insert_first(self, scope: Scope, node: ir.Node) -> None:
-        """Put `node`, which reads only what is known at the start of `scope`, there. Not counted."""
-        if len(scope):
-            scope.insert_before(scope[0], node)
+    def set_attributes(self, node: ir.Node, attributes: Mapping[str, int | Sequence[int] | None]) -> None:
+        """Set integer attributes of `node`; None removes one."""
+        for name, number in attributes.items():
+            if number is None:
+                node.attributes.pop(name, None)
+            elif isinstance(number, int):
+                node.attributes[name] = ir.AttrInt64(name, number)
+            else:
+                node.attributes[name] = ir.AttrInt64s(name, number)
+
+    def declare(self, value: ir.Value, *, like: ir.Value | None = None, shape: Dims | None = None) -> None:
+        """Declare the type and shape of `like`, or this shape; with neither, the shape of `value` is not known."""
+        if like is not None:
+            value.type = like.type
+            value.shape = like.shape
         else:
-            scope.append(node)
+            value.shape = None if shape is None else ir.Shape(shape)
+
+    def insert_first(self, scope: Scope, node: ir.Node, *, owner: ir.Node | None = None) -> None:
+        """Put `node`, which reads only what is known at the start of `scope`, there, with the metadata of `owner`."""
+        if owner is not None:
+            merge_metadata([owner], [node])
+        insert_first(scope, node)
 
     def insert_after(self, producer: ir.Node, node: ir.Node) -> None:
-        """Put `node` behind `producer`, with its metadata. Not counted."""
-        if producer.graph is None:
-            raise ValueError(f"{self.pass_name}: node {producer.name!r} is not in a graph any more")
+        """Put `node` behind `producer`, with its metadata."""
+        scope = self._scope_of(producer)
         merge_metadata([producer], [node])
-        producer.graph.insert_after(producer, node)
+        scope.insert_after(producer, node)
 
     def insert_behind(self, value: ir.Value, node: ir.Node, *, but: Collection[ir.Node] = ()) -> None:
         """Put `node`, which reads `value`, behind it: all readers of `value` outside `but` read its output instead.
 
-        Where `value` is a graph output, the output of `node` takes its name, type and place. Not counted.
+        Where `value` is a graph output, the output of `node` takes its name, type and place.
         """
         producer = value.producer()
         if producer is None or producer.graph is None:
@@ -202,8 +362,10 @@ class Rewriter(Maker):
                 use.node.replace_input_with(use.idx, output)
 
     def sweep(self, value: ir.Value) -> None:
-        """Drop what made `value` if nothing reads it any more. Not counted: call `edited` once per rewrite."""
-        self._drop_value_if_dead(value)
+        """Drop what made `value` if nothing reads it any more."""
+        drop_value_if_dead(value)
+
+    # Order
 
     def finish(self) -> None:
         """Bring every scope back into topological order. Called once, after the pass."""
@@ -217,6 +379,11 @@ class Rewriter(Maker):
             if not is_sorted(scope):
                 scope.sort()
 
+    def _scope_of(self, node: ir.Node) -> Scope:
+        if node.graph is None:
+            raise ValueError(f"{self.pass_name}: node {node.name!r} is not in a graph any more")
+        return node.graph
+
     def _redirect(self, old: ir.Value, new: ir.Value) -> None:
         if new.type is None:
             new.type = old.type
@@ -225,33 +392,6 @@ class Rewriter(Maker):
         if old.is_graph_output():
             # The caller's contract is the name, type and shape of the output: they move to the replacement.
             name = old.name
-            old.name = self.new_value_name(name or "output")
+            old.name = self._names.new(name or "output")
             new.name, new.type, new.shape = name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
-
-    def _drop_if_dead(self, node: ir.Node) -> None:
-        stack = [node]
-        while stack:
-            node = stack.pop()
-            scope = node.graph
-            if scope is None or any(map(is_needed, node.outputs)):
-                continue
-            read = list(dict.fromkeys([*node.inputs, *captured(node)]))
-            detach_subgraphs(node)
-            scope.remove(node, safe=True)
-            for value in read:
-                if value is not None and (producer := self._drop_value_if_dead(value, recurse=False)) is not None:
-                    stack.append(producer)
-
-    def _drop_value_if_dead(self, value: ir.Value, *, recurse: bool = True) -> ir.Node | None:
-        if is_needed(value) or value.is_graph_input():
-            return None
-        if value.is_initializer():
-            graph = value.graph
-            if graph is not None and value.name is not None:
-                graph.initializers.pop(value.name, None)
-            return None
-        producer = value.producer()
-        if recurse and producer is not None:
-            self._drop_if_dead(producer)
-        return producer

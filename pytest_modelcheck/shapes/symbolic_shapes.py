@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.shapes import content_rules, shape_rules
 from pytest_modelcheck.shapes.dims import UNKNOWN_SIGN, Dim, atom, parse
 
@@ -138,9 +139,7 @@ class SymbolicShapes:
         )
 
     def _constant_content(self, value: ir.Value) -> Shape | None:
-        if value.is_graph_input():
-            return None
-        tensor = ir.convenience.get_const_tensor(value)
+        tensor = constant_tensor(value)
         if tensor is None or len(tensor.shape) > 1 or tensor.size > _MAX_ELEMENTS:
             return None
         return tuple(int(element) for element in np.atleast_1d(tensor.numpy()))

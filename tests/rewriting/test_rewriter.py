@@ -12,7 +12,8 @@ from fusing_checks import in_function, in_subgraph, make
 from pytest_modelcheck.graph.metadata import OWNER_KEY, contributors
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
-from pytest_modelcheck.rewriting.rewriter import Pass, Rewriter
+from pytest_modelcheck.rewriting.pass_base import Pass
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 CHAIN = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[n, 4] x) => (float[n, 4] y) {

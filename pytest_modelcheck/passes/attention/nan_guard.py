@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.passes.attention.search import Attention
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -78,7 +79,7 @@ def _is_at_most_one(value: ir.Value | None) -> bool:
     difference = produced_by(value, "Sub")
     if difference is None:
         return False
-    one = Rewriter.constant(difference.inputs[0])
+    one = constant_array(difference.inputs[0])
     return one is not None and bool(np.all(one == 1)) and _is_at_most_one(difference.inputs[1])
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.layouts import Layout, Step, shortest_chain
 from pytest_modelcheck.rewriting.matching import attribute_ints, only_reader, produced_by, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -26,7 +27,7 @@ _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 def chain_before(value: ir.Value | None) -> list[ir.Node]:
     """The layout nodes that end in `value`, first one first, each read by the next alone."""
     chain: list[ir.Node] = []
-    while value is not None and Rewriter.only_use(value) and (node := produced_by(value, *_LAYOUT)) is not None:
+    while value is not None and read_once(value) and (node := produced_by(value, *_LAYOUT)) is not None:
         if chain and only_reader(value) is not chain[0]:
             break
         chain.insert(0, node)

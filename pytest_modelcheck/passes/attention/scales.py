@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.search import Attention, produced_by_projection, scaling_of
 from pytest_modelcheck.rewriting.matching import attribute_int, only_reader, produced_by, scope_of, weight_content
@@ -88,7 +89,7 @@ def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value 
     found = list(between)
     operands = []
     for operand in (query, key):
-        while Rewriter.only_use(operand):
+        while read_once(operand):
             node = produced_by(operand, "Mul", "Div")
             if node is None:
                 break
@@ -105,7 +106,7 @@ def _scalings(operand: ir.Value) -> tuple[list[_Scaling], ir.Value]:
     """The scalings on the way back from `operand` through reshaping, and the value that the way starts from."""
     found = []
     current = operand
-    while Rewriter.only_use(current):
+    while read_once(current):
         node = produced_by(current, "Mul", "Div", *_LAYOUT)
         if node is None:
             break
@@ -141,12 +142,12 @@ def _scaling(node: ir.Node, value: ir.Value) -> _Scaling | None:
 def _projection(rewriter: Rewriter, source: ir.Value) -> _Projection | None:
     """The projection that makes `source`, or of which a Split makes it, where nothing but the attention needs it."""
     columns = None
-    if not Rewriter.only_use(source):
+    if not read_once(source):
         return None
     packed = source.producer()
     if packed is not None and packed.domain == "" and packed.op_type == "Split":
         columns = _columns(rewriter, packed, source)
-        if columns is None or packed.inputs[0] is None or not Rewriter.only_use(packed.inputs[0]):
+        if columns is None or packed.inputs[0] is None or not read_once(packed.inputs[0]):
             return None
         source = packed.inputs[0]
     add = produced_by(source, "Add")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.matching import (
     attribute_int,
     is_scalar,
@@ -23,7 +25,6 @@ from pytest_modelcheck.rewriting.matching import (
     scalar,
     weight_content,
 )
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _MAX_STEPS = 8
 
@@ -92,10 +93,10 @@ def scaling_of(node: ir.Node, value: ir.Value) -> float | None:
 
 def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node, ...]] | None:
     node = value.producer()
-    if node is None or node.domain != "" or steps == 0 or not Rewriter.only_use(value):
+    if node is None or node.domain != "" or steps == 0 or not read_once(value):
         return None
     if node.op_type == "MatMul":
-        computed = all(Rewriter.constant(operand) is None for operand in node.inputs)
+        computed = all(constant_array(operand) is None for operand in node.inputs)
         return (node, ()) if computed else None
     candidates: tuple[ir.Value | None, ...] = ()
     if node.op_type == "Add":

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.flattening.roles import Lead, Role, role_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import product
@@ -114,7 +116,7 @@ class Balance:
     def _of(self, value: ir.Value) -> int:
         """The balance of one value at the border; 0 for values inside and outside."""
         roles = self.region.roles
-        if value.producer() not in roles and Rewriter.constant(value) is not None:
+        if value.producer() not in roles and constant_array(value) is not None:
             return 0  # the view of a constant is folded
         readers = [use.node for use in value.uses()]
         inside = [node for node in readers if node in roles and value in roles[node].operands]
@@ -140,7 +142,7 @@ def _neighbours_of(node: ir.Node, role: Role) -> list[ir.Node]:
 
 def is_pair(node: ir.Node, region: Region) -> bool:
     """Whether `node` is a MatMul of the region whose one reader is an Add of the region."""
-    if node not in region.roles or node.op_type != "MatMul" or not Rewriter.only_use(node.outputs[0]):
+    if node not in region.roles or node.op_type != "MatMul" or not read_once(node.outputs[0]):
         return False
     (use,) = node.outputs[0].uses()
     return use.node in region.roles and use.node.op_type == "Add" and use.node.inputs[0] is not use.node.inputs[1]
