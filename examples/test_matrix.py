@@ -44,7 +44,9 @@ def locked(name: str, exporter: str) -> dict[str, tuple[str, str]] | None:
     text = files[0].read_text(encoding="utf-8")
     before, after = re.search(r"^nodes: (\d+) -> (\d+)$", text, re.MULTILINE).groups()
     rows = re.findall(r"^(\w+) +([+-]?\d+) +([+-]?\d+)  (?:fired|no_op|refused)$", text, re.MULTILINE)
-    return {"nodes": (before, after)} | {name: (isolated, in_order) for name, isolated, in_order in rows}
+    ran = re.search(r"^passes: (.+)$", text, re.MULTILINE)[1].split(", ")
+    figures = dict.fromkeys(ran, ("0", "0")) | {name: (isolated, in_order) for name, isolated, in_order in rows}
+    return {"nodes": (before, after)} | figures
 
 
 LOCKED = [(key, cells) for key in KEYS if (cells := locked(*key))]

@@ -3,10 +3,14 @@
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import pytest_modelcheck.pipeline  # noqa: F401 - else pytester forgets it after a test, and onnx cannot be loaded twice
 
 pytest_plugins = ["pytester"]
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a loaded machine fails no test
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,27 @@ from collections.abc import Iterator
 
 from pytest_modelcheck.attribution import Attribution, PassAttribution
 from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.pipeline import PassStatus
 
 RULE = "nodes: the graph, its subgraphs and its functions, Constant nodes left out; -72 means 72 nodes fewer"
 _REFUSED = "  refused "
+_IDLE = "isolated 0, in order 0, no_op"
+"""What a pass without a row did."""
 
 
 def render(attribution: Attribution) -> str:
-    """Rows ``pass isolated in_order status``, each followed by its refusal reasons.
+    """Totals, the pipeline in one line, and a row ``pass isolated in_order status`` for each pass that did something.
+
+    A row is followed by its refusal reasons. A pass that changed and refused nothing, alone or in order, has no row:
+    ``fuse_gelu`` below ran.
+
+        target: portable
+        nodes: 68 -> 67
+        constants: 0 -> 0
+        passes: fold_constants, fuse_gelu
+
+        pass                             isolated in_order  status
+        fold_constants                         -1       -1  fired
 
     Raises:
         ModelCheckError: if a pass failed: a failure is not a state to lock.
@@ -24,10 +38,11 @@ def render(attribution: Attribution) -> str:
         f"target: {attribution.target}",
         f"nodes: {attribution.nodes_before} -> {attribution.nodes_after}",
         f"constants: {attribution.constants_before} -> {attribution.constants_after}",
-        "",
-        f"{'pass':<32} {'isolated':>8} {'in_order':>8}  status",
+        f"passes: {', '.join(row.name for row in attribution.passes)}",
     ]
-    for row in attribution.passes:
+    did_something = [row for row in attribution.passes if row.status is not PassStatus.NO_OP or row.isolated]
+    rows += ["", f"{'pass':<32} {'isolated':>8} {'in_order':>8}  status"] if did_something else []
+    for row in did_something:
         rows.append(f"{row.name:<32} {_cell(row.isolated):>8} {_cell(row.in_order):>8}  {row.status}")
         rows += list(_notes(row))
     return "\n".join(rows) + "\n"
@@ -55,11 +70,16 @@ def differences(recorded: str, now: str) -> tuple[str, ...]:
             lines.append(f"{key}: gone, was {before[key]}")
         elif before[key] != after[key]:
             lines.append(f"{key}: {before[key]}, now {after[key]}")
+    if not lines and "\npasses: " not in recorded:
+        lines.append("passes: recorded by version 0.1 or older, with a row for every pass")
     return tuple(lines)
 
 
 def _parse(body: str) -> Iterator[tuple[str, str]]:
-    """(name, what the snapshot says of it) for the totals, each pass, and each refusal reason of a pass."""
+    """(name, what the snapshot says of it) for the totals, each pass, and each refusal reason of a pass.
+
+    A text without the line ``passes`` has a row for every pass: so it was written until 0.1.
+    """
     current = ""
     for line in body.splitlines():
         if line.startswith("  "):
@@ -67,7 +87,7 @@ def _parse(body: str) -> Iterator[tuple[str, str]]:
             yield f"{current}: {reason}", count
         elif ": " in line:
             name, _, value = line.partition(": ")
-            yield name, value
+            yield from ((each, _IDLE) for each in value.split(", ")) if name == "passes" else [(name, value)]
         elif len(fields := line.split()) == 4 and fields[0] != "pass":
             current = fields[0]
             yield current, f"isolated {fields[1]}, in order {fields[2]}, {fields[3]}"

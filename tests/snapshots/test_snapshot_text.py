@@ -51,6 +51,7 @@ def test_versions_that_changed(recorded, now, said):
 BODY = """target: portable
 nodes: 10 -> 8
 constants: 0 -> 0
+passes: fold_constants, eliminate_identity_ops, fuse_conv_batchnorm, broken
 
 pass                             isolated in_order  status
 eliminate_identity_ops                 -2       -2  fired
@@ -88,9 +89,25 @@ def test_each_kind_of_difference_of_an_attribution_is_named(old, new, said):
 
 def test_a_pass_that_came_or_went_is_named():
     row = "eliminate_identity_ops                 -2       -2  fired\n"
-    without = BODY.replace(row, "")
+    without = BODY.replace(row, "").replace("eliminate_identity_ops, ", "")
     assert differences(without, BODY) == ("eliminate_identity_ops: new, isolated -2, in order -2, fired",)
     assert differences(BODY, without) == ("eliminate_identity_ops: gone, was isolated -2, in order -2, fired",)
+
+
+def test_a_pass_without_a_row_did_nothing():
+    row = "eliminate_identity_ops                 -2       -2  fired\n"
+    fired, idle = "isolated -2, in order -2, fired", "isolated 0, in order 0, no_op"
+    assert differences(BODY, BODY.replace(row, "")) == (f"eliminate_identity_ops: {fired}, now {idle}",)
+    assert differences(BODY, BODY.replace("fold_constants, ", "")) == (f"fold_constants: gone, was {idle}",)
+
+
+def test_a_text_of_0_1_with_a_row_for_every_pass_is_read():
+    line = "passes: fold_constants, eliminate_identity_ops, fuse_conv_batchnorm, broken\n"
+    row = "eliminate_identity_ops                 -2       -2  fired\n"
+    old = BODY.replace(line, "").replace(row, "fold_constants   0   0  no_op\n" + row)
+    assert differences(old, BODY) == ("passes: recorded by version 0.1 or older, with a row for every pass",)
+    changed = differences(old.replace("-2  fired", "-1  fired"), BODY)
+    assert changed == ("eliminate_identity_ops: isolated -2, in order -1, fired, now isolated -2, in order -2, fired",)
 
 
 @given(ROWS, ROWS)
