@@ -101,7 +101,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
 
 
 def _precision(model: Any, calls: Any) -> dict[str, Any]:
-    from pytest_modelcheck.hierarchy.precision import measure_precision
+    from benchmarks.precision import measure_precision
 
     shares = {share: measure_precision(model, calls, share=share) for share in SHARES}
     rules: dict[str, list[int]] = {}

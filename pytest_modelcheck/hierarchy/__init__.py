@@ -1,15 +1,10 @@
 """Which module owns each ONNX node, with a coverage that can fail."""
 
 from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
+from pytest_modelcheck.hierarchy.find_owners import ExportedModel, case_calls, hierarchy, hierarchy_of_model
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
 from pytest_modelcheck.hierarchy.pass_owners import PipelineHierarchy, StageHierarchy, StageWatch
-from pytest_modelcheck.hierarchy.report import (
-    ExportedModel,
-    HierarchyReport,
-    case_calls,
-    hierarchy,
-    hierarchy_of_model,
-)
+from pytest_modelcheck.hierarchy.report import HierarchyReport, Strategy
 from pytest_modelcheck.hierarchy.sidecar import (
     Sidecar,
     SidecarError,
@@ -19,7 +14,7 @@ from pytest_modelcheck.hierarchy.sidecar import (
     write_sidecar,
 )
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
-from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, Strategy, StrategyName, recommend
+from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
 from pytest_modelcheck.hierarchy.table_diff import diff_tables, op_changes
 from pytest_modelcheck.hierarchy.table_text import parse, render

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
-from pytest_modelcheck.hierarchy.report import hierarchy_of_model
+from pytest_modelcheck.hierarchy.find_owners import hierarchy_of_model
 from pytest_modelcheck.hierarchy.table import ModuleTable, module_table
 from pytest_modelcheck.hierarchy.table_diff import diff_tables
 

@@ -20,8 +20,9 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, op_label
 from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
+from pytest_modelcheck.hierarchy.find_owners import hierarchy_of_model, report_on
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
-from pytest_modelcheck.hierarchy.report import HierarchyReport, hierarchy_of_model, report_on
+from pytest_modelcheck.hierarchy.report import HierarchyReport
 from pytest_modelcheck.hierarchy.strategies import StrategyName
 from pytest_modelcheck.hierarchy.value_names import named_outputs
 

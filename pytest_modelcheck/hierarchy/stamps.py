@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, MutableMapping, Sequence
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.metadata import CALL_KEY, CONTRIBUTORS_KEY, KIND_KEY, OWNER_KEY, contributors
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
+from pytest_modelcheck.hierarchy.report import HierarchyReport
 from pytest_modelcheck.hierarchy.value_names import named_outputs
-
-if TYPE_CHECKING:
-    from pytest_modelcheck.hierarchy.report import HierarchyReport
 
 OURS = ("modelcheck.",)
 """How every metadata key of ours begins."""

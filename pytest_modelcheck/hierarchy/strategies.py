@@ -8,14 +8,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.hierarchy.report import HierarchyReport, Strategy
 
-if TYPE_CHECKING:
-    from pytest_modelcheck.hierarchy.report import HierarchyReport
-
-Strategy = Literal["precise", "broad"]
 StrategyName = Literal["auto", "precise", "broad"]
 STRATEGIES: tuple[StrategyName, ...] = ("auto", "precise", "broad")
 

@@ -1,4 +1,4 @@
-"""Writing a report: a file appears whole or not at all, in the form that its ending asks for."""
+"""Writing a report: a file appears whole or not at all, in the form that its suffix asks for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, and its folder where there is none.
+def write_report(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int = 0) -> None:
+    """Write the report of a run as JSON, Markdown or HTML, and its folder where there is none.
+
+    Args:
+        rows: One per test, see `rows.row_of_test`.
+        path: Its suffix is one of `options.REPORT_SUFFIXES`.
+        exit_status: Of the whole run, as pytest knows it.
 
     Raises:
         OSError: if the folder cannot be made or written.
+        ValueError: if a figure for a JSON report is NaN or infinite.
     """
+    text = _text(rows, path.suffix, exit_status)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,26 +30,15 @@ def write_whole(path: Path, text: str) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def write_report(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int = 0) -> None:
-    """Write the report of a run as JSON, Markdown or HTML.
+def _text(rows: Sequence[dict[str, Any]], suffix: str, exit_status: int) -> str:
+    if suffix == ".json":
+        from pytest_modelcheck.report.json_file import json_report
 
-    Args:
-        rows: One per test, see `rows.row_of_test`.
-        path: Its ending is one of `options.REPORT_SUFFIXES`.
-        exit_status: Of the whole run, as pytest knows it.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    if path.suffix == ".json":
-        from pytest_modelcheck.report.json_file import write_json
-
-        write_json(rows, path, exit_status=exit_status)
-    elif path.suffix == ".md":
+        return json_report(rows, exit_status=exit_status)
+    if suffix == ".md":
         from pytest_modelcheck.report.markdown import markdown
 
-        write_whole(path, markdown(rows, exit_status=exit_status))
-    else:
-        from pytest_modelcheck.report.html import html
+        return markdown(rows, exit_status=exit_status)
+    from pytest_modelcheck.report.html import html
 
-        write_whole(path, html(rows, exit_status=exit_status))
+    return html(rows, exit_status=exit_status)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.report.json_file import write_json
+from pytest_modelcheck.report.files import write_report
 from pytest_modelcheck.report.rows import SCHEMA
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A report that `write_json` wrote.
+    """Read a JSON report that `write_report` wrote.
 
     Raises:
         OptionError: naming the file, if it cannot be read, is no report, or is one of another schema.
@@ -59,5 +59,5 @@ def merge_files(paths: Sequence[Path], output: Path) -> tuple[list[dict[str, Any
         OSError: if `output` cannot be written.
     """
     rows, status = merge((str(path), read_json(path)) for path in paths)
-    write_json(rows, output, exit_status=status)
+    write_report(rows, output, exit_status=status)
     return rows, status

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pytest_modelcheck.report.json_file import write_json
+from pytest_modelcheck.report.files import write_report
 
 TWO = """
     @pytest.mark.expect_ops(Gemm=3)
@@ -105,8 +105,8 @@ def test_nan_in_the_accuracy_becomes_text(project):
 
 def test_nan_that_nobody_turned_into_text_is_refused_and_the_old_file_stays(tmp_path):
     path = tmp_path / "out.json"
-    write_json([], path)
+    write_report([], path)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json([{"test": math.nan}], path)
+        write_report([{"test": math.nan}], path)
     assert json.loads(path.read_text()) == {"schema": 1, "exit_status": 0, "tests": []}
     assert list(tmp_path.iterdir()) == [path]

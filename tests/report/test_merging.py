@@ -6,7 +6,7 @@ import pytest
 
 from pytest_modelcheck.__main__ import main
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.report.json_file import write_json
+from pytest_modelcheck.report.files import write_report
 from pytest_modelcheck.report.merge import merge, merge_files, read_json
 
 MODEL = {"name": "net", "exporter": "dynamo", "target": "portable"}
@@ -17,7 +17,7 @@ def row(test, outcome="passed"):
 
 
 def report(path, *tests, status=0):
-    write_json([row(test) for test in tests], path, exit_status=status)
+    write_report([row(test) for test in tests], path, exit_status=status)
     return path
 
 

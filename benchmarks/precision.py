@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
 from pytest_modelcheck.hierarchy.owners import OwnerKind, direct_owners, inherit_owners
+from pytest_modelcheck.hierarchy.report import Strategy
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.hierarchy.shape_nodes import node_roles
-from pytest_modelcheck.hierarchy.strategies import Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
