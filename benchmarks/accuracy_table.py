@@ -112,6 +112,7 @@ def cost(cache: Path, rounds: int = 3) -> None:
     from pytest_modelcheck.accuracy.stages import standard_stages
     from pytest_modelcheck.check import ModelCheck
     from pytest_modelcheck.check.measurements import _own_cores
+    from pytest_modelcheck.runtimes import How
 
     check = ModelCheck(model("bert-base").case("dynamo"), cache=cache)
     drawn = [check.inputs(seed) for seed in range(SEEDS)]
@@ -122,7 +123,7 @@ def cost(cache: Path, rounds: int = 3) -> None:
         torch_spent, runtime_spent = _spent(_plain_torch, check.module, drawn), _spent(_plain_runtime, path, drawn)
         plain = [a + b for a, b in zip(torch_spent, runtime_spent, strict=True)]
         print(f"BERT-base, {SEEDS} seeds: plain torch {_shown(torch_spent)}, plain onnxruntime {_shown(runtime_spent)}")
-        pair = standard_stages(check.case, check.module, path, threads=_own_cores())[:2]
+        pair = standard_stages(check.case, check.module, path, how=How(threads=_own_cores()))[:2]
         for name, run in (
             ("sweep, torch -> exported", lambda pair=pair: sweep(pair, check.inputs, seeds=range(SEEDS))),
             ("expect_accuracy", lambda: _assessed(check)),

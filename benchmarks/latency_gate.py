@@ -51,7 +51,7 @@ from pytest_modelcheck import Verdict
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.latency import FreshSession, evaluate_regression, measure_paired
-from pytest_modelcheck.runtimes import inputs_from_signature, open_session
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, inputs_from_signature, open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / ".modelcheck" / "latency"
@@ -177,13 +177,13 @@ def measure(name: str, case: str, conditions: Conditions, wanted: Wanted, until:
     if not isinstance(exported, Exported):
         raise SystemExit(f"the export failed: {exported}")
     model = exported.model
-    session = open_session(model, optimizer=True)
+    session = open_session(model, AT_DEFAULT_LEVEL)
     feeds = dict(inputs_from_signature(session, seed=0))
     del session
 
     def fresh(count: int) -> FreshSession:
         graph = slowed(model, count) if count else model
-        return FreshSession(lambda: open_session(graph, optimizer=True).bind(feeds))
+        return FreshSession(lambda: open_session(graph, AT_DEFAULT_LEVEL).bind(feeds))
 
     plain = fresh(0)
     judge = partial(evaluate_regression, bound=parse_bound(conditions.half))

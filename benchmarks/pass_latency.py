@@ -27,7 +27,7 @@ from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import ExportFailure
 from pytest_modelcheck.latency import FreshSession, measure_paired
 from pytest_modelcheck.model_case import EXAMPLE_SEED
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import How, open_session
 
 MODELS = ("bert-base", "bert-base (unfolded)", "whisper-tiny-encoder", "whisper-tiny-decoder")
 CACHE = Path(".modelcheck")
@@ -38,7 +38,7 @@ def fresh(path: Path, feeds: Any, optimizer: bool) -> FreshSession:
     """A file in a session with one thread that is opened whenever one is asked for."""
 
     def opened() -> Callable[[], object]:
-        session = open_session(path, optimizer=optimizer, threads=1)
+        session = open_session(path, How(optimizer=optimizer))
         return session.bind(feeds_for(session, feeds))
 
     return FreshSession(opened)

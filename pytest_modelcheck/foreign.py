@@ -10,16 +10,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import re
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import onnx
 import onnx_ir as ir
@@ -27,11 +20,9 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import OptionError, PassFailedError
 from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.rewriting.pass_base import PassOutcome
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, installed_runtime
 
 Optimizer = Callable[[onnx.ModelProto], onnx.ModelProto]
-
-_FIRED = re.compile(r"GraphTransformer (\w+) modified: ([01])")
-_LEVELS = {"basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL"}
 
 
 @dataclass(frozen=True)
@@ -132,23 +123,13 @@ def _onnxruntime(level: str) -> Callable[[onnx.ModelProto, list[str]], onnx.Mode
     """What onnxruntime's own graph optimizer makes of a model for the CPU, and which of its rewrites did it."""
 
     def optimize(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
-        ort = importlib.import_module("onnxruntime")
-        with tempfile.TemporaryDirectory(prefix="modelcheck-ort-") as folder:
-            written = Path(folder) / "optimized.onnx"
-            options = ort.SessionOptions()
-            options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[level])
-            options.optimized_model_filepath = str(written)
-            options.intra_op_num_threads = 1
-            options.log_severity_level = 1  # INFO: the only place where it says which rewrite fired
-            with _stderr_in(Path(folder) / "log.txt") as log:
-                ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-                log.flush()
-            said = (Path(folder) / "log.txt").read_text(encoding="utf-8", errors="replace")
-            notes.append(transformers_that_fired(said))
-            optimized = onnx.load(written)
-            if missing := _beyond_the_opset(optimized):
-                notes.append(f"no standard ONNX: {', '.join(missing)}; only onnxruntime runs the result")
-            return optimized
+        runtime = installed_runtime("onnxruntime")
+        assert runtime.optimize is not None
+        made = runtime.optimize(model, AT_DEFAULT_LEVEL, level, True)
+        notes.append(rewrites_that_fired(made.rewrites))
+        if missing := _beyond_the_opset(made.model):
+            notes.append(f"no standard ONNX: {', '.join(missing)}; only onnxruntime runs the result")
+        return made.model
 
     return optimize
 
@@ -160,28 +141,13 @@ def _beyond_the_opset(model: onnx.ModelProto) -> list[str]:
     return [f"{op} at opset {opset}" for op in used if not onnx.defs.has(op, max_inclusive_version=opset)]
 
 
-def transformers_that_fired(log: str) -> str:
-    """Which of onnxruntime's rewrites changed the graph, and how often, from its log at severity 1."""
-    ran = _FIRED.findall(log)
-    fired = Counter(name for name, modified in ran if modified == "1")
+def rewrites_that_fired(ran: Sequence[tuple[str, bool]]) -> str:
+    """Which of onnxruntime's rewrites changed the graph, and how often."""
     if not ran:
         return "onnxruntime's log names no graph transformer"
+    fired = Counter(name for name, changed in ran if changed)
     listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in sorted(fired.items()))
     return f"onnxruntime's graph transformers that fired: {listed or 'none'}"
-
-
-@contextmanager
-def _stderr_in(path: Path) -> Iterator[IO[bytes]]:
-    """File descriptor 2 of this process goes to `path`: onnxruntime's C++ log knows nothing of sys.stderr."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with path.open("wb") as file:
-            os.dup2(file.fileno(), 2)
-            yield file
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 FOREIGN_PASSES: tuple[ForeignPass, ...] = (

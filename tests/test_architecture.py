@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pytest_modelcheck
+from pytest_modelcheck.runtimes import RUNTIMES
 
 PACKAGE = Path(pytest_modelcheck.__file__).parent
 
@@ -68,6 +69,16 @@ def test_imports_run_downward_only(module):
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) not in EDGE])
 def test_the_library_rooms_never_import_pytest(module):
     assert not [name for name in imports_of(module, at_run_time_only=True) if name.split(".")[0] == "pytest"]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) != "runtimes"])
+def test_only_the_room_of_runtimes_imports_a_runtime(module):
+    text = PACKAGE.parent.joinpath(*module.split("."))
+    text = (text / "__init__.py" if text.is_dir() else text.with_suffix(".py")).read_text(encoding="utf-8")
+    packages = {runtime.package for runtime in RUNTIMES} - {"onnx"}  # onnx is the format, its evaluator a part of it
+    imported = {name.split(".")[0] for name in imports_of(module, at_run_time_only=False)}
+    by_name = set(re.findall(r"import_module\(['\"](\w+)", text))
+    assert not packages & (imported | by_name)
 
 
 def test_no_circle_of_imports():

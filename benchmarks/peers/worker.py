@@ -123,7 +123,7 @@ def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
 
     case = next(case.case for case in peer_cases() if case.label == label)
     wanted = [(name, int(seeds), path) for name, seeds, path in (text.split("=", 2) for text in candidates)]
-    reference = open_session(exported, optimizer=False, name="exported")
+    reference = open_session(exported, name="exported")
     given = list(feeds(case, reference, max(seeds for _, seeds, _ in wanted)))
     expected = [reference.run(feed) for feed in given]
     del reference
@@ -135,7 +135,7 @@ def differences(path: str, given: list[dict[str, Any]], expected: list[dict[str,
     from pytest_modelcheck.runtimes import open_session
 
     try:
-        session = open_session(path, optimizer=False)
+        session = open_session(path)
         worst = 0.0
         for feed, want in zip(given, expected, strict=False):
             got = session.run(feed)

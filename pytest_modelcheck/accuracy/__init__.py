@@ -3,7 +3,6 @@
 from pytest_modelcheck.accuracy.assessment import assess, standard_variants
 from pytest_modelcheck.accuracy.cause import Subject
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
-from pytest_modelcheck.accuracy.evaluator import evaluator_stage
 from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
@@ -24,7 +23,7 @@ from pytest_modelcheck.accuracy.switches import (
     find_guilty_switch,
     onnxslim_switches,
 )
-from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance
+from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant
 from pytest_modelcheck.accuracy.weights import ChangedWeight, WeightsReport, compare_weights
 
@@ -44,13 +43,13 @@ __all__ = [
     "SweepReport",
     "Switchable",
     "Tolerance",
+    "Tolerances",
     "UnusableReferenceError",
     "Variant",
     "WeightsReport",
     "assess",
     "compare",
     "compare_weights",
-    "evaluator_stage",
     "find_first_divergence",
     "find_guilty_pass",
     "find_guilty_runtime_rewrite",

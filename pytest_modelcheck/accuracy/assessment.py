@@ -14,7 +14,7 @@ from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.variants import (
     Variant,
     dynamic_axes_of,
@@ -39,8 +39,7 @@ def assess(
     *,
     seeds: Iterable[int] = SEEDS,
     varied: bool = True,
-    atol: Width = None,
-    rtol: Width = None,
+    tolerances: Tolerances = DEFAULTS,
     folder: Path | None = None,
 ) -> SweepReport:
     """`sweep`, with variants of the inputs and the weights compared; findings say what they are due to.
@@ -51,7 +50,7 @@ def assess(
         subject: What the stages are made of.
         seeds: At least one.
         varied: Whether some seeds run other kinds and sizes of inputs.
-        atol, rtol: See `compare`.
+        tolerances: How closely each stage must agree with its reference.
         folder: Where replay files go; None keeps none.
     """
     seeds = tuple(seeds)
@@ -61,7 +60,7 @@ def assess(
         vocabularies, changed = _look_at_module(subject, drawn, held)
         variants = standard_variants(subject, drawn, vocabularies) if varied else ()
         stages = (_giving_back(stages[0], held), *stages[1:])
-        report = sweep(stages, inputs, seeds=seeds, variants=variants, atol=atol, rtol=rtol, model=subject.case.name)
+        report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     entries = {entry.seed: entry for entry in plan(seeds, variants)}
     named = {stage.name: stage for stage in stages}
     findings = list(report.findings)
@@ -71,9 +70,9 @@ def assess(
         worst = inputs(pair.worst_seed)
         if pair.worst_variant:  # a variant that was left out ran as drawn
             worst = entries[pair.worst_seed].inputs(worst)
-        finding = explained(pair, subject, named, worst, atol, rtol)
+        finding = explained(pair, subject, named, worst, tolerances)
         if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
-            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, (atol, rtol), folder)
+            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, folder)
         findings[findings.index(pair.finding)] = finding or pair.finding
     findings += [finding for finding in (changed, _changed_by_a_pass(subject, drawn)) if finding is not None]
     release_mapped_weights(subject.exported)
@@ -128,7 +127,7 @@ def _with_replay(
     subject: Subject,
     reference: Stage,
     inputs: Inputs,
-    widths: tuple[Width, Width],
+    tolerances: Tolerances,
     folder: Path,
 ) -> Finding:
     name = re.sub(r"[^\w.-]+", "-", f"{subject.case.name}-{subject.case.exporter}-{pair.candidate}")
@@ -139,11 +138,10 @@ def _with_replay(
         reference=pair.reference,
         candidate=pair.candidate,
         path=str((folder / f"{name}.onnx").resolve()),
-        optimizer=pair.step == RUNTIME,
+        how=dataclasses.replace(subject.how, optimizer=pair.step == RUNTIME),
         seed=pair.worst_seed,
         variant=pair.worst_variant,
-        atol=widths[0],
-        rtol=widths[1],
+        tolerances=tolerances,
         versions=versions(),
     )
     try:

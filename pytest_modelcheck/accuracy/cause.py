@@ -13,19 +13,24 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.accuracy.comparison import compare
-from pytest_modelcheck.accuracy.evaluator import evaluator_stage, is_small
+from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import find_guilty_pass
 from pytest_modelcheck.accuracy.metrics import Array
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Lent, Stage
+from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Lent, Stage, session_stage
 from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.switches import find_guilty_runtime_rewrite
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
+from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding
+from pytest_modelcheck.runtimes import AS_WRITTEN, How
+
+SMALL_NODES = 500
+SMALL_BYTES = 32 * 1024 * 1024
+"""A model with more nodes or weights than this is too slow for onnx's reference evaluator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Subject:
         module: Lends the torch module for the time of a `with` block; None for a case that is only an .onnx file.
         exported, optimized: The two graphs.
         passes, target: The pipeline between them.
-        threads: Intra-op threads.
+        how: How the graphs were run, as they are written.
     """
 
     case: ModelCase
@@ -46,7 +51,7 @@ class Subject:
     optimized: ir.Model | None
     passes: Sequence[AnyPass] | None = None
     target: Target = "portable"
-    threads: int = 1
+    how: How = AS_WRITTEN
 
     def graph(self, stage: str) -> ir.Model | None:
         """The graph of a stage: ``exported`` or ``optimized``, under onnxruntime's optimizer or not."""
@@ -58,8 +63,7 @@ def explained(
     subject: Subject,
     stages: Mapping[str, Stage],
     inputs: Inputs,
-    atol: Width,
-    rtol: Width,
+    tolerances: Tolerances,
 ) -> Finding | None:
     """The pair's finding, with what it is due to.
 
@@ -68,7 +72,7 @@ def explained(
         subject: See there.
         stages: All stages by name.
         inputs: Those of the pair's worst seed.
-        atol, rtol: See `compare`.
+        tolerances: How closely the outputs must agree.
     """
     finding = pair.finding
     if finding is None or pair.worst is None or pair.worst.reference_nan:
@@ -77,7 +81,7 @@ def explained(
         return finding
 
     def guilty_pass() -> Sequence[str]:
-        return _guilty_pass(subject, inputs, atol, rtol, weights=False)
+        return _guilty_pass(subject, inputs, tolerances, weights=False)
 
     def divergence() -> Sequence[str]:
         candidate = subject.graph(pair.candidate)
@@ -86,18 +90,18 @@ def explained(
         lent = subject.module if pair.step == EXPORT else None
         with contextlib.nullcontext(subject.exported) if lent is None else lent() as reference:
             found = find_first_divergence(
-                reference, candidate, inputs, case=subject.case, atol=atol, rtol=rtol, threads=subject.threads
+                reference, candidate, inputs, case=subject.case, tolerances=tolerances, how=subject.how
             )
         return found.describe() if found else ("no first difference: on one thread the outputs agree",)
 
     def runtime_rewrite() -> Sequence[str]:
         graph = subject.graph(pair.candidate)
         assert graph is not None
-        found = find_guilty_runtime_rewrite(graph, inputs, atol=atol, rtol=rtol, threads=subject.threads)
+        found = find_guilty_runtime_rewrite(graph, inputs, tolerances=tolerances, how=subject.how)
         return (found.describe(),) if found else ("no rewrite of onnxruntime: run again, the outputs agree",)
 
     def opinion() -> Sequence[str]:
-        return second_opinion(pair, subject, stages, inputs, atol, rtol)
+        return second_opinion(pair, subject, stages, inputs, tolerances)
 
     asked: dict[str, tuple[Callable[[], Sequence[str]], ...]] = {
         EXPORT: (divergence, opinion),
@@ -112,20 +116,19 @@ def guilty_pass_lines(subject: Subject, inputs: Inputs) -> Sequence[str]:
     """Which pass changed a weight, as lines for a finding's `where`."""
 
     def guilty_pass() -> Sequence[str]:
-        return _guilty_pass(subject, inputs, None, None, weights=True)
+        return _guilty_pass(subject, inputs, DEFAULTS, weights=True)
 
     return _answer(guilty_pass)
 
 
-def _guilty_pass(subject: Subject, inputs: Inputs, atol: Width, rtol: Width, *, weights: bool) -> Sequence[str]:
+def _guilty_pass(subject: Subject, inputs: Inputs, tolerances: Tolerances, *, weights: bool) -> Sequence[str]:
     guilty = find_guilty_pass(
         subject.exported,
         lambda seed: inputs,
         passes=subject.passes,
         target=subject.target,
-        atol=atol,
-        rtol=rtol,
-        threads=subject.threads,
+        tolerances=tolerances,
+        how=subject.how,
         weights=weights,
     )
     return guilty.describe() if guilty else ("no pass: the pipeline, run again, keeps the numbers",)
@@ -138,29 +141,37 @@ def _answer(ask: Callable[[], Sequence[str]]) -> Sequence[str]:
         return (f"not explained by {ask.__name__}: {type(error).__name__}: {error}",)
 
 
+def _is_small(model: ir.Model) -> bool:
+    """Whether the reference evaluator's opinion comes within seconds."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return (
+        sum(1 for _ in all_nodes(model)) <= SMALL_NODES
+        and sum(tensor.nbytes for tensor in tensors if tensor is not None) <= SMALL_BYTES
+    )
+
+
 def second_opinion(
-    pair: PairReport, subject: Subject, stages: Mapping[str, Stage], inputs: Inputs, atol: Width, rtol: Width
+    pair: PairReport, subject: Subject, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances
 ) -> tuple[str, ...]:
     """Which side onnx's reference evaluator takes; nothing for a model that is too large for it."""
     graph = subject.graph(pair.candidate)
-    if graph is None or not is_small(graph):
+    if graph is None or not _is_small(graph):
         return ()
 
     def outputs(stage: Stage) -> Mapping[str, Array]:
         with stage.open() as run:
             return run(inputs)
 
-    opinion = outputs(evaluator_stage("reference evaluator", graph))
+    opinion = outputs(session_stage("reference evaluator", graph, how=How(runtime="reference")))
 
     def agrees(name: str) -> bool:
-        compared = compare(outputs(stages[name]), opinion, atol=atol, rtol=rtol)
+        compared = compare_within(outputs(stages[name]), opinion, tolerances)
         return not any(output.status.failed for output in compared.outputs)
 
     sides = [name for name in (pair.reference, pair.candidate) if agrees(name)]
     if len(sides) != 1:
         return (f"onnx's reference evaluator agrees with {'both' if sides else 'neither'}",)
+    said = f"onnx's reference evaluator agrees with {sides[0]}"
     if sides == [pair.candidate]:
-        return (f"onnx's reference evaluator agrees with {pair.candidate}: the graph is another one, not the runtime",)
-    return (
-        f"onnx's reference evaluator agrees with {pair.reference}: onnxruntime computes {pair.candidate} otherwise",
-    )
+        return (f"{said}: the graph is at fault, not the runtime",)
+    return (f"{said}: {subject.how.runtime} computes {pair.candidate} differently",)

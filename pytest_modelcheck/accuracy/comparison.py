@@ -29,7 +29,7 @@ from pytest_modelcheck.accuracy.metrics import (
     top1_agreement,
 )
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus, badness, finding_of
-from pytest_modelcheck.accuracy.tolerance import Tolerance, Width, tolerance_for
+from pytest_modelcheck.accuracy.tolerance import Tolerance, Tolerances, Width
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.result import Finding
 
@@ -102,16 +102,31 @@ def compare(
             mapping by output name; None takes the default of each output's dtype.
         model, context: Named in the finding.
 
+    Example:
+        ``compare({"y": np.ones(3)}, {"y": np.ones(3) + 1e-3}, atol=1e-2).passed``
+
     Raises:
         OptionError: for a tolerance that is negative, infinite, NaN, or for an output that does not exist.
     """
-    _check_tolerance_names(reference, atol, rtol)
+    return compare_within(reference, candidate, Tolerances(atol, rtol), model=model, context=context)
+
+
+def compare_within(
+    reference: Mapping[str, Array],
+    candidate: Mapping[str, Array],
+    tolerances: Tolerances,
+    *,
+    model: str = "",
+    context: str = "candidate against reference",
+) -> Comparison:
+    """`compare`, for a caller that was given its tolerances."""
+    _check_tolerance_names(reference, tolerances.atol, tolerances.rtol)
     left = {name: np.asarray(array) for name, array in reference.items()}
     right = {name: np.asarray(array) for name, array in candidate.items()}
     places = [name for name in right if name in left]
     expected_places = [name for name in left if name in right]
     outputs = [
-        _compare_output(name, array, right, atol, rtol)
+        _compare_output(name, array, right, tolerances)
         if name not in right or places.index(name) == expected_places.index(name)
         else _described(
             name,
@@ -138,7 +153,7 @@ def _check_tolerance_names(reference: Mapping[str, Array], *widths: Width) -> No
 
 
 def _compare_output(
-    name: str, reference: Array, candidates: Mapping[str, Array], atol: Width, rtol: Width
+    name: str, reference: Array, candidates: Mapping[str, Array], tolerances: Tolerances
 ) -> OutputComparison:
     if name not in candidates:
         close = difflib.get_close_matches(name, candidates, n=1)
@@ -154,7 +169,7 @@ def _compare_output(
         return _described(name, reference, OutputStatus.NO_ELEMENTS, f"shape {list(reference.shape)}")
     if reference.dtype.kind in "OSUT":
         return _compare_strings(name, reference, candidate)
-    return _compare_numbers(name, reference, candidate, atol, rtol)
+    return _compare_numbers(name, reference, candidate, tolerances)
 
 
 def _compare_strings(name: str, reference: Array, candidate: Array) -> OutputComparison:
@@ -166,8 +181,8 @@ def _compare_strings(name: str, reference: Array, candidate: Array) -> OutputCom
     return _described(name, reference, OutputStatus.OVER_TOLERANCE, detail)
 
 
-def _compare_numbers(name: str, reference: Array, candidate: Array, atol: Width, rtol: Width) -> OutputComparison:
-    tolerance = tolerance_for(name, reference.dtype, atol, rtol) if is_float(reference) else None
+def _compare_numbers(name: str, reference: Array, candidate: Array, tolerances: Tolerances) -> OutputComparison:
+    tolerance = tolerances.of(name, reference.dtype) if is_float(reference) else None
     size = magnitude(reference)
     metrics = measure(reference, candidate, tolerance.limit(size) if tolerance else 0.0)
     status, detail = _judge(reference, candidate, metrics, size, tolerance)

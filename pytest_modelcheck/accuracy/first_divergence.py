@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import onnx_ir as ir
 import torch
 
-from pytest_modelcheck.accuracy.comparison import compare
+from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.guilty_pass import UnusableReferenceError
 from pytest_modelcheck.accuracy.inner_values import in_tolerances, largest_difference, merges_into
 from pytest_modelcheck.accuracy.metrics import Array
@@ -28,12 +28,13 @@ from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.places import node_place, read_by
 from pytest_modelcheck.accuracy.probe import GraphProbe, ModuleProbe, Probe
 from pytest_modelcheck.accuracy.stages import Inputs, to_numpy
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, EXACT, Tolerances
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.graph.counts import is_constant
 from pytest_modelcheck.hierarchy import HierarchyReport
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.runtimes import AS_WRITTEN, How
 
 LOOK_AT = 64
 """Values per round."""
@@ -90,10 +91,8 @@ def find_first_divergence(
     inputs: Inputs,
     *,
     case: ModelCase | None = None,
-    atol: Width = None,
-    rtol: Width = None,
-    optimizer: bool = False,
-    threads: int = 1,
+    tolerances: Tolerances = DEFAULTS,
+    how: How = AS_WRITTEN,
 ) -> Divergence | None:
     """Find where `candidate` begins to differ from `reference`.
 
@@ -103,9 +102,8 @@ def find_first_divergence(
         candidate: The graph to explain.
         inputs: One set of inputs, e.g. the worst seed's.
         case: The model case; needed for a torch module.
-        atol, rtol: See `compare`.
-        optimizer: Whether onnxruntime's optimizer runs on the candidate.
-        threads: Intra-op threads.
+        tolerances: How closely the outputs must agree.
+        how: How the candidate is run; a reference graph is run in the same way, as it is written.
 
     Returns:
         The first divergence; None where all outputs agree.
@@ -120,9 +118,9 @@ def find_first_divergence(
             raise ModelCaseError("a torch module as reference needs its model case, and inputs from module_inputs")
         probe = ModuleProbe(case, reference, inputs, candidate)
     else:
-        probe = GraphProbe(reference, inputs, threads=threads)
-    graph_probe = GraphProbe(candidate, inputs, optimizer=optimizer, threads=threads)
-    search = _Search(probe, graph_probe, candidate, atol, rtol)
+        probe = GraphProbe(reference, inputs, replace(how, optimizer=False))
+    graph_probe = GraphProbe(candidate, inputs, how)
+    search = _Search(probe, graph_probe, candidate, tolerances)
     start = search.first_differing_output()
     if start is None:
         return None
@@ -140,10 +138,10 @@ def _weights(model: ir.Model | torch.nn.Module) -> dict[str, Callable[[], Array]
 
 
 class _Search:
-    def __init__(self, reference: Probe, candidate: GraphProbe, model: ir.Model, atol: Width, rtol: Width) -> None:
+    def __init__(self, reference: Probe, candidate: GraphProbe, model: ir.Model, tolerances: Tolerances) -> None:
         self._reference = reference
         self._candidate = candidate
-        self._widths = (atol, rtol)
+        self._tolerances = tolerances
         self._place = {value: i for i, node in enumerate(model.graph) for value in node.outputs}
         self._values = {value.name: value for value in self._place if value.name}
         self._plain = candidate.outputs()
@@ -157,9 +155,8 @@ class _Search:
 
     def first_differing_output(self) -> ir.Value | None:
         """The earliest output beyond the tolerance."""
-        atol, rtol = self._widths
         expected = self._reference.outputs()
-        comparison = compare(expected, self._plain, atol=atol, rtol=rtol)
+        comparison = compare_within(expected, self._plain, self._tolerances)
         if comparison.reference_nan:
             raise UnusableReferenceError("the reference gives NaN by itself: see nonfinite_parameters")
         bad = {output.name: output for output in comparison.outputs if output.status.failed}
@@ -253,12 +250,10 @@ class _Search:
             found = found.reshape(expected.shape)
             self._known[name] = self._degree(expected, found)
             if self._known[name] > 0:
-                self._compared[name] = compare({name: expected}, {name: found}, atol=0.0, rtol=0.0).outputs[0]
+                self._compared[name] = compare_within({name: expected}, {name: found}, EXACT).outputs[0]
 
     def _degree(self, reference: Array, candidate: Array) -> float:
-        # A tolerance by output name says nothing about values inside: their dtype's default applies.
-        atol, rtol = (width if isinstance(width, int | float) else None for width in self._widths)
-        return in_tolerances(reference, candidate, atol, rtol)
+        return in_tolerances(reference, candidate, self._tolerances.inside)
 
     def divergence(
         self, value: ir.Value, weights: Mapping[str, Callable[[], Array]], report: HierarchyReport | None

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
 from pytest_modelcheck.accuracy.metrics import Array, count_nan
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.weights import ChangedWeight, compare_weights
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
 from pytest_modelcheck.passes import Pass, PassOutcome, Target
 from pytest_modelcheck.pipeline import AnyPass, PassStatus, as_passes, pass_name, prepare, run_pass
-from pytest_modelcheck.runtimes import SessionError, open_session
+from pytest_modelcheck.runtimes import AS_WRITTEN, How, SessionError, open_session
 
 PLACES = 5
 """How many removed and added nodes a finding lists."""
@@ -80,10 +80,8 @@ def find_guilty_pass(
     passes: Sequence[AnyPass] | None = None,
     target: Target = "portable",
     seeds: Iterable[int] = (0,),
-    atol: Width = None,
-    rtol: Width = None,
-    optimizer: bool = False,
-    threads: int = 1,
+    tolerances: Tolerances = DEFAULTS,
+    how: How = AS_WRITTEN,
     weights: bool = False,
 ) -> GuiltyPass | None:
     """Bisect the pipeline to the first pass that makes the outputs differ beyond the tolerance.
@@ -93,8 +91,8 @@ def find_guilty_pass(
         inputs: seed -> inputs, as for `sweep`.
         passes, target: As for `run_pipeline`.
         seeds: Those whose outputs are compared; the worst seed of a sweep is enough.
-        atol, rtol: See `compare`.
-        optimizer, threads: How each model is run: see `runtime.open_session`.
+        tolerances: How closely the outputs must agree.
+        how: How each model is run.
         weights: Whether a pass that changes a weight (`compare_weights`) is guilty, too, whatever the outputs show.
 
     Returns:
@@ -105,7 +103,7 @@ def find_guilty_pass(
         UnusableReferenceError: if that model gives NaN by itself: no pass is to blame.
     """
     drawn = [inputs(seed) for seed in seeds]
-    judge = _Judge(model, drawn, (atol, rtol), optimizer, threads, weights)
+    judge = _Judge(model, drawn, tolerances, how, weights)
     models = [model]
     fired: list[tuple[int, AnyPass]] = []  # pipeline index and pass, for each model after the first
     for index, pass_ in enumerate(as_passes(passes, target)):
@@ -161,29 +159,28 @@ class _Judge:
         self,
         model: ir.Model,
         drawn: Sequence[Inputs],
-        widths: tuple[Width, Width],
-        optimizer: bool,
-        threads: int,
+        tolerances: Tolerances,
+        how: How,
         weights: bool,
     ) -> None:
         self._drawn = drawn
         self._model = model
-        self._widths = widths
+        self._tolerances = tolerances
         self._weights = weights
-        self._options = (optimizer, threads)
+        self._how = how
         self._reference = self._outputs(model)
         if any(count_nan(array) for outputs in self._reference for array in outputs.values()):
             raise UnusableReferenceError("the model before all passes gives NaN by itself: no pass is to blame")
 
     def judged(self, model: ir.Model) -> tuple[Comparison | None, str]:
         """The worst comparison over the seeds, or why there is none."""
-        atol, rtol = self._widths
         try:
             candidate = self._outputs(model)
         except SessionError as error:
             return None, str(error)
         pairs = zip(self._reference, candidate, strict=True)
-        made = [compare(r, c, atol=atol, rtol=rtol, context="after against before the pass") for r, c in pairs]
+        said = "after against before the pass"
+        made = [compare_within(r, c, self._tolerances, context=said) for r, c in pairs]
         return max(made, key=lambda comparison: comparison.badness), ""
 
     def agrees(self, model: ir.Model) -> bool:
@@ -193,8 +190,7 @@ class _Judge:
         return comparison is not None and not any(output.status.failed for output in comparison.outputs)
 
     def _outputs(self, model: ir.Model) -> list[Mapping[str, Array]]:
-        optimizer, threads = self._options
-        session = open_session(model, optimizer=optimizer, threads=threads)
+        session = open_session(model, self._how)
         return [session.run(feeds_for(session, inputs)) for inputs in self._drawn]
 
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 
 from pytest_modelcheck.accuracy.metrics import Array, is_float
-from pytest_modelcheck.accuracy.tolerance import tolerance_for
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 
 MASKED = 1e30
 """Values this large are masks, not results: they do not widen the tolerance of their neighbours."""
 
 
-def in_tolerances(reference: Array, candidate: Array, atol: float | None, rtol: float | None) -> float:
+def in_tolerances(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> float:
     """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
     if not is_float(reference):
         return 0.0 if np.array_equal(reference, candidate) else math.inf
@@ -27,7 +27,7 @@ def in_tolerances(reference: Array, candidate: Array, atol: float | None, rtol: 
     if not np.isfinite(difference).all():
         return math.inf
     ordinary = np.abs(r[~masked & np.isfinite(r)])
-    limit = tolerance_for("", reference.dtype, atol, rtol).limit(float(ordinary.max()) if ordinary.size else 0.0)
+    limit = tolerances.of(output, reference.dtype).limit(float(ordinary.max()) if ordinary.size else 0.0)
     largest = float(difference.max()) if difference.size else 0.0
     return largest / limit if limit > 0 else (math.inf if largest > 0 else 0.0)
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran
 from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.result import Finding, Verdict
 
 
@@ -20,7 +20,7 @@ def compare_pair(
     reference: Ran,
     candidate: Ran,
     store: OutputStore,
-    widths: tuple[Width, Width],
+    tolerances: Tolerances,
     model: str,
     notes: Mapping[str, str],
     inputs_differ: bool,
@@ -30,7 +30,7 @@ def compare_pair(
     Args:
         reference, candidate: Two stages that ran.
         store: Holds their outputs.
-        widths: atol and rtol.
+        tolerances: See `Tolerances`.
         model: Named in findings.
         notes: Stage name -> what a reader should know about it.
         inputs_differ: Whether different inputs were drawn, so that outputs may be asked to differ as well.
@@ -46,7 +46,7 @@ def compare_pair(
             )
             failed.append(entry)
             continue
-        comparison = _compared(reference.stage, candidate.stage, entry, store, widths, model)
+        comparison = _compared(reference.stage, candidate.stage, entry, store, tolerances, model)
         results.append(
             SeedResult(
                 seed=entry.seed,
@@ -99,16 +99,14 @@ def _compared(
     candidate: Stage,
     entry: Planned,
     store: OutputStore,
-    widths: tuple[Width, Width],
+    tolerances: Tolerances,
     model: str,
 ) -> Comparison:
     label = f" ({entry.label})" if entry.label else ""
-    atol, rtol = widths
-    comparison = compare(
+    comparison = compare_within(
         store.get(reference.name, entry.seed),
         store.get(candidate.name, entry.seed),
-        atol=atol,
-        rtol=rtol,
+        tolerances,
         model=model,
         context=f"{candidate.name} against {reference.name}, seed {entry.seed}{label}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Protocol
 
 import onnx_ir as ir
@@ -15,7 +16,7 @@ from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.graph.validity import infer_shapes
 from pytest_modelcheck.hierarchy import HierarchyReport, hierarchy_of_model, modules_that_ran
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import AS_WRITTEN, How, open_session
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights, return_freed_memory
 
 
@@ -34,14 +35,13 @@ class Probe(Protocol):
 
 
 class GraphProbe:
-    """An ONNX model in onnxruntime, with inner values as additional outputs of a copy."""
+    """An ONNX model in a runtime, with inner values as additional outputs of a copy."""
 
-    def __init__(self, model: ir.Model, inputs: Inputs, *, optimizer: bool = False, threads: int = 1) -> None:
+    def __init__(self, model: ir.Model, inputs: Inputs, how: How = AS_WRITTEN) -> None:
         self._model = model.clone()  # shares the weights
         infer_shapes(self._model)
         self._inputs = inputs
-        self._optimizer = optimizer
-        self._threads = threads
+        self._how = replace(how, spare_memory=True)
         produced = (value for node in self._model.graph for value in node.outputs)
         self.names = frozenset(value.name for value in produced if value.name and _is_tensor(value))
 
@@ -56,7 +56,7 @@ class GraphProbe:
         return self._run(model)
 
     def _run(self, model: ir.Model) -> Mapping[str, Array]:
-        session = open_session(model, optimizer=self._optimizer, threads=self._threads, spare_memory=True)
+        session = open_session(model, self._how)
         outputs = session.run(feeds_for(session, self._inputs))
         del session
         release_mapped_weights(model)

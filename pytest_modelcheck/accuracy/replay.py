@@ -19,13 +19,13 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.accuracy.comparison import Comparison, compare
+from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import feeds_for
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.files import save_model
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import How, open_session
 
 VERSIONED = ("torch", "onnx", "onnxruntime")
 
@@ -42,9 +42,9 @@ class Replay:
         model: Name of the model case.
         reference, candidate: Stage names.
         path: The candidate's .onnx file.
-        optimizer: Whether onnxruntime's optimizer runs on it.
+        how: How it is run.
         seed, variant: What the inputs are.
-        atol, rtol: Tolerances, as `compare` takes them.
+        tolerances: How closely the outputs must agree.
         versions: Library -> version of the run that failed.
     """
 
@@ -52,11 +52,10 @@ class Replay:
     reference: str
     candidate: str
     path: str
-    optimizer: bool
+    how: How
     seed: int
     variant: str
-    atol: Width
-    rtol: Width
+    tolerances: Tolerances
     versions: Mapping[str, str]
 
     @property
@@ -106,20 +105,21 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
                 key: _original(archive[f"array_{index}"], header["dtypes"][key])
                 for index, key in enumerate(header["keys"])
             }
-        replay = Replay(**header["replay"])
+        kept = header["replay"]
+        how = How(**{**kept["how"], "left_out": tuple(kept["how"]["left_out"])})
+        replay = Replay(**{**kept, "how": how, "tolerances": Tolerances(**kept["tolerances"])})
     except FileNotFoundError:
         raise ReplayError(f"{file}: no such file") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ReplayError(f"{file}: is no replay file: {error}") from error
     if not Path(replay.path).is_file():
         raise ReplayError(f"{file}: its model {replay.path} is gone: run the test again")
-    session = open_session(replay.path, optimizer=replay.optimizer, name=replay.candidate)
+    session = open_session(replay.path, replay.how, name=replay.candidate)
     outputs = session.run(feeds_for(session, _of_role(stored, "input")))
-    comparison = compare(
+    comparison = compare_within(
         _of_role(stored, "reference"),
         outputs,
-        atol=replay.atol,
-        rtol=replay.rtol,
+        replay.tolerances,
         model=replay.model,
         context=replay.context,
     )

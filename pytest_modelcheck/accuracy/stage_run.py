@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pytest_modelcheck.accuracy.comparison import compare
+from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.inner_values import in_tolerances
 from pytest_modelcheck.accuracy.metrics import Array, is_float
 from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import error_finding
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import EXACT, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant, rounded
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
 from pytest_modelcheck.errors import ModelCheckError
@@ -77,7 +77,7 @@ def run_stage(
     source: WatchedInputs,
     planned: tuple[Planned, ...],
     store: OutputStore,
-    widths: tuple[Width, Width],
+    tolerances: Tolerances,
 ) -> Ran:
     """Run all seeds, the first one twice; the outputs go to `store`."""
     entry: Planned | None = None
@@ -88,7 +88,7 @@ def run_stage(
             for entry in planned:
                 drawn = source(entry.seed)
                 if entry.variant is not None:
-                    why = _run_variant(stage, run, entry, drawn, store, widths)
+                    why = _run_variant(stage, run, entry, drawn, store, tolerances)
                     if not why:
                         continue
                     refused[entry.seed] = why
@@ -110,7 +110,7 @@ def run_stage(
 
 
 def _run_variant(
-    stage: Stage, run: Run, entry: Planned, drawn: Inputs, store: OutputStore, widths: tuple[Width, Width]
+    stage: Stage, run: Run, entry: Planned, drawn: Inputs, store: OutputStore, tolerances: Tolerances
 ) -> str:
     """Run one variant. Returns why it measures nothing: for the first reference that is no fault, else it is one."""
     assert entry.variant is not None
@@ -120,7 +120,7 @@ def _run_variant(
         outputs = run(inputs)
         if first and not _all_finite(outputs):
             return f"inputs {entry.label!r} left out: {stage.name} gives NaN or infinities for them"
-        if first and entry.variant.floats and _any_unstable(outputs, run, inputs, widths):
+        if first and entry.variant.floats and _any_unstable(outputs, run, inputs, tolerances):
             return f"inputs {entry.label!r} left out: rounding them once moves {stage.name} by {UNSTABLE:g} tolerances"
     except Exception as error:  # as above
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
@@ -129,28 +129,27 @@ def _run_variant(
     return ""
 
 
-def _any_unstable(outputs: Mapping[str, Array], run: Run, inputs: Inputs, widths: tuple[Width, Width]) -> bool:
+def _any_unstable(outputs: Mapping[str, Array], run: Run, inputs: Inputs, tolerances: Tolerances) -> bool:
     """Whether some rounding of the inputs moves the reference: one alone may happen to move it little."""
-    return any(_is_unstable(outputs, run(rounded(inputs, seed)), widths) for seed in range(ROUNDINGS))
+    return any(_is_unstable(outputs, run(rounded(inputs, seed)), tolerances) for seed in range(ROUNDINGS))
 
 
 def _all_finite(outputs: Mapping[str, Array]) -> bool:
     return all(np.isfinite(array.astype(np.float32)).all() for array in outputs.values() if is_float(array))
 
 
-def _is_unstable(outputs: Mapping[str, Array], others: Mapping[str, Array], widths: tuple[Width, Width]) -> bool:
+def _is_unstable(outputs: Mapping[str, Array], others: Mapping[str, Array], tolerances: Tolerances) -> bool:
     for name, array in outputs.items():
         other = others.get(name)
         if other is None or other.shape != array.shape:
             return True
-        atol, rtol = (width.get(name) if isinstance(width, Mapping) else width for width in widths)
-        if in_tolerances(array, other, atol, rtol) > UNSTABLE:
+        if in_tolerances(array, other, tolerances, name) > UNSTABLE:
             return True
     return False
 
 
 def _nondeterminism(stage: Stage, first: Mapping[str, Array], second: Mapping[str, Array]) -> str | None:
-    again = compare(first, second, atol=0.0, rtol=0.0)
+    again = compare_within(first, second, EXACT)
     if not any(output.status.failed and output.status is not OutputStatus.REFERENCE_NAN for output in again.outputs):
         return None
     return f"{stage.name} is not deterministic: the same inputs twice differ by up to {again.max_abs:.3g}"

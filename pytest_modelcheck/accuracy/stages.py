@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx
 import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.runtimes import FeedError, Session, open_session
+from pytest_modelcheck.runtimes import AS_WRITTEN, FeedError, How, Model, Session, Signature, open_session
 
 Inputs = ModuleInputs | Mapping[str, Any]
 """One set of inputs: what `calling.module_inputs` gives, or tensors and arrays by name."""
@@ -96,21 +95,20 @@ def torch_stage(
 
 def session_stage(
     name: str,
-    session: Session | str | Path | onnx.ModelProto | ir.Model,
+    session: Session | Model,
     *,
     against: str | None = None,
     step: str = "",
-    optimizer: bool = False,
-    threads: int = 1,
+    how: How = AS_WRITTEN,
     every: int = 1,
 ) -> Stage:
-    """A model in onnxruntime.
+    """A model in a runtime.
 
     Args:
         name: Name of the stage.
         session: An open session, which stays open; or a model, whose session lives only while the stage runs.
         against, step, every: See `Stage`.
-        optimizer, threads: See `runtime.open_session`; not used for an open session.
+        how: The runtime and its options; not used for an open session.
     """
 
     @contextlib.contextmanager
@@ -118,7 +116,7 @@ def session_stage(
         if isinstance(session, Session):
             yield lambda inputs: session.run(feeds_for(session, inputs))
         else:
-            made = open_session(session, optimizer=optimizer, threads=threads, name=name)
+            made = open_session(session, how, name=name)
             yield lambda inputs: made.run(feeds_for(made, inputs))
 
     def nonfinite() -> tuple[str, ...]:
@@ -137,7 +135,7 @@ def standard_stages(
     exported: Path | ir.Model,
     optimized: Path | ir.Model | None = None,
     *,
-    threads: int = 1,
+    how: How = AS_WRITTEN,
     runtime_every: int = RUNTIME_EVERY,
 ) -> tuple[Stage, ...]:
     """torch -> exported -> optimized, kept apart, and each ONNX model against itself under onnxruntime's optimizer.
@@ -145,15 +143,15 @@ def standard_stages(
     Args:
         case, module: The reference, see `torch_stage`; `module` is None for a case that is only an .onnx file.
         exported, optimized: The two ONNX models; without the second one only the export is judged.
-        threads: Intra-op threads of each session.
+        how: The runtime and its options; its own optimizer is on in the last stages alone.
         runtime_every: See `Stage.every`, for the stages under onnxruntime's optimizer.
     """
     stages = [] if module is None else [torch_stage(case, module)]
     stages.append(
-        session_stage("exported", exported, against=None if module is None else "torch", step=EXPORT, threads=threads)
+        session_stage("exported", exported, against=None if module is None else "torch", step=EXPORT, how=how)
     )
     if optimized is not None:
-        stages.append(session_stage("optimized", optimized, against="exported", step=PASSES, threads=threads))
+        stages.append(session_stage("optimized", optimized, against="exported", step=PASSES, how=how))
     for name, model in (("exported", exported), ("optimized", optimized)):
         if model is not None:
             stages.append(
@@ -162,8 +160,7 @@ def standard_stages(
                     model,
                     against=name,
                     step=RUNTIME,
-                    optimizer=True,
-                    threads=threads,
+                    how=replace(how, optimizer=True),
                     every=runtime_every,
                 )
             )
@@ -189,21 +186,21 @@ _EXTENDED: dict[torch.dtype, np.dtype[Any]] = {
 }
 
 
-def feeds_for(session: Session, inputs: Inputs) -> dict[str, Array]:
-    """The inputs as arrays for a session, matched by name. A tensor that the graph does not take is not fed.
+def feeds_for(model: Session | Signature, inputs: Inputs) -> dict[str, Array]:
+    """The inputs as arrays for a model, matched by name. A tensor that the graph does not take is not fed.
 
     An input with a default in the graph is fed where there is a value for it.
 
     Raises:
-        FeedError: if the session needs an input that is not there.
+        FeedError: if the model needs an input that is not there.
     """
     arrays = flat_arrays(inputs)
-    needed = {port.name for port in session.inputs}
+    needed = {port.name for port in model.inputs}
     if missing := needed - arrays.keys():
         unused = ", ".join(repr(name) for name in arrays if name not in needed) or "none"
         names = ", ".join(repr(name) for name in sorted(missing))
-        raise FeedError(f"{session.name}: nothing to feed to {names}; inputs that it does not name: {unused}")
-    taken = needed | {port.name for port in session.overridable}
+        raise FeedError(f"{model.name}: nothing to feed to {names}; inputs that it does not name: {unused}")
+    taken = needed | {port.name for port in model.overridable}
     return {name: array for name, array in arrays.items() if name in taken}
 
 

@@ -17,7 +17,7 @@ from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
 from pytest_modelcheck.accuracy.stages import Inputs, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, error_finding
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
 from pytest_modelcheck.result import Finding
@@ -32,8 +32,7 @@ def sweep(
     *,
     seeds: Iterable[int] = SEEDS,
     variants: Sequence[Variant] = (),
-    atol: Width = None,
-    rtol: Width = None,
+    tolerances: Tolerances = DEFAULTS,
     model: str = "",
 ) -> SweepReport:
     """Run every seed through every stage and compare each stage with its reference.
@@ -46,7 +45,7 @@ def sweep(
         variants: Other kinds and sizes of inputs. One that the first stage cannot run, gives NaN or infinities for, or
             is unstable on, is left out with a note, and its seed runs as drawn; one that only a later stage cannot run
             is a failure of that stage.
-        atol, rtol: See `compare`.
+        tolerances: How closely each stage must agree with its reference.
         model: Named in findings.
 
     Raises:
@@ -66,7 +65,7 @@ def sweep(
     with OutputStore() as store:
         for index, stage in enumerate(stages):
             started = time.perf_counter()
-            result = run_stage(stage, source, _of_stage(stage, planned), store, (atol, rtol))
+            result = run_stage(stage, source, _of_stage(stage, planned), store, tolerances)
             return_freed_memory(collect=False)
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: result.note} if result.note else {}
@@ -77,7 +76,7 @@ def sweep(
             if stage.against is None:
                 planned, left_out = result.planned, left_out + result.left_out
             elif stage.against in ran:
-                pair = compare_pair(ran[stage.against], result, store, (atol, rtol), model, notes, source.distinct > 1)
+                pair = compare_pair(ran[stage.against], result, store, tolerances, model, notes, source.distinct > 1)
                 pairs.append(pair)
                 told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
                 findings += [pair.finding] if pair.finding and not told else []

@@ -9,55 +9,19 @@ written down, and a rewrite counts as guilty only where leaving it out made the 
 from __future__ import annotations
 
 import importlib
-import os
-import re
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
-from pytest_modelcheck.accuracy.comparison import compare
+from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.guilty_pass import UnusableReferenceError, first_bad
 from pytest_modelcheck.accuracy.metrics import Array, count_nan
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for
-from pytest_modelcheck.accuracy.tolerance import Width
-from pytest_modelcheck.runtimes import SessionError, open_session
-from pytest_modelcheck.runtimes.weights import split_weights
-
-RULES = {
-    "Level1_RuleBasedTransformer": (
-        "EliminateIdentity",
-        "EliminateSlice",
-        "UnsqueezeElimination",
-        "EliminateDropout",
-        "ExpandElimination",
-        "CastElimination",
-        "CastChainElimination",
-        "PreShapeNodeElimination",
-        "NoopElimination",
-        "DivMulFusion",
-        "FuseReluClip",
-        "GemmSumFusion",
-        "GemmTransposeFusion",
-        "NotWhereFusion",
-        "ConvAddFusion",
-        "ConvMulFusion",
-        "ConvBNFusion",
-        "Pad_Fusion",
-        "MatmulBNFusion",
-        "MatMulBNFusion",
-        "LabelEncoderFusion",
-    ),
-    "Level2_RuleBasedTransformer": ("ClipQuantRewrite", "ReluQuantRewrite", "GemmTransposeFusion"),
-}
-"""onnxruntime's log names only the group of these rules (onnxruntime 1.20 to 1.31). A name that a release does not
-have changes nothing there, so that it cannot be found guilty."""
-
-_TRANSFORMER = re.compile(r"GraphTransformer (\S+) modified: 1")
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
+from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.runtimes import AS_WRITTEN, AT_DEFAULT_LEVEL, How, SessionError, installed_runtime, open_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +76,7 @@ def onnxslim_switches() -> Switchable:
 
 
 def find_guilty_switch(
-    model: ir.Model, optimizer: Switchable, inputs: Inputs, *, atol: Width = None, rtol: Width = None
+    model: ir.Model, optimizer: Switchable, inputs: Inputs, *, tolerances: Tolerances = DEFAULTS
 ) -> GuiltySwitch | None:
     """Bisect the switches of `optimizer` on `model`; None where its result agrees with the model.
 
@@ -124,58 +88,42 @@ def find_guilty_switch(
     def outputs(left_out: frozenset[str]) -> Mapping[str, Array]:
         return _outputs(ir.from_proto(optimizer.run(proto, left_out)), inputs)
 
-    agrees = _agrees(_outputs(model, inputs), outputs, atol, rtol)
+    agrees = _agrees(_outputs(model, inputs), outputs, tolerances)
     return _bisect(optimizer.name, optimizer.switches, agrees)
 
 
 def find_guilty_runtime_rewrite(
-    model: ir.Model, inputs: Inputs, *, atol: Width = None, rtol: Width = None, threads: int = 1
+    model: ir.Model, inputs: Inputs, *, tolerances: Tolerances = DEFAULTS, how: How = AT_DEFAULT_LEVEL
 ) -> GuiltySwitch | None:
-    """The same for onnxruntime's own optimizer, at its default level, by its `disabled_optimizers`."""
+    """The same for a runtime's own optimizer, at its default level.
+
+    Raises:
+        OptionError: for a runtime that cannot leave out single rewrites.
+    """
+    runtime = installed_runtime(how.runtime)
+    if runtime.rewrites is None:
+        raise OptionError(f"{runtime.name} cannot leave out single rewrites of its optimizer")
 
     def outputs(left_out: frozenset[str]) -> Mapping[str, Array]:
-        session = open_session(model, optimizer=True, threads=threads, disabled_optimizers=sorted(left_out))
-        return session.run(feeds_for(session, inputs))
+        return _outputs(model, inputs, replace(how, optimizer=True, left_out=tuple(sorted(left_out))))
 
-    agrees = _agrees(_outputs(model, inputs), outputs, atol, rtol)
-    found = _bisect("onnxruntime", runtime_rewrites(model), agrees)
-    for rule in RULES.get(found.switch or "", ()) if found else ():
-        if agrees(frozenset((rule,))):
-            return GuiltySwitch(optimizer="onnxruntime", switch=rule, alone=True)
+    agrees = _agrees(_outputs(model, inputs, replace(how, optimizer=False)), outputs, tolerances)
+    found = _bisect(runtime.name, runtime.rewrites(model), agrees)
+    for rule in (runtime.members or {}).get(found.switch or "", ()) if found else ():
+        if agrees((rule,)):
+            return GuiltySwitch(optimizer=runtime.name, switch=rule, alone=True)
     return found
 
 
-def runtime_rewrites(model: ir.Model) -> tuple[str, ...]:
-    """The rewrites of onnxruntime that change `model`, in their order, by the exact names that its log gives."""
-    split = split_weights(model)
-    options = ort.SessionOptions()
-    options.log_severity_level = 1
-    options.intra_op_num_threads = 1
-    options.add_external_initializers(list(split.names), list(split.values))
-    with tempfile.TemporaryFile() as log:
-        sys.stderr.flush()
-        saved = os.dup(2)  # the log is written by C++ code, to the process's own stderr
-        try:
-            os.dup2(log.fileno(), 2)
-            ort.InferenceSession(split.content, options, providers=["CPUExecutionProvider"])
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-        log.seek(0)
-        text = log.read().decode(errors="replace")
-    return tuple(dict.fromkeys(_TRANSFORMER.findall(text)))
-
-
-def _outputs(model: ir.Model, inputs: Inputs) -> Mapping[str, Array]:
-    session = open_session(model, optimizer=False)
+def _outputs(model: ir.Model, inputs: Inputs, how: How = AS_WRITTEN) -> Mapping[str, Array]:
+    session = open_session(model, how)
     return session.run(feeds_for(session, inputs))
 
 
 def _agrees(
     reference: Mapping[str, Array],
     outputs: Callable[[frozenset[str]], Mapping[str, Array]],
-    atol: Width,
-    rtol: Width,
+    tolerances: Tolerances,
 ) -> Callable[[Iterable[str]], bool]:
     if any(count_nan(array) for array in reference.values()):
         raise UnusableReferenceError("the model gives NaN by itself: no rewrite is to blame")
@@ -185,7 +133,7 @@ def _agrees(
             candidate = outputs(frozenset(left_out))
         except SessionError:
             return False
-        return not any(output.status.failed for output in compare(reference, candidate, atol=atol, rtol=rtol).outputs)
+        return not any(output.status.failed for output in compare_within(reference, candidate, tolerances).outputs)
 
     return agrees
 

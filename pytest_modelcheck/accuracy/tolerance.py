@@ -50,14 +50,37 @@ class Tolerance:
         )
 
 
-def tolerance_for(output: str, dtype: np.dtype[Any], atol: Width, rtol: Width) -> Tolerance:
-    """The tolerance of one output: what was asked for, else the default of its dtype.
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """How closely outputs must agree: what was asked for, for all outputs or by output name.
 
-    Raises:
-        OptionError: for a negative, infinite or NaN width: it could never fail, or never pass.
+    Example:
+        ``Tolerances(1e-4, {"logits": 1e-3}).of("logits", np.dtype("float32"))`` is ``Tolerance(1e-4, 1e-3)``.
     """
-    default = TOLERANCES.get(dtype.name, TOLERANCES["float32"])
-    return Tolerance(_width(output, atol, default, "atol"), _width(output, rtol, default, "rtol"))
+
+    atol: Width = None
+    rtol: Width = None
+
+    def of(self, output: str, dtype: np.dtype[Any]) -> Tolerance:
+        """The tolerance of one output: what was asked for, else the default of its dtype.
+
+        Raises:
+            OptionError: for a negative, infinite or NaN width: it could never fail, or never pass.
+        """
+        default = TOLERANCES.get(dtype.name, TOLERANCES["float32"])
+        return Tolerance(_width(output, self.atol, default, "atol"), _width(output, self.rtol, default, "rtol"))
+
+    @property
+    def inside(self) -> Tolerances:
+        """For values inside a graph, about which a tolerance by output name says nothing."""
+        atol, rtol = (width if isinstance(width, int | float) else None for width in (self.atol, self.rtol))
+        return Tolerances(atol, rtol)
+
+
+DEFAULTS = Tolerances()
+"""Every output by the default of its dtype."""
+
+EXACT = Tolerances(0.0, 0.0)
 
 
 def _width(output: str, asked: Width, default: float, label: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_modelcheck.accuracy import Subject, SweepReport, assess, standard_stages
+from pytest_modelcheck.accuracy import Subject, SweepReport, Tolerances, assess, standard_stages
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.calling import ModuleInputs, module_inputs, resized
@@ -39,7 +39,7 @@ from pytest_modelcheck.latency import (
 )
 from pytest_modelcheck.model_case import EXAMPLE_SEED
 from pytest_modelcheck.result import FindingError
-from pytest_modelcheck.runtimes import Session, execution_providers, inputs_from_signature, open_session
+from pytest_modelcheck.runtimes import How, Signature, inputs_from_signature, open_session, signature_of
 from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 from pytest_modelcheck.shapes.evaluate import RANDOM
 
@@ -69,8 +69,8 @@ class Measurements(GraphSide):
         return export_key(self.case, self.module, self.example).digest != self.exported.key.digest
 
     @cached_property
-    def _signature(self) -> Session:
-        return open_session(self.exported.path, optimizer=False, name=self.label)
+    def _signature(self) -> Signature:
+        return signature_of(self.exported.model, self.label)
 
     def accuracy(self, *, atol: Any = None, rtol: Any = None, seeds: int = 20, varied: bool = True) -> SweepReport:
         """torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance."""
@@ -78,7 +78,7 @@ class Measurements(GraphSide):
         if key not in self._sweeps:
             if findings := self.pipeline_findings("pipeline"):
                 raise FindingError(findings[0])  # a pipeline that failed has no graph to measure
-            graph, threads = self.optimized_path, own_cores()
+            graph, how = self.optimized_path, How(threads=own_cores())
             from_file = self.case.onnx_path is not None
 
             def make() -> SweepReport:
@@ -89,7 +89,7 @@ class Measurements(GraphSide):
                         None if from_file else self._lent_module,
                         self.exported.path,
                         graph,
-                        threads=threads,
+                        how=how,
                     ),
                     self.inputs,
                     Subject(
@@ -99,17 +99,16 @@ class Measurements(GraphSide):
                         optimized=self.optimized,
                         passes=self.passes,
                         target=self.target,
-                        threads=threads,
+                        how=how,
                     ),
                     seeds=range(seeds),
                     varied=varied,
-                    atol=atol,
-                    rtol=rtol,
+                    tolerances=Tolerances(atol, rtol),
                     folder=None if self.cache is None else self.cache / "replay",
                 )
 
             with self._step("accuracy"):
-                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "varied": varied, "threads": threads}
+                settings = {"atol": key[0], "rtol": key[1], "seeds": seeds, "varied": varied, "threads": how.threads}
                 self._sweeps[key] = make() if self._changed else self._reuse.accuracy(make, graph, **settings)
         return self._sweeps[key]
 
@@ -156,9 +155,7 @@ class Measurements(GraphSide):
         measured: dict[int, list[float]] = {size: [] for size in sizes}
         with self._step("throughput"):
             for path in sides:
-                session = open_session(
-                    path, optimizer=True, threads=threads, providers=execution_providers(provider), name=path.name
-                )
+                session = open_session(path, How(optimizer=True, threads=threads, provider=provider))
                 for size, inputs in drawn.items():
                     measured[size].append(per_second(session.bind(feeds_for(session, inputs)), size))
         self._throughput = tuple(Throughput(size, *both) for size, both in measured.items())
@@ -231,8 +228,7 @@ class Measurements(GraphSide):
         return tuple(map(str, slower_modules(now, then)))
 
     def _optimized_feeds(self) -> dict[str, Any]:
-        session = open_session(self.optimized_path, optimizer=False, name="optimized")
-        return feeds_for(session, self.inputs(EXAMPLE_SEED))
+        return feeds_for(signature_of(self.optimized, "optimized"), self.inputs(EXAMPLE_SEED))
 
     def _fresh_session(
         self, model: Path, name: str, drawn: ModuleInputs | dict[str, Any], threads: int, provider: str
@@ -243,10 +239,10 @@ class Measurements(GraphSide):
         a model in memory holds twice the weights.
         """
 
-        providers = execution_providers(provider)
+        how = How(optimizer=True, threads=threads, provider=provider)
 
         def opened() -> Callable[[], object]:
-            session = open_session(model, optimizer=True, name=name, threads=threads, providers=providers)
+            session = open_session(model, how, name=name)
             return session.bind(feeds_for(session, drawn))
 
         return FreshSession(opened, own_thread=threads == 1 and provider == "CPU")
@@ -258,4 +254,4 @@ class Measurements(GraphSide):
     def copies_across(self, provider: str) -> dict[str, int]:
         """Memcpy nodes of the optimized graph, as onnxruntime runs it with this provider."""
         with self._step("memcpy"):
-            return copies_across(self.optimized_path, execution_providers(provider))
+            return copies_across(self.optimized_path, How(provider=provider))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pytest_modelcheck.accuracy import Tolerances
 from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.calling import module_inputs
 from pytest_modelcheck.check.measurements import Measurements
@@ -67,7 +68,7 @@ class ParityChecks(Measurements):
         module = self.module
         model = None if stage == "torch" else self.exported.path if stage == "exported" else self.optimized
         with self._step("golden"):
-            session = None if model is None else open_session(model, optimizer=False, name=stage)
+            session = None if model is None else open_session(model, name=stage)
             report = check_golden(
                 golden,
                 self.case,
@@ -76,8 +77,7 @@ class ParityChecks(Measurements):
                 candidate=None if session is None else lambda inputs: session.run(feeds_for(session, inputs)),
                 stage=stage,
                 versions=self.versions,
-                atol=atol,
-                rtol=rtol,
+                tolerances=Tolerances(atol, rtol),
             )
         self._parity["golden"] = report.text
         return report

@@ -67,13 +67,17 @@ def validate(expectation: ExpectOps) -> None:
 
 
 def _known_operators() -> dict[str, set[str]]:
-    """Domain -> the names of its operators, as onnx and onnxruntime list them."""
+    """Domain -> the names of its operators, as onnx and the installed runtimes list them."""
     import onnx
-    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    from pytest_modelcheck.runtimes import RUNTIMES
 
     known: dict[str, set[str]] = {"": set()}
-    for schema in (*onnx.defs.get_all_schemas(), *get_all_operator_schema()):
+    for schema in onnx.defs.get_all_schemas():
         known.setdefault(schema.domain, set()).add(schema.name)
+    for runtime in RUNTIMES:
+        for domain, names in runtime.operators().items() if runtime.installed else ():
+            known.setdefault(domain, set()).update(names)
     return known
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_modelcheck.accuracy import Comparison, compare, to_numpy
-from pytest_modelcheck.accuracy.tolerance import Width
+from pytest_modelcheck.accuracy import Comparison, to_numpy
+from pytest_modelcheck.accuracy.comparison import compare_within
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.calling.fingerprints import state_hashes, tensor_hash
 from pytest_modelcheck.errors import ModelCheckError
@@ -80,8 +81,7 @@ def check_golden(
     candidate: Candidate | None = None,
     stage: str = "torch",
     versions: Mapping[str, str] | None = None,
-    atol: Width = None,
-    rtol: Width = None,
+    tolerances: Tolerances = DEFAULTS,
 ) -> GoldenReport:
     """Compare a model with a golden reference.
 
@@ -92,14 +92,14 @@ def check_golden(
         candidate: What is judged, inputs -> outputs; None for the module itself.
         stage: Name of the candidate.
         versions: Those of this run, for the finding.
-        atol, rtol: As in `accuracy.compare`.
+        tolerances: How closely the outputs must agree.
     """
 
     def run_torch(made: ModuleInputs) -> dict[str, Array]:
         return {name: to_numpy(tensor).copy() for name, tensor in run_module(case, module, made).items()}
 
     def judge(seed: int, outputs: Outputs, context: str) -> Comparison:
-        return compare(golden.outputs[seed], outputs, atol=atol, rtol=rtol, model=case.name, context=context)
+        return compare_within(golden.outputs[seed], outputs, tolerances, model=case.name, context=context)
 
     candidate = candidate or run_torch
     comparisons: list[Comparison] = []

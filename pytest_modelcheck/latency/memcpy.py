@@ -6,28 +6,29 @@ operator that has no kernel there. They stand in the graph as onnxruntime runs i
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.runtimes import How, installed_runtime
 
 _COPIES = ("MemcpyFromHost", "MemcpyToHost")
 
 
-def copies_across(model: Path, providers: Sequence[str]) -> dict[str, int]:
-    """``{"MemcpyFromHost": 2, "MemcpyToHost": 1}`` of a file, as these execution providers run it; {} where none are.
+def copies_across(model: Path, how: How) -> dict[str, int]:
+    """``{"MemcpyFromHost": 2, "MemcpyToHost": 1}`` of a file, as this provider runs it; {} where there are none.
 
     Raises:
-        SessionError: if this onnxruntime does not have a provider, or it cannot load the model.
+        SessionError: if the runtime does not have the provider, or it cannot load the model.
+        OptionError: for a runtime that does not give its graph.
     """
-    with tempfile.TemporaryDirectory(prefix="modelcheck-memcpy-") as folder:
-        written = Path(folder) / "as_it_runs.onnx"
-        open_session(model, optimizer=True, providers=providers, written=written)
-        return count_copies(onnx.load(written, load_external_data=False))
+    runtime = installed_runtime(how.runtime)
+    if runtime.optimize is None:
+        raise OptionError(f"{runtime.name} does not give the graph that it runs")
+    return count_copies(runtime.optimize(model, how, runtime.levels[-1], False).model)
 
 
 def count_copies(model: onnx.ModelProto) -> dict[str, int]:

@@ -5,9 +5,7 @@ A profiled run is slower than a timed one, so the shares say where, and never ho
 
 from __future__ import annotations
 
-import json
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.graph.metadata import OWNER_KEY
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, How, installed_runtime
 
 RUNS = 8
 """Of which the first two are left out: they allocate."""
@@ -26,7 +25,6 @@ RUNS = 8
 DEPTH = 4
 """Parts of a module path that are kept: ``encoder.layer.*.intermediate``."""
 
-_TIME = "_kernel_time"
 _SHOWN = 3
 _MADE_FROM = re.compile(r"/MatMul(?:Add|Scale)Fusion|_nchwc|_token_\d+")
 
@@ -58,31 +56,24 @@ def node_owners(*models: ir.Model) -> dict[str, str]:
     return owners
 
 
-def module_times(path: Path, feeds: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, float]:
-    """Folded module -> milliseconds per run, in onnxruntime at its default level, one thread.
+def module_times(
+    path: Path, feeds: Mapping[str, Any], owners: Mapping[str, str], how: How = AT_DEFAULT_LEVEL
+) -> dict[str, float]:
+    """Folded module -> milliseconds per run.
 
     Raises:
         SessionError: if the model cannot be loaded or run.
+        OptionError: for a runtime that has no profile.
     """
-    with tempfile.TemporaryDirectory(prefix="modelcheck-profile-") as folder:
-        session = open_session(path, optimizer=True, profile=Path(folder) / "profile")
-        run = session.bind(feeds)
-        for _ in range(RUNS):
-            run()
-        events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
-    times: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(_TIME):
-            times[f"{event['name'].removesuffix(_TIME)}\n{event['args'].get('op_name', '')}"].append(
-                event["dur"] / 1000
-            )
+    runtime = installed_runtime(how.runtime)
+    if runtime.profile is None:
+        raise OptionError(f"{runtime.name} has no profile of single nodes")
     folded: dict[str, float] = defaultdict(float)
-    for key, each in times.items():
-        name, _, op = key.partition("\n")
-        owner = _owner(name, owners)
-        module = f"onnxruntime's own {op} nodes" if owner is None else fold(owner)
-        per_run = len(each) // RUNS or 1
-        folded[module] += per_run * median(each[2 * per_run :] or each)
+    for node in runtime.profile(path, feeds, how, RUNS):
+        owner = _owner(node.name, owners)
+        module = f"{runtime.name}'s own {node.op} nodes" if owner is None else fold(owner)
+        per_run = len(node.ms) // RUNS or 1
+        folded[module] += per_run * median(node.ms[2 * per_run :] or node.ms)
     return dict(folded)
 
 

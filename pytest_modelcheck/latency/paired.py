@@ -91,7 +91,7 @@ def _spread(a: Runnable, b: Runnable) -> float:
 
 def _runs_in_this_thread(runnable: Runnable) -> bool:
     """Whether nothing but the calling thread computes: only then does its processor time tell what a run takes."""
-    return isinstance(runnable, tuple) and runnable[0].threads == 1
+    return isinstance(runnable, tuple) and runnable[0].how.threads == 1
 
 
 def _not_measured(reason: str, seconds: float) -> PairedLatency:

@@ -1,17 +1,16 @@
-"""What a session takes and gives: names, types, shapes; arrays to onnxruntime's values and back."""
+"""What a model takes and gives: names, types, shapes; and whether some feeds fit."""
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx
-import onnxruntime as ort
+import onnx_ir as ir
 
 from pytest_modelcheck.errors import ModelCheckError
 
@@ -33,19 +32,7 @@ EXTENDED: dict[str, np.dtype[Any]] = {
     "float8e5m2": np.dtype(ml_dtypes.float8_e5m2),
     "float8e5m2fnuz": np.dtype(ml_dtypes.float8_e5m2fnuz),
 }
-"""Types that onnxruntime's numpy bridge does not know; they travel as raw bits."""
-
-_ELEMENT_TYPE = {
-    "bfloat16": onnx.TensorProto.BFLOAT16,
-    "float8e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
-    "float8e4m3fnuz": onnx.TensorProto.FLOAT8E4M3FNUZ,
-    "float8e5m2": onnx.TensorProto.FLOAT8E5M2,
-    "float8e5m2fnuz": onnx.TensorProto.FLOAT8E5M2FNUZ,
-}
-
-
-class SessionError(ModelCheckError):
-    """A session that onnxruntime refuses to make, or whose run fails."""
+"""Types that numpy itself does not have; they travel as raw bits."""
 
 
 class FeedError(ModelCheckError):
@@ -54,11 +41,11 @@ class FeedError(ModelCheckError):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One declared input or output of a session.
+    """One declared input or output of a model.
 
     Attributes:
         name: Its name in the graph.
-        type: onnxruntime's name for the type: ``"tensor(int64)"``, ``"seq(tensor(float))"``.
+        type: The type as onnxruntime writes it: ``"tensor(int64)"``, ``"seq(tensor(float))"``.
         shape: Sizes; a dimension name where symbolic, None where unknown.
     """
 
@@ -80,15 +67,77 @@ class Port:
         return f"{self.name!r} {self.element}{list(self.shape)}"
 
 
-# -- inputs ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives.
+
+    Attributes:
+        name: What errors and findings call the model, e.g. ``"exported"``.
+        inputs: Inputs that must be fed, in the order of the graph.
+        outputs: Outputs in the order of the graph.
+        overridable: Inputs with a default in the graph.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    overridable: tuple[Port, ...] = ()
+
+    def checked(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """`feeds` as arrays, if they fit.
+
+        Raises:
+            FeedError: naming each misfit, and what the model takes.
+        """
+        ports = {port.name: port for port in (*self.inputs, *self.overridable)}
+        problems = _name_problems([port.name for port in self.inputs], ports, feeds)
+        arrays: dict[str, Array] = {}
+        for name in (name for name in feeds if name in ports):
+            array = np.asarray(feeds[name])
+            arrays[name] = array.astype(object) if array.dtype.kind in "US" else array
+            if problem := _misfit(ports[name], arrays[name]):
+                problems.append(problem)
+        if problems:
+            takes = ", ".join(str(port) for port in self.inputs) or "no inputs"
+            raise FeedError(f"{self.name}: {'; '.join(problems)}. The model takes {takes}")
+        return arrays
 
 
-def as_array(value: Any) -> Array:
-    array = np.asarray(value)
-    return array.astype(object) if array.dtype.kind in "US" else array
+def signature_of(model: str | Path | ir.Model, name: str | None = None) -> Signature:
+    """The signature as the graph declares it. Reads no weights, and needs no runtime.
+
+    Example:
+        ``signature_of("bert.onnx").inputs[0]`` is ``Port("input_ids", "tensor(int64)", ("batch", "sequence"))``.
+    """
+    loaded = model if isinstance(model, ir.Model) else ir.load(model)
+    fed = [value for value in loaded.graph.inputs if not value.is_initializer()]
+    defaults = [value for value in loaded.graph.inputs if value.is_initializer()]
+    return Signature(
+        name or (loaded.graph.name if isinstance(model, ir.Model) else Path(model).name) or "model",
+        tuple(map(_port, fed)),
+        tuple(map(_port, loaded.graph.outputs)),
+        tuple(map(_port, defaults)) if loaded.ir_version >= _WITH_DEFAULTS else (),
+    )
 
 
-def name_problems(required: Sequence[str], known: Iterable[str], given: Mapping[str, Any]) -> list[str]:
+_WITH_DEFAULTS = 4
+"""IR version from which on an initializer that is also an input is a default; before it, every one had to be both."""
+
+
+def _port(value: ir.Value) -> Port:
+    shape = () if value.shape is None else tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return Port(value.name or "", _type_text(value.type), shape)
+
+
+def _type_text(type_: ir.TypeProtocol | None) -> str:
+    if isinstance(type_, ir.SequenceType):
+        return f"seq({_type_text(type_.elem_type)})"
+    if isinstance(type_, ir.OptionalType):
+        return f"optional({_type_text(type_.elem_type)})"
+    return "unknown" if type_ is None else f"tensor({type_.dtype.name.lower()})"
+
+
+def _name_problems(required: Sequence[str], known: Iterable[str], given: Mapping[str, Any]) -> list[str]:
     known = list(known)
     missing = [name for name in required if name not in given]
     unknown = [name for name in given if name not in known]
@@ -98,11 +147,12 @@ def name_problems(required: Sequence[str], known: Iterable[str], given: Mapping[
 
 
 def close_match(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'ids'?)``; empty where nothing is close."""
     matches = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-def misfit(port: Port, array: Array) -> str | None:
+def _misfit(port: Port, array: Array) -> str | None:
     if port.dtype is None:
         return f"input {port.name!r} has type {port.type}, which cannot be fed from an array"
     if array.dtype != port.dtype:
@@ -111,35 +161,3 @@ def misfit(port: Port, array: Array) -> str | None:
         not isinstance(want, int) or want == got for want, got in zip(port.shape, array.shape, strict=True)
     )
     return None if fits else f"input {port.name!r} must have shape {list(port.shape)}, got {list(array.shape)}"
-
-
-def to_ort_value(array: Array) -> Any:
-    array = np.require(array, requirements="C")  # ascontiguousarray would make a 0-d array 1-d
-    for element, dtype in EXTENDED.items():
-        if array.dtype == dtype:
-            bits = array.view(np.dtype(f"uint{8 * dtype.itemsize}"))
-            return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _ELEMENT_TYPE[element])
-    return ort.OrtValue.ortvalue_from_numpy(array)
-
-
-# -- outputs -----------------------------------------------------------------------------------------------------------
-
-
-def to_array(value: Any, port: Port, session: str) -> Array:
-    if isinstance(value, ort.OrtValue):
-        return _from_ort_value(value, port, session)
-    if not isinstance(value, np.ndarray | np.generic):
-        raise SessionError(f"{session}: output {port.name!r} is {port.type}, which has no array form")
-    return np.asarray(value)
-
-
-def _from_ort_value(value: Any, port: Port, session: str) -> Array:
-    if port.dtype is None or not value.is_tensor():
-        raise SessionError(f"{session}: output {port.name!r} is {port.type}, which has no array form")
-    if port.element in STANDARD:
-        return np.asarray(value.numpy())
-    shape = tuple(value.shape())
-    size = int(np.prod(shape, dtype=np.int64)) * port.dtype.itemsize
-    # The buffer belongs to the OrtValue: the bytes are copied before it goes away.
-    content = ctypes.string_at(value.data_ptr(), size) if size else b""
-    return np.frombuffer(content, dtype=port.dtype).reshape(shape)

@@ -58,7 +58,7 @@ class PlantedModel:
         self.graph = artifact.model
         infer_shapes(self.graph)
         self.inputs = [module_inputs(case, self.module, seed) for seed in range(seeds)]
-        self.session = open_session(artifact.path, optimizer=False, name="exported")
+        self.session = open_session(artifact.path, name="exported")
         subject = Subject(case=case, module=None, exported=self.graph, optimized=None)
         words = vocabularies_of(case, self.module, self.inputs[0])
         self.variants = standard_variants(subject, self.inputs[0], words)

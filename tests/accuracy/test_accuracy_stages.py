@@ -62,19 +62,19 @@ def test_a_bfloat16_module_runs_as_a_stage_with_nested_inputs():
 
 
 def test_feeds_are_matched_by_name_and_what_the_graph_does_not_take_is_left_out():
-    session = open_session(ir.from_onnx_text(ADD), optimizer=False)
+    session = open_session(ir.from_onnx_text(ADD))
     inputs = {"b": torch.ones(2), "unused": torch.ones(1), "flag": None, "a": np.zeros(2, np.float32)}
     assert sorted(feeds_for(session, inputs)) == ["a", "b"]
 
 
 def test_an_input_that_is_not_there_is_an_error_with_both_lists():
-    session = open_session(ir.from_onnx_text(ADD), optimizer=False, name="adding")
+    session = open_session(ir.from_onnx_text(ADD), name="adding")
     with pytest.raises(FeedError, match="adding: nothing to feed to 'b'; inputs that it does not name: 'c'"):
         feeds_for(session, {"a": torch.ones(2), "c": torch.ones(2)})
 
 
 def test_an_open_session_stays_open_after_its_stage():
-    session = open_session(ir.from_onnx_text(ADD), optimizer=False)
+    session = open_session(ir.from_onnx_text(ADD))
     feeds = {"a": np.ones(2, np.float32), "b": np.ones(2, np.float32)}
     for _ in range(2):
         with session_stage("s", session).open() as run:

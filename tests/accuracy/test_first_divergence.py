@@ -12,6 +12,7 @@ from pytest_modelcheck.accuracy import UnusableReferenceError, find_first_diverg
 from pytest_modelcheck.accuracy.inner_values import merges_into
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL
 
 LENGTH = 200
 
@@ -246,7 +247,7 @@ def test_looking_that_changes_the_graph_is_said():
     }"""
     model = ir.from_onnx_text(text)
     x = {"x": np.random.default_rng(0).normal(-2, 1, (1, 1, 4, 4)).astype(np.float32)}
-    found = find_first_divergence(model, model, x, optimizer=True)
+    found = find_first_divergence(model, model, x, how=AT_DEFAULT_LEVEL)
     if found is None:
         pytest.skip("this onnxruntime has repaired the fold")
     assert found.looking_changed > 0.1

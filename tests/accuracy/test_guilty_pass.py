@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.accuracy import UnusableReferenceError, find_guilty_pass
+from pytest_modelcheck.accuracy import Tolerances, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.graph.metadata import OWNER_KEY
 from pytest_modelcheck.passes import Pass
 
@@ -141,8 +141,8 @@ def test_a_foreign_optimizer_is_named_as_a_whole():
 
 
 def test_the_tolerance_decides_what_is_guilty():
-    assert find_guilty_pass(chain(), inputs, passes=[shift_up], atol=1e-2, rtol=1e-2) is None
-    assert find_guilty_pass(chain(), inputs, passes=[shift_up], atol=1e-4, rtol=1e-4).name == "shift_up"
+    assert find_guilty_pass(chain(), inputs, passes=[shift_up], tolerances=Tolerances(1e-2, 1e-2)) is None
+    assert find_guilty_pass(chain(), inputs, passes=[shift_up], tolerances=Tolerances(1e-4, 1e-4)).name == "shift_up"
 
 
 def test_a_difference_at_one_seed_only_is_found_among_several():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
-from pytest_modelcheck.accuracy import find_first_divergence, standard_stages, sweep
+from pytest_modelcheck.accuracy import Tolerances, find_first_divergence, standard_stages, sweep
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 
@@ -231,7 +231,9 @@ def test_a_changed_interface_is_caught_whatever_the_numbers(encoder, plant):
     faulty = artifact.model
     plant(faulty)
     stages = standard_stages(CASE, module, artifact.path, faulty)
-    report = sweep(stages, lambda seed: module_inputs(CASE, module, seed), seeds=range(2), atol=1e9, rtol=1e9)
+    report = sweep(
+        stages, lambda seed: module_inputs(CASE, module, seed), seeds=range(2), tolerances=Tolerances(1e9, 1e9)
+    )
     assert report.pair("optimized").finding.verdict is Verdict.FAIL
 
 

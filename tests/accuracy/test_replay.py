@@ -13,11 +13,12 @@ import torch
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.__main__ import main
-from pytest_modelcheck.accuracy import Subject, assess, standard_stages
+from pytest_modelcheck.accuracy import Subject, Tolerances, assess, standard_stages
 from pytest_modelcheck.accuracy.replay import Replay, ReplayError, run_replay, save_replay, versions
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.files import save_model
+from pytest_modelcheck.runtimes import How
 
 
 class Net(torch.nn.Module):
@@ -138,11 +139,10 @@ def test_inputs_of_every_type_come_back_as_they_were(tmp_path, array):
         reference="a",
         candidate="b",
         path=str(tmp_path / "m.onnx"),
-        optimizer=False,
+        how=How(threads=2),
         seed=0,
         variant="zeros",
-        atol=None,
-        rtol={"y": 0.1},
+        tolerances=Tolerances(None, {"y": 0.1}),
         versions=versions(),
     )
     file = save_replay(tmp_path / "m.npz", replay, {"x": array}, {"y": array}, ir.from_onnx_text(text))

@@ -14,7 +14,7 @@ from pytest_modelcheck.accuracy import (
     find_guilty_switch,
     onnxslim_switches,
 )
-from pytest_modelcheck.accuracy.switches import runtime_rewrites
+from pytest_modelcheck.runtimes import runtime_named
 
 CHAIN = """<ir_version: 8, opset_import: ["" : 18]>
 g (float[4] x) => (float[4] y) <float one = {1}, float two = {2}, float three = {3}> {
@@ -86,8 +86,9 @@ def test_the_exact_name_of_onnxruntimes_own_rewrite_is_found_by_leaving_it_out()
 
 
 def test_onnxruntimes_rewrites_are_named_as_its_log_names_them_and_stderr_comes_back(capfd):
-    assert "Level1_RuleBasedTransformer" in runtime_rewrites(ir.from_onnx_text(POOL))
-    assert runtime_rewrites(ir.from_onnx_text(CHAIN)) == ()
+    rewrites = runtime_named("onnxruntime").rewrites
+    assert "Level1_RuleBasedTransformer" in rewrites(ir.from_onnx_text(POOL))
+    assert rewrites(ir.from_onnx_text(CHAIN)) == ()
     import sys
 
     print("still there", file=sys.stderr)

@@ -52,7 +52,7 @@ def test_a_module_that_is_another_one_under_export_fails_at_the_export():
     where = "\n".join(finding.where)
     assert "7 of 7 seeds, first seed 0" in where
     assert "Tanh '/Tanh' in the root module" in where
-    assert "onnx's reference evaluator agrees with exported: the graph is another one, not the runtime" in where
+    assert "onnx's reference evaluator agrees with exported: the graph is at fault, not the runtime" in where
 
 
 def test_a_nan_weight_fails_and_is_named():

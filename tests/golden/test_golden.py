@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
+from pytest_modelcheck.accuracy import Tolerances
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.calling.fingerprints import state_hashes
 from pytest_modelcheck.golden import check_golden, read_golden, write_golden
@@ -148,7 +149,7 @@ def test_other_inputs_are_their_own_finding(golden):
 
 
 def test_a_tolerance_that_lets_a_changed_weight_pass_is_refused_as_blind(golden):
-    report = checked(golden, atol=0.2, rtol=0.0)
+    report = checked(golden, tolerances=Tolerances(0.2, 0.0))
     assert said(report).startswith(
         "[error] expect_golden: golden expected a comparison that fails when one weight is changed by a tenth, found a "
         "blind one: 0 of 4 changed weights were seen in net\n  where: first.weight: largest effect "

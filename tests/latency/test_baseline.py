@@ -17,7 +17,7 @@ from pytest_modelcheck.latency.baseline import (
     render_baseline,
     with_weights,
 )
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
 
 X = {"x": np.ones((2, 64), np.float32)}
 
@@ -27,7 +27,7 @@ def locked(model):
 
 
 def outputs_of(model, feeds):
-    return open_session(model, optimizer=False).run(feeds)
+    return open_session(model).run(feeds)
 
 
 def test_the_text_begins_with_rows_for_people():
@@ -123,7 +123,7 @@ def test_a_locked_graph_can_be_opened_from_its_file_while_the_block_runs():
     model = two_layers()
     with locked_graph(locked(model), model, X) as other:
         assert other.notes == ()
-        assert open_session(other.path, optimizer=True).run(other.feeds)["y"].shape == (2, 64)
+        assert open_session(other.path, AT_DEFAULT_LEVEL).run(other.feeds)["y"].shape == (2, 64)
     assert not other.path.exists()
 
 

@@ -13,7 +13,7 @@ from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.latency import evaluate_regression, evaluate_speedup, measure_paired
 from pytest_modelcheck.latency.judgement import SESSION_SPREAD
 from pytest_modelcheck.latency.statistics import MIN_PAIRS
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
 
 
 class Machine:
@@ -148,7 +148,7 @@ RELU = '<ir_version: 8, opset_import: ["" : 18]> g (float[N] x) => (float[N] y) 
 
 
 def test_two_real_sessions_with_feeds_are_measured():
-    session = open_session(ir.from_onnx_text(RELU), optimizer=True)
+    session = open_session(ir.from_onnx_text(RELU), AT_DEFAULT_LEVEL)
     feeds = {"x": np.ones(1000, np.float32)}
     first_look = partial(evaluate_speedup, bound=parse_bound(">0"))
     measured = measure_paired((session, feeds), (session, feeds), budget_s=60, judge=first_look)
@@ -159,7 +159,7 @@ def test_two_real_sessions_with_feeds_are_measured():
 
 
 def test_two_sessions_of_one_graph_are_given_their_spread_and_one_session_against_itself_is_not():
-    sessions = [open_session(ir.from_onnx_text(RELU), optimizer=True) for _ in range(2)]
+    sessions = [open_session(ir.from_onnx_text(RELU), AT_DEFAULT_LEVEL) for _ in range(2)]
     feeds = {"x": np.ones(1000, np.float32)}
     first_look = partial(evaluate_speedup, bound=parse_bound(">0"))
 
@@ -172,7 +172,7 @@ def test_two_sessions_of_one_graph_are_given_their_spread_and_one_session_agains
 
 
 def test_feeds_that_do_not_fit_give_the_reason_and_no_number():
-    session = open_session(ir.from_onnx_text(RELU), optimizer=True)
+    session = open_session(ir.from_onnx_text(RELU), AT_DEFAULT_LEVEL)
     measured = measure_paired((session, {"y": np.ones(3, np.float32)}), (session, {}), budget_s=0.5)
     assert_unmeasured(measured, "input 'x' is missing")
 

@@ -12,7 +12,7 @@ from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.latency import FreshSession, evaluate_regression, evaluate_speedup, measure_paired
 from pytest_modelcheck.latency.judgement import MIN_ROUNDS
 from pytest_modelcheck.latency.rounds import FEWEST_BLOCKS, standard_error
-from pytest_modelcheck.runtimes import open_session
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
 
 
 class Machine:
@@ -206,7 +206,7 @@ def chain(length):
 
 def opened_chain(graph):
     feeds = {name: np.eye(64, dtype=np.float32) for name in ("x0", "w")}
-    return open_session(graph, optimizer=True).bind(feeds)
+    return open_session(graph, AT_DEFAULT_LEVEL).bind(feeds)
 
 
 def test_a_planted_slowdown_of_three_times_fails_and_the_graph_against_itself_does_not():
@@ -225,6 +225,6 @@ def test_a_graph_whose_output_is_random_is_timed_like_any_other():
         r = RandomNormalLike(x) y = MatMul(x, r) }"""
     )
     x = np.ones((64, 64), np.float32)
-    fresh = FreshSession(lambda: open_session(graph, optimizer=True).bind({"x": x}))
+    fresh = FreshSession(lambda: open_session(graph, AT_DEFAULT_LEVEL).bind({"x": x}))
     judge = partial(evaluate_regression, bound=parse_bound("<=300%"))
     assert measure_paired(fresh, fresh, budget_s=60, judge=judge).verdict is Verdict.PASS

@@ -6,7 +6,7 @@ from graphs_with_weights import two_layers
 
 from pytest_modelcheck.graph.files import save_model
 from pytest_modelcheck.latency.memcpy import copies_across, copies_text, count_copies
-from pytest_modelcheck.runtimes import SessionError, execution_providers, missing_provider
+from pytest_modelcheck.runtimes import How, SessionError, missing_provider
 
 AS_CUDA_RUNS_IT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2] x, bool c) => (float[2] y) {
@@ -26,25 +26,23 @@ def test_copies_are_counted_in_subgraphs_too():
 
 def test_the_cpu_copies_nothing(tmp_path):
     save_model(two_layers(), tmp_path / "model.onnx")
-    copies = copies_across(tmp_path / "model.onnx", execution_providers("CPU"))
+    copies = copies_across(tmp_path / "model.onnx", How())
     assert copies == {}
     assert copies_text(copies) == "0 Memcpy nodes"
 
 
 def test_providers_have_short_names_and_what_is_missing_is_said():
-    assert execution_providers("CUDA") == ("CUDAExecutionProvider", "CPUExecutionProvider")
-    assert execution_providers("CPU") == ("CPUExecutionProvider",)
     assert missing_provider("CPU") == ""
-    assert missing_provider("NoSuch").startswith("this onnxruntime has no NoSuchExecutionProvider; it has ")
+    assert missing_provider("NoSuch").startswith("this onnxruntime has no provider NoSuch; it has ")
 
 
 def test_a_provider_that_is_not_here_is_an_error(tmp_path):
     save_model(two_layers(), tmp_path / "model.onnx")
     with pytest.raises(SessionError, match="no execution provider 'NoSuchExecutionProvider'"):
-        copies_across(tmp_path / "model.onnx", execution_providers("NoSuch"))
+        copies_across(tmp_path / "model.onnx", How(provider="NoSuch"))
 
 
 @pytest.mark.skipif(bool(missing_provider("CUDA")), reason=missing_provider("CUDA") or "CUDA is here")
 def test_on_cuda_a_chain_of_matrix_products_needs_no_copy(tmp_path):
     save_model(two_layers(), tmp_path / "model.onnx")
-    assert copies_across(tmp_path / "model.onnx", execution_providers("CUDA")) == {}
+    assert copies_across(tmp_path / "model.onnx", How(provider="CUDA")) == {}

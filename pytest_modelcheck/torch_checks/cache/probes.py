@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pytest_modelcheck.accuracy.metrics import is_float, magnitude
-from pytest_modelcheck.accuracy.tolerance import tolerance_for
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.torch_checks.cache.protocol import Stepper
 from pytest_modelcheck.torch_checks.cache.streams import Arrays, Limits, run
 from pytest_modelcheck.torch_checks.cache.tensors import cache_tensors, with_tensors
@@ -84,7 +84,7 @@ def _strongest(change: str, right: Arrays, outputs: Arrays, reference: Arrays, l
     for name, array in right.items():
         if not is_float(array) or name not in reference:
             continue
-        limit = tolerance_for(name, array.dtype, limits.atol, limits.rtol).limit(magnitude(reference[name]))
+        limit = Tolerances(limits.atol, limits.rtol).of(name, array.dtype).limit(magnitude(reference[name]))
         with np.errstate(invalid="ignore"):
             effect = float(np.abs(outputs[name].astype(np.float64) - array.astype(np.float64)).max())
         effect = np.inf if np.isnan(effect) else effect

@@ -92,12 +92,12 @@ def _session(modelcheck: ModelCheck) -> int:
     from pytest_modelcheck.accuracy.stages import feeds_for
     from pytest_modelcheck.latency import peak_growth
     from pytest_modelcheck.model_case import EXAMPLE_SEED
-    from pytest_modelcheck.runtimes import open_session
+    from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
 
     path, drawn = modelcheck.exported.path, modelcheck.inputs(EXAMPLE_SEED)
 
     def once() -> None:
-        session = open_session(path, optimizer=True, name="exported")
+        session = open_session(path, AT_DEFAULT_LEVEL, name="exported")
         session.run(feeds_for(session, drawn))
 
     return peak_growth(once)

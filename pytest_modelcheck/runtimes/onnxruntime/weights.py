@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD, to_ort_value
+from pytest_modelcheck.runtimes.onnxruntime.values import to_ort_value
+from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD
 
 INLINE_BYTES = 16 * 1024
 """Smaller weights stay in the graph: shapes and axes, which onnxruntime reads while it loads it."""

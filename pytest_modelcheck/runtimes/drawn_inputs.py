@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from pytest_modelcheck.runtimes.ports import Array, FeedError, Port
-from pytest_modelcheck.runtimes.session import Session
 
 FIRST_AXIS = 2
 SPATIAL_AXIS = 64
@@ -22,35 +22,35 @@ OTHER_AXIS = 8
 _WORDS = np.array(["alpha", "beta"], dtype=object)
 
 
-def inputs_from_signature(session: Session, seed: int) -> dict[str, Array]:
-    """Arrays for every input of `session`; equal seeds give equal arrays.
+class Takes(Protocol):
+    """A session, or a signature that was read without one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> tuple[Port, ...]: ...
+
+
+def inputs_from_signature(model: Takes, seed: int) -> dict[str, Array]:
+    """Arrays for every input of `model`; equal seeds give equal arrays.
 
     Raises:
         FeedError: for an input that is no tensor (a sequence, a map), or of a packed 4-bit type.
     """
     generator = np.random.default_rng(seed)
-    return {port.name: _draw(port, shape, generator) for port, shape in _shapes(session)}
+    return {port.name: _draw(port, shape, generator) for port, shape in _shapes(model)}
 
 
-def statement_of_inputs(session: Session) -> tuple[str, ...]:
-    """What `inputs_from_signature` draws, one line per input: what a report prints beside the result."""
-    return tuple(
-        f"{port.name}: {port.element}{list(shape)}, {_kind(port)[1]} (declared {list(port.shape)})"
-        for port, shape in _shapes(session)
-    )
-
-
-def _shapes(session: Session) -> Iterator[tuple[Port, tuple[int, ...]]]:
+def _shapes(model: Takes) -> Iterator[tuple[Port, tuple[int, ...]]]:
     sizes: dict[str, int] = {}
-    for port in session.inputs:
+    for port in model.inputs:
         if port.dtype is None:
-            raise FeedError(
-                f"{session.name}: input {port.name!r} is {port.type}: give the model case an inputs function"
-            )
+            raise FeedError(f"{model.name}: input {port.name!r} is {port.type}: give the model case an inputs function")
         for axis, dimension in enumerate(port.shape):
             if isinstance(dimension, str) and "+" not in dimension:
                 sizes.setdefault(dimension, _default_size(port, axis))
-    for port in session.inputs:
+    for port in model.inputs:
         yield port, tuple(_size(port, axis, sizes) for axis in range(len(port.shape)))
 
 
@@ -69,23 +69,19 @@ def _size(port: Port, axis: int, sizes: dict[str, int]) -> int:
 def _default_size(port: Port, axis: int) -> int:
     if axis == 0:
         return FIRST_AXIS
-    return SPATIAL_AXIS if len(port.shape) == 4 and axis >= 2 and _kind(port)[0] == "float" else OTHER_AXIS
+    return SPATIAL_AXIS if len(port.shape) == 4 and axis >= 2 and _kind(port) == "float" else OTHER_AXIS
 
 
-def _kind(port: Port) -> tuple[str, str]:
+def _kind(port: Port) -> str:
     if "float" in port.element or port.element == "double":
-        return "float", "drawn from N(0, 1)"
-    if port.element == "bool":
-        return "bool", "drawn from {false, true}"
-    if port.element == "string":
-        return "string", f"drawn from {{{', '.join(_WORDS)}}}"
-    if port.element in ("int8", "uint8"):
-        return "byte", "drawn from its whole range"
-    return "index", "drawn from {0, 1}: a larger value could be no valid index"
+        return "float"
+    if port.element in ("bool", "string"):
+        return port.element
+    return "byte" if port.element in ("int8", "uint8") else "index"
 
 
 def _draw(port: Port, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    kind = _kind(port)[0]
+    kind = _kind(port)
     if kind == "float":
         drawn: Array = np.asarray(generator.standard_normal(shape))
     elif kind == "string":

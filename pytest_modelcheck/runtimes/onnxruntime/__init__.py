@@ -1,0 +1,104 @@
+"""onnxruntime: the runtime that everything is compared in unless a marker says differently.
+
+Nothing of it is imported before it is asked for something.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.runtimes.interface import How, Model, NodeTime, Optimized, Runtime, Session
+from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD
+
+DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+"""Those that it has operators in, known without it."""
+
+MEMBERS = {
+    "Level1_RuleBasedTransformer": (
+        "EliminateIdentity",
+        "EliminateSlice",
+        "UnsqueezeElimination",
+        "EliminateDropout",
+        "ExpandElimination",
+        "CastElimination",
+        "CastChainElimination",
+        "PreShapeNodeElimination",
+        "NoopElimination",
+        "DivMulFusion",
+        "FuseReluClip",
+        "GemmSumFusion",
+        "GemmTransposeFusion",
+        "NotWhereFusion",
+        "ConvAddFusion",
+        "ConvMulFusion",
+        "ConvBNFusion",
+        "Pad_Fusion",
+        "MatmulBNFusion",
+        "MatMulBNFusion",
+        "LabelEncoderFusion",
+    ),
+    "Level2_RuleBasedTransformer": ("ClipQuantRewrite", "ReluQuantRewrite", "GemmTransposeFusion"),
+}
+"""onnxruntime's log names only the group of these rules (onnxruntime 1.20 to 1.31). A name that a release does not
+have changes nothing there, so that it cannot be found guilty."""
+
+
+def _open(model: Model, how: How, name: str) -> Session:
+    from pytest_modelcheck.runtimes.onnxruntime.session import open_session
+
+    return open_session(model, how, name)
+
+
+def _providers() -> tuple[str, ...]:
+    from pytest_modelcheck.runtimes.onnxruntime.session import providers
+
+    return providers()
+
+
+def _operators() -> dict[str, frozenset[str]]:
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    known: dict[str, set[str]] = defaultdict(set)
+    for schema in get_all_operator_schema():
+        known[schema.domain].add(schema.name)
+    return {domain: frozenset(names) for domain, names in known.items()}
+
+
+def _optimize(model: Path | onnx.ModelProto, how: How, level: str, weights: bool) -> Optimized:
+    from pytest_modelcheck.runtimes.onnxruntime.optimizer import optimize
+
+    return optimize(model, how, level, weights)
+
+
+def _rewrites(model: ir.Model) -> tuple[str, ...]:
+    from pytest_modelcheck.runtimes.onnxruntime.optimizer import rewrites
+
+    return rewrites(model)
+
+
+def _profile(path: Path, feeds: Mapping[str, Any], how: How, runs: int) -> tuple[NodeTime, ...]:
+    from pytest_modelcheck.runtimes.onnxruntime.profile import profile
+
+    return profile(path, feeds, how, runs)
+
+
+RUNTIME = Runtime(
+    name="onnxruntime",
+    package="onnxruntime",
+    install="pip install 'pytest-modelcheck[onnxruntime]'",
+    open=_open,
+    providers=_providers,
+    dtypes=frozenset((*STANDARD, *EXTENDED)),
+    operators=_operators,
+    levels=("basic", "extended", "all"),
+    optimize=_optimize,
+    rewrites=_rewrites,
+    members=MEMBERS,
+    profile=_profile,
+)
