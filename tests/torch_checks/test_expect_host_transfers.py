@@ -47,7 +47,7 @@ def test_a_forward_that_waits_fails_with_the_line_the_module_and_how_often():
     line = Clipping.forward.__code__.co_firstlineno + 1
     assert said(result) == (
         "expect_host_transfers: transfers expected 0, found 2 in net (torch forward)\n"
-        f"  where: clip: Tensor.item (read) at gates/test_expect_host_transfers.py:{line}: "
+        f"  where: clip: Tensor.item (read) at torch_checks/test_expect_host_transfers.py:{line}: "
         "return x.clamp(max=x.max().item())  x2\n"
         "  next:  Keep the value on the device (torch.where, masks, shapes instead of contents), or raise the number "
         "in the marker."
