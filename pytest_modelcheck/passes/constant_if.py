@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pytest_modelcheck.rewriting.inlining import take_out
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 
@@ -27,18 +28,7 @@ def _try_inline(rewriter: Rewriter, node: ir.Node, taken: bool) -> bool:
         produced = new.producer() in inner
         if old.is_graph_output() and (not produced or list(branch.outputs).count(new) > 1):
             return rewriter.refuse("the branch hands a constant or one value twice to a graph output", node)
-    results = list(branch.outputs)
-    branch.outputs.clear()
-    for value in list(branch.initializers.values()):
-        if value.const_value is None:
-            return rewriter.refuse("an initializer of the branch has no data", node)
-        constant = rewriter.constant_value(scope, value.const_value, value.name or "constant")
-        results = [constant if result is value else result for result in results]
-        value.replace_all_uses_with(constant)
-    branch.initializers.clear()
-    branch.remove(inner)
-    for moved in inner:  # names of a branch may be used again in its sibling
-        moved.name = rewriter.new_value_name(moved.name or moved.op_type)
-        for output in moved.outputs:
-            output.name = rewriter.new_value_name(output.name or moved.op_type)
+    if any(value.const_value is None for value in branch.initializers.values()):
+        return rewriter.refuse("an initializer of the branch has no data", node)
+    results = take_out(rewriter, branch, scope)
     return rewriter.replace([node], inner, dict(zip(node.outputs, results, strict=True)))

@@ -68,7 +68,7 @@ class _Writer:
     def mean(self, value: ir.Value, axes: list[int]) -> ir.Value:
         if self.rewriter.opset() < 18:
             return self("ReduceMean", value, axes=axes)
-        constant = self.rewriter.constant_value(self.scope, np.asarray(axes, dtype=np.int64), "axes")
+        constant = self.rewriter.integers(self.scope, axes, "axes")
         return self("ReduceMean", value, constant)
 
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
@@ -91,7 +91,7 @@ def _try_decompose(rewriter: Rewriter, node: ir.Node) -> bool:
     single = node.op_type != "Gelu" and x.dtype in _HALF and attribute_int(node, "stash_type", 1) == 1
     write = _Writer(rewriter, scope_of(node), ir.DataType.FLOAT if single else x.dtype)
     result = _gelu(write, node, x) if node.op_type == "Gelu" else _normalized(write, node, x, axes)
-    result.type, result.shape = output.type, output.shape
+    rewriter.declare(result, like=output)
     return rewriter.replace([node], write.nodes, {output: result})
 
 

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.reshapes import reshape_target
@@ -97,7 +96,7 @@ class _Writer:
         return made.outputs[0]
 
     def constant(self, numbers: Sequence[int], hint: str) -> ir.Value:
-        return self.rewriter.constant_value(self.scope, np.asarray(numbers, dtype=np.int64), hint)
+        return self.rewriter.integers(self.scope, numbers, hint)
 
     def transposed(self, term: _Term, letters: str) -> _Term:
         if term.letters == letters:
@@ -170,7 +169,7 @@ def _try_expand(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> st
     if not write.nodes:
         write.node("Identity", [result.value])
         result = _Term(write.nodes[-1].outputs[0], result.letters)
-    result.value.type, result.value.shape = output.type, output.shape
+    rewriter.declare(result.value, like=output)
     rewriter.replace([node], write.nodes, {output: result.value})
     return None
 

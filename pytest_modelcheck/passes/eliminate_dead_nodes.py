@@ -43,5 +43,4 @@ def _remove_uncalled_functions(rewriter: Rewriter) -> None:
     for identifier in [key for key in functions if key not in called]:
         if rewriter.exhausted:
             return
-        del functions[identifier]
-        rewriter.edited()
+        rewriter.remove_function(identifier)

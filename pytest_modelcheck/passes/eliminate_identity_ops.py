@@ -72,9 +72,8 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
         return origin
     if origin.dtype == ir.DataType.BOOL or {origin.dtype, source.dtype, to} & {ir.DataType.STRING}:
         return None
-    node.replace_input_with(0, origin)
+    rewriter.set_input(node, 0, origin)
     rewriter.edited()
-    rewriter.sweep(source)
     return None
 
 

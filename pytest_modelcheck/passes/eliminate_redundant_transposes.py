@@ -87,9 +87,8 @@ def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
             return rewriter.refuse("an attribute is set by the caller of the function", user)
     for user, index in users:
         flag = "transA" if index == 0 else "transB"
-        user.attributes[flag] = ir.AttrInt64(flag, 1 - int(bool(integer_attribute(user, flag, 0))))
-        user.replace_input_with(index, source)
-    rewriter.sweep(output)
+        rewriter.set_attributes(user, {flag: 1 - int(bool(integer_attribute(user, flag, 0)))})
+        rewriter.set_input(user, index, source)
     rewriter.edited()
     return True
 

@@ -26,7 +26,7 @@ class EliminateUnusedInitializers(Pass):
         for graph in rewriter.scopes():
             if not isinstance(graph, ir.Graph):
                 continue
-            for name, value in list(graph.initializers.items()):
+            for value in list(graph.initializers.values()):
                 if rewriter.exhausted:
                     return
                 if is_needed(value):
@@ -34,5 +34,4 @@ class EliminateUnusedInitializers(Pass):
                 if value.is_graph_input():
                     rewriter.refuse_value("it is the default value of a graph input", value)
                     continue
-                del graph.initializers[name]
-                rewriter.edited()
+                rewriter.remove_unread(value)

@@ -110,8 +110,7 @@ def fold(
         touched: Only what depends on one of these values; None for everything.
         nodes: Where `touched` is given: these too, and what depends on them.
     """
-    properties = rewriter.model.metadata_props
-    spent = int(properties.get(SPENT_KEY, 0))
+    spent = int(rewriter.model.metadata_props.get(SPENT_KEY, 0))
     allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
     folder = _Folder(rewriter, max(0, allowed - spent))
     reached = None if touched is None else set(touched)
@@ -123,7 +122,7 @@ def fold(
             reached.update(node.outputs)
     folder.fold()
     if folder.spent:
-        properties[SPENT_KEY] = str(spent + folder.spent)
+        rewriter.set_metadata(SPENT_KEY, str(spent + folder.spent))
 
 
 class _Folder:
@@ -192,14 +191,12 @@ class _Folder:
         if growth > self.budget - self.spent:
             return self.rewriter.refuse("the constant would make the file too much larger", node)
         self.spent += max(growth, 0)
-        constants, nodes = {}, []
+        constants: dict[ir.Value, ir.Value] = {}
+        nodes: list[ir.Node] = []
         for output, array in read:
             if output.is_graph_output():
-                made = ir.node("Constant", [], attributes={"value": _tensor(array, output)})
-                made.name = self.rewriter.new_value_name("Constant")
-                made.outputs[0].name = self.rewriter.new_value_name(output.name or "constant")
-                nodes.append(made)
-                constants[output] = made.outputs[0]
+                nodes.append(self.rewriter.node("Constant", [], {"value": _tensor(array, output)}, like=output))
+                constants[output] = nodes[-1].outputs[0]
             else:
                 constants[output] = self.rewriter.constant_value(
                     scope, _tensor(array, output), output.name or "constant"

@@ -57,11 +57,11 @@ class FreezeDynamicShapes(Pass):
             return
         for value, axis, name, size in frozen:
             rewriter.note(f"{value.name} axis {axis} {name or 'unnamed'!r} -> {size}")
-            _set(value, axis, size)
+            _set(rewriter, value, axis, size)
         for value in (*graph.outputs, *_intermediate(graph)):
             for axis, dim in enumerate(value.shape or ()):
                 if not isinstance(dim, int) and dim.value in chosen:
-                    _set(value, axis, chosen[dim.value])
+                    _set(rewriter, value, axis, chosen[dim.value])
         rewriter.edited()
 
 
@@ -69,8 +69,8 @@ def _intermediate(graph: ir.Graph) -> list[ir.Value]:
     return [output for node in graph.all_nodes() for output in node.outputs]
 
 
-def _set(value: ir.Value, axis: int, size: int) -> None:
+def _set(rewriter: Rewriter, value: ir.Value, axis: int, size: int) -> None:
     if value.shape is not None:
         dims = list(value.shape)
         dims[axis] = size
-        value.shape = ir.Shape(dims)
+        rewriter.declare(value, shape=dims)

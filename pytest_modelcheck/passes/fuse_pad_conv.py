@@ -76,8 +76,7 @@ def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
     total = [a + b for a, b in zip(before, amounts, strict=True)]
     if reader.op_type == "MaxPool" and (reason := _not_the_same_maximum(reader, total)):
         return rewriter.refuse(reason, reader)
-    reader.attributes.pop("auto_pad", None)
-    reader.attributes["pads"] = ir.AttrInt64s("pads", total)
+    rewriter.set_attributes(reader, {"auto_pad": None, "pads": total})
     rewriter.absorb(pad, into=reader)
     rewriter.set_input(reader, 0, pad.inputs[0])
     rewriter.edited()

@@ -204,7 +204,7 @@ def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
         )
     if None in targets.values():
         return False
-    constant = rewriter.constant_value(node.graph, np.array(target, dtype=np.int64), "shape")
+    constant = rewriter.integers(node.graph, target, "shape")
     merged = rewriter.node("Reshape", [origin, constant], like=output)
     return rewriter.replace([inner, node], [merged], {output: merged.outputs[0]})
 
@@ -261,7 +261,7 @@ def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) ->
     if target is None:
         return rewriter.refuse("more than one element of the Reshape target is not known", node)
     assert node.graph is not None
-    constant = rewriter.constant_value(node.graph, np.array(target, dtype=np.int64), "shape")
+    constant = rewriter.integers(node.graph, target, "shape")
     rewriter.set_input(node, 1, constant)
     rewriter.edited()
     return True

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.rewriting.matching import scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _CHANGED_MEANING = {
@@ -50,10 +50,7 @@ def raise_opset(rewriter: Rewriter, version: int) -> str | None:
             return f"opset {version} would change {node.op_type}: {reason}"
     for node in reductions:
         _move_axes(rewriter, node)
-    rewriter.model.opset_imports[""] = version
-    for function in rewriter.model.functions.values():
-        if "" in function.opset_imports:
-            function.opset_imports[""] = version
+    rewriter.set_opset(version)
     return None
 
 
@@ -111,10 +108,6 @@ def _default(schema: onnx.defs.OpSchema, name: str) -> bytes:
 
 
 def _move_axes(rewriter: Rewriter, node: ir.Node) -> None:
-    axes = np.asarray(list(node.attributes["axes"].as_ints()), dtype=np.int64)
-    scope = node.graph
-    if scope is None:
-        raise ValueError(f"node {node.name!r} is in no graph")
-    del node.attributes["axes"]
-    node.resize_inputs(2)
-    node.replace_input_with(1, rewriter.constant_value(scope, axes, "axes"))
+    axes = node.attributes["axes"].as_ints()
+    rewriter.set_attributes(node, {"axes": None})
+    rewriter.set_input(node, 1, rewriter.integers(scope_of(node), axes, "axes"))

@@ -1,16 +1,14 @@
 """The `Rewriter`, through which every edit of a graph goes.
 
 Because no pass edits a graph by itself, each rewrite is counted, each refusal has a reason, outputs keep their names,
-owners survive, and a bisection can stop a pass after its first n rewrites. What a pass asks about a graph are plain
-functions (matching.py, `graph.readers`, `graph.constants`, `graph.attributes`).
+owners survive, and a bisection can stop a pass after its first n rewrites. What it makes is in new_nodes.py; what a
+pass asks about a graph are plain functions (matching.py, `graph.readers`, `graph.constants`, `graph.attributes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_array
@@ -19,12 +17,11 @@ from pytest_modelcheck.graph.readers import order_uses
 from pytest_modelcheck.graph.scopes import Scope, all_scopes, is_sorted
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.rewriting.dead_code import drop_if_dead, drop_value_if_dead
-from pytest_modelcheck.rewriting.shared_constants import Names, SharedConstants, insert_first
+from pytest_modelcheck.rewriting.new_nodes import Dims, NewNodes
+from pytest_modelcheck.rewriting.shared_constants import insert_first
 from pytest_modelcheck.targets import Target
 
 __all__ = ["Rewriter", "Scope", "Target"]
-
-Dims = Sequence[int | str | ir.SymbolicDim | None] | ir.Shape
 
 _NAME_LOST = "its output is a graph output and the replacement cannot take that name"
 
@@ -37,6 +34,8 @@ class Rewriter:
         refusals: What was considered and not done, and why.
         notes: What the user has to know about what was done.
         made: Every node that this pass has made.
+        node, split, constant_value, integers: What a rewrite puts in; see `NewNodes`.
+        new_value_name: A name that no value or node of the model has, from a hint.
     """
 
     def __init__(
@@ -54,16 +53,15 @@ class Rewriter:
         self.fired: list[str] = []
         self.refusals: list[Refused] = []
         self.notes: list[str] = []
-        self.made: set[ir.Node] = set()
         self._rules = rules or (pass_name,)
         self._rule = self._rules[0]
         self._max_rewrites = max_rewrites
         self._scopes = all_scopes(model)
-        inside: set[Scope] = set()
-        for function in model.functions.values():
-            inside.update((function, function.graph, *function.subgraphs()))
-        self._names = Names(self._scopes, pass_name)
-        self._constants = SharedConstants(self._scopes, inside, self._names)
+        new = NewNodes(model, self._scopes, pass_name)
+        self.made = new.made
+        self.node, self.split = new.node, new.split
+        self.constant_value, self.integers = new.constant, new.integers
+        self.new_value_name = new.names.new
 
     # Looking
 
@@ -138,68 +136,7 @@ class Rewriter:
         """Record something about the result that the user has to know."""
         self.notes.append(text)
 
-    # Making
-
-    def new_value_name(self, hint: str) -> str:
-        """A name that no value or node of the model has."""
-        return self._names.new(hint)
-
-    def node(
-        self,
-        op_type: str,
-        inputs: Sequence[ir.Value | None],
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        domain: str = "",
-        likes: Sequence[ir.Value | None] = (None,),
-        like: ir.Value | None = None,
-        dtype: ir.DataType | None = None,
-        shape: Dims | None = None,
-    ) -> ir.Node:
-        """A new node with named outputs that is not yet in any graph.
-
-        Args:
-            op_type: Operator name.
-            inputs: Input values; None for an omitted optional input.
-            attributes: Plain Python values.
-            domain: Operator domain.
-            like: Take type and shape of the output, and a name, from this value.
-            likes: The same for a node with several outputs: one value each.
-            dtype: Element type of the output; overrides that of `like`.
-            shape: Shape of the output; overrides that of `like`.
-        """
-        models = likes if like is None else (like,)
-        node = ir.node(op_type, list(inputs), attributes=attributes, domain=domain, num_outputs=len(models))
-        node.name = self._names.new(op_type)
-        for output, model in zip(node.outputs, models, strict=True):
-            output.name = self._names.new(model.name if model is not None and model.name else op_type)
-            if model is not None:
-                output.type, output.shape = model.type, model.shape
-            if dtype is not None:
-                output.dtype = dtype
-            if shape is not None:
-                output.shape = ir.Shape(shape)
-        self.made.add(node)
-        return node
-
-    def constant_value(self, scope: Scope, content: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
-        """A constant that nodes of `scope` can read: a small one that is there already, else a new one.
-
-        An initializer of the graph; inside a function, which can have none, a Constant node at its start.
-        """
-        return self._constants.value(scope, content, hint)
-
-    def integers(self, scope: Scope, numbers: Sequence[int], hint: str) -> ir.Value:
-        """`constant_value` for an int64 vector: a shape, axes, sizes."""
-        return self._constants.value(scope, np.asarray(numbers, dtype=np.int64), hint)
-
-    def split(
-        self, value: ir.Value, axis: int, sizes: Sequence[int], scope: Scope, likes: Sequence[ir.Value]
-    ) -> ir.Node:
-        """A Split of `value` into parts of these sizes along `axis`, typed and named like `likes`; in no graph yet."""
-        if self.opset() < 13:
-            return self.node("Split", [value], {"axis": axis, "split": list(sizes)}, likes=likes)
-        return self.node("Split", [value, self.integers(scope, sizes, "sizes")], {"axis": axis}, likes=likes)
+    # Imports and metadata: not counted
 
     def import_domain(self, domain: str, version: int) -> None:
         """Make the model and its functions import `domain`, where they do not yet."""
@@ -208,11 +145,15 @@ class Rewriter:
             function.opset_imports.setdefault(domain, version)
 
     def set_opset(self, version: int) -> None:
-        """Make the model, and its functions that import it, import this version of the standard domain. Not counted."""
+        """Make the model, and its functions that import it, import this version of the standard domain."""
         self.model.opset_imports[""] = version
         for function in self.model.functions.values():
             if "" in function.opset_imports:
                 function.opset_imports[""] = version
+
+    def set_metadata(self, key: str, text: str) -> None:
+        """Keep a fact in the model's metadata, for later passes and runs."""
+        self.model.metadata_props[key] = text
 
     # Whole rewrites: each is counted
 
@@ -392,6 +333,6 @@ class Rewriter:
         if old.is_graph_output():
             # The caller's contract is the name, type and shape of the output: they move to the replacement.
             name = old.name
-            old.name = self._names.new(name or "output")
+            old.name = self.new_value_name(name or "output")
             new.name, new.type, new.shape = name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.rewriting.shared_constants import is_in_a_graph
 
 
 class DerivedConstants:
@@ -24,8 +25,6 @@ class DerivedConstants:
     def get(self, scope: Scope, key: Hashable, make: Callable[[], np.ndarray[Any, Any]], hint: str) -> ir.Value:
         """The constant for `key`, which names its source values (the `ir.Value` objects) and what is done to them."""
         value = self._made.get((scope, key))
-        if value is None:
+        if value is None or not is_in_a_graph(value):  # none was made, or it has died with its last reader
             value = self._made[scope, key] = self._rewriter.constant_value(scope, make(), hint)
-        elif not value.is_initializer() and value.producer() is None and isinstance(scope, ir.Graph):
-            scope.register_initializer(value)  # it had died with its last reader
         return value

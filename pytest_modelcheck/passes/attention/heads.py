@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
@@ -85,7 +84,7 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     leading = None if constant is not None else leading_sizes(shapes, first.reshape, 2)
     joined = None if leading is None else joined_target(rewriter, scope, leading, (count, first.depth))
     if constant is not None:
-        target = rewriter.constant_value(scope, np.asarray(constant, dtype=np.int64), "shape")
+        target = rewriter.integers(scope, constant, "shape")
     elif joined is not None:
         target = joined.outputs[0]
     else:
@@ -101,7 +100,7 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     values = {}
     for part, h in zip(parts.outputs, heads, strict=True):
         if h.perm == KEYS_LAST:
-            part.shape = None
+            rewriter.declare(part)
             swapped = rewriter.node("Transpose", [part], {"perm": [0, 1, 3, 2]}, like=h.transpose.outputs[0])
             made.append(swapped)
             part = swapped.outputs[0]
@@ -134,7 +133,7 @@ def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Nod
     constant = reshape_target(start, (*lead, width))
     made: list[ir.Node] = []
     if constant is not None:
-        target = rewriter.constant_value(scope, np.asarray(constant, dtype=np.int64), "shape")
+        target = rewriter.integers(scope, constant, "shape")
     else:
         leading = leading_sizes(shapes, found[0], 1)
         if leading is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.rewriting.matching import produced_by
@@ -35,5 +34,5 @@ def joined_target(rewriter: Rewriter, scope: Scope, leading: Sequence[ir.Value],
             tail = rewriter.constant(node.inputs[-1])
             if tail is not None and tail.tolist() == list(end):
                 return node
-    constant = rewriter.constant_value(scope, np.asarray(end, dtype=np.int64), "sizes")
+    constant = rewriter.integers(scope, end, "sizes")
     return rewriter.node("Concat", [*leading, constant], {"axis": 0}, dtype=ir.DataType.INT64)

@@ -120,7 +120,7 @@ def _turn(rewriter: Rewriter, derived: DerivedConstants, keys: _Keys, turned: ir
         made.append(transpose)
         turned = transpose.outputs[0]
     product = rewriter.node("MatMul", [weight, turned], dtype=keys.x.dtype)
-    target = rewriter.constant_value(scope, np.asarray(keys.target, dtype=np.int64), "shape")
+    target = rewriter.integers(scope, keys.target, "shape")
     k = keys.heads.transpose.outputs[0]
     reshape = rewriter.node("Reshape", [product.outputs[0], target], like=k)
     old = [projection.product, keys.heads.reshape, keys.heads.transpose]

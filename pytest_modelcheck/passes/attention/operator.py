@@ -219,11 +219,12 @@ def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan
     made.append(operator)
     result = operator.outputs[0]
     if plan.flattens is None:
-        result.shape = plan.result.shape
+        rewriter.declare(result, shape=plan.result.shape)
     else:
         batch, sequence, width = plan.operands[0].shape[0], plan.operands[0].shape[1], plan.operands[2].shape[2]
-        result.shape = ir.Shape([dim if isinstance(dim, int) else None for dim in (batch, sequence, width)])
-        view = rewriter.constant_value(scope, np.asarray([-1, width], dtype=np.int64), "view")
+        rewriter.declare(result, shape=[dim if isinstance(dim, int) else None for dim in (batch, sequence, width)])
+        assert isinstance(width, int)
+        view = rewriter.integers(scope, [-1, width], "view")
         made.append(rewriter.node("Reshape", [result, view], like=plan.result))
         result = made[-1].outputs[0]
     rewriter.replace(plan.nodes, made, {plan.result: result})
@@ -245,7 +246,7 @@ def _keys_first(rewriter: Rewriter, key: ir.Value) -> tuple[ir.Value, list[ir.No
 def _target(rewriter: Rewriter, scope: ir.Graph | ir.Function, operand: _Operand, made: list[ir.Node]) -> ir.Value:
     sizes = [size for size in operand.target if isinstance(size, int)]
     if sizes:
-        return rewriter.constant_value(scope, np.asarray(sizes, dtype=np.int64), "shape")
+        return rewriter.integers(scope, sizes, "shape")
     leading = [value for value in operand.target if isinstance(value, ir.Value)]
     for node in made:
         if node.op_type == "Concat" and list(node.inputs[:-1]) == leading:

@@ -97,7 +97,7 @@ def _nodes(
             node = rewriter.node("Transpose", [current], {"perm": list(step.perm)}, like=like, dtype=source.dtype)
         else:
             if isinstance(target, tuple):
-                target = rewriter.constant_value(scope_of(last), np.asarray(target, dtype=np.int64), "shape")
+                target = rewriter.integers(scope_of(last), target, "shape")
             node = rewriter.node("Reshape", [current, target], like=like, dtype=source.dtype)
         made.append(node)
         current = node.outputs[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.flattening.roles import Lead
@@ -53,9 +52,9 @@ class Targets:
         if tail is None:
             raise ValueError(f"no Reshape target for {shape}: ask can_make first")
         if constant is not None:
-            return self._rewriter.constant_value(self._scope, np.asarray(constant, dtype=np.int64), "shape")
+            return self._rewriter.integers(self._scope, constant, "shape")
         if tail not in self._made:
-            end = self._rewriter.constant_value(self._scope, np.asarray(tail, dtype=np.int64), "sizes")
+            end = self._rewriter.integers(self._scope, tail, "sizes")
             joined = self._insert("Concat", [self._leading_sizes(), end], {"axis": 0}, len(self._lead) + len(tail))
             self._made[tail] = joined
         return self._made[tail]
@@ -69,10 +68,7 @@ class Targets:
                 self._sizes = self._insert("Shape", [origin], {"start": 0, "end": count}, count)
             else:
                 whole = self._insert("Shape", [origin], {}, len(origin.shape))
-                bounds = [
-                    self._rewriter.constant_value(self._scope, np.asarray([number], dtype=np.int64), "bound")
-                    for number in (0, count)
-                ]
+                bounds = [self._rewriter.integers(self._scope, [number], "bound") for number in (0, count)]
                 self._sizes = self._insert("Slice", [whole, *bounds], {}, count)
         if self._sizes is None:
             raise ValueError("no graph input carries the leading sizes: ask can_make first")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.passes.flattening.flat_shapes import Targets
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
 from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints, scope_of
@@ -60,14 +59,14 @@ class Flattener:
             view = self._enter(value)
             for use in value.uses():
                 if use.node in roles and view is not value:
-                    use.node.replace_input_with(use.idx, view)
+                    self._rewriter.set_input(use.node, use.idx, view)
             self._rewriter.sweep(value)
         for value in exits:
             self._leave(value)
         for node in roles:
             self._adjust_axes(node)
             for output in node.outputs:
-                output.shape = self._view_shape(output)
+                self._rewriter.declare(output, shape=self._view_shape(output))
         self._rewriter.edited()
 
     def _shape(self, value: ir.Value) -> tuple[Dim, ...]:
@@ -111,21 +110,22 @@ class Flattener:
             if is_unflattening(self._shapes, producer) and producer.inputs[0] is not None:
                 return producer.inputs[0]
             self._rewriter.set_input(producer, 1, self._view_target(value))
-            value.shape = self._view_shape(value)
+            self._rewriter.declare(value, shape=self._view_shape(value))
             return value
-        node = self._rewriter.node("Reshape", [value, self._view_target(value)], dtype=value.dtype)
-        node.outputs[0].shape = self._view_shape(value)
+        view = self._view_shape(value)
+        node = self._rewriter.node("Reshape", [value, self._view_target(value)], dtype=value.dtype, shape=view)
         if producer is not None and producer.graph is self._scope:
             self._rewriter.insert_after(producer, node)
         else:
             # A graph input is nobody's: the view belongs to the first module that reads it.
-            merge_metadata([next(use.node for use in value.uses() if use.node in self._region.roles)], [node])
-            self._rewriter.insert_first(self._scope, node)
+            owner = next(use.node for use in value.uses() if use.node in self._region.roles)
+            self._rewriter.insert_first(self._scope, node, owner=owner)
         return node.outputs[0]
 
     def _view_target(self, value: ir.Value) -> ir.Value:
-        target = np.asarray([-1, self._shape(value)[-1]], dtype=np.int64)
-        return self._rewriter.constant_value(self._scope, target, "view")
+        width = self._shape(value)[-1]
+        assert isinstance(width, int)
+        return self._rewriter.integers(self._scope, [-1, width], "view")
 
     def _leave(self, value: ir.Value) -> None:
         """Give what is outside the shape it expects."""
@@ -143,14 +143,13 @@ class Flattener:
     def _adjust_axes(self, node: ir.Node) -> None:
         """Name the last axis -1, which is right for the view as well."""
         if node.op_type in _AXIS_OPS and attribute_int(node, "axis", -1) not in (-1,):
-            node.attributes["axis"] = ir.AttrInt64("axis", -1)
+            self._rewriter.set_attributes(node, {"axis": -1})
         elif attribute_ints(node, "axes") is not None:
-            node.attributes["axes"] = ir.AttrInt64s("axes", [-1])
+            self._rewriter.set_attributes(node, {"axes": [-1]})
         elif node.op_type.startswith("Reduce") and len(node.inputs) > 1:
             axes = self._rewriter.constant(node.inputs[1])
             if axes is not None and np.any(axes != -1):
-                last = np.asarray([-1], dtype=np.int64)
-                self._rewriter.set_input(node, 1, self._rewriter.constant_value(self._scope, last, "axes"))
+                self._rewriter.set_input(node, 1, self._rewriter.integers(self._scope, [-1], "axes"))
 
 
 def flatten(rewriter: Rewriter, shapes: SymbolicShapes, regions: Sequence[Region]) -> tuple[list[Region], bool]:

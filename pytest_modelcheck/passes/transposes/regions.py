@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -192,7 +191,7 @@ def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
         _rewrite(rewriter, node, move, region, before)
     for value in changed:
         if value.shape is not None:
-            value.shape = ir.Shape([value.shape[axis] for axis in back])
+            rewriter.declare(value, shape=[value.shape[axis] for axis in back])
         _leave(rewriter, value, outside[value], region.perm)
         known.forget(value)
     for entry in region.entries:
@@ -209,15 +208,14 @@ def _rewrite(rewriter: Rewriter, node: ir.Node, move: Move, region: Region, befo
         if value is None:
             continue
         if value in before:
-            node.replace_input_with(index, before[value])
+            rewriter.set_input(node, index, before[value])
         elif (array := rewriter.constant(value)) is not None and array.size != 1:
             full = array.reshape((1,) * (len(region.perm) - array.ndim) + array.shape)
             moved = np.ascontiguousarray(full.transpose(inverse(region.perm)))
             rewriter.set_input(node, index, rewriter.constant_value(node.graph, moved, value.name or "constant"))
     for index, content in move.constants.items():
         rewriter.set_input(node, index, rewriter.constant_value(node.graph, content, "axes"))
-    for name, number in move.attributes.items():
-        node.attributes[name] = ir.AttrInt64(name, number) if isinstance(number, int) else ir.AttrInt64s(name, number)
+    rewriter.set_attributes(node, move.attributes)
 
 
 def _leave(rewriter: Rewriter, value: ir.Value, readers: list[tuple[ir.Node, int]], perm: Perm) -> None:
@@ -227,13 +225,13 @@ def _leave(rewriter: Rewriter, value: ir.Value, readers: list[tuple[ir.Node, int
         order = permutation(user)
         if order is None:
             made = made or _transposed(rewriter, value, perm, value.producer())
-            user.replace_input_with(index, made)
+            rewriter.set_input(user, index, made)
             continue
         total = composed(perm, order)
         if _is_identity(total) and rewriter.can_replace_value(user.outputs[0], value):
             rewriter.replace_value(user.outputs[0], value)
         else:
-            user.attributes["perm"] = ir.AttrInt64s("perm", total)
+            rewriter.set_attributes(user, {"perm": total})
 
 
 def _transposed(
@@ -246,11 +244,8 @@ def _transposed(
         value, perm = source, composed(first, perm)
         if _is_identity(perm):
             return value
-    node = rewriter.node("Transpose", [value], {"perm": perm}, dtype=value.dtype)
-    if value.shape is not None:
-        node.outputs[0].shape = ir.Shape([value.shape[axis] for axis in perm])
+    shape = None if value.shape is None else [value.shape[axis] for axis in perm]
+    node = rewriter.node("Transpose", [value], {"perm": perm}, dtype=value.dtype, shape=shape)
     assert owner is not None
-    assert owner.graph is not None
-    merge_metadata([owner], [node])
-    owner.graph.insert_after(owner, node)
+    rewriter.insert_after(owner, node)
     return node.outputs[0]
