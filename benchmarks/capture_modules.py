@@ -281,7 +281,6 @@ class Limit:
 DATA, SHAPE = "data_dependent_control_flow", "shape_dependent_control_flow"
 MAKES, CALL, WRITES, OTHER = "dynamic_tensor_construction", "unsupported_call", "in_place_write", "other_result"
 
-SOURCES = ((2, 3, 4), (2, 5, 6), (2, 5, 5))
 LIMITS: tuple[Limit, ...] = (
     Limit("torch.eye of a size", Eye, "captured", "captured"),
     Limit("torch.arange of a size", Arange, "captured", "captured"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,6 +67,26 @@ class Finding:
         lines += _labelled("where:", self.where)
         lines += _labelled("next:", tuple(self.next.splitlines()))
         return "\n".join(lines)
+
+
+def first_lines(lines: Sequence[str], shown: int, what: str = "") -> tuple[str, ...]:
+    """Shorten the lines of a finding's ``where`` and count the rest.
+
+    >>> first_lines(("a", "b", "c"), 1, "places")
+    ('a', '... and 2 more places')
+    """
+    rest = len(lines) - shown
+    return (*lines[:shown], *([f"... and {rest} more {what}".rstrip()] if rest > 0 else []))
+
+
+def listed(items: Sequence[str], shown: int, separator: str = ", ") -> str:
+    """Join the first items and count the rest.
+
+    >>> listed(("a", "b", "c"), 1)
+    'a and 2 more'
+    """
+    rest = len(items) - shown
+    return separator.join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _labelled(label: str, lines: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,9 @@
 """The one shape of a failure."""
 
+import pytest
+
 from pytest_modelcheck import Finding, Verdict
+from pytest_modelcheck.result import first_lines, listed
 
 
 def test_a_finding_shows_figures_then_place_then_next_step():
@@ -26,3 +29,20 @@ def test_a_finding_shows_figures_then_place_then_next_step():
 def test_a_finding_without_place_is_one_line_and_an_error_is_marked():
     finding = Finding(gate="g", model="m", subject="s", expected="a", found="b", verdict=Verdict.ERROR)
     assert finding.render() == "[error] g: s expected a, found b in m"
+
+
+@pytest.mark.parametrize(
+    ("shown", "lines", "text"),
+    [
+        (3, ("a", "b", "c"), "a, b, c"),
+        (2, ("a", "b", "... and 1 more places"), "a, b and 1 more"),
+        (1, ("a", "... and 2 more places"), "a and 2 more"),
+    ],
+)
+def test_what_is_left_out_is_counted(shown, lines, text):
+    assert first_lines(("a", "b", "c"), shown, "places") == lines
+    assert listed(("a", "b", "c"), shown) == text
+
+
+def test_the_rest_needs_no_name():
+    assert first_lines(("a", "b"), 1) == ("a", "... and 1 more")

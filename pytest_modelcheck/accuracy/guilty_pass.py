@@ -23,6 +23,7 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes, is_constant
 from pytest_modelcheck.passes import Pass, PassOutcome, Target
 from pytest_modelcheck.pipeline import AnyPass, PassStatus, as_passes, pass_name, prepare, run_pass
+from pytest_modelcheck.result import listed
 from pytest_modelcheck.runtimes import AS_WRITTEN, How, SessionError, open_session
 
 PLACES = 5
@@ -67,8 +68,7 @@ class GuiltyPass:
         which += f", by rule {self.rule}" if self.rule is not None else ""
         lines = [f"pass {self.name} (number {self.index + 1} of the pipeline{which})"]
         for verb, places in (("took out", self.removed), ("put in", self.added)):
-            more = f", and {len(places) - PLACES} more" if len(places) > PLACES else ""
-            lines += [f"{verb} {'; '.join(places[:PLACES])}{more}"] if places else []
+            lines += [f"{verb} {listed(places, PLACES, '; ')}"] if places else []
         lines += [weight.describe() for weight in self.weights[:PLACES]]
         return (*lines, *([f"its result cannot be run: {self.error}"] if self.error else []))
 

@@ -13,7 +13,7 @@ from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
 from pytest_modelcheck.accuracy.tolerance import Tolerances
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding, Verdict, listed
 
 
 def compare_pair(
@@ -141,8 +141,7 @@ def _located(
         where.append(f"only for inputs that the case does not draw: {'; '.join(entry.label for entry in failed)}")
     for stage in (reference, candidate):
         if worst.has_nan and stage.nonfinite is not None and (names := stage.nonfinite()):
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            where.append(f"weights of {stage.name} with NaN or infinity: {', '.join(names[:5])}{more}")
+            where.append(f"weights of {stage.name} with NaN or infinity: {listed(names, 5)}")
     differs = any(output.status.failed for output in worst.outputs)
     step = "" if worst.reference_nan or not differs else _NEXT.get(candidate.step, "")
     if all(entry.variant is not None and entry.variant.sizes for entry in failed):

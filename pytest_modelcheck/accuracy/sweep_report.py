@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from pytest_modelcheck.accuracy.comparison import Comparison, largest
-from pytest_modelcheck.accuracy.metrics import percentile
 from pytest_modelcheck.result import Finding, Verdict
 
 
@@ -60,20 +56,9 @@ class PairReport:
         return largest(tuple(result.max_abs for result in self.seeds))
 
     @property
-    def scaled_min(self) -> float:
-        return _over(self.seeds, min)
-
-    @property
-    def scaled_mean(self) -> float:
-        return _over(self.seeds, lambda values: math.fsum(values) / len(values))
-
-    @property
-    def scaled_p99(self) -> float:
-        return _over(self.seeds, lambda values: percentile(np.asarray(values)))
-
-    @property
     def scaled_max(self) -> float:
-        return _over(self.seeds, max)
+        """Largest scaled difference of any seed; NaN if one could not be measured."""
+        return largest(tuple(result.scaled for result in self.seeds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +106,3 @@ def error_finding(model: str, subject: str, expected: str, found: str, *, next: 
         next=next,
         verdict=Verdict.ERROR,
     )
-
-
-def _over(seeds: tuple[SeedResult, ...], statistic: Callable[[list[float]], float]) -> float:
-    """A statistic of the scaled differences; NaN where there is none, or one of them is NaN."""
-    values = [result.scaled for result in seeds]
-    return statistic(values) if values and not any(math.isnan(value) for value in values) else math.nan

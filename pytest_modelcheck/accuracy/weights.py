@@ -37,7 +37,7 @@ from pytest_modelcheck.accuracy.weight_match import (
     may_equal,
     same_weight,
 )
-from pytest_modelcheck.result import Finding
+from pytest_modelcheck.result import Finding, first_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +97,7 @@ class WeightsReport:
             expected=f"the {len(self.compared)} weights that both sides have, equal",
             found=f"{len(self.changed)} changed",
             context=context,
-            where=tuple(weight.describe() for weight in self.changed[:5])
-            + ((f"and {len(self.changed) - 5} more",) if len(self.changed) > 5 else ()),
+            where=first_lines([weight.describe() for weight in self.changed], 5),
             next=next_step,
         )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.calling.inputs import ModuleInputs
 from pytest_modelcheck.errors import ModelCaseError
 
 _PLACE = re.compile(r"(?P<input>.+):(?P<axis>\d+)")

@@ -24,7 +24,7 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.golden.file import Golden
 from pytest_modelcheck.golden.probes import GoldenProbe, probe_inputs, probe_weights
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding, Verdict, first_lines
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Outputs = Mapping[str, Array]
@@ -151,7 +151,7 @@ def _other_weights(golden: Golden, case: ModelCase, module: torch.nn.Module) -> 
             "weights",
             f"those of the reference ({len(golden.weights)} entries, hash by hash)",
             f"{len(differing)} other entries: the outputs cannot be compared",
-            where=_few(differing),
+            where=first_lines(differing, _SHOWN),
             next_step=f"The reference was computed by {golden.producer} from other weights. Load those, or compute the "
             "reference again. Random weights change with the version of torch and with every line of build().",
         )
@@ -176,7 +176,7 @@ def _other_inputs(golden: Golden, case: ModelCase, drawn: Mapping[int, ModuleInp
             "inputs",
             f"those of the reference (seeds {', '.join(map(str, golden.seeds))}, hash by hash)",
             f"{len(differing)} other inputs: the outputs cannot be compared",
-            where=_few(differing),
+            where=first_lines(differing, _SHOWN),
             next_step="inputs(seed) must draw what it drew when the reference was computed; if the change is meant, "
             "compute the reference again.",
         )
@@ -217,16 +217,13 @@ def _blind(case: ModelCase, probes: Sequence[GoldenProbe], stage: str) -> list[F
                 "golden",
                 f"a comparison that fails when one {kind} is changed by a tenth",
                 f"a blind one: {len(seen)} of {len(made)} changed {kind}s were seen",
-                where=_few([f"{probe.name}: largest effect {probe.effect:.3g}" for probe in made if not probe.seen]),
+                where=first_lines(
+                    [f"{probe.name}: largest effect {probe.effect:.3g}" for probe in made if not probe.seen], _SHOWN
+                ),
                 next_step="Give atol and rtol smaller values, or compare outputs that weights and inputs reach.",
             )
         )
     return findings
-
-
-def _few(lines: Sequence[str]) -> tuple[str, ...]:
-    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return (*lines[:_SHOWN], *more)
 
 
 def _finding(

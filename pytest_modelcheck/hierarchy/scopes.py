@@ -22,7 +22,6 @@ import onnx_ir as ir
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
 
 NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
-CLASS_HIERARCHY_KEY = "pkg.torch.onnx.class_hierarchy"
 
 _CALL_NUMBER = re.compile(r"@(\d+)$")  # torch.export may number the later calls of a shared module: "layer@1"
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+
 from pytest_modelcheck.errors import ModelCheckError
 
 
@@ -52,26 +54,16 @@ class RunTimes:
     @classmethod
     def of(cls, samples: Samples) -> RunTimes:
         """The figures of what was timed."""
+        p50, p95, p99 = 1000 * np.percentile(samples.steady, (50, 95, 99)) if samples.steady else [math.nan] * 3
         return cls(
             opening_ms=1000 * median(samples.opening) if samples.opening else math.nan,
             first_ms=1000 * median(samples.first) if samples.first else math.nan,
-            p50_ms=1000 * percentile(samples.steady, 50),
-            p95_ms=1000 * percentile(samples.steady, 95),
-            p99_ms=1000 * percentile(samples.steady, 99),
+            p50_ms=float(p50),
+            p95_ms=float(p95),
+            p99_ms=float(p99),
         )
 
     def __str__(self) -> str:
         opened = f"opened in {self.opening_ms:.0f} ms, first run {self.first_ms:.2f} ms, then "
         tail = f"p50 {self.p50_ms:.2f}, p95 {self.p95_ms:.2f}, p99 {self.p99_ms:.2f} ms"
         return tail if math.isnan(self.opening_ms) else opened + tail
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Linear between the two nearest ranks; NaN of nothing."""
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

@@ -28,7 +28,7 @@ from pytest_modelcheck.pipeline.run import (
     run_pipeline,
     run_prepared,
 )
-from pytest_modelcheck.result import Refused
+from pytest_modelcheck.result import Refused, listed
 
 _LISTED = 10
 """So many nodes are named in an error."""
@@ -107,6 +107,5 @@ def _optimized(model: ir.Model, passes: Sequence[AnyPass | str] | None, target: 
 
 
 def _not_convertible(refusals: tuple[Refused, ...]) -> str:
-    listed = "; ".join(f"node {refused.node!r}: {refused.reason}" for refused in refusals[:_LISTED])
-    more = f"; and {len(refusals) - _LISTED} more" if len(refusals) > _LISTED else ""
-    return f"the model cannot be converted to TensorFlow Lite: {listed}{more}"
+    nodes = [f"node {refused.node!r}: {refused.reason}" for refused in refusals]
+    return f"the model cannot be converted to TensorFlow Lite: {listed(nodes, _LISTED, '; ')}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.result import first_lines
 
 _NOTES, _NOTE_WIDTH = 3, 200
 
@@ -34,9 +35,8 @@ def _failure_lines(model: dict[str, Any]) -> list[str]:
 
 
 def _note_lines(model: dict[str, Any]) -> list[str]:
-    told = notes(model)
-    shown = [f"  note on {model['name']} [{model['exporter']}]: {note[:_NOTE_WIDTH]}" for note in told[:_NOTES]]
-    return shown + ([f"  ... and {len(told) - _NOTES} more in the JSON report"] if len(told) > _NOTES else [])
+    lines = [f"note on {model['name']} [{model['exporter']}]: {note[:_NOTE_WIDTH]}" for note in notes(model)]
+    return [f"  {line}" for line in first_lines(lines, _NOTES, "in the JSON report")]
 
 
 def _matrix(models: Sequence[dict[str, Any]], width: int) -> list[str]:

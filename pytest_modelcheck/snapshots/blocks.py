@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+from pytest_modelcheck.result import first_lines
+
 _SHOWN = 12
 
 
@@ -20,7 +22,7 @@ def block_differences(recorded: str, now: str) -> tuple[str, ...]:
             lines.append(head)
             changed = (line for line in difflib.ndiff(before[head], after[head]) if line[0] in "+-")
             lines += [f"  {line[0]} {line[2:].strip()}" for line in changed]
-    return tuple(lines[:_SHOWN]) + ((f"... and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())
+    return first_lines(lines, _SHOWN, "lines")
 
 
 def _blocks(text: str) -> dict[str, list[str]]:

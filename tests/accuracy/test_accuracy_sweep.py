@@ -67,7 +67,7 @@ def test_a_faithful_export_passes_with_every_stage_compared(module, artifact):
     ]
     assert [len(pair.seeds) for pair in report.pairs] == [20, 20, 4, 4]
     for pair in report.pairs:
-        assert 0 <= pair.scaled_min <= pair.scaled_mean <= pair.scaled_p99 <= pair.scaled_max <= 1e-5
+        assert 0 <= pair.scaled_max <= 1e-5
     assert report.pair("optimized").scaled_max == 0.0
     assert set(report.seconds) == {"torch", *(pair.candidate for pair in report.pairs)}
 

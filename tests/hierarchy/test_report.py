@@ -13,7 +13,7 @@ from torch import nn
 from examples.zoo.jitter import jitter
 from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.hierarchy import HierarchyReport, case_calls, hierarchy, hierarchy_of_model
-from pytest_modelcheck.hierarchy.scopes import CLASS_HIERARCHY_KEY, NAME_SCOPES_KEY
+from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter, ModelCase
 from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case
 
@@ -120,7 +120,7 @@ def forget(model: ir.Model, *, every: int = 1) -> ir.Model:
     for index, node in enumerate(model.graph.all_nodes()):
         if index % every == 0:
             node.name = f"n{index}"
-            for key in (NAME_SCOPES_KEY, CLASS_HIERARCHY_KEY):
+            for key in (NAME_SCOPES_KEY, "pkg.torch.onnx.class_hierarchy"):
                 node.metadata_props.pop(key, None)
     return model
 

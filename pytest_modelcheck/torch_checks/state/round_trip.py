@@ -30,7 +30,7 @@ from pytest_modelcheck.calling.fingerprints import (
 )
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.result import Finding
+from pytest_modelcheck.result import Finding, listed
 from pytest_modelcheck.torch_checks.state.bad_files import Refusal, bad_files, offer
 from pytest_modelcheck.torch_checks.state.file import Load, Save, load_state, save_state
 from pytest_modelcheck.torch_checks.state.runtime_state import hidden_state, runtime_state
@@ -162,12 +162,11 @@ def round_trip(trip: Trip, target: torch.nn.Module, good: Path, seeds: int) -> l
     expected, found_entries = state_hashes(trip.module, runtime=False), state_hashes(target, runtime=False)
     differing = [name for name in expected if found_entries.get(name) != expected[name]]
     if differing:
-        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         return [
             trip.finding(
                 "state after loading",
                 f"the bits of all {len(expected)} entries",
-                f"other ones in {len(differing)}: {', '.join(differing[:_SHOWN])}{more}",
+                f"other ones in {len(differing)}: {listed(differing, _SHOWN)}",
                 next_step="Look at state_dict hooks, get_extra_state, and at what save() and load() leave out.",
             )
         ]
