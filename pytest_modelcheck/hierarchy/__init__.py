@@ -16,7 +16,7 @@ from pytest_modelcheck.hierarchy.sidecar import (
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
 from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
-from pytest_modelcheck.hierarchy.table_diff import diff_tables, op_changes
+from pytest_modelcheck.hierarchy.table_diff import diff_tables, op_changes, without_values
 from pytest_modelcheck.hierarchy.table_text import parse, render
 
 __all__ = [
@@ -51,5 +51,6 @@ __all__ = [
     "sidecar_path",
     "stamp",
     "strip",
+    "without_values",
     "write_sidecar",
 ]

@@ -30,6 +30,8 @@ class ModuleCalls:
         classes: Module path -> class name, every module of the tree once, under its first name; ``""`` is the root.
         parameters: Full parameter or buffer name -> path of its module. A tensor that several modules share is listed
             under each of its names.
+        weights: Name -> number of elements of every parameter, and of the buffers of norms (running statistics, frozen
+            weights); other buffers are constants. None where there is no module to ask.
         stacks: Call stack, outermost first and starting with ``""`` -> how often it occurred, in order of first call.
         counts: Module path -> how often it was called.
         passed_through: Modules that returned one of their own inputs unchanged in every call (`nn.Identity`, Dropout in
@@ -45,6 +47,7 @@ class ModuleCalls:
 
     classes: Mapping[str, str]
     parameters: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, int] | None = None
     stacks: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     passed_through: frozenset[str] = frozenset()
@@ -170,6 +173,7 @@ class _Recorder:
         return ModuleCalls(
             classes={path: type(submodule).__name__ for submodule, path in self._paths.items()},
             parameters=self._parameters(),
+            weights=self._weights(),
             stacks=self._stacks,
             counts=self._counts,
             passed_through=frozenset(self._counts.keys() - self._worked),
@@ -183,6 +187,14 @@ class _Recorder:
             pad_readers={path: next(iter(readers)) for path, readers in self._readers.items() if len(readers) == 1},
             trace=self.flow.trace(useful),
         )
+
+    def _weights(self) -> dict[str, int]:
+        sizes = {name: each.numel() for name, each in self._module.named_parameters(remove_duplicate=False)}
+        for path, module in self._module.named_modules(remove_duplicate=False):
+            if "Norm" in type(module).__name__:
+                for name, buffer in module.named_buffers(path, recurse=False):
+                    sizes[name] = buffer.numel()
+        return sizes
 
     def _parameters(self) -> dict[str, str]:
         modules = dict(self._module.named_modules(remove_duplicate=False))

@@ -178,6 +178,7 @@ def _forward(calls: ModuleCalls) -> dict[str, Any]:
     return {
         "order": list(calls.counts),
         "parameters": dict(calls.parameters),
+        "weights": None if calls.weights is None else dict(calls.weights),
         "stacks": [[list(stack), count] for stack, count in calls.stacks.items()],
         "passed_through": sorted(calls.passed_through),
         "unused": sorted(calls.unused),
@@ -192,6 +193,7 @@ def _read_calls(modules: Mapping[str, Any], forward: Mapping[str, Any]) -> Modul
     return ModuleCalls(
         classes={path: row["class"] for path, row in modules.items()},
         parameters=forward["parameters"],
+        weights=forward.get("weights"),  # sidecars of version 0.1 have none
         stacks={tuple(stack): count for stack, count in forward["stacks"]},
         counts={path: modules[path]["calls"] for path in forward["order"]},
         passed_through=frozenset(forward["passed_through"]),

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.counts import is_constant, op_label
-from pytest_modelcheck.hierarchy.folded_rows import escape, natural_key
+from pytest_modelcheck.graph.counts import is_constant
+from pytest_modelcheck.hierarchy.folded_rows import natural_key
+from pytest_modelcheck.hierarchy.node_labels import Weights, node_labels
 from pytest_modelcheck.hierarchy.report import HierarchyReport
 from pytest_modelcheck.hierarchy.value_names import named_outputs
 
@@ -22,7 +22,8 @@ class ModuleRow:
     Attributes:
         path: Module path, ``""`` for the root module, None for nodes that no module is known to own.
         class_name: Name of the module's class; ``""`` where it is not known.
-        ops: (operator label, count), sorted by label; empty for a module that ran and owns no node.
+        ops: (operator label, count), sorted by label; empty for a module that ran and owns no node. A label shows the
+            attributes that matter and small constants (`node_labels.py`).
     """
 
     path: str | None
@@ -72,55 +73,15 @@ def module_table(model: ir.Model, report: HierarchyReport) -> ModuleTable:
     counts: dict[str | None, Counter[str]] = {}
     if report.calls is not None:
         counts.update({path: Counter() for path in report.calls.ran})
+    labels = node_labels(model, Weights.of(None if report.calls is None else report.calls.weights))
     for node, keys in named_outputs(model):
         if is_constant(node):
             continue
         owner = next((found for key in keys if (found := report.owner(key)) is not None), None)
         path = owner.path if owner is not None and owner.known else None
-        counts.setdefault(path, Counter())[node_label(node, model)] += 1
+        counts.setdefault(path, Counter())[labels[node]] += 1
     classes = {} if report.calls is None else report.calls.classes
     return ModuleTable.of(
         ModuleRow(path, classes.get(path, "") if path is not None else "", tuple(sorted(ops.items())))
         for path, ops in counts.items()
     )
-
-
-def node_label(node: ir.Node, model: ir.Model) -> str:
-    """The operator with its text attributes that differ from the default: ``"Gelu(approximate=tanh)"``.
-
-    A text attribute chooses a variant (`approximate`, `mode`, `direction`, `activations`), so a changed variant shows.
-    """
-    defaults = _default_texts(node, model.opset_imports.get(node.domain))
-    shown = []
-    for name, attribute in sorted(node.attributes.items()):
-        text = _text(attribute)
-        if text is not None and text != defaults.get(name):
-            shown.append(f"{name}={text}")
-    label = f"{op_label(node)}({';'.join(shown)})" if shown else op_label(node)
-    return escape(label, ",")
-
-
-def _text(attribute: ir.Attr) -> str | None:
-    if attribute.is_ref():
-        return None
-    if attribute.type == ir.AttributeType.STRING:
-        return attribute.as_string()
-    if attribute.type == ir.AttributeType.STRINGS:
-        return "|".join(attribute.as_strings())
-    return None
-
-
-def _default_texts(node: ir.Node, opset: int | None) -> dict[str, str]:
-    """Attribute name -> the operator's default text; empty for an operator that onnx does not know."""
-    if opset is None or not onnx.defs.has(node.op_type, node.domain):
-        return {}
-    try:
-        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
-    except onnx.defs.SchemaError:  # known to onnx, but not in this version of the opset
-        return {}
-    return {
-        name: _text(ir.serde.deserialize_attribute(attribute.default_value)) or ""
-        for name, attribute in schema.attributes.items()
-        if attribute.type in (onnx.defs.OpSchema.AttrType.STRING, onnx.defs.OpSchema.AttrType.STRINGS)
-        and attribute.default_value.name
-    }

@@ -1,7 +1,7 @@
 """A module table as text, and back.
 
 ```
-encoder.layer.[0-11].attention.self (BertSelfAttention) x12: MatMul 2, Softmax 1
+encoder.layer.[0-11].attention.self (BertSelfAttention) x12: Div(#1=8) 1, MatMul 2, Softmax 1
 encoder.layer.[0-11].output.dropout (Dropout) x12: -
 ```
 """

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 
-from pytest_modelcheck.result import Change, Finding, FindingError, Verdict
+from pytest_modelcheck.model_case import EXPORTERS
+from pytest_modelcheck.result import Change, Finding, FindingError, Verdict, first_lines
 from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
 from pytest_modelcheck.snapshots.text import compose, split, version_changes
 
 _EXPLAINED = "the result is not the recorded one"
 UPDATE = "run pytest --modelcheck --snapshot-update"
-_REORDERED = "the same rows, in another order or with other spaces"
+_SHOWN = 12
+_REORDERED = "the same rows, in a different order or with different spaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +60,18 @@ class ModelCheckSnapshot:
         name = kind.name if count == 1 else f"{kind.name}.{count}"
         recorded, updating = self.recorded(name), self.syrupy.update_snapshots
         text = None if kind.compared or updating else recorded
-        change = Change()
-        if kind.judge is not None and recorded is not None:
-            change = kind.judge(split(recorded).body, result)
+        change = None if recorded is None or not kind.compared else kind.change(split(recorded), result)
+        if change is not None:
             if not updating:
-                text = recorded + change.found  # equal texts, where nothing that counts changed
+                text = f"{recorded}{change.found}"  # equal texts, where nothing that counts changed
             elif not change.found and not change.stale:
                 text = recorded
         if text is None:
-            text = compose(kind.name, kind.rule, self.context.versions, kind.render(result))
+            text = compose(kind.name, kind.rule, self._versions, kind.render(result), kind.format)
         self._texts[name] = text
         if self.syrupy(name=name) == text:
             return True
-        self.findings.append(self._finding(kind, text, change))
+        self.findings.append(self._finding(kind, text, change or Change()))
         return False
 
     __hash__ = None  # type: ignore[assignment]
@@ -130,20 +131,48 @@ class ModelCheckSnapshot:
                 verdict=Verdict.ERROR,
             )
         if execution.recalled_data is None:
+            other = self._of_the_other_exporter(Path(str(execution.snapshot_location)))
             return finding(
                 subject=kind.name,
                 expected=f"a recorded snapshot in {execution.snapshot_location}",
-                found="no such file",
+                found="no such file" if other is None else f"no such file; against {other.name}, of the other exporter",
+                where=() if other is None else _against(kind, other, text),
                 next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
             )
         recorded = split(str(execution.recalled_data))
         changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (_REORDERED,)
-        versions = version_changes(recorded.versions, self.context.versions)
+        versions = version_changes(recorded.versions, self._versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
+        meant = "To upgrade the file" if recorded.format < kind.format else "If the change is meant"
         return finding(
             subject=kind.name,
             expected="the recorded rows",
             found=change.found or f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",
             where=changed,
-            next=f"{lead}If the change is meant, {UPDATE} and review the diff of\n{execution.snapshot_location}",
+            next=f"{lead}{meant}, {UPDATE} and review the diff of\n{execution.snapshot_location}",
         )
+
+    @property
+    def _exporter(self) -> str:
+        return self.context.context.partition(",")[0]
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        """What the header says of how a file was made."""
+        return {**self.context.versions, "exporter": self._exporter}
+
+    def _of_the_other_exporter(self, location: Path) -> Path | None:
+        """The same test's file, recorded when its case was exported by the other exporter; None if there is none."""
+        if self._exporter not in EXPORTERS:
+            return None
+        others = (location.with_name(location.name.replace(self._exporter, name)) for name in EXPORTERS)
+        return next((path for path in others if path != location and path.is_file()), None)
+
+
+def _against(kind: SnapshotKind, other: Path, text: str) -> tuple[str, ...]:
+    """What differs from another file's rows, the first lines of it."""
+    recorded = split(other.read_text(encoding="utf-8"))
+    if recorded.format != kind.format:
+        return (f"{other.name} has rows of an earlier format",)
+    lines = kind.differences(recorded.body, split(text).body) or ("the rows are equal",)
+    return first_lines(lines, _SHOWN)

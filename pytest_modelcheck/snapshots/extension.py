@@ -76,4 +76,5 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
         return collection
 
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
-        return split(serialized_data).body == split(snapshot_data).body
+        now, recorded = split(serialized_data), split(snapshot_data)
+        return (now.format, now.body) == (recorded.format, recorded.body)

@@ -8,12 +8,13 @@ from typing import Any
 
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
-from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render
+from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render, without_values
 from pytest_modelcheck.interface import Interface, interface_differences, interface_text, judge_interface
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
 from pytest_modelcheck.result import Change
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
+from pytest_modelcheck.snapshots.text import SnapshotText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,10 @@ class SnapshotKind:
         differences: (recorded body, today's body) -> one line per difference.
         judge: (recorded body, today's result) -> what changed; for results with a tolerance. None: the rows must be
             equal.
+        format: Version of the rows; raised when they say more than before. Recorded rows of an earlier one fail until
+            ``--snapshot-update`` upgrades them.
+        former: (recorded body of an earlier format, today's result) -> what differs in the terms of that format; None
+            where the two cannot be compared.
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
     """
 
@@ -37,16 +42,44 @@ class SnapshotKind:
     render: Callable[[Any], str]
     differences: Callable[[str, str], tuple[str, ...]]
     judge: Callable[[str, Any], Change] | None = None
+    format: int = 1
+    former: Callable[[str, Any], tuple[str, ...]] | None = None
     compared: bool = True
+
+    def change(self, recorded: SnapshotText, result: object) -> Change | None:
+        """What changed since `recorded` was written; None where the rows themselves are to be compared."""
+        if recorded.format < self.format:
+            return self._since_former(recorded, result)
+        return None if self.judge is None else self.judge(recorded.body, result)
+
+    def _since_former(self, recorded: SnapshotText, result: object) -> Change:
+        words = f"rows of format {recorded.format}, which an earlier version recorded"
+        if self.former is None:
+            return Change(found=f"{words}: they cannot be compared with format {self.format}", stale=True)
+        lines = self.former(recorded.body, result)
+        count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else "no difference"
+        return Change(found=f"{words}: {count} in their terms", where=lines, stale=True)
 
 
 def module_differences(recorded: str, now: str) -> tuple[str, ...]:
     """What each module gained or lost; the plain rows where the recorded text is no module table."""
     try:
         before = parse(recorded)
-    except ValueError:
-        return block_differences(recorded, now)
+    except ValueError as error:
+        return (f"the recorded text is no module table: {error}", *block_differences(recorded, now))
     return diff_tables(before, parse(now))
+
+
+def _judge_modules(recorded: str, now: ModuleTable) -> Change:
+    return _change(module_differences(recorded, render(now)))
+
+
+def _former_modules(recorded: str, now: ModuleTable) -> tuple[str, ...]:
+    return module_differences(recorded, render(without_values(now)))
+
+
+def _change(lines: tuple[str, ...]) -> Change:
+    return Change(found=f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else "", where=lines)
 
 
 KINDS: tuple[SnapshotKind, ...] = (
@@ -68,9 +101,13 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="modules",
         type=ModuleTable,
-        rule="nodes that each module of the model owns in the exported graph, Constant nodes left out; - is none",
+        rule="nodes that each module owns in the exported graph, Constant nodes left out; #1= is a constant at input 1,"
+        " ~ the sketch of a table, - no node",
         render=render,
         differences=module_differences,
+        judge=_judge_modules,
+        format=2,
+        former=_former_modules,
     ),
     SnapshotKind(
         name="fusion",

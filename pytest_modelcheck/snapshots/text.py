@@ -5,9 +5,12 @@ The header holds the counting rule and the versions that recorded the file. It n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_KIND = "# pytest-modelcheck "
+_FORMAT = re.compile(rf"{_KIND}\S+, format (\d+)")
 _RECORDED = "# recorded with: "
 
 
@@ -18,16 +21,18 @@ class SnapshotText:
     Attributes:
         versions: Library -> version at the time of recording; empty where the header is missing.
         body: Everything below the header; what is compared.
+        format: Version of the kind's rows, from the first line; 1 where that says nothing.
     """
 
     versions: dict[str, str]
     body: str
+    format: int = 1
 
 
-def compose(kind: str, rule: str, versions: Mapping[str, str], body: str) -> str:
+def compose(kind: str, rule: str, versions: Mapping[str, str], body: str, format: int = 1) -> str:
     """A whole snapshot file. Lines end in ``\\n``; the file ends in exactly one."""
     recorded = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    header = [f"# pytest-modelcheck {kind}", f"# {rule}", f"{_RECORDED}{recorded}"]
+    header = [f"{_KIND}{kind}{f', format {format}' if format > 1 else ''}", f"# {rule}", f"{_RECORDED}{recorded}"]
     return "\n".join(header) + "\n\n" + body.strip("\n") + "\n"
 
 
@@ -35,13 +40,14 @@ def split(text: str) -> SnapshotText:
     """Take a snapshot file apart; a text without header is all body."""
     lines = text.replace("\r\n", "\n").split("\n")
     versions: dict[str, str] = {}
+    known = _FORMAT.fullmatch(lines[0])
     index = 0
     while index < len(lines) and (lines[index].startswith("#") or not lines[index].strip()):
         if lines[index].startswith(_RECORDED):
             pairs = lines[index].removeprefix(_RECORDED).split(", ")
             versions = dict(pair.rsplit(" ", 1) for pair in pairs if " " in pair)
         index += 1
-    return SnapshotText(versions, "\n".join(lines[index:]).strip("\n") + "\n")
+    return SnapshotText(versions, "\n".join(lines[index:]).strip("\n") + "\n", int(known[1]) if known else 1)
 
 
 def version_changes(recorded: Mapping[str, str], now: Mapping[str, str]) -> str:

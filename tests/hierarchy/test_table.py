@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hierarchy.test_folding import PATHS
 from torch import nn
 
 from pytest_modelcheck.export import Exported, export
@@ -23,10 +23,12 @@ from pytest_modelcheck.hierarchy import (
     module_table,
     parse,
     render,
+    without_values,
 )
+from pytest_modelcheck.hierarchy.node_labels import UNKNOWN, Weights, node_label, node_labels, sketch
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
-from pytest_modelcheck.hierarchy.table import node_label
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
+from tests.hierarchy.test_folded_rows import PATHS
 from tests.structure_models import albert_case, bert_case, module_case
 
 WORDS = st.text(max_size=6)
@@ -117,6 +119,10 @@ def test_the_same_change_in_every_layer_is_one_line() -> None:
     assert lines == ("layer.[0-11].attention: +2 Transpose each (x12)",)
 
 
+def one(label: str, count: int = 1) -> ModuleRow:
+    return ModuleRow("a", "M", ((label, count),))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
@@ -126,11 +132,35 @@ def test_the_same_change_in_every_layer_is_one_line() -> None:
         (ModuleRow("a", "M", (("Add", 2),)), ModuleRow("a", "M", (("Mul", 1), ("Add", 1))), "a: -1 Add, +1 Mul"),
         (ModuleRow(None, "", (("Add", 1),)), ModuleRow(None, "", (("Add", 3),)), "(no module): +2 Add"),
         (ModuleRow("", "M", (("Add", 1),)), ModuleRow("", "M", (("Add", 2),)), "(root): +1 Add"),
+        (one("Div(#1=8)"), one("Div(#1=4)"), "a: Div(#1 8 -> 4)"),
+        (one("Div(#1=8)", 2), one("Div(#1=4)", 2), "a: Div(#1 8 -> 4) x2"),
+        (
+            one("Norm(axis=1;epsilon=1e-12)"),
+            one("Norm(axis=2;epsilon=1e-05)"),
+            ("a: Norm(axis 1 -> 2; epsilon 1e-12 -> 1e-05)"),
+        ),
+        (one("Norm(epsilon=1e-12)"), one("Norm"), "a: +1 Norm, -1 Norm(epsilon=1e-12)"),
+        (one("Div(#1=8)"), one("Mul(#1=8)"), "a: -1 Div(#1=8), +1 Mul(#1=8)"),
     ],
 )
 def test_a_change_is_one_line(before: ModuleRow | None, after: ModuleRow | None, line: str) -> None:
     tables = [ModuleTable.of([row] if row else []) for row in (before, after)]
     assert diff_tables(*tables) == (line,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "equal"),
+    [
+        ("Div(#1=2.828427)", "Div(#1=2.8284273)", True),  # the last bit of a square root
+        ("Div(#1=2.828427)", "Div(#1=2.82844)", False),
+        ("Div(#1=8)", "Div(#1=9)", False),
+        ("Clip(#1=0;#2=6)", "Clip(#1=0;#2=6)", True),
+        ("Gather(#1=100000000)", "Gather(#1=100000001)", False),  # whole numbers are exact
+    ],
+)
+def test_constants_may_differ_by_rounding_only(old: str, new: str, equal: bool) -> None:
+    tables = [ModuleTable.of([one(label)]) for label in (old, new)]
+    assert (diff_tables(*tables) == ()) is equal
 
 
 @given(TABLES)
@@ -141,6 +171,12 @@ def test_equal_tables_have_no_difference(table: ModuleTable) -> None:
 @given(TABLES, TABLES)
 def test_different_tables_have_a_difference(before: ModuleTable, after: ModuleTable) -> None:
     assert bool(diff_tables(before, after)) == (before != after)
+
+
+def test_the_former_format_has_text_attributes_only() -> None:
+    labels = ("Cast(to=float16)", "Clip(#1=0;#2=6)", "Gelu(approximate=tanh)", "Resize(mode=linear;#2=1|1|2|2)")
+    table = ModuleTable.of([ModuleRow("a", "M", tuple((label, 1) for label in (*labels, "Clip(#1=1;#2=6)")))])
+    assert render(without_values(table)) == "a (M): Cast 1, Clip 2, Gelu(approximate=tanh) 1, Resize(mode=linear) 1\n"
 
 
 def label(text: str, opset: int = 20) -> str:
@@ -156,13 +192,118 @@ def label(text: str, opset: int = 20) -> str:
         ("Relu (x)", "Relu"),
         ('Gelu <approximate = "tanh"> (x)', "Gelu(approximate=tanh)"),
         ('Gelu <approximate = "none"> (x)', "Gelu"),  # the default, spelled out
-        ("Softmax <axis = 1> (x)", "Softmax"),  # numbers are layout, not a variant
+        ("Softmax <axis = 1> (x)", "Softmax(axis=1)"),
+        ("Softmax <axis = -1> (x)", "Softmax"),
+        ("Concat <axis = 1> (x)", "Concat"),  # the axis of a layout operator
+        ("Transpose <perm = [1, 0]> (x)", "Transpose"),
+        ("Trilu <upper = 0> (x)", "Trilu(upper=0)"),
+        ("MaxPool <kernel_shape = [3, 3], pads = [0, 0, 0, 0], strides = [1, 1]> (x)", "MaxPool(kernel_shape=3|3)"),
+        (
+            "AveragePool <kernel_shape = [3], pads = [1, 1], strides = [2]> (x)",
+            ("AveragePool(kernel_shape=3;pads=1|1;strides=2)"),
+        ),
+        ("LayerNormalization <epsilon = 1e-12> (x, x)", "LayerNormalization(epsilon=1e-12)"),
+        ("LayerNormalization <epsilon = 1e-5> (x, x)", "LayerNormalization"),
+        ("Elu <alpha = 0.1> (x)", "Elu(alpha=0.1)"),
+        ("Cast <to = 10> (x)", "Cast(to=float16)"),
+        ("Cast <to = 11> (x)", "Cast(to=double)"),
+        ("Cast <to = 1> (x)", "Cast"),
+        ("Cast <to = 7> (x)", "Cast"),
+        ("ConstantOfShape <value = float[1] {-3.5}> (x)", "ConstantOfShape(value=-3.5)"),
+        ("ConstantOfShape <value = float[1] {0}> (x)", "ConstantOfShape"),
         ('LSTM <direction = "reverse", hidden_size = 4> (x)', "LSTM(direction=reverse)"),
         ('RNN <activations = ["Relu"]> (x)', "RNN(activations=Relu)"),
     ],
 )
 def test_a_label_carries_the_text_attributes_that_differ_from_the_default(node: str, expected: str) -> None:
     assert label(node) == expected
+
+
+def constant_label(text: str, weights: Weights = UNKNOWN) -> str:
+    """The label of the last node of a graph of float[N] x."""
+    model = ir.from_onnx_text(
+        f'<ir_version: 10, opset_import: ["" : 20]>\ng (float[N] x) => (float[M] y) {text.replace("y = ", "y = ", 1)}'
+    )
+    return node_labels(model, weights)[model.graph[-1]]
+
+
+KNOWN = Weights.of({"w": 3, "big": 8})
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ("<float c = {8}> { y = Div (x, c) }", "Div(#1=8)"),
+        ("<float c = {2.8284271}> { y = Div (c, x) }", "Div(#0=2.828427)"),
+        ("<float[4] c = {1, 0.1, 0.01, 0.001}> { y = Mul (x, c) }", "Mul(#1=1|0.1|0.01|0.001)"),
+        ("{ c = Constant <value_float = 0.5> () y = Mul (x, c) }", "Mul(#1=0.5)"),
+        ("{ c = Constant <value_ints = [0]> () y = Gather (x, c) }", "Gather(#1=0)"),
+        ("<int64[1] a = {1}, int64[1] b = {9223372036854775807}> { y = Slice (x, a, b) }", "Slice(#1=1;#2=max)"),
+        ("<int64[1] k = {5}> { y, i = TopK (x, k) }", "TopK(#1=5)"),
+        ("<float a = {0}, float b = {6}> { y = Clip (x, a, b) }", "Clip(#1=0;#2=6)"),
+        ("<int64[1] c = {1}> { y = Reshape (x, c) }", "Reshape"),  # layout
+        ("<int64 c = {1}> { y = Add (x, c) }", "Add(#1=1)"),
+        ("<bool c = {1}> { y = Where (c, x, x) }", "Where(#0=true)"),
+    ],
+)
+def test_small_constants_are_written_out_in_the_fewest_digits(graph: str, expected: str) -> None:
+    assert constant_label(graph) == expected
+    assert constant_label(graph, KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    ("graph", "unknown", "known"),
+    [
+        ("<float w = {8}> { y = Mul (x, w) }", "Mul(#1=8)", "Mul"),  # a logit scale
+        ("<float[2] w = {1, 2}> { y = PRelu (x, w) }", "PRelu", "PRelu"),
+        ("<float[2,2] w = {1, 2, 3, 4}> { y = Gemm (x, w) }", "Gemm", "Gemm"),
+        ("<float[8] t = {1, 2, 3, 4, 5, 6, 7, 8}> { y = Mul (x, t) }", "Mul", "Mul"),  # may be `big`, folded
+        ("<float[5] t = {1, 1, 1, 1, 1}> { y = Mul (x, t) }", "Mul", "Mul(#1=float32[5]~1:0.4472:-1.342)"),
+        ("<int64[5] t = {1, 1, 1, 1, 1}> { y = Gather (x, t) }", "Gather", "Gather(#1=int64[5]:54955e74)"),
+    ],
+)
+def test_weights_are_left_out_and_computed_tables_sketched(graph: str, unknown: str, known: str) -> None:
+    assert constant_label(graph) == unknown
+    assert constant_label(graph, KNOWN) == known
+
+
+def test_nodes_that_only_compute_shapes_show_no_constants() -> None:
+    graph = (
+        "<int64 i = {0}, int64[1] a = {0}> { s = Shape (x) n = Gather (s, i) u = Unsqueeze (n, a) y = Reshape (x, u) }"
+    )
+    model = ir.from_onnx_text(f'<ir_version: 10, opset_import: ["" : 20]>\ng (float[N] x) => (float[M] y) {graph}')
+    assert list(node_labels(model).values()) == ["Reshape", "Shape", "Gather", "Unsqueeze"]
+
+
+SKETCHED = [0.1, -0.2, 0.3, 0.4, 0.5, -0.6]
+
+
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        (SKETCHED, ""),
+        ([item * (1 + 1e-6) for item in SKETCHED], ""),  # another machine's cosine
+        ([item * 1.01 for item in SKETCHED], "changed"),
+        (SKETCHED[::-1], "changed"),
+        ([-item for item in SKETCHED], "changed"),
+        ([0.1, -0.2, 0.3, 0.4, 0.5, float("-inf")], "changed"),
+    ],
+)
+def test_a_sketch_survives_rounding_and_nothing_else(now: list[float], line: str) -> None:
+    tables = [
+        ModuleTable.of([ModuleRow("rope", "Rope", ((f"Mul(#1={sketch(np.float32(values))})", 1),))])
+        for values in (SKETCHED, now)
+    ]
+    found = diff_tables(*tables)
+    assert len(found) == (1 if line else 0)
+    if line:
+        assert found[0].startswith("rope: Mul(#1 float32[6]~0.3894")
+
+
+def test_a_sketch_of_a_mask_counts_what_is_masked() -> None:
+    mask = np.triu(np.full((3, 3), np.finfo(np.float32).min), 1)
+    assert sketch(mask).startswith("float32[3|3]~0:0:0!3.")
+    assert sketch(mask) != sketch(mask.T)
 
 
 def test_a_label_of_an_unknown_domain_keeps_its_domain_and_every_text() -> None:

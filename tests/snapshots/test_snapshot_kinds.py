@@ -57,3 +57,63 @@ def test_bytes_within_the_tolerance_are_equal_and_rewrite_no_file(locked):
 def test_a_file_that_is_no_text_is_a_finding(locked):
     (locked.path / "snapshots" / FILE).write_bytes(b"\xff\xfe")
     locked.run().outcomes(failed=1).has("snapshot: interface expected")
+
+
+MODULES = "assert modelcheck.modules == modelcheck_snapshot"
+ROWS = "test_it/test_net.modules.txt"
+
+
+@pytest.fixture
+def modules(project):
+    project.gated(body=MODULES, fixtures="modelcheck, modelcheck_snapshot").run("--snapshot-update").outcomes(passed=1)
+    return project
+
+
+def test_rows_of_the_former_format_are_read_and_upgraded_by_the_flag(modules):
+    edit(modules, "# pytest-modelcheck modules, format 2", "# pytest-modelcheck modules", ROWS)
+    said = "found rows of format 1, which an earlier version recorded: no difference in their terms in net"
+    modules.run().outcomes(failed=1).has(said, "next:  To upgrade the file, run pytest --modelcheck --snapshot-update")
+    edit(modules, "act (ReLU): Relu 1", "act (ReLU): Relu 2", ROWS)
+    modules.run().outcomes(failed=1).has(
+        "which an earlier version recorded: 1 difference in their terms", "act: -1 Relu"
+    )
+    modules.run("--snapshot-update").outcomes(passed=1).has("1 snapshot updated.")
+    assert (modules.path / "snapshots" / ROWS).read_text().startswith("# pytest-modelcheck modules, format 2\n")
+    modules.run().outcomes(passed=1)
+
+
+def test_the_snapshots_of_the_other_exporter_are_compared_instead_of_no_such_file(modules):
+    test = f"""
+    from pytest_modelcheck import ModelCase
+    import net
+
+    @pytest.mark.parametrize("model_case", [
+        pytest.param(ModelCase("net", net.build, net.inputs, exporter="torchscript"), id="net-torchscript")
+    ])
+    def test_net(modelcheck, modelcheck_snapshot):
+        {MODULES}
+    """
+    modules.test(test).run("--snapshot-update").outcomes(passed=1)
+    modules.test(test.replace("torchscript", "dynamo").replace("net.build", "lambda: torch.nn.Sequential(net.build())"))
+    modules.replace("test_it.py", "import net", "import net, torch")
+    modules.run(subprocess=True).has(
+        "found no such file; against test_net[net-torchscript].modules.txt, of the other exporter in net",
+        "where: act -> 0.act",
+    ).result.assert_outcomes(failed=1)
+
+
+def test_an_exporter_that_changed_is_said_beside_what_it_changed(modules):
+    modules.replace("conftest.py", '"torchscript"', '"dynamo"')
+    modules.replace("net.py", "torch.nn.ReLU()", "torch.nn.GELU()")
+    modules.run().outcomes(failed=1).has(
+        "next:  Recorded with exporter torchscript, now dynamo. If the change is meant"
+    )
+
+
+def test_a_change_that_is_gone_after_optimization_says_so(project):
+    project.gated(
+        body="assert modelcheck.attribution == modelcheck_snapshot", fixtures="modelcheck, modelcheck_snapshot"
+    )
+    project.run("--snapshot-update").outcomes(passed=1)
+    edit(project, "nodes: 3 -> 3", "nodes: 4 -> 3", "test_it/test_net.attribution.txt")
+    project.run().outcomes(failed=1).has("where: nodes: 4 -> 3, now 3 -> 3 (after optimization 3 as before)")

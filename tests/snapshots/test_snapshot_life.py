@@ -46,7 +46,7 @@ def test_the_file_begins_with_the_kind_the_counting_rule_and_the_versions(locked
         "# pytest-modelcheck attribution",
         "# nodes: the graph, its subgraphs and its functions, Constant nodes left out; -72 means 72 nodes fewer",
     ]
-    assert lines[2].startswith("# recorded with: onnx ")
+    assert lines[2].startswith("# recorded with: exporter torchscript, onnx ")
     assert ", torch 2." in lines[2]
     assert lines[3:7] == ["", "target: portable", "nodes: 3 -> 3", "constants: 0 -> 0"]
     assert lines[7].startswith("passes: eliminate_dead_nodes, ")
@@ -76,7 +76,7 @@ def test_passes_in_another_order_are_a_difference_with_words(locked):
     locked.run("--snapshot-update")
     edit(locked, "fuse_layernorm, fuse_gelu", "fuse_gelu, fuse_layernorm")
     run = locked.run().outcomes(failed=1)
-    run.has("found 1 difference in net", "where: the same rows, in another order or with other spaces")
+    run.has("found 1 difference in net", "where: the same rows, in a different order or with different spaces")
 
 
 def test_versions_that_differ_are_said_where_rows_differ(locked):
