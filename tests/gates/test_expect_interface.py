@@ -103,7 +103,8 @@ def test_the_finding_says_what_to_do(check, expected, message):
 
 
 def test_weights_beside_the_model_are_no_single_file(tmp_path):
-    graph = "g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Add (x, w) }"
+    values = ", ".join(["1"] * 300)  # tensors up to 1 kB are read into memory with the graph
+    graph = f"g (float[300] x) => (float[300] y) <float[300] w = {{{values}}}> {{ y = Add (x, w) }}"
     model = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]>\n{graph}')
     ir.save(model, tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=0)
     check = ModelCheck(ModelCase.from_onnx(tmp_path / "m.onnx"))
