@@ -193,7 +193,7 @@ def divergence(cache: Path, name: str = "bert-large") -> None:
     from pytest_modelcheck.accuracy import find_first_divergence
     from pytest_modelcheck.calling import build_module, module_inputs
     from pytest_modelcheck.export import ExportCache, Exported, export
-    from pytest_modelcheck.graph.validity import infer_shapes
+    from pytest_modelcheck.graph.shape_inference import infer_shapes
 
     case = model(name).case("torchscript")
     module = build_module(case)

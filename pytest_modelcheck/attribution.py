@@ -21,7 +21,6 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
-from pytest_modelcheck.graph.validity import checked_copy
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import (
     AnyPass,
@@ -29,6 +28,7 @@ from pytest_modelcheck.pipeline import (
     PassStatus,
     as_passes,
     check_target,
+    checked_copy,
     pass_name,
     run_each_alone,
     run_one_by_one,

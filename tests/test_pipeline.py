@@ -11,7 +11,7 @@ from onnx import helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from pytest_modelcheck.errors import InvalidModelError, OptionError, PassFailedError
-from pytest_modelcheck.graph import collecting
+from pytest_modelcheck.graph import gc_pause
 from pytest_modelcheck.graph.compare import graphs_equal
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import (
@@ -337,7 +337,7 @@ def test_graphs_that_are_thrown_away_are_collected_meanwhile_where_they_are_wort
         add_dead_node(model)
         seen.append(graphs_alive())
 
-    monkeypatch.setattr(collecting, "_MAX_NODES", limit)
+    monkeypatch.setattr(gc_pause, "_MAX_NODES", limit)
     run_pipeline(model, [Foreign(count, True)] * 4)
     # The copy that a pass works on is one more than the model before it, and what was there before is not looked at.
     assert [found - 1 for found in seen] == alive

@@ -28,7 +28,7 @@ from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.graph.validity import infer_shapes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.passes.constant_if import inline_constant_ifs
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter

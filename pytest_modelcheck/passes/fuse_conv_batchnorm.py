@@ -73,8 +73,10 @@ def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
     """The affine map of `norm`, or why it has no constant one."""
     if has_reference_attributes(norm):
         return "an attribute is set by the caller of the function"
-    if rewriter.opset() < 9:
-        return "BatchNormalization before opset 9 has other attributes"
+    if rewriter.opset() < 9 and attribute_int(norm, "spatial", 1) != 1:
+        return "the BatchNormalization has parameters for every element, not for every channel"
+    if rewriter.opset() < 7 and attribute_int(norm, "is_test", 0) != 1:
+        return "the BatchNormalization is in training mode"
     if attribute_int(norm, "training_mode", 0) or any(
         output.uses() or output.is_graph_output() for output in norm.outputs[1:]
     ):

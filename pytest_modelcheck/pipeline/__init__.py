@@ -18,10 +18,10 @@ from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
+from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
 from pytest_modelcheck.pipeline.run import (
     check_target,
-    prepare,
     run_each_alone,
     run_one_by_one,
     run_pass,
@@ -39,6 +39,7 @@ __all__ = [
     "PassStatus",
     "as_passes",
     "check_target",
+    "checked_copy",
     "known_pass_names",
     "optimize",
     "pass_name",

@@ -18,9 +18,11 @@ from pytest_modelcheck.foreign import through_proto
 from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
-from pytest_modelcheck.graph.validity import check_and_infer, check_model, checked_copy, infer_shapes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.validity import check_and_infer, check_model
 from pytest_modelcheck.passes import TARGETS, Pass, Target
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, pass_name
+from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
 from pytest_modelcheck.result import Refused
 
@@ -35,13 +37,6 @@ def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tu
     """
     after, record = run_prepared(prepare(model), pass_, target)
     return (after if record.changed else model), record
-
-
-def prepare(model: ir.Model) -> ir.Model:
-    """A copy of `model`, weights shared, with every type and shape that can be inferred."""
-    copy = model.clone()
-    infer_shapes(copy)
-    return copy
 
 
 def run_prepared(

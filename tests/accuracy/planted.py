@@ -18,7 +18,7 @@ from pytest_modelcheck.accuracy.stages import PASSES
 from pytest_modelcheck.accuracy.variants import vocabularies_of
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
-from pytest_modelcheck.graph.validity import infer_shapes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.runtimes import open_session
 
 LONGEST = 4

@@ -4,7 +4,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.graph.validity import check_model, infer_shapes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.validity import check_model
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20, "local" : 1]>'
 BODY = """<opset_import: ["" : 20], domain: "local">

@@ -7,7 +7,9 @@ import pytest
 
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.failing_node import failing_node
-from pytest_modelcheck.graph.validity import check_model, checked_copy, infer_shapes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.pipeline import checked_copy
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[N,3] x) => (float[M,4] y)

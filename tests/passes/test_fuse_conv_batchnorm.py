@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import test_fuse_frozen_batchnorm
 from fusing_checks import fires, in_function, in_subgraph, make, refuses
 from rule_cases import RuleCase
 
+from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
+from pytest_modelcheck.pipeline import run_pass
 
 PASS = FuseConvBatchnorm()
 NORM = dict.fromkeys(("scale", "bias", "mean"), (0.3, 1.0)) | {"var": (0.5, 2.0)}
@@ -119,6 +122,30 @@ def test_a_norm_in_training_mode_is_refused() -> None:
     )
 
     assert refuses(PASS, model) == {"the BatchNormalization is in training mode"}
+
+
+@pytest.mark.parametrize(
+    ("opset", "attributes", "reason"),
+    [
+        (8, "", None),
+        (7, "<spatial = 1>", None),
+        (8, "<spatial = 0>", "the BatchNormalization has parameters for every element, not for every channel"),
+        (6, "<is_test = 1>", None),
+        (6, "", "the BatchNormalization is in training mode"),
+    ],
+)
+def test_a_norm_of_an_old_opset(opset: int, attributes: str, reason: str | None) -> None:
+    text = f"""<ir_version: 3, opset_import: ["" : {opset}]> g (float[2,3,8,8] x) => (float[n,c,h,k] y) {{
+        p = Conv (x, w) y = BatchNormalization {attributes} (p, scale, bias, mean, var)
+    }}"""
+    model = onnx.parser.parse_model(text)
+    for name, array in weights(4, w=(4, 3, 3, 3)).items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, 1, array.shape))
+    after, record = run_pass(ir.from_proto(model), PASS)
+
+    assert [refused.reason for refused in record.refusals] == ([] if reason is None else [reason])
+    assert ("BatchNormalization" in op_counts(after)) == (reason is not None)
 
 
 def test_a_negative_variance_is_refused() -> None:

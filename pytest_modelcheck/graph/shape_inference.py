@@ -1,0 +1,127 @@
+"""Types and shapes of intermediate values by ONNX shape inference, without serialising the weights."""
+
+from __future__ import annotations
+
+import functools
+
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.function_types import infer_functions
+from pytest_modelcheck.graph.kernel_sizes import correct_sizes
+
+_SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Fill in types and shapes of intermediate values in place, as far as ONNX shape inference gets.
+
+    Declared shapes of graph inputs and outputs are the caller's contract and stay as they were. Values whose shape
+    cannot be inferred keep what they had; passes refuse what they cannot prove.
+    """
+    read_small_tensors(model)
+    try:
+        proto = without_large_weights(model)
+    except ValueError:
+        return  # an invalid model is the checker's to report
+    infer(model, proto)
+
+
+def infer(model: ir.Model, proto: onnx.ModelProto) -> None:
+    """`infer_shapes`, where `proto` is `model` as `without_large_weights` writes it. `proto` is used up."""
+    for output in proto.graph.output:
+        # An exporter writes the sizes of its example here, dynamic or not: nothing may be inferred from them.
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    try:
+        inferred = _inferred(proto)
+        while correct_sizes(proto, inferred):
+            inferred = _inferred(proto)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return  # an invalid model is the checker's to report
+    _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
+    if model.functions:
+        infer_functions(model, _merge_inferred)
+
+
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    return onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+
+
+def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
+    """Take types and shapes of node outputs over from `proto`, which has the same nodes in the same order."""
+    inferred = {info.name: info for info in proto.value_info}
+    if not keep_outputs:
+        inferred.update({info.name: info for info in proto.output})
+    for node, node_proto in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            known = inferred.get(value.name or "")
+            if known is None or (keep_outputs and value.is_graph_output()):
+                continue
+            type_, shape = _type_and_shape(known.type)
+            # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
+            value.type = value.type if type_ is None else type_
+            value.shape = value.shape if shape is None else shape
+        for attribute in node_proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _merge_inferred(node.attributes[attribute.name].as_graph(), attribute.g)
+            elif attribute.type == onnx.AttributeProto.GRAPHS:
+                graphs = node.attributes[attribute.name].as_graphs()
+                for inner, inner_proto in zip(graphs, attribute.graphs, strict=True):
+                    _merge_inferred(inner, inner_proto)
+
+
+def _type_and_shape(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
+    """What `proto` says, in objects of its own: both may be edited in place."""
+    type_, shape = _read(proto.SerializeToString())
+    if isinstance(type_, ir.TensorType):
+        type_ = ir.TensorType(type_.dtype, denotation=type_.denotation)
+    elif type_ is not None:
+        type_ = ir.serde.deserialize_type_proto_for_type(proto)
+    return type_, None if shape is None else shape.copy()
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(content: bytes) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
+    """A serialised ``TypeProto``, read once: thousands of values have the same few, and reading is slow."""
+    proto = onnx.TypeProto.FromString(content)
+    return ir.serde.deserialize_type_proto_for_type(proto), ir.serde.deserialize_type_proto_for_shape(proto)
+
+
+def without_large_weights(model: ir.Model) -> onnx.ModelProto:
+    """The model with large initializers of the main graph as inputs: what is in them says nothing about shapes.
+
+    `model` is changed for as long as it takes to write it, and put back.
+    """
+    graph = model.graph
+    initializers = dict(graph.initializers)
+    inputs = len(graph.inputs)
+    try:
+        for name, value in initializers.items():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes > _SMALL_TENSOR_BYTES:
+                value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+                del graph.initializers[name]
+                if not value.is_graph_input():
+                    graph.inputs.append(value)
+        proto = ir.to_proto(model)
+    finally:
+        while len(graph.inputs) > inputs:
+            graph.inputs.pop()  # deleting a slice of them leaves values that still say they are inputs (onnx_ir 1.1)
+        graph.initializers.clear()
+        for value in initializers.values():
+            graph.register_initializer(value)
+    return proto
+
+
+def read_small_tensors(model: ir.Model) -> None:
+    """Take small external tensors into memory.
+
+    The onnx C++ API gets a model without its large initializers; small ones that still lie in a file it would look
+    for in the working directory, and fail.
+    """
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL_TENSOR_BYTES:
+                value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=name)

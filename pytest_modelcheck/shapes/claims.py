@@ -1,0 +1,82 @@
+"""What a file says about the shapes of its intermediate values, held against what follows from its inputs.
+
+Exporters write down what their example had: torch 2.13 bakes the example's frames into the shapes behind a second LSTM
+layer, and whoever makes a batch dynamic by editing the graph's inputs leaves the old number everywhere else. So:
+
+1. What follows from the graph's inputs counts, whatever the file says.
+2. Where that leaves a size open the file is believed, unless one of its claims is refuted: by another number of
+   dimensions, by another number, or because the size is computed from named dimensions of inputs and no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.shapes.dims import Dim, Poly
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+_UNKNOWN = "unk__"
+"""How ONNX shape inference begins the names of sizes that it does not know."""
+
+
+def infer_from_inputs(model: ir.Model) -> None:
+    """Give the intermediate values of `model` the shapes that follow from its inputs, in place.
+
+    What the file claims fills the gaps, unless a claim is refuted.
+    """
+    claims = {value: value.shape for value in _made(model) if value.shape is not None}
+    for value in claims:
+        value.shape = None
+    infer_shapes(model)
+    if not claims or _refuted(model, claims):
+        return
+    filled = [value for value, claimed in claims.items() if _fill(value, claimed)]
+    if filled:
+        infer_shapes(model)
+
+
+def _made(model: ir.Model) -> Iterator[ir.Value]:
+    """Every value of the main graph and its subgraphs that a node makes. What a function says is nobody's business."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if not value.is_graph_output() and (value.type is None or isinstance(value.type, ir.TensorType)):
+                yield value
+
+
+def _refuted(model: ir.Model, claims: Mapping[ir.Value, ir.Shape]) -> bool:
+    shapes = SymbolicShapes(model)
+    names = {dim.value for value in model.graph.inputs for dim in value.shape or () if isinstance(dim, ir.SymbolicDim)}
+    for value, claimed in claims.items():
+        known = shapes.shape(value)
+        if known is None:
+            continue
+        if len(known) != len(claimed):
+            return True
+        for dim, claim in zip(known, claimed, strict=True):
+            if isinstance(claim, int) and claim != dim and (isinstance(dim, int) or _follows_from(dim, names)):
+                return True
+    return False
+
+
+def _follows_from(dim: Dim, names: set[str | None]) -> bool:
+    return isinstance(dim, Poly) and all(name in names for monomial, _ in dim.terms for name in monomial)
+
+
+def _fill(value: ir.Value, claimed: ir.Shape) -> bool:
+    """Take what is claimed where nothing is known; whether there was something."""
+    known = value.shape
+    if known is None:
+        value.shape = claimed
+        return True
+    dims = [claim if _is_unknown(dim) else dim for dim, claim in zip(known, claimed, strict=True)]
+    if dims == list(known):
+        return False
+    value.shape = ir.Shape(dims)
+    return True
+
+
+def _is_unknown(dim: int | ir.SymbolicDim) -> bool:
+    return not isinstance(dim, int) and (dim.value is None or dim.value.startswith(_UNKNOWN))

@@ -1,0 +1,86 @@
+"""What a file says about its intermediate values is a claim: it counts only where nothing refutes it."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from fusing_checks import make, worst_difference
+
+from pytest_modelcheck.pipeline import optimize, prepare
+
+ROWS = """<ir_version: 10, opset_import: ["" : 17]> g (float[N,3,4,4] x) => (float[N,5] y) {
+    c = Conv (x, w) r = Relu (c) s = Shape (r) b = Gather (s, zero) u = Unsqueeze (b, axis)
+    t = Concat <axis = 0> (u, rest) f = Reshape (r, t) m = MatMul (f, p) y = Add (m, q)
+}"""
+WEIGHTS = {
+    "w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3, 1, 1),
+    "zero": np.array(0),
+    "axis": np.array([0]),
+    "rest": np.array([-1]),
+    "p": np.linspace(-1, 1, 160, dtype=np.float32).reshape(32, 5),
+    "q": np.ones(5, np.float32),
+}
+
+
+def claiming(model: onnx.ModelProto, **shapes: list[int | str | None]) -> onnx.ModelProto:
+    """`model` with these shapes of float32 values written into it."""
+    for name, shape in shapes.items():
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, 1, shape))
+    return model
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, str]:
+    prepared = prepare(ir.from_proto(model))
+    return {str(value.name): str(value.shape) for node in prepared.graph for value in node.outputs}
+
+
+def test_a_batch_of_1_that_was_made_dynamic_afterwards_is_dynamic_everywhere() -> None:
+    model = claiming(make(ROWS, **WEIGHTS), c=[1, 2, 4, 4], r=[1, 2, 4, 4], f=[1, 32])
+    shapes = shapes_of(model)
+
+    assert (shapes["c"], shapes["r"]) == ("[N,2,4,4]", "[N,2,4,4]")
+    assert worst_difference(model, optimize(model), size=4) <= 1e-5
+    assert len(optimize(model).graph.node) == len(optimize(make(ROWS, **WEIGHTS)).graph.node)
+
+
+OPEN = """<ir_version: 10, opset_import: ["" : 17]> g (float[N,4] x, int64[2] target) => (float[a,b] y) {
+    r = Reshape (x, target) n = Neg (r) z = Relu (x) y = Abs (n)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("claims", "shape"),
+    [
+        ({"r": [2, 6]}, "[2,6]"),  # nothing else is known, and nothing refutes it
+        ({"r": [2, 6], "z": ["N", 4]}, "[2,6]"),
+        ({"r": [2, 6], "z": [3, 4]}, None),  # another size than N
+        ({"r": [2, 6], "z": ["N", 5]}, None),  # another number
+        ({"r": [2, 6], "z": ["N", 2, 2]}, None),  # another number of axes
+    ],
+)
+def test_a_file_is_believed_about_a_gap_unless_one_of_its_claims_is_refuted(
+    claims: dict[str, list[int | str | None]], shape: str | None
+) -> None:
+    shapes = shapes_of(claiming(make(OPEN), **claims))
+
+    if shape is None:
+        assert not {"2", "6"} & set(shapes["n"])
+    else:
+        assert shapes["n"] == shape  # inferred from the claim about what it reads
+
+
+def test_a_size_that_is_computed_from_named_sizes_is_no_number() -> None:
+    # Behind the second layer of an LSTM torch 2.13 writes down the frames of the example.
+    model = make(
+        """<ir_version: 10, opset_import: ["" : 17]> g (float[batch,frames,6] x) => (float[a,b,c] y) {
+            h = Transpose <perm = [1, 0, 2]> (x) s = Shape (h) k = Slice (s, zero, two, zero)
+            t = Concat <axis = 0> (k, m) d = Reshape (h, t) u = Transpose <perm = [1, 0, 2]> (d) y = Relu (u)
+        }""",
+        zero=np.array([0]),
+        two=np.array([2]),
+        m=np.array([6]),
+    )
+    shapes = shapes_of(claiming(model, d=[0, 0, 0], u=["batch", 9, 6]))
+
+    assert "9" not in shapes["u"]
+    assert worst_difference(model, optimize(model), size=3) == 0.0
