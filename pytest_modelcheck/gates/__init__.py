@@ -4,6 +4,7 @@ from pytest_modelcheck.gates import accuracy as accuracy
 from pytest_modelcheck.gates import fusion as fusion
 from pytest_modelcheck.gates import golden as golden
 from pytest_modelcheck.gates import hierarchy as hierarchy
+from pytest_modelcheck.gates import interface as interface
 from pytest_modelcheck.gates import latency as latency
 from pytest_modelcheck.gates import ops as ops
 from pytest_modelcheck.gates import reduction as reduction
@@ -15,6 +16,7 @@ from pytest_modelcheck.torch_checks.gates import memory as memory
 from pytest_modelcheck.torch_checks.gates import state_roundtrip as state_roundtrip
 
 GATES: tuple[Gate, ...] = (
+    interface.GATE,
     reduction.GATE,
     ops.GATE,
     accuracy.GATE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import DISK_FULL_NEXT, DISK_FULL_SIGN, ModelCheckError
-from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, ops, reduction
+from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, interface, ops, reduction
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def declare(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], passes: tu
                 reduction.validate(expectation, passes)
             elif isinstance(expectation, ops.ExpectOps):
                 ops.validate(expectation)
+            elif isinstance(expectation, interface.ExpectInterface):
+                interface.validate(expectation)
             return Declared(gate, expectation)
     if name.startswith("expect") and (close := difflib.get_close_matches(name, GATE_NAMES, n=1, cutoff=0.8)):
         raise MarkerError(f"marker {name!r} is unknown; did you mean {close[0]!r}?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,19 +54,27 @@ def validate(expectation: ExpectOps) -> None:
     Raises:
         MarkerError: naming the operator or domain that does not exist, and the close match.
     """
-    known = _known_operators()
     for op, _ in expectation.counts:
-        domain, _, name = op.rpartition(":")
-        if domain not in known:
-            if close := difflib.get_close_matches(domain, filter(None, known), n=1, cutoff=0.8):
-                raise MarkerError(f"{GATE.name}: {op!r}: there is no domain {domain!r}; did you mean {close[0]!r}?")
-        elif name not in known[domain]:
-            close = difflib.get_close_matches(name, known[domain], n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            other = "" if domain else " (one of another domain is written domain:name)"
-            raise MarkerError(f"{GATE.name}: {domain or 'ONNX'} has no operator {name!r}{hint}{other}")
+        if wrong := wrong_operator(op):
+            raise MarkerError(f"{GATE.name}: {wrong}")
 
 
+def wrong_operator(op: str) -> str:
+    """Why there can be no operator ``op`` (``"Conv"``, ``"com.microsoft:FusedConv"``); empty where there can."""
+    known = _known_operators()
+    domain, _, name = op.rpartition(":")
+    if domain not in known:
+        close = difflib.get_close_matches(domain, filter(None, known), n=1, cutoff=0.8)
+        return f"{op!r}: there is no domain {domain!r}; did you mean {close[0]!r}?" if close else ""
+    if name in known[domain]:
+        return ""
+    close = difflib.get_close_matches(name, known[domain], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    other = "" if domain else " (one of another domain is written domain:name)"
+    return f"{domain or 'ONNX'} has no operator {name!r}{hint}{other}"
+
+
+@functools.cache
 def _known_operators() -> dict[str, set[str]]:
     """Domain -> the names of its operators, as onnx and the installed runtimes list them."""
     import onnx

@@ -37,7 +37,7 @@ class Interface:
             inputs) are left out.
         opsets: Domain -> version, sorted by domain; ``""`` is ai.onnx.
         ir_version: Version of the file format.
-        external: Whether weights lie in further files beside the model.
+        external: Whether weights (of more than 1 kB) lie in further files beside the model.
         bytes: dtype -> bytes of the initializers of that type. int64 is left out: shapes, not weights. torchscript
             writes equal tensors once, so the figure of a fresh model may differ a little from that of a trained one.
         metadata: Keys of the model's metadata, sorted; not their values, which may hold a date.
