@@ -111,29 +111,35 @@ def cost(cache: Path, rounds: int = 3) -> None:
     from pytest_modelcheck.accuracy import sweep
     from pytest_modelcheck.accuracy.stages import standard_stages
     from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.check.measurements import _own_cores
+    from pytest_modelcheck.check.settings import own_cores
+    from pytest_modelcheck.gates.accuracy import measure_accuracy
     from pytest_modelcheck.runtimes import How
 
     check = ModelCheck(model("bert-base").case("dynamo"), cache=cache)
-    drawn = [check.inputs(seed) for seed in range(SEEDS)]
+    drawn = [check.graphs.inputs(seed) for seed in range(SEEDS)]
     path = check.exported.path
-    check.optimized_path  # noqa: B018  # the passes are not part of what is measured
+    check.graphs.reuse.active = False
+    check.graphs.optimized_path  # noqa: B018  # the passes are not part of what is measured
     ratios: dict[str, list[tuple[float, float]]] = {"sweep, torch -> exported": [], "expect_accuracy": []}
     for _ in range(rounds):
-        torch_spent, runtime_spent = _spent(_plain_torch, check.module, drawn), _spent(_plain_runtime, path, drawn)
+        torch_spent, runtime_spent = (
+            _spent(_plain_torch, check.torch.module, drawn),
+            _spent(_plain_runtime, path, drawn),
+        )
         plain = [a + b for a, b in zip(torch_spent, runtime_spent, strict=True)]
         print(f"BERT-base, {SEEDS} seeds: plain torch {_shown(torch_spent)}, plain onnxruntime {_shown(runtime_spent)}")
-        pair = standard_stages(check.case, check.module, path, how=How(threads=_own_cores()))[:2]
+        pair = standard_stages(check.case, check.torch.module, path, how=How(threads=own_cores()))[:2]
         for name, run in (
-            ("sweep, torch -> exported", lambda pair=pair: sweep(pair, check.inputs, seeds=range(SEEDS))),
-            ("expect_accuracy", lambda: _assessed(check)),
+            ("sweep, torch -> exported", lambda pair=pair: sweep(pair, check.graphs.inputs, seeds=range(SEEDS))),
+            ("expect_accuracy", lambda: measure_accuracy(check, seeds=SEEDS)),
         ):
-            spent = _spent(run)
+            reports: list[Any] = []
+            spent = _spent(lambda run=run, reports=reports: reports.append(run()))
             ratio = (spent[0] / plain[0], spent[1] / plain[1])
             ratios[name].append(ratio)
             print(f"  {name}: {_shown(spent)}: x{ratio[0]:.2f} wall, x{ratio[1]:.2f} processor", flush=True)
-        (report,) = check._sweeps.values()
-        check._sweeps.clear()
+        (report,) = reports
+        check.graphs.results.forget(("accuracy", "None", "None", SEEDS, True))  # so that the next round measures
         print("    " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()))
         for finding in report.findings:
             print(finding.render(), flush=True)
@@ -164,14 +170,6 @@ def _plain_torch(module: Any, drawn: list[Any]) -> None:
     with torch.no_grad():
         for inputs in drawn:
             module(**inputs.forward_arguments())
-
-
-def _assessed(check: Any) -> Any:
-    active, check._reuse.active = check._reuse.active, False
-    try:
-        return check.accuracy(seeds=SEEDS)
-    finally:
-        check._reuse.active = active
 
 
 def _spent(run: Callable[..., object], *arguments: object) -> tuple[float, float]:

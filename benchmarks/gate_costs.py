@@ -14,8 +14,8 @@ from typing import Any
 
 from examples.zoo.bert_base import BERT_BASE
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.check import measurements as measuring
-from pytest_modelcheck.gates import GATES
+from pytest_modelcheck.gates import latency_measures as measuring
+from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, evaluate
 from pytest_modelcheck.runtimes import Session
 
@@ -58,9 +58,9 @@ def main() -> None:
     Session.bind = lambda self, feeds: opened_and_run(bind(self, feeds))  # type: ignore[method-assign]
     print("| gate | wall, s | processor, s | own, s | measured |\n|---|---|---|---|---|")
     for name, arguments in ASKED:
-        assert check.module is not None
-        assert check.example is not None
-        gate = next(each for each in GATES if each.name == name)
+        assert check.torch.module is not None
+        assert check.torch.example is not None
+        gate = registered_gates()[name]
         declared = Declared(gate, gate.expectation((), arguments))
         before = opened_and_run.seconds
         began, processor = time.perf_counter(), time.process_time()

@@ -48,13 +48,13 @@ def measured(peer: PeerCase, levels: Iterable[str], budget: float) -> list[str]:
     """One row of the table for each level."""
     name, exporter = peer.model, peer.case.exporter
     check = ModelCheck(dataclasses.replace(peer.case, name=peer.label.removesuffix(f"-{exporter}")), cache=CACHE)
-    exported = check.export
+    exported = check.graphs.export
     if isinstance(exported, ExportFailure):
         return [f"| {name} | {exporter} | | {exported.render().splitlines()[0]} | | | |"]
-    feeds = check.inputs(EXAMPLE_SEED)
+    feeds = check.graphs.inputs(EXAMPLE_SEED)
     rows = []
     for level in levels:
-        sides = (fresh(path, feeds, LEVELS[level]) for path in (exported.path, check.optimized_path))
+        sides = (fresh(path, feeds, LEVELS[level]) for path in (exported.path, check.graphs.optimized_path))
         latency = measure_paired(*sides, budget_s=budget)
         low, high = latency.interval
         times = f"{latency.a_ms:.2f} | {latency.b_ms:.2f} | **{latency.ratio:.3f}** [{low:.3f}, {high:.3f}]"

@@ -31,6 +31,7 @@ class Options:
         exporter: Overrides the exporter of every model case; None leaves it.
         target: What the optimized graph may contain.
         passes: Names of passes (or ``module:attribute``) that make the pipeline; empty for the default pipeline.
+        gates: Further gates, ``module:attribute``.
         snapshots: Directory of the locked snapshots.
         inconclusive: What an inconclusive latency does: ``warn``, ``fail`` or ``skip``.
         latency_budget: Seconds a latency gate may measure.
@@ -42,6 +43,7 @@ class Options:
     exporter: Exporter | None
     target: Target
     passes: tuple[str, ...]
+    gates: tuple[str, ...]
     snapshots: Path
     inconclusive: str
     latency_budget: float
@@ -104,6 +106,11 @@ _TABLE: tuple[_Option, ...] = (
         help="the pipeline: one pass name or module:attribute per line (default: every pass of the main pipeline)",
     ),
     _Option(
+        name="modelcheck_gates",
+        ini_type="linelist",
+        help="further gates: one module:attribute per line, e.g. conftest:GATE",
+    ),
+    _Option(
         name="modelcheck_snapshot_dir",
         help="directory of the snapshots, relative to the root directory (default: snapshots)",
     ),
@@ -152,6 +159,7 @@ def read_options(config: pytest.Config) -> Options:
         exporter=_choice("--modelcheck-exporter", value["modelcheck_exporter"], EXPORTERS),
         target=_choice("--modelcheck-target", value["modelcheck_target"], TARGETS) or "portable",
         passes=tuple(value["modelcheck_passes"] or ()),
+        gates=tuple(value["modelcheck_gates"] or ()),
         snapshots=root / (value["modelcheck_snapshot_dir"] or "snapshots"),
         inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
         or "warn",

@@ -20,8 +20,6 @@ from pytest_modelcheck.fixtures import (
     modelcheck_snapshot,
     optimized,
 )
-from pytest_modelcheck.gates import GATES
-from pytest_modelcheck.gates.evaluate import GATE_NAMES
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import add_options, read_options
 from pytest_modelcheck.run_report import Reporting
@@ -45,13 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for gate in GATES:
-        config.addinivalue_line("markers", gate.help)
     try:
         options = read_options(config)
+        sessions.start(config, options)
     except ModelCheckError as error:
         raise pytest.UsageError(str(error)) from error
-    sessions.start(config, options)
+    for line in sessions.marker_lines(config):
+        config.addinivalue_line("markers", line)
     if options.enabled and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Reporting(options.reports), "modelcheck-reporting")
 
@@ -75,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not session.options.enabled:
             # All our results come from `modelcheck`; a project's own fixture `exported` is none of our business.
             if "modelcheck" in getattr(item, "fixturenames", ()) or any(
-                mark.name in GATE_NAMES for mark in item.iter_markers()
+                mark.name in session.gates for mark in item.iter_markers()
             ):
                 item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
             continue

@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates import GateResult, MarkerError
-from pytest_modelcheck.gates.evaluate import GATE_NAMES, Declared, declare, evaluate, failing, inconclusive_findings
+from pytest_modelcheck.gates import GateResult, Gates, MarkerError, registered_gates
+from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import Finding, FindingError
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.pipeline import AnyPass
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
+    from pytest_modelcheck.snapshots.kinds import SnapshotKind
 
 _SESSION = pytest.StashKey["Session"]()
 _TEST = pytest.StashKey["TestState"]()
@@ -53,8 +55,9 @@ class Session:
 
     options: Options
     config: pytest.Config
+    gates: Gates
     outer_place: Any = None
-    _check: ModelCheck | None = None
+    _checked: tuple[ModelCase, ModelCheck] | None = None
 
     def declare(self, item: pytest.Item) -> None:
         """Read the gates of a test.
@@ -62,6 +65,8 @@ class Session:
         Raises:
             MarkerError: naming the test, the marker and what is wrong with it.
         """
+        if self.options.passes and "modelcheck" in getattr(item, "fixturenames", ()):
+            self._pipeline()
         declared = self._declared(item)
         if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
             raise MarkerError(
@@ -70,15 +75,22 @@ class Session:
             )
         item.stash[_TEST] = TestState(declared=declared)
 
+    def _pipeline(self) -> Sequence[AnyPass] | None:
+        """The passes that the options name; None for the default pipeline.
+
+        Raises:
+            OptionError: naming the pass that cannot be had.
+        """
+        from pytest_modelcheck.pipeline import resolve_passes
+
+        return resolve_passes(self.options.passes) if self.options.passes else None
+
     def _declared(self, item: pytest.Item) -> tuple[Declared, ...]:
         """The gates of a test's markers, in the order of the file."""
-        from pytest_modelcheck.pipeline import known_pass_names
-
-        passes = known_pass_names(self.options.passes)
         declared = []
         for mark in item.iter_markers():
             try:
-                entry = declare(mark.name, mark.args, dict(mark.kwargs), passes)
+                entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
             except MarkerError as error:
                 raise MarkerError(f"{item.nodeid}: {error}") from error
             if entry is not None:
@@ -103,23 +115,24 @@ class Session:
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
         from pytest_modelcheck.check import ModelCheck
-        from pytest_modelcheck.pipeline import resolve_passes
 
         if not isinstance(case, ModelCase):
             raise pytest.UsageError(f"the fixture `model_case` must return a ModelCase, got {type(case).__name__}")
-        if self._check is None or self._check.declared_case is not case:
-            self._check = ModelCheck(
+        if self._checked is None or self._checked[0] is not case:
+            check = ModelCheck(
                 case,
                 exporter=self.options.exporter,
                 target=self.options.target,
-                passes=resolve_passes(self.options.passes),
+                passes=self._pipeline(),
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
                 progress=self._progress(),
             )
-        item.stash.setdefault(_TEST, TestState()).check = self._check
-        self._check.recorded = None
-        return self._check
+            self._checked = (case, check)
+        check = self._checked[1]
+        check.recorded = lambda kind: None
+        item.stash.setdefault(_TEST, TestState()).check = check
+        return check
 
     def snapshot_for(self, item: pytest.Item, check: ModelCheck, syrupy: Any) -> ModelCheckSnapshot:
         """The snapshot assertion of one test."""
@@ -127,10 +140,18 @@ class Session:
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension
 
         state = item.stash.setdefault(_TEST, TestState())
-        context = SnapshotContext(model=check.label, context=check.context, versions=check.versions)
+        context = SnapshotContext(
+            model=check.case.name, context=check.settings.context, versions=check.settings.versions, kinds=self._kinds()
+        )
         state.snapshot = ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
         check.recorded = state.snapshot.recorded
         return state.snapshot
+
+    def _kinds(self) -> tuple[SnapshotKind, ...]:
+        """What can be locked: our kinds, and those that gates bring."""
+        from pytest_modelcheck.snapshots.kinds import KINDS, kinds_at
+
+        return (*KINDS, *(kind for gate in self.gates.values() for kind in kinds_at(gate.kinds)))
 
     def judge(self, item: pytest.Item, error: BaseException | None) -> None:
         """Run every gate of a test after its body, and fail the test with everything that was found.
@@ -143,6 +164,10 @@ class Session:
         Raises:
             pytest.fail.Exception: with the rendered findings; or `error`.
         """
+        if not self.options.enabled:  # nothing was declared, and a marked test is skipped
+            if error is not None:
+                raise error
+            return
         state = item.stash.get(_TEST, TestState())
         try:
             state.declared = self._declared(item)  # once more: fixtures and bodies may add markers
@@ -181,7 +206,7 @@ class Session:
 
     def unjudged(self, item: pytest.Item) -> str | None:
         """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""
-        marked = [mark.name for mark in item.iter_markers() if mark.name in GATE_NAMES]
+        marked = [mark.name for mark in item.iter_markers() if mark.name in self.gates]
         state = item.stash.get(_TEST, TestState())
         if not self.options.enabled or len(state.results) >= len(marked):
             return None
@@ -216,13 +241,14 @@ class Session:
         state = item.stash.get(_TEST, None)
         if state is None or (state.check is None and not state.declared):
             return None
-        model = None if state.check is None else state.check.summary()
+        model = None if state.check is None else state.check.summary(result.figures for result in state.results)
         return row_of_test(item.nodeid, outcome, model, state.results, state.body)
 
 
 def start(config: pytest.Config, options: Options) -> None:
     """Begin a run."""
-    session = config.stash[_SESSION] = Session(options, config)
+    gates = registered_gates().and_named(options.gates)
+    session = config.stash[_SESSION] = Session(options, config, gates)
     if options.enabled:
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension, SnapshotPlace
 
@@ -242,6 +268,12 @@ def stop(config: pytest.Config) -> None:
 def session_of(config: pytest.Config) -> Session:
     """The running session."""
     return config.stash[_SESSION]
+
+
+def marker_lines(config: pytest.Config) -> list[str]:
+    """One line per gate: its help for ``--markers``, else its name, for which no gate has to be imported."""
+    gates = session_of(config).gates
+    return [gate.help for gate in gates.values()] if config.getoption("markers", False) else list(gates)
 
 
 def properties(row: dict[str, Any] | None) -> list[tuple[str, object]]:

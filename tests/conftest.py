@@ -21,13 +21,14 @@ def everything_imported():
     from pytest_modelcheck import ModelCase
     from pytest_modelcheck.bounds import parse_bound
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.gates.accuracy import measure_accuracy
     from pytest_modelcheck.gates.latency import GATE
     from pytest_modelcheck.report import json_file, rows, terminal  # noqa: F401 - loaded, not used
     from pytest_modelcheck.snapshots import assertion, extension  # noqa: F401 - loaded, not used
 
     case = ModelCase("warm", lambda: torch.nn.Linear(3, 2), lambda seed: (torch.randn(2, 3),), exporter="torchscript")
     check = ModelCheck(case, latency_budget=0.01)
-    check.attribution, check.fusion, check.accuracy(seeds=1)
+    check.attribution, check.fusion, measure_accuracy(check, seeds=1)
     GATE.check(check, GATE.parse(">=0.01"))
     assert parse_bound("1").holds(1)
 

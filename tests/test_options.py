@@ -35,6 +35,7 @@ def test_defaults(project):
         "exporter": "None",
         "target": "'portable'",
         "passes": "()",
+        "gates": "()",
         "snapshots": f"PosixPath('{root}/snapshots')",
         "inconclusive": "'warn'",
         "latency_budget": "30.0",
@@ -154,7 +155,7 @@ def test_the_exporter_and_the_target_of_the_command_line_reach_the_check(project
             return ModelCase("net", net.build, net.inputs, exporter="dynamo")
         """
     )
-    project.gated(body="assert modelcheck.context == 'torchscript, target opset23'")
+    project.gated(body="assert modelcheck.settings.context == 'torchscript, target opset23'")
     project.run("--modelcheck-exporter=torchscript", "--modelcheck-target=opset23").outcomes(passed=1)
 
 

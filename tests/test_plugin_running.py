@@ -67,19 +67,19 @@ def test_a_skip_marker_wins_and_builds_nothing(project):
 
 
 BREAKING = """
-    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.check.graphs import Graphs
 
     def broken(self, stage):
         raise ZeroDivisionError("division by zero")
 
-    ModelCheck.op_counts = broken
+    Graphs.op_counts = broken
 """
 
 
 def test_a_gate_that_breaks_is_an_error_and_hides_no_other(project, monkeypatch):
-    from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.check.graphs import Graphs
 
-    monkeypatch.setattr(ModelCheck, "op_counts", ModelCheck.op_counts)  # taken back after the test
+    monkeypatch.setattr(Graphs, "op_counts", Graphs.op_counts)  # taken back after the test
     project.gated("expect_ops(Gemm=2)", "expect_reduction(total='>=5%')", body=BREAKING)
     run = project.run().outcomes(failed=1).lacks("Traceback")
     run.has(

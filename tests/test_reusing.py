@@ -8,10 +8,14 @@ import torch
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.bounds import parse_bound
-from pytest_modelcheck.check import ModelCheck, measurements
+from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import export
+from pytest_modelcheck.gates import latency_measures
+from pytest_modelcheck.gates.accuracy import measure_accuracy
+from pytest_modelcheck.gates.latency_measures import measure_speedup
 from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.result import Verdict
+from pytest_modelcheck.runtimes import How
 from pytest_modelcheck.store import environment
 
 WEIGHT = [1.0]
@@ -37,7 +41,7 @@ def check_of(cache, **options):
 
 
 def measure(check, **accuracy):
-    return check.attribution, check.fusion, check.accuracy(seeds=3, **accuracy)
+    return check.attribution, check.fusion, measure_accuracy(check, seeds=3, **accuracy)
 
 
 def taken(check):
@@ -61,7 +65,7 @@ def test_a_second_run_takes_everything_and_gets_the_same_results(tmp_path):
     assert again[0].records == attribution.records
     assert again[1:] == (fusion, accuracy)
     assert [node.op_type for node in again[0].optimized.graph] == [node.op_type for node in attribution.optimized.graph]
-    assert second.optimized_hierarchy.kinds == first.optimized_hierarchy.kinds
+    assert second.graphs.optimized_hierarchy.kinds == first.graphs.optimized_hierarchy.kinds
 
 
 def test_another_weight_takes_nothing(cache, monkeypatch):
@@ -127,16 +131,16 @@ def test_a_pass_of_the_user_whose_code_changed_under_the_same_name_is_measured_a
             bias.CopyFrom(onnx.numpy_helper.from_array(scaled.astype(np.float32), bias.name))
             return proto
 
-    assert check_of(tmp_path, passes=[Scale(1)]).accuracy(seeds=3).passed
+    assert measure_accuracy(check_of(tmp_path, passes=[Scale(1)]), seeds=3).passed
     changed = check_of(tmp_path, passes=[Scale(2)])
-    assert not changed.accuracy(seeds=3).passed
+    assert not measure_accuracy(changed, seeds=3).passed
     assert taken(changed) == []
 
 
 def test_a_sweep_that_failed_is_measured_again(tmp_path):
     for _ in range(2):
         check = check_of(tmp_path)
-        assert not check.accuracy(atol=0.0, rtol=0.0, seeds=3).passed
+        assert not measure_accuracy(check, atol=0.0, rtol=0.0, seeds=3).passed
         assert taken(check) in ([], ["passes"])
 
 
@@ -150,13 +154,13 @@ def paired(monkeypatch):
         figures = {"interval": (1.0, 1.2), "noise": (0.99, 1.01), "a_ms": 2.2, "b_ms": 2.0, "seconds": 1.0}
         return PairedLatency(ratio=1.1, pairs=9, verdict=verdict, reason="", **figures)
 
-    monkeypatch.setattr(measurements, "measure_paired", measure_paired)
+    monkeypatch.setattr(latency_measures, "measure_paired", measure_paired)
     return verdicts
 
 
 def latency_of(cache, bound=">=0.95", **how):
     check = check_of(cache)
-    return check.latency(parse_bound(bound), **how), "latency" in taken(check)
+    return measure_speedup(check, parse_bound(bound), How(optimizer=True, **how)), "latency" in taken(check)
 
 
 def test_a_latency_that_met_its_bound_is_taken_for_the_same_files(tmp_path, paired):
@@ -190,18 +194,18 @@ def test_a_module_edited_after_its_export_is_measured_and_fails(cache):
     check = check_of(cache)
     assert check.exported.cached
     with torch.no_grad():
-        check.module.second.bias[0] += 1.0
-    report = check.accuracy(seeds=3)
+        check.torch.module.second.bias[0] += 1.0
+    report = measure_accuracy(check, seeds=3)
     assert not report.passed
     assert "accuracy" not in taken(check)
-    assert "module" not in check.__dict__, "the edited module reaches no later test"
+    assert not check.torch.built, "the edited module reaches no later test"
 
 
 def test_without_a_cache_nothing_is_looked_for_and_the_optimized_graph_is_a_file_all_the_same():
     check = check_of(None)
     measure(check)
     assert taken(check) == []
-    assert check.optimized_path.is_file()
+    assert check.graphs.optimized_path.is_file()
 
 
 def test_nothing_is_written_beside_a_file_of_the_user(tmp_path):
@@ -210,6 +214,6 @@ def test_nothing_is_written_beside_a_file_of_the_user(tmp_path):
     mine.mkdir()
     ir.save(exported.model, mine / "model.onnx")
     check = ModelCheck(ModelCase.from_onnx(mine / "model.onnx"), cache=tmp_path / "cache")
-    assert check.accuracy(seeds=2).passed
+    assert measure_accuracy(check, seeds=2).passed
     assert [file.name for file in mine.iterdir()] == ["model.onnx"]
-    assert np.isfinite(check.accuracy(seeds=2).pairs[0].scaled_max)
+    assert np.isfinite(measure_accuracy(check, seeds=2).pairs[0].scaled_max)

@@ -31,7 +31,7 @@ def torch_patterns(check: ModelCheck) -> Counter[tuple[str, ...]]:
 def onnx_patterns(check: ModelCheck, stage: str) -> Counter[tuple[tuple[str, int], ...]]:
     """Operators of one layer's attention with their counts -> how many layers have exactly these."""
     layers: dict[str, Counter[str]] = {}
-    for node in check.graph(stage).graph:
+    for node in check.graphs.graph(stage).graph:
         owners = contributors(node)
         if owners and node.op_type != "Constant" and (found := _ATTENTION.match(owners[0])):
             layers.setdefault(found[1], Counter()).update([node.op_type])

@@ -18,6 +18,7 @@ from examples.zoo.registry import MODELS, case
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import ExportFailure
 from pytest_modelcheck.export.locking import locked
+from pytest_modelcheck.gates.accuracy import measure_accuracy
 from pytest_modelcheck.result import FindingError
 
 SEEDS = 20
@@ -30,7 +31,7 @@ def attribution(check: ModelCheck) -> Row:
     """Every pass isolated, in order and left out, with operators, bytes and refusals."""
     from pytest_modelcheck.attribution import attribute
 
-    measured = attribute(check.exported_model, target=check.target, leave_one_out=True)
+    measured = attribute(check.graphs.exported_model, target=check.settings.target, leave_one_out=True)
     fields = ("name", "isolated", "in_order", "leave_one_out", "error", "ops", "constants", "bytes_before")
     return {
         "nodes": [measured.nodes_before, measured.nodes_after],
@@ -47,7 +48,7 @@ def attribution(check: ModelCheck) -> Row:
 
 def hierarchy(check: ModelCheck) -> Row:
     """Coverage before and after the pipeline."""
-    before, after = check.hierarchy, check.optimized_hierarchy
+    before, after = check.hierarchy, check.graphs.optimized_hierarchy
     return {
         "coverage": round(before.coverage, 4),
         "coverage_optimized": round(after.coverage, 4),
@@ -71,7 +72,9 @@ def fusion(check: ModelCheck) -> Row:
 
 def accuracy(check: ModelCheck) -> Row:
     """The scaled difference of each pair of stages, per seed."""
-    report = check.accuracy(atol=TOLERANCE, rtol=TOLERANCE, seeds=SEEDS, varied=check.case.name not in OWN_INPUTS)
+    report = measure_accuracy(
+        check, atol=TOLERANCE, rtol=TOLERANCE, seeds=SEEDS, varied=check.case.name not in OWN_INPUTS
+    )
     pairs = [
         {
             "reference": pair.reference,
@@ -86,8 +89,10 @@ def accuracy(check: ModelCheck) -> Row:
 def latency(check: ModelCheck) -> Row:
     """Exported over optimized in onnxruntime at its default level, one thread."""
     from pytest_modelcheck.bounds import parse_bound
+    from pytest_modelcheck.gates.latency_measures import measure_speedup
+    from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL
 
-    measured = check.latency(parse_bound(">=1.02"))
+    measured = measure_speedup(check, parse_bound(">=1.02"), AT_DEFAULT_LEVEL)
     if not measured.pairs:
         return {"error": measured.reason}
     return {
@@ -141,7 +146,7 @@ def rooms_digest(rooms: Sequence[str]) -> str:
 def measure(name: str, exporter: str, parts: tuple[str, ...], row: Row, cache: Path, budget: float) -> Row:
     """`row` with those parts that are new, or whose export or code changed."""
     check = ModelCheck(case(name, exporter), cache=cache, latency_budget=budget)
-    export = check.export
+    export = check.graphs.export
     if isinstance(export, ExportFailure):
         return {"model": name, "exporter": exporter, "failure": {"kind": str(export.kind), "reason": export.reason}}
     key = export.key.digest
@@ -150,7 +155,7 @@ def measure(name: str, exporter: str, parts: tuple[str, ...], row: Row, cache: P
         "exporter": exporter,
         "export_seconds": round(export.seconds, 1),
         "file_bytes": sum(file.stat().st_size for file in export.path.parent.glob(f"{export.path.name}*")),
-        "parameters": sum(parameter.numel() for parameter in check.module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in check.torch.module.parameters()),
         "keys": dict(row.get("keys", {})),
     }
     for part, measured in PARTS.items():

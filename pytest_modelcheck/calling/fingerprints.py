@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_modelcheck.calling import describe
+from pytest_modelcheck.calling.inputs import describe
 
 
 def module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:

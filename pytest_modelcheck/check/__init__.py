@@ -1,14 +1,16 @@
-"""`ModelCheck`: everything about one model case, each part computed on first use and kept.
+"""`ModelCheck`: one model case under check, each result computed on first use and kept.
 
-This is where the rooms meet: the export feeds the hierarchy, whose owners ride through the passes; their result feeds
-accuracy and latency. A part that cannot exist raises `FindingError`, with the finding to show; it never stands in for
-itself with a zero.
+It is put together from parts that stand alone:
 
-Five layers, each of which knows only those below it:
+    Results     once(key, make): computed once, timed, an error remembered; what the report asks
+    TorchSide   the module: built, called, captured
+    source      how the case becomes an ONNX model: a module that is exported, or a file that is opened
+    Graphs      the exported graph, what the pipeline makes of it, who owns the nodes
 
-    ModelCheck > ParityChecks > Measurements > GraphSide > TorchSide > CaseCheck
+What one gate measures belongs to that gate, which asks `ModelCheck.once` to keep it.
 """
 
 from pytest_modelcheck.check.model_check import ModelCheck
+from pytest_modelcheck.check.settings import Settings
 
-__all__ = ["ModelCheck"]
+__all__ = ["ModelCheck", "Settings"]

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from pytest_modelcheck.accuracy import SweepReport
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.export import Exported
-from pytest_modelcheck.export.temporary import temporary_folder
 from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
@@ -37,11 +36,13 @@ class Reuse:
     Attributes:
         exported: The export.
         active: Whether anything is looked for and kept; without it everything is computed.
+        folder: Where an optimized graph is written.
         taken: What was taken from an earlier run, in words.
     """
 
     exported: Exported
     active: bool
+    folder: Path
     taken: list[str] = field(default_factory=list)
 
     @property
@@ -60,7 +61,7 @@ class Reuse:
         """
         chosen = as_passes(passes, target)
         key = self._key(target=target, passes=[repr(pass_) for pass_ in chosen])
-        path = self._folder / f"{self._kept.name('passes', key)}.onnx"
+        path = self.folder / f"{self._kept.name('passes', key)}.onnx"
         own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
         if self.active and own:
             found = self._find("passes", key, tuple)
@@ -94,11 +95,6 @@ class Reuse:
     def _content(self, graph: Path) -> dict[str, str]:
         """Name -> digest of a graph's files."""
         return {file.name: file_digest(file) for file in _files_of(graph)} if self.active else {}
-
-    @property
-    def _folder(self) -> Path:
-        """Where an optimized graph may be written: beside an export of ours, never beside a user's own file."""
-        return temporary_folder() if self.exported.case.onnx_path is not None else self.exported.path.parent
 
     def _key(self, **parts: object) -> dict[str, object]:
         return {"export": self.exported.key.digest, "code": own_code(), "environment": numeric_environment(), **parts}

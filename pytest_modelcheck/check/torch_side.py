@@ -5,61 +5,89 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
-from pytest_modelcheck.check.case_check import CaseCheck
-from pytest_modelcheck.hierarchy import (
-    ModuleCalls,
-    modules_that_ran,
-)
-from pytest_modelcheck.model_case import EXAMPLE_SEED
-from pytest_modelcheck.result import FindingError
+from pytest_modelcheck.check.results import Results
+from pytest_modelcheck.check.settings import Settings
+from pytest_modelcheck.hierarchy import ModuleCalls, modules_that_ran
+from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 
 
-class TorchSide(CaseCheck):
-    """What torch says of the case."""
+@dataclass(frozen=True, slots=True)
+class TorchSide:
+    """What torch says of a case that has a module."""
 
-    @cached_property
+    case: ModelCase
+    settings: Settings
+    results: Results
+
+    @property
     def module(self) -> torch.nn.Module:
-        """The module, built once under the fixed seed, in eval mode."""
-        with self._step("build"):
-            return self._or_finding("build", lambda: build_module(self.case))
+        """The module, built once under the fixed seed, in eval mode.
+
+        Raises:
+            FindingError: if it cannot be built.
+        """
+        return self.results.once(
+            "module", lambda: self.settings.working("build", lambda: build_module(self.case)), step="build"
+        )
+
+    @property
+    def built(self) -> bool:
+        """Whether the module is in memory."""
+        return self.results.has("module")
 
     @contextmanager
-    def _lent_module(self) -> Iterator[torch.nn.Module]:
+    def lent(self) -> Iterator[torch.nn.Module]:
         """The module for a while; afterwards its weights are free, and who needs it again builds it again."""
         yield self.module
-        for name in ("module", "captured"):
-            self.__dict__.pop(name, None)
+        self.release()
 
-    @cached_property
-    def _forward(self) -> inspect.Signature:
-        return inspect.signature(self.module.forward)
+    def release(self) -> None:
+        """Free the weights of the module."""
+        self.results.forget("module", "captured")
 
-    @cached_property
+    @property
     def example(self) -> ModuleInputs:
-        """The inputs of the export."""
-        return self._or_finding("inputs", lambda: module_inputs(self.case, self.module, EXAMPLE_SEED))
+        """The inputs of the export.
 
-    @cached_property
-    def calls(self) -> ModuleCalls | None:
-        """Which modules ran; None for a case that is an .onnx file."""
-        if self.case.onnx_path is not None:
-            return None
-        with self._step("forward"):
-            return self._or_finding("forward", lambda: modules_that_ran(self.case, self.module, self.example))
+        Raises:
+            FindingError: if `inputs` does not fit the forward.
+        """
+        return self.results.once("example", lambda: self.settings.working("inputs", lambda: self.inputs(EXAMPLE_SEED)))
 
-    @cached_property
+    def inputs(self, seed: int) -> ModuleInputs:
+        """The inputs of one seed, by name."""
+        forward = self.results.once("forward signature", lambda: inspect.signature(self.module.forward))
+        return module_inputs(self.case, forward, seed)
+
+    @property
+    def calls(self) -> ModuleCalls:
+        """Which modules ran."""
+
+        def run() -> ModuleCalls:
+            module, example = self.module, self.example
+            return self.settings.working("forward", lambda: modules_that_ran(self.case, module, example))
+
+        return self.results.once("calls", run, step="forward")
+
+    @property
     def captured(self) -> Captured:
-        """The torch graph."""
-        with self._step("capture"):
+        """The torch graph.
+
+        Raises:
+            FindingError: if torch cannot capture the forward.
+        """
+
+        def run() -> Captured:
             result = capture(self.case, module=self.module, inputs=self.example)
-        if isinstance(result, CaptureFailure):
-            raise FindingError(
-                self._error("capture", "a torch graph", f"{result.kind}: {result.reason}", (result.where,), result.next)
-            )
-        return result
+            if isinstance(result, CaptureFailure):
+                found = f"{result.kind}: {result.reason}"
+                raise self.settings.error("capture", "a torch graph", found, (result.where,), result.next)
+            return result
+
+        return self.results.once("captured", run, step="capture")

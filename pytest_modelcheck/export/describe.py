@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_modelcheck.export import describe_code
+from pytest_modelcheck.export.describe_code import see_class, visit_callable, visit_code
 from pytest_modelcheck.export.plain_text import digest_bytes, plain_text, qualified_name, shortened
 
 _MODULE_INTERNALS = {"_parameters", "_buffers", "_modules", "training", "_compiled_call_impl"}
@@ -61,10 +61,10 @@ class Describer:
         elif (text := plain_text(value)) is not None:
             self.entries[path] = text
         elif isinstance(value, types.CodeType):
-            describe_code.visit_code(self, path, value)
+            visit_code(self, path, value)
         elif isinstance(value, type):
             self.entries[path] = f"class {qualified_name(value)}"
-            describe_code.see_class(self, value)
+            see_class(self, value)
         elif (earlier := self._met.get(id(value))) is not None:
             self.entries[path] = f"= {earlier[1]}"
         else:
@@ -88,7 +88,7 @@ class Describer:
             self._visit_tensor(path, value)
         elif isinstance(value, np.ndarray):
             self._visit_array(path, value)
-        elif describe_code.visit_callable(self, path, value):
+        elif visit_callable(self, path, value):
             pass
         elif isinstance(value, Mapping):
             self._visit_mapping(path, value)
@@ -120,7 +120,7 @@ class Describer:
         texts = [qualified_name(item) if isinstance(item, type) else plain_text(item) for item in value]
         for item in value:
             if isinstance(item, type):
-                describe_code.see_class(self, item)
+                see_class(self, item)
         if None in texts:
             self.undescribed[path] = "a set whose members have no text to sort by"
         self._begin_instance(path, value, f" {shortened(', '.join(sorted(map(str, texts))))}")
@@ -154,7 +154,7 @@ class Describer:
 
     def _begin_instance(self, path: str, value: Any, suffix: str = "") -> None:
         self.entries[path] = qualified_name(type(value)) + suffix
-        describe_code.see_class(self, type(value))
+        see_class(self, type(value))
 
     def _visit_attributes(self, path: str, value: Any) -> None:
         for name, item in sorted(getattr(value, "__dict__", {}).items()):

@@ -12,7 +12,7 @@ import os
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,7 @@ from pytest_modelcheck.export.outside import outside_reads
 from pytest_modelcheck.export.plain_text import digest_bytes, plain_text, qualified_name
 from pytest_modelcheck.export.sources import is_library
 
-if TYPE_CHECKING:
-    from pytest_modelcheck.export.describe import Describer
+Describer = Any  # `describe.Describer`, which uses this module
 
 _BUILTIN: tuple[type, ...] = (
     *(types.BuiltinFunctionType, types.MethodWrapperType, types.MethodDescriptorType, types.WrapperDescriptorType),

@@ -12,7 +12,6 @@ import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, module_inputs, run_module
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
-from pytest_modelcheck.export import dynamo, torchscript
 from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
 from pytest_modelcheck.export.checks import (
     check_module,
@@ -22,17 +21,19 @@ from pytest_modelcheck.export.checks import (
     merged_dimensions,
     unread_inputs,
 )
+from pytest_modelcheck.export.dynamo import write as write_dynamo
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.exporter_output import Heard, listening
 from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
 from pytest_modelcheck.export.key import ExportKey, export_key
 from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.export.torchscript import write as write_torchscript
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
 
 _Write = Callable[[ModelCase, torch.nn.Module, ModuleInputs, Sequence[str], Path], None]
-_WRITE: dict[str, _Write] = {"dynamo": dynamo.write, "torchscript": torchscript.write}
+_WRITE: dict[str, _Write] = {"dynamo": write_dynamo, "torchscript": write_torchscript}
 
 
 def export(

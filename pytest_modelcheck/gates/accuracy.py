@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
 
 if TYPE_CHECKING:
+    from pytest_modelcheck.accuracy import SweepReport
     from pytest_modelcheck.check import ModelCheck
 
 Width = float | Mapping[str, float] | None
@@ -69,17 +70,95 @@ def _is_tolerance(value: Any) -> bool:
 
 def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     """Run every seed through every stage."""
-    report = modelcheck.accuracy(
-        atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds, varied=expectation.varied
+    report = measure_accuracy(
+        modelcheck, atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds, varied=expectation.varied
     )
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
-        dataclasses.replace(finding, context=", ".join(part for part in (finding.context, modelcheck.context) if part))
+        dataclasses.replace(
+            finding, context=", ".join(part for part in (finding.context, modelcheck.settings.context) if part)
+        )
         for finding in report.findings
     )
     varied = f", {len(report.variants)} of them varied" if report.variants else ""
     measured = f"{', '.join(pairs)} over {len(report.seeds)} seeds{varied}" if pairs else ""
     return GateResult(gate=GATE.name, measured=measured, findings=findings)
+
+
+def measure_accuracy(
+    modelcheck: ModelCheck, *, atol: Width = None, rtol: Width = None, seeds: int = 20, varied: bool = True
+) -> SweepReport:
+    """Run torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance.
+
+    Raises:
+        FindingError: if there is no export, or a pass of the pipeline failed: there is no graph to measure.
+    """
+    from pytest_modelcheck.accuracy import Subject, Tolerances, assess, standard_stages
+    from pytest_modelcheck.check.settings import own_cores
+    from pytest_modelcheck.runtimes import How
+    from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
+
+    settings, graphs, runs = modelcheck.settings, modelcheck.graphs, How(threads=own_cores())
+    how = {"atol": repr(atol), "rtol": repr(rtol), "seeds": seeds, "varied": varied}
+
+    def sweep() -> SweepReport:
+        return_freed_memory()
+        lent = None if modelcheck.source.torch is None else modelcheck.source.torch.lent
+        return assess(
+            standard_stages(modelcheck.case, lent, modelcheck.exported.path, graphs.optimized_path, how=runs),
+            graphs.inputs,
+            Subject(
+                case=modelcheck.case,
+                module=lent,
+                exported=graphs.exported_model,
+                optimized=graphs.optimized,
+                passes=settings.passes,
+                target=settings.target,
+                how=runs,
+            ),
+            seeds=range(seeds),
+            varied=varied,
+            tolerances=Tolerances(atol, rtol),
+            folder=None if settings.cache is None else settings.cache / "replay",
+        )
+
+    def make() -> SweepReport:
+        graphs.optimized  # noqa: B018 - raises where there is no graph that the whole pipeline made
+        if modelcheck.source.changed(modelcheck.exported):
+            return sweep()
+        return graphs.reuse.accuracy(sweep, graphs.optimized_path, **how, threads=runs.threads)
+
+    return modelcheck.once(("accuracy", *how.values()), make, step="accuracy", figures=accuracy_figures)
+
+
+def accuracy_figures(report: SweepReport) -> dict[str, Any]:
+    """The scaled maximal difference of each pair of stages; text where one is no number."""
+    from pytest_modelcheck.check.figures import json_number
+
+    pairs = [
+        {
+            "reference": pair.reference,
+            "candidate": pair.candidate,
+            "step": pair.step,
+            "scaled_max": json_number(pair.scaled_max),
+            "max_abs": json_number(pair.max_abs),
+            "worst_seed": pair.worst_seed,
+            "passed": pair.passed,
+        }
+        for pair in report.pairs
+    ]
+    worst = max(
+        (pair.scaled_max for pair in report.pairs), key=lambda v: math.inf if math.isnan(v) else v, default=None
+    )
+    figures = {
+        "seeds": len(report.seeds),
+        "variants": list(report.variants.values()),
+        "passed": report.passed,
+        "pairs": pairs,
+        "notes": list(report.notes),
+        "text": "failed" if worst is None else f"{worst:.1e}",
+    }
+    return {"accuracy": figures}
 
 
 GATE = Gate("expect_accuracy", parse, check)

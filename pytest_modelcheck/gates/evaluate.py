@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import DISK_FULL_NEXT, DISK_FULL_SIGN, ModelCheckError
-from pytest_modelcheck.gates import GATES, Gate, GateResult, MarkerError, interface, ops, reduction
+from pytest_modelcheck.gates import Gate, GateResult, Gates, MarkerError
 from pytest_modelcheck.result import Finding, FindingError, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-
-GATE_NAMES = tuple(gate.name for gate in GATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +26,23 @@ class Declared:
     expectation: Any
 
 
-def declare(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], passes: tuple[str, ...]) -> Declared | None:
+def declare(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], gates: Gates, passes: tuple[str, ...] = ()
+) -> Declared | None:
     """Read one marker; None where it is none of ours.
 
     Args:
         name, args, kwargs: The marker.
-        passes: Names of the passes that may be expected.
+        gates: The gates that there are.
+        passes: Names of the passes of the pipeline; empty for the default one.
 
     Raises:
         MarkerError: on a bad argument, or on a name that is nearly that of a gate.
     """
-    for gate in GATES:
-        if gate.name == name:
-            expectation = gate.expectation(args, kwargs)
-            if isinstance(expectation, reduction.ExpectReduction):
-                reduction.validate(expectation, passes)
-            elif isinstance(expectation, ops.ExpectOps):
-                ops.validate(expectation)
-            elif isinstance(expectation, interface.ExpectInterface):
-                interface.validate(expectation)
-            return Declared(gate, expectation)
-    if name.startswith("expect") and (close := difflib.get_close_matches(name, GATE_NAMES, n=1, cutoff=0.8)):
+    if name in gates:
+        gate = gates[name]
+        return Declared(gate, gate.expectation(args, kwargs, passes))
+    if name.startswith("expect") and (close := difflib.get_close_matches(name, gates, n=1, cutoff=0.8)):
         raise MarkerError(f"marker {name!r} is unknown; did you mean {close[0]!r}?")
     return None
 
@@ -82,14 +76,7 @@ def _way_out(error: Exception) -> str:
 
 
 def _error(modelcheck: ModelCheck, entry: Declared, found: str) -> Finding:
-    return Finding(
-        gate=entry.gate.name,
-        model=modelcheck.label,
-        subject="verdict",
-        expected="a measurement",
-        found=found,
-        verdict=Verdict.ERROR,
-    )
+    return modelcheck.finding(entry.gate.name, "verdict", "a measurement", found, context="", verdict=Verdict.ERROR)
 
 
 def failing(results: Iterable[GateResult], inconclusive: str) -> tuple[Finding, ...]:

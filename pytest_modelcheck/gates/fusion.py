@@ -84,12 +84,11 @@ def _qkv_finding(modelcheck: ModelCheck, bound: Bound, report: FusionReport) -> 
         reasons = ["no softmax(Q K^T) V is in the torch graph"]
     elif not reasons:
         reasons = [f"all {report.attention_layers} attention layers have their projections grouped"]
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject="qkv",
-        expected=str(bound),
-        found=f"{report.qkv}/{report.attention_layers}",
+    return modelcheck.finding(
+        GATE.name,
+        "qkv",
+        bound,
+        f"{report.qkv}/{report.attention_layers}",
         context="torch graph, attention written out",
         where=tuple(reasons),
         next="Projections of one input that meet in one attention count as grouped, and so does a packed one.",
@@ -99,12 +98,11 @@ def _qkv_finding(modelcheck: ModelCheck, bound: Bound, report: FusionReport) -> 
 def _size_finding(modelcheck: ModelCheck, subject: str, bound: Bound, report: FusionReport, found: str) -> Finding:
     ends = [f"ends in {reason}: {count}" for reason, count in report.boundary_counts.items()]
     more = [f"... and {len(ends) - _SHOWN} more reasons"] if len(ends) > _SHOWN else []
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=subject,
-        expected=str(bound),
-        found=f"{found} ({report.nodes} compute nodes in {len(report.subgraphs)} subgraphs)",
+    return modelcheck.finding(
+        GATE.name,
+        subject,
+        bound,
+        f"{found} ({report.nodes} compute nodes in {len(report.subgraphs)} subgraphs)",
         context="torch graph, attention written out",
         where=(*ends[:_SHOWN], *more) if report.nodes else ("the torch graph computes nothing",),
         next="The fusion snapshot shows whose subgraphs changed; if the change is meant, change the marker.",

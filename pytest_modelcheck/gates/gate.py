@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_modelcheck.bounds import Bound, parse_bound
@@ -34,12 +35,15 @@ class GateResult:
         measured: One short clause with the figures, e.g. ``"Attention 12, Transpose 4"``. A gate that measured nothing
             cannot pass.
         findings: What is wrong; empty for a pass.
+        figures: What reports show of the measurement, as plain data by section: ``{"opset": {"text": "18"}}``. What
+            several gates share is shown by `ModelCheck.once` instead.
         seconds: What the gate itself cost.
     """
 
     gate: str
     measured: str
     findings: tuple[Finding, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -61,11 +65,21 @@ class Gate:
         parse: Takes the marker's arguments and returns an expectation, before anything is exported. Raises
             `MarkerError` or `BoundError`. Its signature and first docstring line are the marker's help.
         check: Measures and judges.
+        validate: Holds an expectation against the names of the passes of the pipeline (empty for the default one),
+            before anything is exported; for what needs onnx or the registry of passes, which `parse` must not load.
+            Raises `MarkerError`.
+        kinds: What the gate lets users lock: ``"module:attribute"`` of each `SnapshotKind`.
+
+    Example:
+        ``GATE = Gate("expect_opset", parse, check)``, registered as an entry point of the group
+        ``pytest_modelcheck.gates`` under the marker's name, or by the ini option ``modelcheck_gates``.
     """
 
     name: str
     parse: Callable[..., Any]
     check: Callable[[ModelCheck, Any], GateResult]
+    validate: Callable[[Any, tuple[str, ...]], None] | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -75,8 +89,12 @@ class Gate:
         shown = ", ".join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters)
         return f"{self.name}({shown}): {summary}"
 
-    def expectation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def expectation(self, args: tuple[Any, ...], kwargs: dict[str, Any], passes: tuple[str, ...] = ()) -> Any:
         """Read a marker's arguments.
+
+        Args:
+            args, kwargs: The marker's.
+            passes: Names of the passes of the pipeline; empty for the default one.
 
         Raises:
             MarkerError: naming the marker, the argument and the close match.
@@ -89,9 +107,12 @@ class Gate:
             hint = suggestion(unknown[0], known) if unknown else ""
             raise MarkerError(f"{self.name}: {error}{hint}") from None
         try:
-            return self.parse(*args, **kwargs)
+            expectation = self.parse(*args, **kwargs)
+            if self.validate is not None:
+                self.validate(expectation, passes)
         except ModelCheckError as error:
             raise MarkerError(f"{self.name}: {error}") from error
+        return expectation
 
 
 def named_bound(name: str, expected: Any) -> Bound:
@@ -109,6 +130,18 @@ def shortened(lines: Sequence[str]) -> tuple[str, ...]:
     """The first lines for a finding's ``where``, and how many more there are."""
     more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return (*lines[:_SHOWN], *more)
+
+
+def existing_file(label: str, value: str | Path) -> Path:
+    """A file named in a marker; a relative path starts at the working directory of the run.
+
+    Raises:
+        MarkerError: if there is none.
+    """
+    path = Path(value)
+    if not path.is_file():
+        raise MarkerError(f"{label}={str(value)!r}: there is no file {path.absolute()}")
+    return path.absolute()
 
 
 Choice = TypeVar("Choice", bound=str)

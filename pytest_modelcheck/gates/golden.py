@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pytest_modelcheck.gates.accuracy import Width, read_width
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
-from pytest_modelcheck.torch_checks.gates.state_roundtrip import existing_file
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, existing_file
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.golden import GoldenReport
 
 Stage = Literal["torch", "exported", "optimized"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -46,13 +46,31 @@ def parse(path: Any, stage: str = "torch", atol: Any = None, rtol: Any = None) -
 
 def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
     """Compare with the file, then examine the comparison itself."""
-    from pytest_modelcheck.golden import read_golden
-
-    report = modelcheck.golden(
-        read_golden(expectation.path), stage=expectation.stage, atol=expectation.atol, rtol=expectation.rtol
-    )
+    report = modelcheck.once(("golden", expectation), lambda: _compare(modelcheck, expectation), step="golden")
     findings = tuple(dataclasses.replace(finding, gate=GATE.name) for finding in report.findings)
-    return GateResult(gate=GATE.name, measured=report.text if report.comparisons else "", findings=findings)
+    measured = report.text if report.comparisons else ""
+    return GateResult(gate=GATE.name, measured=measured, findings=findings, figures={"parity": {"golden": report.text}})
+
+
+def _compare(modelcheck: ModelCheck, expectation: ExpectGolden) -> GoldenReport:
+    from pytest_modelcheck.accuracy import Tolerances
+    from pytest_modelcheck.accuracy.stages import feeds_for
+    from pytest_modelcheck.golden import check_golden, read_golden
+    from pytest_modelcheck.runtimes import open_session
+
+    stage, torch = expectation.stage, modelcheck.torch
+    model = None if stage == "torch" else modelcheck.exported.path if stage == "exported" else modelcheck.optimized
+    session = None if model is None else open_session(model, name=stage)
+    return check_golden(
+        read_golden(expectation.path),
+        modelcheck.case,
+        torch.module,
+        torch.inputs,
+        candidate=None if session is None else lambda inputs: session.run(feeds_for(session, inputs)),
+        stage=stage,
+        versions=modelcheck.settings.versions,
+        tolerances=Tolerances(expectation.atol, expectation.rtol),
+    )
 
 
 GATE = Gate("expect_golden", parse, check)

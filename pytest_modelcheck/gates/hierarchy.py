@@ -75,20 +75,19 @@ def _report(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> HierarchyRe
     from pytest_modelcheck.hierarchy import hierarchy
 
     if expectation.strategy == "auto":
-        return modelcheck.hierarchy if expectation.stage == "exported" else modelcheck.optimized_hierarchy
+        return modelcheck.hierarchy if expectation.stage == "exported" else modelcheck.graphs.optimized_hierarchy
     model = modelcheck.exported.model if expectation.stage == "exported" else modelcheck.optimized
-    return hierarchy(modelcheck.exported, model=model, calls=modelcheck.calls, strategy=expectation.strategy)
+    return hierarchy(modelcheck.exported, model=model, calls=modelcheck.graphs.calls, strategy=expectation.strategy)
 
 
 def _coverage_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, report: HierarchyReport) -> Finding:
     kinds = ", ".join(f"{kind} {count}" for kind, count in report.kinds.items())
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject="coverage",
-        expected=str(expectation.coverage),
-        found=f"{100 * report.coverage:.1f}% of {report.compute_nodes} compute nodes ({kinds})",
-        context=modelcheck.stage_context(expectation.stage),
+    return modelcheck.finding(
+        GATE.name,
+        "coverage",
+        expectation.coverage,
+        f"{100 * report.coverage:.1f}% of {report.compute_nodes} compute nodes ({kinds})",
+        stage=expectation.stage,
         where=tuple(filter(None, (report.reason, f"{report.strategy} strategy: {report.why}"))),
         next="A node counts if its owner is named by the exporter or deduced; the root fallback never counts.",
         verdict=Verdict.FAIL if report.compute_nodes else Verdict.ERROR,
@@ -100,13 +99,12 @@ def _modules_finding(modelcheck: ModelCheck, expectation: ExpectHierarchy, repor
     shown = [f"{path or 'the root module'}: ran, and owns no node" for path in without[:_SHOWN]]
     more = [f"... and {len(without) - _SHOWN} more"] if len(without) > _SHOWN else []
     ran = len(report.modules_ran)
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject="modules",
-        expected=str(expectation.modules),
-        found=f"{100 * report.module_coverage:.1f}% of {ran} modules" if ran else "no torch module that ran",
-        context=modelcheck.stage_context(expectation.stage),
+    return modelcheck.finding(
+        GATE.name,
+        "modules",
+        expectation.modules,
+        f"{100 * report.module_coverage:.1f}% of {ran} modules" if ran else "no torch module that ran",
+        stage=expectation.stage,
         where=(*shown, *more),
         next="A module that computes something the outputs need should own a node; check its name in the export.",
         verdict=Verdict.FAIL if ran else Verdict.ERROR,

@@ -11,11 +11,11 @@ from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, shortened
 from pytest_modelcheck.gates.ops import wrong_operator
-from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
     from pytest_modelcheck.interface import Interface, Port
+    from pytest_modelcheck.result import Finding
 
 Stage = Literal["exported", "optimized"]
 STAGES: tuple[Stage, ...] = ("exported", "optimized")
@@ -91,7 +91,7 @@ def parse(
     )
 
 
-def validate(expectation: ExpectInterface) -> None:
+def validate(expectation: ExpectInterface, passes: tuple[str, ...]) -> None:
     """Check the operator names: a name that cannot exist allows nothing.
 
     Raises:
@@ -99,7 +99,7 @@ def validate(expectation: ExpectInterface) -> None:
     """
     for op in expectation.operators or ():
         if wrong := wrong_operator(op):
-            raise MarkerError(f"{GATE.name}: {wrong}")
+            raise MarkerError(wrong)
 
 
 def _names(argument: str, value: Any) -> tuple[str, ...] | None:
@@ -139,21 +139,14 @@ def check(modelcheck: ModelCheck, expectation: ExpectInterface) -> GateResult:
     from pytest_modelcheck.interface import interface_of
     from pytest_modelcheck.interface.facts import domain_name
 
-    found = interface_of(modelcheck.graph(expectation.stage))
+    found = interface_of(modelcheck.graphs.graph(expectation.stage))
     opset = dict(found.opsets).get("")
-    findings = []
+    findings: list[Finding] = []
 
     def wrong(subject: str, expected: str, found: str, next_step: str, where: Sequence[str] = ()) -> None:
         findings.append(
-            Finding(
-                gate=GATE.name,
-                model=modelcheck.label,
-                subject=subject,
-                expected=expected,
-                found=found,
-                context=modelcheck.stage_context(expectation.stage),
-                where=tuple(where),
-                next=next_step,
+            modelcheck.finding(
+                GATE.name, subject, expected, found, stage=expectation.stage, where=where, next=next_step
             )
         )
 
@@ -180,7 +173,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectInterface) -> GateResult:
             step = "The deployed runtime lacks these operators: take the pass or option that makes them out."
             wrong("domains", allowed, ", ".join(beyond), step)
     if expectation.operators is not None:
-        counts = modelcheck.op_counts(expectation.stage)
+        counts = modelcheck.graphs.op_counts(expectation.stage)
         beyond = [f"{op} {count}" for op, count in counts.items() if op not in expectation.operators]
         if beyond:
             step = "If the deployed runtime has these operators, name them in the marker."
@@ -227,4 +220,4 @@ def _fits(expected: ExpectedPort, found: Port) -> bool:
     return all(want in ("*", dim_text(dim)) for want, dim in zip(expected.dims, found.dims, strict=True))
 
 
-GATE = Gate("expect_interface", parse, check)
+GATE = Gate("expect_interface", parse, check, validate)

@@ -26,11 +26,6 @@ class ExpectLatency:
     provider: Provider = "CPU"
     batch_sizes: tuple[int, ...] = ()
 
-    @property
-    def how(self) -> dict[str, Any]:
-        """What each measurement is asked with."""
-        return {"threads": self.threads, "provider": self.provider}
-
 
 def parse(
     speedup: Any = None,
@@ -84,28 +79,37 @@ def _percent(name: str, expected: Any) -> Bound | None:
 
 def check(modelcheck: ModelCheck, expectation: ExpectLatency) -> GateResult:
     """Measure until each answer is clear or its budget is spent."""
+    from pytest_modelcheck.check.results import merge_figures
     from pytest_modelcheck.gates.latency_answers import not_here, regression, speedup, stored
-    from pytest_modelcheck.runtimes import missing_provider
+    from pytest_modelcheck.gates.latency_measures import measure_throughput, throughput_figures
+    from pytest_modelcheck.runtimes import How, missing_provider
 
     asked = {
         "speedup": (expectation.speedup, speedup),
         "regression": (expectation.regression, regression),
         "stored": (expectation.stored, stored),
     }
+    how = How(optimizer=True, threads=expectation.threads, provider=expectation.provider)
     missing = missing_provider(expectation.provider)
     results = []
     for subject, (bound, measure) in asked.items():
         if bound is not None and missing:
             results.append(not_here(modelcheck, subject, bound, missing))
         elif bound is not None:
-            results.append(measure(modelcheck, bound, expectation))
-    figures = [result.measured for result in results]
+            results.append(measure(modelcheck, bound, how))
+    measured = [result.measured for result in results]
+    figures: dict[str, Any] = {}
+    for result in results:
+        merge_figures(figures, result.figures)
     if expectation.batch_sizes and not missing:
-        figures += map(str, modelcheck.throughput(expectation.batch_sizes, **expectation.how))
+        throughput = measure_throughput(modelcheck, expectation.batch_sizes, how)
+        measured += map(str, throughput)
+        figures["throughput"] = throughput_figures(throughput)
     return GateResult(
         gate=GATE.name,
-        measured=", ".join(filter(None, figures)),
+        measured=", ".join(filter(None, measured)),
         findings=tuple(finding for result in results for finding in result.findings),
+        figures=figures,
     )
 
 

@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import Bound
-from pytest_modelcheck.check.measurements import own_cores
+from pytest_modelcheck.check.settings import own_cores
 from pytest_modelcheck.gates.gate import GateResult
+from pytest_modelcheck.gates.latency_measures import (
+    latency_figures,
+    measure_regression,
+    measure_speedup,
+    measure_stored,
+    modules_that_slowed,
+)
 from pytest_modelcheck.latency import evaluate_regression, evaluate_speedup, same_graph
 from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.runtimes import How
+from pytest_modelcheck.shapes.evaluate import RANDOM
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.gates.latency import ExpectLatency
     from pytest_modelcheck.latency import PairedLatency
 
+NAME = "expect_latency"
 SAME_GRAPH = "regression 0 %: today's graph is the locked one, node for node, so there is nothing to time"
 
 
-def speedup(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
-    latency = modelcheck.latency(bound, **expectation.how)
+def speedup(modelcheck: ModelCheck, bound: Bound, how: How) -> GateResult:
+    latency = measure_speedup(modelcheck, bound, how)
     judgement = evaluate_speedup(latency, bound)
-    notes = _notes(modelcheck, expectation)
+    notes = _notes(modelcheck, how)
     low, high = latency.interval
     measured = f"speedup {latency.ratio:.3f} [{low:.3f}, {high:.3f}], {_effort(latency)}" if latency.pairs else ""
-    where = (*_where(latency, "exported", "optimized", expectation), *notes)
+    where = (*_where(latency, "exported", "optimized", how), *notes)
     step = _NEXT.get(judgement.verdict, "")
     said = (judgement.verdict, judgement.reason)
-    return _result(modelcheck, "speedup", bound, _noted(measured, notes), *said, where, step)
+    figures = {"latency": latency_figures(latency)}
+    return _result(modelcheck, "speedup", bound, _noted(measured, notes), *said, where, step, figures)
 
 
-def regression(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
-    locked = modelcheck.recorded("baseline") if modelcheck.recorded is not None else None
+def regression(modelcheck: ModelCheck, bound: Bound, how: How) -> GateResult:
+    locked = modelcheck.recorded("baseline")
     if locked is None:
         return _result(modelcheck, "regression", bound, "", Verdict.ERROR, "no locked graph to compare with", (), _LOCK)
     if bound.holds(0) and same_graph(locked, modelcheck.baseline):
-        return GateResult(gate="expect_latency", measured=SAME_GRAPH)
-    latency, notes = modelcheck.regression(bound, locked, **expectation.how)
-    notes = (*notes, *_notes(modelcheck, expectation))
+        return GateResult(gate=NAME, measured=SAME_GRAPH)
+    latency, notes = measure_regression(modelcheck, bound, locked, how)
+    notes = (*notes, *_notes(modelcheck, how))
     judgement = evaluate_regression(latency, bound)
-    where = (*_where(latency, "today's", "the locked graph", expectation), *notes)
+    where = (*_where(latency, "today's", "the locked graph", how), *notes)
     if judgement.verdict is Verdict.FAIL:
-        where = (*modelcheck.slower_modules(locked), *where)
+        where = (*modules_that_slowed(modelcheck, locked), *where)
     measured = _noted(_loss("regression", latency), notes)
     said = (judgement.verdict, judgement.reason)
-    return _result(modelcheck, "regression", bound, measured, *said, where, _NEXT_LOCKED.get(judgement.verdict, ""))
+    step, figures = _NEXT_LOCKED.get(judgement.verdict, ""), latency_figures(latency, ("today", "locked"))
+    return _result(modelcheck, "regression", bound, measured, *said, where, step, {"regression": figures})
 
 
-def stored(modelcheck: ModelCheck, bound: Bound, expectation: ExpectLatency) -> GateResult:
-    latency, told = modelcheck.stored_latency(**expectation.how)
+def stored(modelcheck: ModelCheck, bound: Bound, how: How) -> GateResult:
+    latency, told = measure_stored(modelcheck, how)
     if latency is None:
         found = "no time of this graph on this machine with these versions"
         return _result(modelcheck, "stored", bound, "", Verdict.INCONCLUSIVE, found, told, _STORED)
-    notes = _notes(modelcheck, expectation)
+    notes = _notes(modelcheck, how)
     judgement = evaluate_regression(latency, bound)
-    where = (*_where(latency, "today's", "the stored one", expectation), *told, *notes)
+    where = (*_where(latency, "today's", "the stored one", how), *told, *notes)
     measured = _noted(_loss("against the stored time", latency), notes)
     said = (judgement.verdict, judgement.reason)
     return _result(modelcheck, "stored", bound, measured, *said, where, _NEXT_STORED.get(judgement.verdict, ""))
@@ -76,13 +88,13 @@ def _noted(measured: str, notes: tuple[str, ...]) -> str:
     return f"{measured} ({'; '.join(notes)})" if measured and notes else measured
 
 
-def _notes(modelcheck: ModelCheck, expectation: ExpectLatency) -> tuple[str, ...]:
+def _notes(modelcheck: ModelCheck, how: How) -> tuple[str, ...]:
     """What a reader of the figures should know of the graph and the machine."""
     notes = []
-    if drawn := modelcheck.random_ops():
+    if drawn := sorted(RANDOM & modelcheck.graphs.op_counts("exported").keys()):
         notes.append(f"the graph draws random numbers ({', '.join(drawn)}): its runs may differ by what is drawn")
-    if expectation.threads > (cores := own_cores()):
-        notes.append(f"{expectation.threads} threads share {cores} core{'' if cores == 1 else 's'}")
+    if how.threads > (cores := own_cores()):
+        notes.append(f"{how.threads} threads share {cores} core{'' if cores == 1 else 's'}")
     elif cores == 1:
         notes.append("this machine has one core: whatever else runs on it takes turns with what is timed")
     return tuple(notes)
@@ -97,33 +109,26 @@ def _result(
     found: str,
     where: tuple[str, ...],
     step: str,
+    figures: Mapping[str, Any] | None = None,
 ) -> GateResult:
-    if verdict is Verdict.PASS:
-        return GateResult(gate="expect_latency", measured=measured)
-    finding = Finding(
-        gate="expect_latency",
-        model=modelcheck.label,
-        subject=subject,
-        expected=str(bound),
-        found=found,
-        context=modelcheck.stage_context("optimized"),
-        where=where,
-        next=step,
-        verdict=verdict,
-    )
-    return GateResult(gate="expect_latency", measured=measured, findings=(finding,))
+    findings: tuple[Finding, ...] = ()
+    if verdict is not Verdict.PASS:
+        findings = (
+            modelcheck.finding(NAME, subject, bound, found, stage="optimized", where=where, next=step, verdict=verdict),
+        )
+    return GateResult(gate=NAME, measured=measured, findings=findings, figures=figures or {})
 
 
 def _effort(latency: PairedLatency) -> str:
     return f"{latency.rounds} rounds" if latency.rounds else f"{latency.pairs} pairs"
 
 
-def _where(latency: PairedLatency, a: str, b: str, expectation: ExpectLatency) -> tuple[str, ...]:
+def _where(latency: PairedLatency, a: str, b: str, how: How) -> tuple[str, ...]:
     if not latency.pairs:
         return ()
     low, high = latency.noise
-    on = "" if expectation.threads == 1 else f", {expectation.threads} threads"
-    on += "" if expectation.provider == "CPU" else f", on {expectation.provider}"
+    on = "" if how.threads == 1 else f", {how.threads} threads"
+    on += "" if how.provider == "CPU" else f", on {how.provider}"
     return (
         f"{a} {latency.a_ms:.2f} ms, {b} {latency.b_ms:.2f} ms in onnxruntime at its default level{on}",
         f"{_effort(latency)} in {latency.seconds:.0f} s; {a} against itself measured {low:.3f} to {high:.3f}",

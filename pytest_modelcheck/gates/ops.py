@@ -46,7 +46,7 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
     return ExpectOps(chosen, tuple(counts))
 
 
-def validate(expectation: ExpectOps) -> None:
+def validate(expectation: ExpectOps, passes: tuple[str, ...]) -> None:
     """Check the operator names: a bound such as ``"<=4"`` on a name that cannot exist would always hold.
 
     A domain that is neither ONNX's nor onnxruntime's, nor close to one, is the user's own, and so are its names.
@@ -56,7 +56,7 @@ def validate(expectation: ExpectOps) -> None:
     """
     for op, _ in expectation.counts:
         if wrong := wrong_operator(op):
-            raise MarkerError(f"{GATE.name}: {wrong}")
+            raise MarkerError(wrong)
 
 
 def wrong_operator(op: str) -> str:
@@ -92,7 +92,7 @@ def _known_operators() -> dict[str, set[str]]:
 
 def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
     """Compare the operator counts of the exported or the optimized graph."""
-    found = modelcheck.op_counts(expectation.stage)
+    found = modelcheck.graphs.op_counts(expectation.stage)
     findings = []
     for op, bound in expectation.counts:
         count = found.get(op, 0)
@@ -104,17 +104,16 @@ def check(modelcheck: ModelCheck, expectation: ExpectOps) -> GateResult:
 
 def _finding(modelcheck: ModelCheck, stage: Stage, op: str, bound: Bound, count: int) -> Finding:
     next_step = f"If the change is meant, write {op}={count} in the marker."
-    if count == 0 and (close := _close(modelcheck.op_counts(stage), op)):
+    if count == 0 and (close := _close(modelcheck.graphs.op_counts(stage), op)):
         next_step = f"The graph has {close}; if that is the operator you mean, name it. {next_step}"
     if count and op in _MEANT:
         next_step = f"{_MEANT[op]} {next_step}"
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=op,
-        expected=str(bound),
-        found=str(count),
-        context=modelcheck.stage_context(stage),
+    return modelcheck.finding(
+        GATE.name,
+        op,
+        bound,
+        str(count),
+        stage=stage,
         where=(
             *_since_recorded(modelcheck, op),
             *(_holders(modelcheck, stage, op) if count else _refusals(modelcheck, stage)),
@@ -139,7 +138,7 @@ def _since_recorded(modelcheck: ModelCheck, op: str) -> tuple[str, ...]:
     from pytest_modelcheck.hierarchy import op_changes, parse
     from pytest_modelcheck.snapshots.text import split
 
-    recorded = None if modelcheck.recorded is None else modelcheck.recorded("modules")
+    recorded = modelcheck.recorded("modules")
     if recorded is None:
         return ()
     try:
@@ -155,7 +154,7 @@ def _holders(modelcheck: ModelCheck, stage: Stage, op: str) -> tuple[str, ...]:
 
     rows = (
         (row.path, sum(count for label, count in row.ops if label.partition("(")[0] == op))
-        for row in modelcheck.modules_at(stage).rows
+        for row in modelcheck.graphs.modules(stage).rows
     )
     return shortened(
         [
@@ -173,4 +172,4 @@ def _refusals(modelcheck: ModelCheck, stage: Stage) -> tuple[str, ...]:
     return shortened([f"refused by {row.name}, {count} x: {reason}" for row in rows for reason, count in row.reasons])
 
 
-GATE = Gate("expect_ops", parse, check)
+GATE = Gate("expect_ops", parse, check, validate)

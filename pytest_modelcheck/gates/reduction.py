@@ -48,22 +48,25 @@ def _bound(name: str, expected: Any) -> Bound:
     return bound
 
 
-def validate(expectation: ExpectReduction, known: tuple[str, ...]) -> None:
-    """Check the pass names against the pipeline in force.
+def validate(expectation: ExpectReduction, passes: tuple[str, ...]) -> None:
+    """Hold the pass names against the pipeline in force.
 
     Raises:
         MarkerError: naming the unknown pass and the close match.
     """
+    from pytest_modelcheck.pipeline import known_pass_names
+
+    known = known_pass_names(passes)
     for name, _ in expectation.passes:
         if name not in known:
-            raise MarkerError(f"{GATE.name}: pass {name!r} is unknown{suggestion(name, known)}")
+            raise MarkerError(f"pass {name!r} is unknown{suggestion(name, known)}")
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectReduction) -> GateResult:
     """Compare what the passes removed with what was expected of them."""
     attribution = modelcheck.attribution
     rows = {row.name: row for row in attribution.passes}
-    findings = list(modelcheck.pipeline_findings(GATE.name))
+    findings = list(modelcheck.graphs.failed_passes(GATE.name))
     measured = [f"{attribution.nodes_before} -> {attribution.nodes_after} nodes"]
     removed = attribution.nodes_before - attribution.nodes_after
     if (bound := expectation.total) is not None and not bound.holds(_in_unit(removed, bound, attribution.nodes_before)):
@@ -95,29 +98,27 @@ def _share(removed: int, nodes: int) -> str:
 def _total_finding(modelcheck: ModelCheck, bound: Bound, removed: int) -> Finding:
     from pytest_modelcheck.hierarchy import diff_tables
 
-    attribution, owners = modelcheck.attribution, modelcheck.pipeline_hierarchy
+    attribution, owners = modelcheck.attribution, modelcheck.graphs.pass_owners
     rows = sorted(attribution.passes, key=lambda row: row.in_order or 0)
     passes = [f"{row.name}: {row.in_order:+d}" for row in rows if row.in_order] or ["no pass changed the node count"]
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject="total",
-        expected=str(bound),
-        found=_share(removed, attribution.nodes_before),
-        context=modelcheck.stage_context("optimized"),
+    return modelcheck.finding(
+        GATE.name,
+        "total",
+        bound,
+        _share(removed, attribution.nodes_before),
+        stage="optimized",
         where=(*passes, *shortened(diff_tables(owners.before, owners.after))),
         next="Compare the attribution snapshot to see which pass changed; if the change is meant, lower the marker.",
     )
 
 
 def _pass_finding(modelcheck: ModelCheck, row: PassAttribution, bound: Bound, basis: Basis, removed: int) -> Finding:
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=row.name,
-        expected=str(bound),
-        found=_share(removed, modelcheck.attribution.nodes_before),
-        context=f"{basis}, {modelcheck.stage_context('optimized')}",
+    return modelcheck.finding(
+        GATE.name,
+        row.name,
+        bound,
+        _share(removed, modelcheck.attribution.nodes_before),
+        context=f"{basis}, {modelcheck.settings.stage_context('optimized')}",
         where=_pass_where(modelcheck, row, basis),
         next="If the change is meant, change the marker; the attribution snapshot shows what the other passes did.",
     )
@@ -129,7 +130,7 @@ def _pass_where(modelcheck: ModelCheck, row: PassAttribution, basis: Basis) -> t
     record = next(record for record in modelcheck.attribution.records if record.name == row.name)
     ops = ", ".join(f"{op} {delta:+d}" for op, delta in record.ops_delta.items()) if basis == "in_order" else ""
     index = [record.name for record in modelcheck.attribution.records].index(row.name)
-    changes = modelcheck.pipeline_hierarchy.passes[index].changes
+    changes = modelcheck.graphs.pass_owners.passes[index].changes
     did = {"no_op": ", nothing in this graph to rewrite", "fired": f": {ops}" if ops else ""}.get(status, "")
     refused = [f"refused {count} x: {reason}" for reason, count in row.reasons]
     return (f"{row.name}: {status}{did}", *shortened(changes if basis == "in_order" else ()), *refused)
@@ -137,16 +138,15 @@ def _pass_where(modelcheck: ModelCheck, row: PassAttribution, basis: Basis) -> t
 
 def _missing_pass(modelcheck: ModelCheck, name: str, bound: Bound) -> Finding:
     names = ", ".join(row.name for row in modelcheck.attribution.passes)
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=name,
-        expected=str(bound),
-        found="no such pass in the pipeline",
-        context=modelcheck.stage_context("optimized"),
+    return modelcheck.finding(
+        GATE.name,
+        name,
+        bound,
+        "no such pass in the pipeline",
+        stage="optimized",
         where=(f"pipeline: {names}",),
         next="Put the pass back into the pipeline (ini modelcheck_passes), or take it out of the marker.",
     )
 
 
-GATE = Gate("expect_reduction", parse, check)
+GATE = Gate("expect_reduction", parse, check, validate)

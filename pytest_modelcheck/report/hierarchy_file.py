@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pytest_modelcheck.check.figures import hierarchy_figures
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.hierarchy import (
     StrategyName,
@@ -14,8 +15,7 @@ from pytest_modelcheck.hierarchy import (
     reattach,
     sidecar_path,
 )
-from pytest_modelcheck.report.figures import hierarchy_figures
-from pytest_modelcheck.report.module_tree import tree_lines
+from pytest_modelcheck.hierarchy.module_tree import tree_lines
 
 
 def file_figures(
@@ -41,7 +41,7 @@ def file_figures(
     else:
         report = reattach(model, read_sidecar(found), strategy=strategy)
     return {
-        **hierarchy_figures(report),
+        **hierarchy_figures(report)["hierarchy"],
         "nodes": report.compute_nodes,
         "plumbing": report.plumbing,
         "reason": report.reason,

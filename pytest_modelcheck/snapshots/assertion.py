@@ -6,7 +6,7 @@ text, and a mismatch becomes a Finding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,13 @@ class SnapshotContext:
         model: The label of the model case in findings.
         context: Exporter and target, for the finding's headline.
         versions: Library -> version, now.
+        kinds: What can be locked.
     """
 
     model: str
     context: str
     versions: Mapping[str, str]
+    kinds: Sequence[SnapshotKind] = KINDS
 
 
 @dataclass(eq=False)
@@ -55,7 +57,7 @@ class ModelCheckSnapshot:
     _texts: dict[str, str] = field(default_factory=dict)
 
     def __eq__(self, result: object) -> bool:
-        kind = kind_of(result)
+        kind = kind_of(result, self.context.kinds)
         count = self._asserted[kind.name] = self._asserted.get(kind.name, 0) + 1
         name = kind.name if count == 1 else f"{kind.name}.{count}"
         recorded, updating = self.recorded(name), self.syrupy.update_snapshots

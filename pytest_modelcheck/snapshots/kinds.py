@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,14 +128,20 @@ KINDS: tuple[SnapshotKind, ...] = (
 )
 
 
-def kind_of(result: object) -> SnapshotKind:
+def kinds_at(places: Sequence[str]) -> tuple[SnapshotKind, ...]:
+    """The kinds at ``module:attribute``, as gates name them."""
+    found = (place.partition(":") for place in places)
+    return tuple(getattr(importlib.import_module(module), attribute) for module, _, attribute in found)
+
+
+def kind_of(result: object, kinds: Sequence[SnapshotKind] = KINDS) -> SnapshotKind:
     """The kind of a result.
 
     Raises:
         TypeError: naming what can be locked.
     """
-    for kind in KINDS:
+    for kind in kinds:
         if isinstance(result, kind.type):
             return kind
-    lockable = ", ".join(f"{kind.type.__name__} (modelcheck.{kind.name})" for kind in KINDS)
+    lockable = ", ".join(f"{kind.type.__name__} (modelcheck.{kind.name})" for kind in kinds)
     raise TypeError(f"modelcheck_snapshot cannot lock a {type(result).__name__}; it locks {lockable}")

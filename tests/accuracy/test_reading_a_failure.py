@@ -11,7 +11,7 @@ import torch
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.gates import GATES
+from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, evaluate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading_a_failure.md"
@@ -30,7 +30,7 @@ def shown():
 
 
 def said(check, **arguments):
-    gate = next(gate for gate in GATES if gate.name == "expect_accuracy")
+    gate = registered_gates()["expect_accuracy"]
     (result,) = evaluate(check, [Declared(gate, gate.expectation((), arguments))])
     return [finding.render() for finding in result.findings]
 

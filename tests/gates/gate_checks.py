@@ -1,11 +1,13 @@
 """What the tests of the gates share: a check of a small graph or module, and one gate asked about it."""
 
+import dataclasses
+
 import onnx
 import torch
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.gates import GATES
+from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, evaluate
 
 TEN_NODES = """<ir_version: 10, opset_import: ["" : 18]>
@@ -40,7 +42,7 @@ def check_of_module(build, *shape, name="net", **options):
 
 def ask(check, gate, *args, **kwargs):
     """The gate's result, as the plugin would get it."""
-    found = next(entry for entry in GATES if entry.name == gate)
+    found = dataclasses.replace(registered_gates()[gate], validate=None)  # names of passes: see the tests of markers
     (result,) = evaluate(check, [Declared(found, found.expectation(args, kwargs))])
     return result
 

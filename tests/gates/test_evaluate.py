@@ -4,15 +4,14 @@ import errno
 
 import pytest
 
-from pytest_modelcheck import Finding, Verdict
+from pytest_modelcheck import Finding, ModelCase, Verdict
+from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates import GATES, Gate, GateResult
+from pytest_modelcheck.gates import Gate, GateResult, registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.result import FindingError
 
-
-class Check:
-    label = "net"
+CHECK = ModelCheck(ModelCase("net", lambda: None, lambda seed: ()))
 
 
 def finding(verdict, subject="speedup"):
@@ -20,7 +19,7 @@ def finding(verdict, subject="speedup"):
 
 
 def run(*checks):
-    return evaluate(Check(), [Declared(Gate("expect_it", lambda: None, check), None) for check in checks])
+    return evaluate(CHECK, [Declared(Gate("expect_it", lambda: None, check), None) for check in checks])
 
 
 def raising(error):
@@ -61,7 +60,7 @@ def test_whatever_a_gate_raises_is_one_error_and_the_next_gate_runs(error, found
 
 def test_a_broken_gate_names_the_line_that_broke():
     (result,) = run(raising(KeyError("x")))
-    assert "test_running.py:" in result.findings[0].where[0]
+    assert "test_evaluate.py:" in result.findings[0].where[0]
 
 
 def test_a_full_disk_has_a_way_out_and_another_error_of_the_system_has_none():
@@ -109,13 +108,12 @@ def test_the_same_finding_of_two_gates_is_shown_once():
 
 
 def test_a_marker_that_is_none_of_ours_is_not_declared():
-    assert declare("parametrize", (), {}, ()) is None
-    assert declare("expect_something_else", (), {}, ()) is None
+    assert declare("parametrize", (), {}, registered_gates()) is None
+    assert declare("expect_something_else", (), {}, registered_gates()) is None
 
 
 def test_every_gate_has_a_one_line_help_and_a_name_of_its_own():
-    assert len({gate.name for gate in GATES}) == len(GATES)
-    for gate in GATES:
+    for gate in registered_gates().values():
         signature, _, summary = gate.help.partition("): ")
         assert signature.startswith(f"{gate.name}(")
         assert summary

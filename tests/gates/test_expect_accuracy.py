@@ -73,7 +73,7 @@ def test_one_weight_perturbed_after_the_export_fails():
     check = check_of_module(Net, 2, 3)
     assert check.exported.path.is_file()
     with torch.no_grad():
-        check.module.last.weight[0, 0] += 1e-3
+        check.torch.module.last.weight[0, 0] += 1e-3
     assert ask(check, "expect_accuracy", seeds=1).verdict is Verdict.FAIL
 
 

@@ -6,7 +6,7 @@ import torch
 from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
-from pytest_modelcheck.gates import GATES, MarkerError
+from pytest_modelcheck.gates import MarkerError, registered_gates
 from pytest_modelcheck.golden import write_golden
 
 
@@ -22,15 +22,15 @@ def check():
 @pytest.fixture
 def path(check, tmp_path):
     """What numpy makes of the module's weights, in float64."""
-    state = {name: value.numpy().astype(np.float64) for name, value in check.module.state_dict().items()}
-    (x,) = (value.numpy() for value in check.example.values)
+    state = {name: value.numpy().astype(np.float64) for name, value in check.torch.module.state_dict().items()}
+    (x,) = (value.numpy() for value in check.torch.example.values)
     hidden = np.tanh(x @ state["0.weight"].T + state["0.bias"])
     write_golden(
         tmp_path / "net.golden.npz",
         producer="numpy, float64",
         versions={"numpy": np.__version__},
-        weights=check.module,
-        inputs={0: check.example.as_dict()},
+        weights=check.torch.module,
+        inputs={0: check.torch.example.as_dict()},
         outputs={0: {"output_0": (hidden @ state["2.weight"].T + state["2.bias"]).astype(np.float32)}},
     )
     return tmp_path / "net.golden.npz"
@@ -42,12 +42,12 @@ def test_every_stage_can_be_compared(check, path, stage):
     assert result.verdict is Verdict.PASS, said(result)
     assert result.measured.startswith(f"{stage} against numpy, float64 ")
     assert result.measured.endswith("over 1 seeds; 4 of 4 changed weights seen, 1 of 1 changed inputs seen")
-    assert check.summary()["parity"] == {"golden": result.measured}
+    assert result.figures["parity"] == {"golden": result.measured}
 
 
 def test_another_weight_is_an_error_and_measures_nothing(check, path):
     with torch.no_grad():
-        check.module[0].bias[0] += 1
+        check.torch.module[0].bias[0] += 1
     result = ask(check, "expect_golden", path)
     assert (result.verdict, result.measured) == (Verdict.ERROR, "")
     assert "expect_golden: weights expected those of the reference (4 entries, hash by hash), found 1 other" in said(
@@ -88,7 +88,7 @@ def test_an_exported_graph_with_other_numbers_fails_while_the_module_passes(path
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_built(arguments, message):
-    gate = next(gate for gate in GATES if gate.name == "expect_golden")
+    gate = registered_gates()["expect_golden"]
     with pytest.raises(MarkerError) as error:
         gate.expectation((), arguments)
     assert message in str(error.value)

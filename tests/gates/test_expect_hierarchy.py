@@ -47,7 +47,7 @@ def test_full_coverage_holds_up_to_its_bound(check):
 )
 def test_coverage_counts_direct_and_inherited_and_never_the_root_fallback(bound, holds):
     check = check_of_module(Net, 2, 3)
-    vars(check)["hierarchy"] = report((90, 5, 3, 2), ("",), ("",))
+    check.once("hierarchy", lambda: report((90, 5, 3, 2), ("",), ("",)))
     result = ask(check, "expect_hierarchy", coverage=bound)
     assert result.verdict is (Verdict.PASS if holds else Verdict.FAIL)
     if not holds:
@@ -57,7 +57,7 @@ def test_coverage_counts_direct_and_inherited_and_never_the_root_fallback(bound,
 def test_a_module_without_a_node_is_named():
     check = check_of_module(Net, 2, 3)
     ran = ("", *(f"layer.{n}" for n in range(9)))
-    vars(check)["optimized_hierarchy"] = report((5, 0, 0, 0), ran, ran[:3])
+    check.once("optimized hierarchy", lambda: report((5, 0, 0, 0), ran, ran[:3]))
     result = ask(check, "expect_hierarchy", modules="100%", stage="optimized")
     assert said(result) == (
         "expect_hierarchy: modules expected 100%, found 30.0% of 10 modules in net "

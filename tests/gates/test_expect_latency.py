@@ -10,7 +10,7 @@ import pytest
 from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import Verdict
-from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.gates import latency_answers
 from pytest_modelcheck.latency import PairedLatency
 
 
@@ -47,7 +47,7 @@ def check(tmp_path):
 
 
 def judged(check, monkeypatch, latency, bound):
-    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound, **how: latency)
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: latency)
     return ask(check, "expect_latency", speedup=bound)
 
 
@@ -96,14 +96,14 @@ def test_a_budget_that_is_too_small_is_an_error(tmp_path):
     ("choice", "outcomes"), [("warn", {"passed": 1}), ("fail", {"failed": 1}), ("skip", {"skipped": 1})]
 )
 def test_what_an_inconclusive_measurement_does_is_an_option(project, monkeypatch, choice, outcomes):
-    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound, **how: measured(1.02))
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(1.02))
     run = project.ini(modelcheck_inconclusive=choice).gated("expect_latency(speedup='>=1.02')").run("-rs")
     run.outcomes(**outcomes).has("[inconclusive] expect_latency: speedup expected >=1.02, found speedup 1.02x, between")
     run.has("1 inconclusive")
 
 
 def test_an_inconclusive_latency_hides_no_failed_gate(project, monkeypatch):
-    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound, **how: measured(1.02))
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(1.02))
     project.ini(modelcheck_inconclusive="skip").gated("expect_latency(speedup='>=1.02')", "expect_ops(Gemm=3)")
     project.run().outcomes(failed=1).has("expect_ops: Gemm expected 3")
 
@@ -125,7 +125,7 @@ def test_one_core_is_enough_for_a_verdict(tmp_path):
 
 
 def test_warnings_that_are_errors_do_not_make_an_inconclusive_measurement_a_failure(project, monkeypatch):
-    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound, **how: measured(1.02))
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(1.02))
     everything = ("-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # of this run inside a run
     project.gated("expect_latency(speedup='>=1.02')").run(*everything).outcomes(passed=1).has(
         "[inconclusive] expect_latency: speedup expected >=1.02"
@@ -133,7 +133,7 @@ def test_warnings_that_are_errors_do_not_make_an_inconclusive_measurement_a_fail
 
 
 def test_the_choice_is_an_option_of_the_command_line_too_and_wins_over_the_ini_file(project, monkeypatch):
-    monkeypatch.setattr(ModelCheck, "latency", lambda self, bound, **how: measured(1.02))
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(1.02))
     gated = project.ini(modelcheck_inconclusive="skip").gated("expect_latency(speedup='>=1.02')")
     gated.run("--modelcheck-inconclusive", "fail").outcomes(failed=1)
     gated.run("--modelcheck-inconclusive", "nail").usage_error("modelcheck_inconclusive: 'nail' is unknown")

@@ -8,7 +8,8 @@ import torch
 from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import ModelCase, Verdict
-from pytest_modelcheck.check import ModelCheck, measurements
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.gates import latency_measures
 from pytest_modelcheck.latency import FreshSession
 from pytest_modelcheck.runtimes import SessionError, missing_provider
 
@@ -24,10 +25,10 @@ NOT_MEASURED = "  next:  Nothing was measured, so nothing passed."
 def sessions(monkeypatch, run, opening=lambda: None):
     """Every session that is opened runs `run`."""
 
-    def fresh(self, *_):
+    def fresh(*_):
         return FreshSession(lambda: opening() or run)
 
-    monkeypatch.setattr(ModelCheck, "_fresh_session", fresh)
+    monkeypatch.setattr(latency_measures, "_fresh", fresh)
 
 
 def test_one_run_that_is_longer_than_the_budget(tmp_path):
@@ -100,8 +101,10 @@ def test_a_provider_that_is_not_here_measures_nothing_and_passes_nothing(tmp_pat
 def asked(tmp_path, monkeypatch):
     """Asks for `stored` of a graph whose runs take so many milliseconds of a clock of their own."""
     now = [0.0]
-    real = measurements.session_times
-    monkeypatch.setattr(measurements, "session_times", lambda fresh, budget: real(fresh, budget, clock=lambda: now[0]))
+    real = latency_measures.session_times
+    monkeypatch.setattr(
+        latency_measures, "session_times", lambda fresh, budget: real(fresh, budget, clock=lambda: now[0])
+    )
 
     def ask_for(ms, bound="<=10%", **how):
         def run():
@@ -169,7 +172,7 @@ def test_throughput_at_batch_sizes_stands_beside_the_verdict(monkeypatch):
     check = batched({"input": {0: "batch"}})
     result = ask(check, "expect_latency", speedup=">=0.01", batch_sizes=(1, 8))
     assert re.search(r"rounds, batch 1: \S+ -> \S+ per s, batch 8: \S+ -> \S+ per s$", result.measured)
-    rows = check.summary()["throughput"]
+    rows = result.figures["throughput"]
     assert [row["batch"] for row in rows] == [1, 8]
     assert all(row["exported_per_s"] > 0 and row["optimized_per_s"] > 0 for row in rows)
 
@@ -182,8 +185,8 @@ def test_a_case_without_a_batch_axis_has_no_throughput():
 
 def test_the_report_holds_opening_first_run_and_percentiles_of_both_sides(tmp_path):
     check = check_of_graph(TEN_NODES, tmp_path, latency_budget=20)
-    ask(check, "expect_latency", speedup=">=0.01")
-    times = check.summary()["latency"]["times"]
+    result = ask(check, "expect_latency", speedup=">=0.01")
+    times = result.figures["latency"]["times"]
     assert list(times) == ["exported", "optimized"]
     for side in times.values():
         assert list(side) == ["opening_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms"]

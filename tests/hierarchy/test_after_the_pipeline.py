@@ -10,4 +10,4 @@ from pytest_modelcheck.check import ModelCheck
 def test_the_flattened_view_of_an_input_belongs_to_a_module_that_reads_it(case):
     check = ModelCheck(case)
     assert dict(check.attribution.ops_after)["Reshape"] > 0
-    assert check.optimized_hierarchy.coverage == 1.0
+    assert check.graphs.optimized_hierarchy.coverage == 1.0

@@ -9,7 +9,7 @@ import torch
 
 from examples.zoo.bert_base import BERT_BASE
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.gates import GATES
+from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, evaluate
 from pytest_modelcheck.hierarchy import ModuleTable, render
 from pytest_modelcheck.result import Finding
@@ -35,7 +35,7 @@ def locked_and_changed() -> tuple[ModuleTable, ModelCheck]:
 
 
 def finding_of(check: ModelCheck, gate: str, **expected: object) -> Finding:
-    entry = next(entry for entry in GATES if entry.name == gate)
+    entry = registered_gates()[gate]
     (result,) = evaluate(check, [Declared(entry, entry.expectation((), expected))])
     (finding,) = result.findings
     return finding

@@ -27,7 +27,9 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 def test_the_time_of_a_run_goes_to_the_modules_of_the_nodes(exporter):
     check = ModelCheck(ModelCase("net", Net, lambda seed: {"x": torch.randn(1, 8, 32)}, exporter=exporter))
-    times = module_times(check.optimized_path, {"x": np.ones((1, 8, 32), np.float32)}, node_owners(check.optimized))
+    times = module_times(
+        check.graphs.optimized_path, {"x": np.ones((1, 8, 32), np.float32)}, node_owners(check.optimized)
+    )
     assert times.keys() >= {"layers.*.*", "conv"}
     assert all(milliseconds > 0 for milliseconds in times.values())
     ours = sum(ms for module, ms in times.items() if not module.startswith("onnxruntime"))

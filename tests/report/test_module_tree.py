@@ -1,7 +1,7 @@
 """The tree of modules: counts of everything inside, repeated layers once."""
 
 from pytest_modelcheck.hierarchy import ModuleRow, ModuleTable
-from pytest_modelcheck.report.module_tree import module_tree, tree_lines
+from pytest_modelcheck.hierarchy.module_tree import module_tree, tree_lines
 from pytest_modelcheck.report.terminal import summary_lines
 
 

@@ -6,7 +6,7 @@ from parity_models import Decoder, MaskWithoutCache, OffByOne, decoder
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.gates import GATES, MarkerError
+from pytest_modelcheck.gates import MarkerError, registered_gates
 
 OWN = {"cache": ("past", "present"), "sequence": "ids"}
 
@@ -44,11 +44,9 @@ def test_a_model_that_is_only_a_file_is_an_error(tmp_path):
     assert "is an .onnx file and has no torch module" in said(result)
 
 
-def test_the_figures_stand_in_the_summary():
-    check = ModelCheck(decoder())
-    assert "parity" not in check.summary()
-    ask(check, "expect_cache_parity", **OWN)
-    assert check.summary()["parity"]["cache"].startswith("9 positions (all at once")
+def test_the_report_shows_the_figures():
+    result = ask(ModelCheck(decoder()), "expect_cache_parity", **OWN)
+    assert result.figures["parity"]["cache"].startswith("9 positions (all at once")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +71,7 @@ def test_the_figures_stand_in_the_summary():
     ],
 )  # fmt: skip
 def test_a_bad_argument_is_refused_before_anything_is_built(arguments, message):
-    gate = next(gate for gate in GATES if gate.name == "expect_cache_parity")
+    gate = registered_gates()["expect_cache_parity"]
     with pytest.raises(MarkerError) as error:
         gate.expectation((), arguments)
     assert str(error.value).startswith("expect_cache_parity: ")

@@ -30,7 +30,7 @@ def test_a_branch_on_a_value_breaks_the_graph_and_its_line_is_named():
     result = ask(check, "expect_compile", recompiles=">=0")
     line = Breaking.forward.__code__.co_firstlineno + 1
     assert "expect_compile: graph_breaks expected 0, found 1 in net (torch.compile)" in said(result)
-    assert f"where: gates/test_expect_compile.py:{line}: " in said(result)
+    assert f"where: torch_checks/test_expect_compile.py:{line}: " in said(result)
     assert ask(check, "expect_compile", graph_breaks="<=1", recompiles=">=0").verdict is Verdict.PASS
 
 
@@ -45,7 +45,7 @@ def test_inputs_of_another_shape_compile_anew():
 def test_a_bare_onnx_file_is_an_error(tmp_path):
     result = ask(check_of_graph(TEN_NODES, tmp_path), "expect_compile")
     assert result.verdict is Verdict.ERROR
-    assert "has no torch forward to compile" in said(result)
+    assert "graph: is an .onnx file and has no torch module" in said(result)
 
 
 def test_a_percentage_is_refused_before_anything_runs(project):

@@ -8,7 +8,7 @@ from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
-from pytest_modelcheck.gates import GATES, MarkerError
+from pytest_modelcheck.gates import MarkerError, registered_gates
 
 
 def net():
@@ -24,7 +24,7 @@ def test_a_module_passes_and_says_what_was_measured():
     result = ask(check, "expect_state_roundtrip")
     assert result.verdict is Verdict.PASS, said(result)
     assert result.measured == "4 entries, outputs of 3 seeds bit for bit; 12 of 12 bad files refused"
-    assert check.summary()["parity"] == {"state": result.measured}
+    assert result.figures["parity"] == {"state": result.measured}
 
 
 def test_the_loader_that_everybody_writes_fails_and_says_how():
@@ -63,7 +63,7 @@ def test_a_model_that_is_only_a_file_is_an_error(tmp_path):
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_built(arguments, message):
-    gate = next(gate for gate in GATES if gate.name == "expect_state_roundtrip")
+    gate = registered_gates()["expect_state_roundtrip"]
     with pytest.raises(MarkerError) as error:
         gate.expectation((), arguments)
     assert message in str(error.value)

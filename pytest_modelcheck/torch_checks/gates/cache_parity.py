@@ -117,7 +117,7 @@ def _names(label: str, value: Any) -> tuple[str, ...] | None:
 
 def check(modelcheck: ModelCheck, expectation: ExpectCacheParity) -> GateResult:
     """Run the streams of every seed and examine the comparison itself."""
-    from pytest_modelcheck.torch_checks.cache import CacheProtocol
+    from pytest_modelcheck.torch_checks.cache import CacheProtocol, cache_parity
 
     protocol = CacheProtocol(
         cache=expectation.cache,
@@ -127,15 +127,25 @@ def check(modelcheck: ModelCheck, expectation: ExpectCacheParity) -> GateResult:
         axis=expectation.axis,
         outputs=expectation.outputs,
     )
-    report = modelcheck.cache_parity(
-        protocol,
-        chunks=expectation.chunks,
-        atol=expectation.atol,
-        rtol=expectation.rtol,
-        seeds=expectation.seeds,
+    torch = modelcheck.torch
+    module = torch.module
+    report = modelcheck.once(
+        ("cache parity", repr(expectation)),
+        lambda: cache_parity(
+            modelcheck.case,
+            module,
+            torch.inputs,
+            protocol=protocol,
+            chunks=expectation.chunks,
+            atol=expectation.atol,
+            rtol=expectation.rtol,
+            seeds=range(expectation.seeds),
+        ),
+        step="cache parity",
     )
     findings = tuple(dataclasses.replace(finding, gate=GATE.name) for finding in report.findings)
-    return GateResult(gate=GATE.name, measured=report.text if report.streams else "", findings=findings)
+    measured = report.text if report.streams else ""
+    return GateResult(gate=GATE.name, measured=measured, findings=findings, figures={"parity": {"cache": report.text}})
 
 
 GATE = Gate("expect_cache_parity", parse, check)

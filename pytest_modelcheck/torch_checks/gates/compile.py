@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import Bound
-from pytest_modelcheck.errors import BoundError, ModelCaseError
+from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, named_bound
-from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -45,20 +44,19 @@ def check(modelcheck: ModelCheck, expectation: ExpectCompile) -> GateResult:
     """Trace the forward with the example, then run what was traced with the inputs of further seeds."""
     from pytest_modelcheck.torch_checks.compile_report import compile_report
 
-    if modelcheck.case.onnx_path is not None:
-        raise ModelCaseError(f"{modelcheck.label}: is an .onnx file and has no torch forward to compile")
-    report = compile_report(modelcheck.module, modelcheck.example, [modelcheck.inputs(seed) for seed in SEEDS])
+    torch = modelcheck.torch
+    further = [torch.inputs(seed) for seed in SEEDS]
+    report = compile_report(torch.module, torch.example, further)
     asked = (
         ("graph_breaks", expectation.graph_breaks, report.graph_breaks, "At each break the forward is back in Python."),
         ("recompiles", expectation.recompiles, report.recompiles, "A shape or a Python value differs between inputs."),
     )
     findings = tuple(
-        Finding(
-            gate=GATE.name,
-            model=modelcheck.label,
-            subject=name,
-            expected=str(bound),
-            found=str(len(places)),
+        modelcheck.finding(
+            GATE.name,
+            name,
+            bound,
+            str(len(places)),
             context="torch.compile",
             where=places[:_SHOWN],
             next=step,

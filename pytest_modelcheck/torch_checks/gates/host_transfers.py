@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import Bound
-from pytest_modelcheck.errors import BoundError, ModelCaseError
+from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, Provider, choice, named_bound
 from pytest_modelcheck.result import Finding, Verdict
 
@@ -52,17 +52,15 @@ def check(modelcheck: ModelCheck, expectation: ExpectHostTransfers) -> GateResul
     """Run the forward once, its tensors declared to be on a device, and count."""
     from pytest_modelcheck.torch_checks.transfers import host_transfers
 
-    if modelcheck.case.onnx_path is not None:
-        raise ModelCaseError(f"{modelcheck.label}: is an .onnx file and has no torch forward that could transfer")
-    found = host_transfers(modelcheck.module, modelcheck.example)
+    torch = modelcheck.torch
+    found = host_transfers(torch.module, torch.example)
     measured, findings = [f"{len(found)} host transfer{'' if len(found) == 1 else 's'}"], []
     if not expectation.transfers.holds(len(found)):
-        finding = Finding(
-            gate=GATE.name,
-            model=modelcheck.label,
-            subject="transfers",
-            expected=str(expectation.transfers),
-            found=str(len(found)),
+        finding = modelcheck.finding(
+            GATE.name,
+            "transfers",
+            expectation.transfers,
+            str(len(found)),
             context="torch forward",
             where=_where(found),
             next="Keep the value on the device (torch.where, masks, shapes instead of contents), or raise the number "
@@ -78,21 +76,28 @@ def check(modelcheck: ModelCheck, expectation: ExpectHostTransfers) -> GateResul
 
 def _memcpy(modelcheck: ModelCheck, bound: Bound, provider: Provider) -> tuple[list[str], list[Finding]]:
     """What was counted, and what is wrong with it: Memcpy nodes that this provider makes onnxruntime insert."""
-    from pytest_modelcheck.latency import copies_text
-    from pytest_modelcheck.runtimes import missing_provider
+    from pytest_modelcheck.latency import copies_across, copies_text
+    from pytest_modelcheck.runtimes import How, missing_provider
 
     missing = missing_provider(provider)
-    copies = {} if missing else modelcheck.copies_across(provider)
+    copies = (
+        {}
+        if missing
+        else modelcheck.once(
+            ("memcpy", provider),
+            lambda: copies_across(modelcheck.graphs.optimized_path, How(provider=provider)),
+            step="memcpy",
+        )
+    )
     text = copies_text(copies)
     if not missing and bound.holds(sum(copies.values())):
         return [text], []
-    finding = Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject="memcpy",
-        expected=str(bound),
-        found=f"nothing counted: {missing}" if missing else text,
-        context=f"{modelcheck.stage_context('optimized')}, on {provider}",
+    finding = modelcheck.finding(
+        GATE.name,
+        "memcpy",
+        bound,
+        f"nothing counted: {missing}" if missing else text,
+        context=f"{modelcheck.settings.stage_context('optimized')}, on {provider}",
         next="Run where it is, with the onnxruntime that has it; modelcheck_inconclusive decides whether this fails."
         if missing
         else "An operator without a kernel on the device runs on the host: onnxruntime's verbose log names it.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelcheck.bounds import Bound, parse_bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -143,16 +143,14 @@ _PER = {"constant": "pass", "linear": "{}", "quadratic": "{}^2"}
 def _finding(
     modelcheck: ModelCheck, subject: str, expected: str, found: str, where: tuple[str, ...], step: str
 ) -> Finding:
-    return Finding(
-        gate=GATE.name,
-        model=modelcheck.label,
-        subject=subject,
-        expected=expected,
-        found=found,
-        context="torch forward" if subject in (*GROWTH, "peak", "total", "flops") else modelcheck.context,
+    return modelcheck.finding(
+        GATE.name,
+        subject,
+        expected,
+        found,
+        context="torch forward" if subject in (*GROWTH, "peak", "total", "flops") else modelcheck.settings.context,
         where=where,
         next=step,
-        verdict=Verdict.FAIL,
     )
 
 

@@ -10,6 +10,7 @@ from pytest_modelcheck.errors import ModelCaseError
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.check.torch_side import TorchSide
     from pytest_modelcheck.torch_checks.memory import Growth, MemoryUse
 
 _SHOWN = 5
@@ -24,12 +25,11 @@ def uses_at(modelcheck: ModelCheck, axis: str, sizes: Sequence[int]) -> dict[int
     from pytest_modelcheck.calling import resized
     from pytest_modelcheck.torch_checks.memory import peak_memory
 
-    _require_module(modelcheck)
     uses = {}
     for size in sizes:
-        inputs = resized(modelcheck.example, axis, size, modelcheck.case.dynamic_axes)
+        inputs = resized(_torch(modelcheck).example, axis, size, modelcheck.case.dynamic_axes)
         try:
-            uses[size] = peak_memory(modelcheck.module, inputs)
+            uses[size] = peak_memory(_torch(modelcheck).module, inputs)
         except ModelCaseError as error:
             raise ModelCaseError(f"at {axis} {size}: {error}") from error
     return uses
@@ -51,15 +51,13 @@ def figure(modelcheck: ModelCheck, name: str) -> tuple[float, str]:
 def _forward(modelcheck: ModelCheck) -> MemoryUse:
     from pytest_modelcheck.torch_checks.memory import peak_memory
 
-    _require_module(modelcheck)
-    return peak_memory(modelcheck.module, modelcheck.example)
+    return peak_memory(_torch(modelcheck).module, _torch(modelcheck).example)
 
 
 def _flops(modelcheck: ModelCheck) -> int:
     from pytest_modelcheck.torch_checks.memory import count_flops
 
-    _require_module(modelcheck)
-    return count_flops(modelcheck.module, modelcheck.example).total
+    return count_flops(_torch(modelcheck).module, _torch(modelcheck).example).total
 
 
 def _initializers(modelcheck: ModelCheck) -> int:
@@ -68,7 +66,7 @@ def _initializers(modelcheck: ModelCheck) -> int:
 
 def _weights(modelcheck: ModelCheck) -> list[tuple[str, int]]:
     """Name and bytes of each weight of the exported graph, the largest first."""
-    graph = modelcheck.exported_model.graph
+    graph = modelcheck.graphs.exported_model.graph
     graphs = (graph, *graph.subgraphs())
     sizes = {
         name: value.const_value.nbytes
@@ -94,13 +92,25 @@ def _session(modelcheck: ModelCheck) -> int:
     from pytest_modelcheck.model_case import EXAMPLE_SEED
     from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
 
-    path, drawn = modelcheck.exported.path, modelcheck.inputs(EXAMPLE_SEED)
+    path, drawn = modelcheck.exported.path, modelcheck.graphs.inputs(EXAMPLE_SEED)
 
     def once() -> None:
         session = open_session(path, AT_DEFAULT_LEVEL, name="exported")
         session.run(feeds_for(session, drawn))
 
     return peak_growth(once)
+
+
+def _torch(modelcheck: ModelCheck) -> TorchSide:
+    """The torch module.
+
+    Raises:
+        ModelCaseError: for an .onnx file without one, naming the figures that it has.
+    """
+    try:
+        return modelcheck.torch
+    except ModelCaseError as error:
+        raise ModelCaseError(f"{error}; initializers, file and session can be asked of it") from error
 
 
 _FIGURES: dict[str, Callable[[ModelCheck], int]] = {
@@ -121,16 +131,8 @@ def explain(modelcheck: ModelCheck, name: str) -> tuple[tuple[str, ...], str]:
     if name == "flops":
         from pytest_modelcheck.torch_checks.memory import count_flops
 
-        by_op = count_flops(modelcheck.module, modelcheck.example).by_op[:_SHOWN]
+        by_op = count_flops(_torch(modelcheck).module, _torch(modelcheck).example).by_op[:_SHOWN]
         return tuple(f"{op}: {count:,}" for op, count in by_op), "If the change is meant, change the marker."
     if name == "session":
         return (), "The resident set of this process, opening and running the exported file once."
     return (), "If the change is meant, change the marker."
-
-
-def _require_module(modelcheck: ModelCheck) -> None:
-    if modelcheck.case.onnx_path is not None:
-        raise ModelCaseError(
-            f"{modelcheck.label}: is an .onnx file and has no torch module whose memory could be counted; "
-            f"initializers, file and session can be asked of it"
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.gates.accuracy import read_seeds
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, existing_file
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -42,25 +42,28 @@ def parse(older: Any = (), save: Any = None, load: Any = None, seeds: Any = 3) -
     )
 
 
-def existing_file(label: str, value: str | Path) -> Path:
-    """A file named in a marker; a relative path starts at the working directory of the run.
-
-    Raises:
-        MarkerError: if there is none.
-    """
-    path = Path(value)
-    if not path.is_file():
-        raise MarkerError(f"{label}={str(value)!r}: there is no file {path.absolute()}")
-    return path.absolute()
-
-
 def check(modelcheck: ModelCheck, expectation: ExpectStateRoundtrip) -> GateResult:
     """Save, load, damage and compare."""
-    report = modelcheck.state_roundtrip(
-        seeds=expectation.seeds, older=expectation.older, save=expectation.save, load=expectation.load
+    from pytest_modelcheck.torch_checks.state import load_state, save_state, state_roundtrip
+
+    torch = modelcheck.torch
+    module = torch.module
+    report = modelcheck.once(
+        ("state round trip", repr(expectation)),
+        lambda: state_roundtrip(
+            modelcheck.case,
+            module,
+            torch.inputs,
+            seeds=expectation.seeds,
+            older=expectation.older,
+            save=expectation.save or save_state,
+            load=expectation.load or load_state,
+        ),
+        step="state round trip",
     )
     findings = tuple(dataclasses.replace(finding, gate=GATE.name) for finding in report.findings)
-    return GateResult(gate=GATE.name, measured=report.text if report.entries else "", findings=findings)
+    measured = report.text if report.entries else ""
+    return GateResult(gate=GATE.name, measured=measured, findings=findings, figures={"parity": {"state": report.text}})
 
 
 GATE = Gate("expect_state_roundtrip", parse, check)

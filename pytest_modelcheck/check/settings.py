@@ -1,0 +1,99 @@
+"""What a check is made under, and the errors that are about the case itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.pipeline import AnyPass
+from pytest_modelcheck.result import Finding, FindingError, Verdict
+from pytest_modelcheck.targets import Target
+
+VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
+"""Libraries whose version is shown in reports and snapshots, where they are installed."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a check is made under.
+
+    Attributes:
+        model: The model's name in findings.
+        exporter: ``dynamo``, ``torchscript``, or ``onnx`` for a file.
+        target: What the optimized graph may contain.
+        passes: The pipeline; None for the default.
+        cache: Directory of kept exports and results; None for a temporary one.
+        latency_budget: Seconds a latency measurement may take.
+    """
+
+    model: str
+    exporter: str
+    target: Target = "portable"
+    passes: Sequence[AnyPass] | None = None
+    cache: Path | None = None
+    latency_budget: float = 30.0
+
+    @property
+    def context(self) -> str:
+        """Exporter and target, as findings name them: ``"dynamo, target portable"``."""
+        return f"{self.exporter}, target {self.target}"
+
+    def stage_context(self, stage: str) -> str:
+        """The stage with what made it: ``"optimized, dynamo, target portable"``."""
+        return f"{stage}, {self.context}" if stage == "optimized" else f"{stage}, {self.exporter}"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Library -> installed version, of those in `VERSIONED` that are installed."""
+        return installed_versions()
+
+    def error(
+        self, subject: str, expected: str, found: str, where: tuple[str, ...] = (), next_step: str = ""
+    ) -> FindingError:
+        """An error about the case itself, whichever gate asked."""
+        finding = Finding(
+            gate="modelcheck",
+            model=self.model,
+            subject=subject,
+            expected=expected,
+            found=found,
+            context=self.context,
+            where=tuple(filter(None, where)),
+            next=next_step,
+            verdict=Verdict.ERROR,
+        )
+        return FindingError(finding)
+
+    def working(self, subject: str, make: Callable[[], _T]) -> _T:
+        """What `make` gives.
+
+        Raises:
+            FindingError: where `make` raises an error of ours: the case does not work.
+        """
+        try:
+            return make()
+        except ModelCheckError as error:
+            raise self.error(subject, "a working model case", str(error)) from error
+
+
+@cache
+def installed_versions() -> dict[str, str]:
+    """Library -> installed version, of those in `VERSIONED` that are installed."""
+    installed: dict[str, str] = {}
+    for dist in metadata.distributions():  # a name that is listed twice is imported from the first
+        installed.setdefault(dist.metadata["Name"].replace("-", "_").lower(), dist.version)
+    return {name: installed[name].partition("+")[0] for name in VERSIONED if name in installed}
+
+
+def own_cores() -> int:
+    """Cores that this process may use, shared with the other workers of an xdist run."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))

@@ -1,0 +1,108 @@
+"""How a case becomes an ONNX model: a module that is exported, or a file that somebody else made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.check.results import Results
+from pytest_modelcheck.check.settings import Settings
+from pytest_modelcheck.check.torch_side import TorchSide
+from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
+from pytest_modelcheck.export.key import export_key
+from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.runtimes import Signature, inputs_from_signature, signature_of
+
+Inputs = ModuleInputs | Mapping[str, Any]
+"""One set of inputs: of a module, or arrays by name."""
+
+
+class Source(Protocol):
+    """Where the ONNX model of a case comes from."""
+
+    @property
+    def torch(self) -> TorchSide | None:
+        """The module that the model stands for; None where there is only a file."""
+
+    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+        """The ONNX model, or why there is none."""
+
+    def inputs(self, seed: int, exported: Exported) -> Inputs:
+        """The inputs of one seed, by name."""
+
+    def keeps(self, exported: Exported) -> bool:
+        """Whether results may be kept beside the export."""
+
+    def changed(self, exported: Exported) -> bool:
+        """Whether the module or its example inputs are no longer what was exported: a test can reach and edit both."""
+
+    def folder(self, exported: Exported) -> Path:
+        """Where an optimized graph may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModule:
+    """A module that is exported."""
+
+    torch: TorchSide
+
+    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+        return export(self.torch.case, module=self.torch.module, cache=cache)
+
+    def inputs(self, seed: int, exported: Exported) -> Inputs:
+        return self.torch.inputs(seed)
+
+    def keeps(self, exported: Exported) -> bool:
+        return not exported.key.uncacheable
+
+    def changed(self, exported: Exported) -> bool:
+        if not self.torch.built:
+            return False
+        return export_key(self.torch.case, self.torch.module, self.torch.example).digest != exported.key.digest
+
+    def folder(self, exported: Exported) -> Path:
+        return exported.path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """A file that somebody else made; nothing is ever written beside it."""
+
+    case: ModelCase
+    results: Results
+    torch: TorchSide | None = None
+
+    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+        return export(self.case)
+
+    def inputs(self, seed: int, exported: Exported) -> Inputs:
+        if self.torch is not None:
+            return self.torch.inputs(seed)
+        if self.case.inputs is not None:
+            return dict(self.case.inputs(seed))
+        return dict(inputs_from_signature(self._signature(exported), seed))
+
+    def _signature(self, exported: Exported) -> Signature:
+        return self.results.once("signature", lambda: signature_of(exported.model, self.case.name))
+
+    def keeps(self, exported: Exported) -> bool:
+        return False
+
+    def changed(self, exported: Exported) -> bool:
+        return False
+
+    def folder(self, exported: Exported) -> Path:
+        return temporary_folder()
+
+
+def source_of(case: ModelCase, settings: Settings, results: Results) -> Source:
+    """The source of a case."""
+    torch = None if case.build is None else TorchSide(case, settings, results)
+    if case.onnx_path is not None:
+        return OnnxFile(case, results, torch)
+    assert torch is not None  # ModelCase takes no case with neither a file nor a build
+    return ExportedModule(torch)
