@@ -8,7 +8,7 @@ from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates import MarkerError
-from pytest_modelcheck.gates.interface import parse, validate
+from pytest_modelcheck.gates.interface import GATE, parse
 
 GRAPH = """<ir_version: 8, opset_import: ["" : 17, "my.own" : 1]>
 g (float[batch,3] image, int64[batch] ids) => (float[batch,3] scores, int64[N] kept) {
@@ -156,7 +156,7 @@ def test_a_version_is_a_plain_number(bound, message):
 )
 def test_an_operator_that_cannot_exist_is_refused(operator, message):
     with pytest.raises(MarkerError) as error:
-        validate(parse(operators=(operator,)))
+        GATE.expectation((), {"operators": (operator,)})
     assert message in str(error.value)
 
 
