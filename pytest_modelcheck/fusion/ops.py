@@ -18,7 +18,10 @@ BOOKKEEPING = names(
 )
 """Operators that compute nothing: they name a part of a result, ask for a size, or hand a tensor on."""
 
-SHOWN_ARGUMENTS = names("approximate dim dim0 dim1 dims is_causal stride padding dilation groups negative_slope")
+SHOWN_ARGUMENTS = names(
+    "approximate dim dim0 dim1 dims is_causal stride padding dilation groups negative_slope index start end step "
+    "diagonal k largest descending shifts ceil_mode count_include_pad output_size enable_gqa"
+)
 """Arguments that a snapshot shows where they are ints, bools or lists of ints; strings are always shown."""
 
 
@@ -120,9 +123,26 @@ def op_graph(captured: Captured) -> OpGraph:
     return OpGraph(tuple(made.values()), bookkeeping, outputs, made, frozenset(parameters))
 
 
+RESHAPING = names("view reshape _unsafe_view flatten unflatten expand expand_as slice squeeze")
+"""Operators that do nothing where the shape stays the same."""
+
+
 def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
+    if name in RESHAPING:
+        return _keeps_its_shape(node)
     # a clone that changes the memory layout (contiguous) does work; a plain one is what Dropout leaves in eval mode
     return name in BOOKKEEPING and not (name == "clone" and node.kwargs.get("memory_format") is not None)
+
+
+def _keeps_its_shape(node: torch.fx.Node) -> bool:
+    """Whether a reshaping does nothing: ``x.view(x.shape)``, ``x[:]``; False where a shape is not known."""
+    shapes = []
+    for each in (node, next(_input_nodes(node), None)):
+        value = None if each is None else each.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return False
+        shapes.append([str(size) for size in value.shape])
+    return shapes[0] == shapes[1] and node.op == "call_function"
 
 
 def _producer(node: object, made: dict[torch.fx.Node, Op]) -> Op | None:
@@ -178,9 +198,14 @@ def node_type(captured: Captured, node: torch.fx.Node) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
+_WHOLE = (("start", 0), ("step", 1))
+
+
 def _label(name: str, node: torch.fx.Node) -> str:
     shown = []
     for argument, value in _named_arguments(node):
+        if (argument, value) in _WHOLE or (argument == "end" and isinstance(value, int) and value >= 0):
+            continue  # a slice from the beginning; an end that counts from there is a size of the example
         if isinstance(value, str) or (argument in SHOWN_ARGUMENTS and _is_plain(value)):
             text = ",".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
             shown.append(f"{argument}={text}")

@@ -133,7 +133,8 @@ def _subgraph(
     part: _Part, part_of: dict[Op, _Part], numbers: dict[_Part, int], table: tuple[Rule, ...], costs: Costs
 ) -> Subgraph:
     inside = () if part.closed else part.ops[:-1]  # only the last is read from outside; of grouped projections, all are
-    sources = [part_of[producer] for op in part.ops for producer in op.inputs if part_of[producer] is not part]
+    ordered = part.ops if part.closed else _in_order_of_arguments(part.tail, set(part.ops))
+    sources = [part_of[producer] for op in ordered for producer in op.inputs if part_of[producer] is not part]
     return Subgraph(
         ops=tuple(op.label for op in part.ops),
         owner=_common_owner(part.ops),
@@ -146,6 +147,17 @@ def _subgraph(
         flops=total(costs.flops(op) for op in part.ops),
         internal_bytes=total(costs.result_bytes(op) for op in inside),
     )
+
+
+def _in_order_of_arguments(tail: Op, members: set[Op]) -> list[Op]:
+    """The members as `_form` writes them, whatever the order of independent nodes in the graph."""
+    ordered: list[Op] = []
+    stack = [tail]
+    while stack:
+        op = stack.pop()
+        ordered.append(op)
+        stack += [producer for producer in op.inputs if producer in members]
+    return ordered[::-1]
 
 
 def _form(tail: Op, members: set[Op]) -> str:

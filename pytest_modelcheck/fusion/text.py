@@ -1,12 +1,15 @@
 """The canonical text of a fusion report: what a snapshot locks.
 
-One block per module (and call of it), in natural order, with one line per subgraph: its operators in order, and where
-its inputs come from. Equal blocks of repeated layers are written once. Nothing in it depends on the names of variables
-or graph nodes, and there are no floats. Why a subgraph ends (`Subgraph.boundary`) is left to the report: the last layer
-ends in an output where the others end in a fork, and would never fold with them.
+One block per module (and call of it), in natural order, with one line per subgraph: its operators in order with their
+constant arguments, and where its inputs come from. Equal blocks of repeated layers are written once. Nothing in it
+depends on the names of variables or graph nodes, nor on the order of independent nodes, and there are no floats. Why a
+subgraph ends (`Subgraph.boundary`) is left to the report: the last layer ends in an output where the others end in a
+fork, and would never fold with them.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 from pytest_modelcheck.hierarchy.folded_rows import fold_rows
@@ -17,14 +20,14 @@ def fusion_text(report: FusionReport) -> str:
 
     ```
     encoder.layer.[0-11].attention.self  x12
-      #1 linear | linear | linear <- layer_norm
-      #2 view > transpose[dim0=1 dim1=2] <- #1
+      linear | linear | linear <- layer_norm
+      view > transpose[dim0=1 dim1=2] <- linear
     ```
-    `#1` is another subgraph of the same block, an operator's name the last operator of a subgraph elsewhere.
+    What a subgraph reads is named by its last operator; ``add#2`` is the second of a block that ends in an `add`.
     """
     whole = "" if report.opaque_nodes in (None, report.nodes) else f" ({report.opaque_nodes} with attention whole)"
     lines = [
-        f"compute nodes {report.nodes}{whole}, bookkeeping {report.bookkeeping}, subgraphs {len(report.subgraphs)}, "
+        f"compute nodes {report.nodes}{whole}, subgraphs {len(report.subgraphs)}, "
         f"attention layers {report.attention_layers}, qkv {report.qkv}/{report.attention_layers}",
     ]
     lines += [f"not grouped: {line}" for line in unfused_lines(report)]
@@ -56,7 +59,8 @@ def unfused_lines(report: FusionReport) -> list[str]:
 def _blocks(report: FusionReport) -> dict[str | None, tuple[tuple[str, tuple[str, ...]], ...]]:
     """Module path -> its calls, equal calls in a row together: (which calls, rows)."""
     members: dict[str, dict[int, list[int]]] = {}
-    for number, subgraph in enumerate(report.subgraphs):
+    for number in _from_the_outputs(report):
+        subgraph = report.subgraphs[number]
         members.setdefault(subgraph.owner, {}).setdefault(subgraph.call, []).append(number)
     blocks: dict[str | None, tuple[tuple[str, tuple[str, ...]], ...]] = {}
     for owner, calls in members.items():
@@ -76,13 +80,36 @@ def _calls_text(which: list[int], total: int) -> str:
     return f"call {', '.join(str(call) for call in which)} of {total}:"
 
 
+def _from_the_outputs(report: FusionReport) -> list[int]:
+    """The subgraphs, each behind what it reads, in the order in which the outputs need them: two independent nodes may
+    change places in the graph, and nothing changes here."""
+    ordered: dict[int, None] = {}
+    unused = sorted(range(len(report.subgraphs)), key=lambda number: (report.subgraphs[number].form, number))
+    for start in (*report.outputs, *unused):
+        stack = [(start, False)] if start >= 0 else []
+        while stack:
+            number, done = stack.pop()
+            if done:
+                ordered[number] = None
+            elif number not in ordered:
+                stack.append((number, True))
+                stack += [(source, False) for source in reversed(report.subgraphs[number].sources)]
+    return list(ordered)
+
+
 def _rows(subgraphs: tuple[Subgraph, ...], numbers: list[int]) -> tuple[str, ...]:
-    local = {number: f"#{position}" for position, number in enumerate(numbers, start=1)}
+    tails = Counter(_tail(subgraphs[number]) for number in numbers)
+    seen: Counter[str] = Counter()
+    names: dict[int, str] = {}
+    for number in numbers:
+        tail = _tail(subgraphs[number])
+        seen[tail] += 1
+        names[number] = f"{tail}#{seen[tail]}" if tails[tail] > 1 else tail
     rows = []
     for number in numbers:
-        subgraph = subgraphs[number]
-        sources = ", ".join(local.get(source) or _tail(subgraphs[source]) for source in subgraph.sources)
-        rows.append(f"{local[number]} {subgraph.form} <- {sources or 'inputs'}")
+        subgraph, name = subgraphs[number], names[number]
+        sources = ", ".join(names.get(source) or _tail(subgraphs[source]) for source in subgraph.sources)
+        rows.append(f"{f'{name}: ' if '#' in name else ''}{subgraph.form} <- {sources or 'inputs'}")
     return tuple(rows)
 
 

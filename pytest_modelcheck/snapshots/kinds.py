@@ -116,6 +116,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         rule="compute nodes of the torch graph, attention written out; equal layers are written once, with their count",
         render=fusion_text,
         differences=block_differences,
+        format=2,
     ),
     SnapshotKind(
         name="baseline",

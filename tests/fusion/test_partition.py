@@ -152,7 +152,7 @@ def test_attention_is_one_subgraph_from_the_heads_to_the_weighted_values() -> No
     assert forms[0] == (
         "((((view > transpose[dim0=1 dim1=2], view > transpose[dim0=1 dim1=2] > transpose[dim0=-2 dim1=-1])"
         " > matmul > mul, logical_not) > masked_fill > softmax[dim=-1], logical_not) > masked_fill"
-        ", view > transpose[dim0=1 dim1=2]) > matmul > view > transpose[dim0=1 dim1=2] > clone > _unsafe_view"
+        ", view > transpose[dim0=1 dim1=2]) > matmul > transpose[dim0=1 dim1=2] > clone > _unsafe_view"
     )
 
 
