@@ -11,7 +11,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `gates`: one file per marker: reading, check, figures
 - `check`: one model case under check
 - `snapshots`: results as canonical text for syrupy
-- `golden`, `fusion`, `accuracy`, `latency`, `interface`: what is measured, or read from the export
+- `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured, or read from the export
 - `export`: torch -> ONNX, one file per exporter
 - `store`: results that are kept on disk
 - `attribution`, `pipeline`, `foreign`: running passes, other people's among them, and what each one did

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from pytest_modelcheck.hierarchy import HierarchyReport, ModuleTable
 from pytest_modelcheck.interface import Interface, interface_of
 from pytest_modelcheck.latency import BaselineGraph
 from pytest_modelcheck.model_case import Exporter, ModelCase
+from pytest_modelcheck.numbers import Numbers, Weights, numbers_of, numbers_of_file, weights_of
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding, Verdict
 from pytest_modelcheck.targets import Target
@@ -116,6 +118,21 @@ class ModelCheck:
     def interface(self) -> Interface:
         """What the export promises to whoever runs it."""
         return interface_of(self.graphs.exported_model)
+
+    @property
+    def numbers(self) -> Numbers:
+        """What the module computes on ``inputs(0)`` with weights drawn by name; of a file, its weights by digest."""
+        side = self.source.torch
+        if side is None:
+            return self.once("numbers", lambda: numbers_of_file(self.exported.model), step="numbers")
+        made = partial(numbers_of, self.case, lambda: side.module)
+        return self.once("numbers", lambda: self.settings.working("numbers", made), step="numbers")
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that build() gives, a few numbers of each."""
+        made = partial(weights_of, self.case, self.torch.module, self.numbers)
+        return self.once("weights", lambda: self.settings.working("weights", made), step="weights")
 
     @property
     def baseline(self) -> BaselineGraph:

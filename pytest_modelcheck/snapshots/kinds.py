@@ -12,6 +12,9 @@ from pytest_modelcheck.fusion import FusionReport, fusion_text
 from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render, without_values
 from pytest_modelcheck.interface import Interface, interface_differences, interface_text, judge_interface
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
+from pytest_modelcheck.numbers import Numbers, Weights, weights
+from pytest_modelcheck.numbers import text as numbers_text
+from pytest_modelcheck.numbers.judging import judge as judge_numbers
 from pytest_modelcheck.result import Change
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
@@ -117,6 +120,22 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=fusion_text,
         differences=block_differences,
         format=2,
+    ),
+    SnapshotKind(
+        name="numbers",
+        type=Numbers,
+        rule=numbers_text.RULE,
+        render=numbers_text.render,
+        differences=block_differences,
+        judge=judge_numbers,
+    ),
+    SnapshotKind(
+        name="weights",
+        type=Weights,
+        rule=weights.RULE,
+        render=weights.render,
+        differences=block_differences,
+        judge=weights.judge,
     ),
     SnapshotKind(
         name="baseline",

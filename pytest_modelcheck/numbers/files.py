@@ -1,0 +1,23 @@
+"""A case that is only an .onnx file: its weights by digest. There is no module whose weights could be drawn."""
+
+from __future__ import annotations
+
+import hashlib
+
+import onnx_ir as ir
+
+from pytest_modelcheck.numbers.results import Numbers
+
+_NOTE = "not locked: the function; an .onnx file has no module to draw weights for, so its own weights are locked"
+
+
+def numbers_of_file(model: ir.Model) -> Numbers:
+    """A digest of every initializer of the graph and its subgraphs, by name."""
+    files = {}
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if tensor is not None:
+                shape = tuple(int(size) for size in tensor.shape.numpy())
+                files[name] = (tensor.dtype.name.lower(), shape, hashlib.sha256(tensor.tobytes()).hexdigest()[:12])
+    return Numbers(notes=(_NOTE,), files=files)

@@ -1,0 +1,306 @@
+"""What differs between recorded numbers and today's, in the words of functions, modules and weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_modelcheck.hierarchy.folded_rows import ROOT
+from pytest_modelcheck.numbers.naming import recorded_names
+from pytest_modelcheck.numbers.results import PROBES, TOLERANCE, Numbers, OutputNumbers, Probe
+from pytest_modelcheck.numbers.sketch import Sketch
+from pytest_modelcheck.numbers.text import parse, rows
+from pytest_modelcheck.result import Change
+
+_NAMED = 0.1
+"""Share of an output's tolerance by which a module's number counts as changed: above all noise, below every fault."""
+
+_SHOWN = 6
+QUIET_ONLY = "quiet only: an epsilon or a small constant"
+
+
+def judge(recorded: str, now: Numbers) -> Change:
+    """What changed since `recorded` was rendered; nothing where the function is the same, weights renamed or not.
+
+    Args:
+        recorded: The text of `text.render`.
+        now: Today's numbers; drawn again under the recorded names where names differ.
+    """
+    try:
+        before = parse(recorded)
+    except ValueError as error:
+        return Change(found="recorded rows that cannot be read", where=(str(error),))
+    change = _judged(before, now)
+    stale = before.weights != parse(rows(now)).weights or before.tied != now.tied
+    if change.found and stale and now.redraw is not None and (names := recorded_names(before, now)):
+        again = _judged(before, now.redraw(names))
+        if not again.found:
+            return Change(stale=True)
+    return Change(found=change.found, where=change.where, stale=stale)
+
+
+def _judged(before: Numbers, now: Numbers) -> Change:
+    if before.files or now.files:
+        return _files(before, now)
+    inputs = list(_inputs(before.inputs, now.inputs))
+    outputs = _Outputs(before, now)
+    plain = [*inputs, *_dtypes(before, now), *outputs.around]
+    red = outputs.red()
+    if not red:
+        return Change(found=f"{plain[0]}; the function is the same", where=tuple(plain[1:])) if plain else Change()
+    if any(
+        sketch != now.inputs.get(name) and not _same_input(sketch, now.inputs.get(name))
+        for name, sketch in before.inputs.items()
+    ):
+        return Change(found="other inputs: what they give cannot be compared", where=tuple(plain))
+    probe = red[0].probe
+    place = _missing(before, now) or _first(before, now, probe, outputs.tolerance) or _own_code(now)
+    words = [f"the function {'is now random' if red[0].random else 'changed'}", place]
+    words += [QUIET_ONLY] if probe == "quiet" else []
+    return Change(found=", ".join(words), where=(*plain, *(line.text for line in red), *_structure(before, now)))
+
+
+def _missing(before: Numbers, now: Numbers) -> str:
+    """The first module that is no longer called, where no other one is called instead."""
+    called, calls = _called(before), _called(now)
+    gone = [path for path in called if path not in calls]
+    if not gone or any(path not in called for path in calls):
+        return ""
+    outer = gone[0]
+    for path in reversed(_with_parents(gone[0])):
+        if path in before.modules and not any(other == path or other.startswith(f"{path}.") for other in calls):
+            outer = path
+    return f"first where {outer} ({before.modules[outer].class_name}) is no longer called"
+
+
+def _own_code(now: Numbers) -> str:
+    root = now.modules.get("")
+    return f"after the last module: in the code of {ROOT}{f' ({root.class_name})' if root else ''}"
+
+
+def _inputs(before: Mapping[str, Sketch], now: Mapping[str, Sketch]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *now)):
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None:
+            yield f"input {name} is {'gone' if new is None else 'new'}"
+        elif (old.dtype, old.shape) != (new.dtype, new.shape):
+            yield f"input {name} is now {_type(new)}, was {_type(old)}"
+        elif not _has_values(new) and _has_values(old):
+            yield f"input {name} now differs from call to call"
+        elif not _same_input(old, new):
+            yield f"input {name} has other values"
+
+
+def _same_input(old: Sketch, new: Sketch | None) -> bool:
+    """Whether two inputs hold the same numbers, of whatever dtype."""
+    if new is None or old.shape != new.shape:
+        return False
+    if not _has_values(old) or not _has_values(new) or bool(old.checksum) != bool(new.checksum):
+        return True  # what cannot be told apart
+    return old.distance(new) <= TOLERANCE
+
+
+def _has_values(sketch: Sketch) -> bool:
+    return bool(sketch.numbers or sketch.checksum or sketch.left_out)
+
+
+def _type(sketch: Sketch) -> str:
+    return f"{sketch.dtype} [{','.join(map(str, sketch.shape))}]"
+
+
+def _dtypes(before: Numbers, now: Numbers) -> Iterator[str]:
+    if before.dtypes and now.dtypes and before.dtypes != now.dtypes:
+        yield f"weights are now {', '.join(now.dtypes)}, were {', '.join(before.dtypes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Red:
+    """A line about an output that changed, and the probe that shows it."""
+
+    probe: Probe
+    text: str
+    random: bool = False
+
+
+class _Outputs:
+    """The outputs of two sides, by the names of today."""
+
+    def __init__(self, before: Numbers, now: Numbers) -> None:
+        self._before, self._now = before, now
+        self._old_name: dict[str, str] = {name: name for name in now.outputs if name in before.outputs}
+        self.around: list[str] = []
+        gone = [name for name in before.outputs if name not in now.outputs]
+        for name in (name for name in now.outputs if name not in before.outputs):
+            old = next((old for old in gone if not list(self._differences(old, name))), None)
+            if old is None:
+                self.around.append(f"output {name} is new")
+            else:
+                gone.remove(old)
+                self._old_name[name] = old
+                self.around.append(f"output {old} is now {name}, with the same numbers")
+        self.around += [f"output {name} is gone" for name in gone]
+        for name, old in self._old_name.items():
+            first, second = before.outputs[old]["plain"].sketch, now.outputs[name]["plain"].sketch
+            if first.dtype != second.dtype and first.shape == second.shape:
+                self.around.append(f"output {name} is now {_type(second)}, was {_type(first)}")
+        order = [self._old_name[name] for name in now.outputs if name in self._old_name]
+        if order != [name for name in before.outputs if name in order]:
+            self.around.append(f"outputs are now in the order {', '.join(now.outputs)}")
+
+    @property
+    def tolerance(self) -> float:
+        """The smallest tolerance of any locked output."""
+        return min(
+            (made.tolerance for probes in self._before.outputs.values() for made in probes.values()), default=1.0
+        )
+
+    def red(self) -> list[_Red]:
+        """What changed beyond its tolerance, the plain probe first."""
+        found = [line for name, old in self._old_name.items() for line in self._differences(old, name)]
+        found += self._decided_by_modules()
+        return sorted(found, key=lambda line: PROBES.index(line.probe))
+
+    def _differences(self, old: str, name: str) -> Iterator[_Red]:
+        before, now = self._before.outputs[old], self._now.outputs[name]
+        first, second = before["plain"].sketch, now["plain"].sketch
+        if first.shape != second.shape or bool(first.checksum) != bool(second.checksum):
+            yield _Red("plain", f"output {name} is now {_type(second)}, was {_type(first)}")
+            return
+        for probe in PROBES:
+            if text := self._difference(before[probe], now[probe], name, probe):
+                yield _Red(probe, f"output {name}, {probe}: {text}", now[probe].unlocked.startswith("random"))
+
+    def _difference(self, before: OutputNumbers, now: OutputNumbers, name: str, probe: Probe) -> str:
+        old, new = before.sketch, now.sketch
+        if before.unlocked:
+            return ""
+        if now.unlocked:
+            return f"no longer locked: {now.unlocked}"
+        if old.left_out != new.left_out:
+            return f"{new.left_out} elements are not finite, {old.left_out} were"
+        distance = old.distance(new)
+        if distance <= before.tolerance:
+            return ""
+        if old.checksum:
+            return "other values"
+        return f"{distance:.0e} of its rms (tolerance {before.tolerance:.0e}){self._exchanged(new, name, probe)}"
+
+    def _exchanged(self, new: Sketch, name: str, probe: Probe) -> str:
+        for other, probes in self._before.outputs.items():
+            if other != self._old_name.get(name) and probes[probe].sketch.distance(new) <= TOLERANCE:
+                return f": the numbers that {other} had"
+        return ""
+
+    def _decided_by_modules(self) -> Iterator[_Red]:
+        """Where an output is not locked, the stable numbers of modules that both sides have decide."""
+        for probe in PROBES:
+            if not any(probes[probe].unlocked for probes in self._before.outputs.values()):
+                continue
+            for path, direction, index in self._now.events:
+                old = _number(self._before, path, direction, probe, index)
+                new = _number(self._now, path, direction, probe, index)
+                if old is not None and new is not None and abs(new - old) > TOLERANCE * abs(old):
+                    yield _Red(probe, f"{_side(direction)} of {path}: {probe} {old:.6g}, now {new:.6g}")
+                    break
+
+
+def _number(numbers: Numbers, path: str, direction: str, probe: Probe, index: int) -> float | None:
+    module = numbers.modules.get(path)
+    found = module.numbers.get((direction, probe), ()) if module else ()
+    return found[index] if index < len(found) else None
+
+
+def _side(direction: str) -> str:
+    return "input" if direction == "in" else "output"
+
+
+def _first(before: Numbers, now: Numbers, probe: Probe, tolerance: float) -> str:
+    """The first place, in the order of today's calls, whose number changed; empty where none did."""
+    entered: set[str] = set()
+    for path, direction, index in now.events:
+        for outer in _with_parents(path):
+            if outer not in entered and _takes_others(before, now, outer, probe):
+                return _place(now, outer, "in")
+            entered.add(outer)
+        old = before.modules.get(path)
+        known = old.numbers.get((direction, probe), ()) if old else ()
+        if not known or (index < len(known) and known[index] is None):
+            continue
+        new = _number(now, path, direction, probe, index)
+        value = known[index] if index < len(known) else None
+        if value is None or new is None or abs(new - value) > _NAMED * tolerance * abs(value):
+            return _place(now, path, direction)
+    return ""
+
+
+def _with_parents(path: str) -> list[str]:
+    atoms = path.split(".")
+    return [".".join(atoms[: count + 1]) for count in range(len(atoms))]
+
+
+def _takes_others(before: Numbers, now: Numbers, path: str, probe: Probe) -> bool:
+    """Whether a module is given more or fewer tensors than before that no module has seen."""
+    old, new = before.modules.get(path), now.modules.get(path)
+    return (
+        old is not None
+        and new is not None
+        and len(old.numbers.get(("in", probe), ())) != len(new.numbers.get(("in", probe), ()))
+    )
+
+
+def _place(now: Numbers, path: str, direction: str) -> str:
+    text = f"first at the {_side(direction)} of {path} ({now.modules[path].class_name})"
+    if direction == "out":
+        return text
+    parent = path.rpartition(".")[0]
+    while parent and parent not in now.modules:
+        parent = parent.rpartition(".")[0]
+    caller = now.modules.get(parent)
+    return f"{text}, in the code of {parent or ROOT}{f' ({caller.class_name})' if caller else ''}"
+
+
+def _structure(before: Numbers, now: Numbers) -> Iterator[str]:
+    """What may explain a change: modules that are new, gone or of another class, weights of another shape."""
+    called, calls = _called(before), _called(now)
+    yield from _listed("no longer called", [path for path in called if path not in calls])
+    yield from _listed("called for the first time", [path for path in calls if path not in called])
+    for path, module in now.modules.items():
+        old = before.modules.get(path)
+        if old is not None and old.class_name != module.class_name:
+            yield f"{path or ROOT} is now a {module.class_name}, was a {old.class_name}"
+    old_weights, new_weights = before.weights, now.weights
+    yield from _listed("weights gone", [name for name in old_weights if name not in new_weights])
+    yield from _listed("weights new", [name for name in new_weights if name not in old_weights])
+    for name, shape in new_weights.items():
+        if old_weights.get(name, shape) != shape:
+            yield f"{name} is now {list(shape)}, was {list(old_weights[name])}"
+    for alias, name in before.tied.items():
+        if now.tied.get(alias) != name:
+            yield f"{alias} is no longer tied to {name}"
+    for alias, name in now.tied.items():
+        if alias not in before.tied:
+            yield f"{alias} is now tied to {name}"
+
+
+def _called(numbers: Numbers) -> list[str]:
+    return [path for path, module in numbers.modules.items() if module.numbers]
+
+
+def _listed(what: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"{what}: {', '.join(names[:_SHOWN])}{more}"
+
+
+def _files(before: Numbers, now: Numbers) -> Change:
+    changed = [
+        f"{name} has other values" if now.files[name][:2] == row[:2] else f"{name} has another type or shape"
+        for name, row in before.files.items()
+        if name in now.files and now.files[name] != row
+    ]
+    gone, new = Counter(before.files) - Counter(now.files), Counter(now.files) - Counter(before.files)
+    lines = [*changed, *_listed("gone", list(gone)), *_listed("new", list(new))]
+    if not lines:
+        return Change()
+    return Change(found=f"{len(changed)} of {len(now.files)} initializers changed", where=tuple(lines[:_SHOWN]))
