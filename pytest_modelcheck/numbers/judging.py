@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -299,8 +298,9 @@ def _files(before: Numbers, now: Numbers) -> Change:
         for name, row in before.files.items()
         if name in now.files and now.files[name] != row
     ]
-    gone, new = Counter(before.files) - Counter(now.files), Counter(now.files) - Counter(before.files)
-    lines = [*changed, *_listed("gone", list(gone)), *_listed("new", list(new))]
+    gone = [name for name in before.files if name not in now.files]
+    new = [name for name in now.files if name not in before.files]
+    lines = [*changed, *_listed("gone", gone), *_listed("new", new)]
     if not lines:
         return Change()
     return Change(found=f"{len(changed)} of {len(now.files)} initializers changed", where=tuple(lines[:_SHOWN]))
