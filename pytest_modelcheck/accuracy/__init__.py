@@ -5,6 +5,7 @@ from pytest_modelcheck.accuracy.cause import Subject
 from pytest_modelcheck.accuracy.comparison import Comparison, compare
 from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
+from pytest_modelcheck.accuracy.in_runtime import RuntimeReport, check_in_runtime
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
 from pytest_modelcheck.accuracy.stages import (
     Stage,
@@ -37,6 +38,7 @@ __all__ = [
     "OutputComparison",
     "OutputStatus",
     "PairReport",
+    "RuntimeReport",
     "SeedResult",
     "Stage",
     "Subject",
@@ -48,6 +50,7 @@ __all__ = [
     "Variant",
     "WeightsReport",
     "assess",
+    "check_in_runtime",
     "compare",
     "compare_weights",
     "find_first_divergence",

@@ -26,7 +26,7 @@ from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtimes import AS_WRITTEN, How
+from pytest_modelcheck.runtimes import AS_WRITTEN, RUNTIMES, How, SessionError, runtime_named
 
 SMALL_NODES = 500
 SMALL_BYTES = 32 * 1024 * 1024
@@ -108,7 +108,7 @@ def explained(
         PASSES: (guilty_pass, divergence),
         RUNTIME: (runtime_rewrite, opinion),
     }
-    lines = [line for ask in asked.get(pair.step, ()) for line in _answer(ask)]
+    lines = [line for ask in asked.get(pair.step, ()) for line in answered(ask)]
     return dataclasses.replace(finding, where=(*finding.where, *lines))
 
 
@@ -118,7 +118,7 @@ def guilty_pass_lines(subject: Subject, inputs: Inputs) -> Sequence[str]:
     def guilty_pass() -> Sequence[str]:
         return _guilty_pass(subject, inputs, DEFAULTS, weights=True)
 
-    return _answer(guilty_pass)
+    return answered(guilty_pass)
 
 
 def _guilty_pass(subject: Subject, inputs: Inputs, tolerances: Tolerances, *, weights: bool) -> Sequence[str]:
@@ -134,14 +134,14 @@ def _guilty_pass(subject: Subject, inputs: Inputs, tolerances: Tolerances, *, we
     return guilty.describe() if guilty else ("no pass: the pipeline, run again, keeps the numbers",)
 
 
-def _answer(ask: Callable[[], Sequence[str]]) -> Sequence[str]:
+def answered(ask: Callable[[], Sequence[str]]) -> Sequence[str]:
     try:
         return ask()
     except Exception as error:  # passes, modules and runtimes are anybody's code; the finding must not be lost
         return (f"not explained by {ask.__name__}: {type(error).__name__}: {error}",)
 
 
-def _is_small(model: ir.Model) -> bool:
+def is_small(model: ir.Model) -> bool:
     """Whether the reference evaluator's opinion comes within seconds."""
     tensors = (value.const_value for value in model.graph.initializers.values())
     return (
@@ -153,25 +153,37 @@ def _is_small(model: ir.Model) -> bool:
 def second_opinion(
     pair: PairReport, subject: Subject, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances
 ) -> tuple[str, ...]:
-    """Which side onnx's reference evaluator takes; nothing for a model that is too large for it."""
+    """Which side another runtime takes: onnx's reference evaluator where the model is small, else what is installed."""
     graph = subject.graph(pair.candidate)
-    if graph is None or not _is_small(graph):
+    if graph is None:
         return ()
 
     def outputs(stage: Stage) -> Mapping[str, Array]:
         with stage.open() as run:
             return run(inputs)
 
-    opinion = outputs(session_stage("reference evaluator", graph, how=How(runtime="reference")))
+    sides = {name: outputs(stages[name]) for name in (pair.reference, pair.candidate)}
+    lines: list[str] = []
+    for runtime in RUNTIMES[::-1]:
+        if runtime.name == subject.how.runtime or not runtime.installed:
+            continue
+        if runtime.name == "reference" and not is_small(graph):
+            continue
+        label = runtime.title
+        try:
+            opinion = outputs(session_stage(label, graph, how=How(runtime=runtime.name, threads=subject.how.threads)))
+        except SessionError as error:
+            lines.append(f"no second opinion: {error}")
+            continue
+        agreeing = [name for name, side in sides.items() if _agree(side, opinion, tolerances)]
+        if agreeing == [pair.candidate]:
+            return (f"{label} agrees with {pair.candidate}: the graph is at fault, not the runtime",)
+        if agreeing == [pair.reference]:
+            said = f"{runtime_named(subject.how.runtime).title} computes {pair.candidate} differently"
+            return (f"{label} agrees with {pair.reference}: {said}",)
+        lines.append(f"{label} agrees with {'both' if agreeing else 'neither'}")
+    return tuple(lines)
 
-    def agrees(name: str) -> bool:
-        compared = compare_within(outputs(stages[name]), opinion, tolerances)
-        return not any(output.status.failed for output in compared.outputs)
 
-    sides = [name for name in (pair.reference, pair.candidate) if agrees(name)]
-    if len(sides) != 1:
-        return (f"onnx's reference evaluator agrees with {'both' if sides else 'neither'}",)
-    said = f"onnx's reference evaluator agrees with {sides[0]}"
-    if sides == [pair.candidate]:
-        return (f"{said}: the graph is at fault, not the runtime",)
-    return (f"{said}: {subject.how.runtime} computes {pair.candidate} differently",)
+def _agree(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: Tolerances) -> bool:
+    return not any(output.status.failed for output in compare_within(left, right, tolerances).outputs)

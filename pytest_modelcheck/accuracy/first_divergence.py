@@ -93,6 +93,7 @@ def find_first_divergence(
     case: ModelCase | None = None,
     tolerances: Tolerances = DEFAULTS,
     how: How = AS_WRITTEN,
+    reference_how: How | None = None,
 ) -> Divergence | None:
     """Find where `candidate` begins to differ from `reference`.
 
@@ -103,7 +104,8 @@ def find_first_divergence(
         inputs: One set of inputs, e.g. the worst seed's.
         case: The model case; needed for a torch module.
         tolerances: How closely the outputs must agree.
-        how: How the candidate is run; a reference graph is run in the same way, as it is written.
+        how: How the candidate is run.
+        reference_how: How a reference graph is run; None for the same way, as it is written.
 
     Returns:
         The first divergence; None where all outputs agree.
@@ -118,7 +120,7 @@ def find_first_divergence(
             raise ModelCaseError("a torch module as reference needs its model case, and inputs from module_inputs")
         probe = ModuleProbe(case, reference, inputs, candidate)
     else:
-        probe = GraphProbe(reference, inputs, replace(how, optimizer=False))
+        probe = GraphProbe(reference, inputs, reference_how or replace(how, optimizer=False))
     graph_probe = GraphProbe(candidate, inputs, how)
     search = _Search(probe, graph_probe, candidate, tolerances)
     start = search.first_differing_output()

@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Stage
+from pytest_modelcheck.accuracy.stages import CONVERSION, EXPORT, PASSES, RUNTIME, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
 from pytest_modelcheck.accuracy.tolerance import Tolerances
@@ -179,4 +179,5 @@ _NEXT = {
     PASSES: "A pass changed the numbers (find_guilty_pass names it): repair it, or take it out of the pipeline.",
     RUNTIME: "onnxruntime's own graph optimizer changes the numbers of this graph: a bug of the runtime, not of the "
     "export or of a pass. Look for its issue, or leave the rewrite out with disabled_optimizers.",
+    CONVERSION: "The runtime's numbers are not the model's: its conversion, a kernel, or the graph that it was given.",
 }

@@ -31,6 +31,7 @@ Run = Callable[[Inputs], Mapping[str, Array]]
 EXPORT = "export"
 PASSES = "passes"
 RUNTIME = "onnxruntime's optimizer"
+CONVERSION = "a runtime's conversion"
 
 RUNTIME_EVERY = 5
 """A model under onnxruntime's optimizer runs the first of every so many seeds, and every variant of the inputs: what

@@ -6,7 +6,7 @@ Importing this room imports no runtime; the first session of one does.
 from __future__ import annotations
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.runtimes import onnxruntime, reference
+from pytest_modelcheck.runtimes import onnxruntime, openvino, reference
 from pytest_modelcheck.runtimes.drawn_inputs import inputs_from_signature
 from pytest_modelcheck.runtimes.interface import (
     AS_WRITTEN,
@@ -25,6 +25,7 @@ from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_m
 
 RUNTIMES: tuple[Runtime, ...] = (
     onnxruntime.RUNTIME,
+    openvino.RUNTIME,
     reference.RUNTIME,
 )
 

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ Model = str | Path | onnx.ModelProto | ir.Model
 
 
 class SessionError(ModelCheckError):
-    """A model that a runtime refuses to load, or whose run fails."""
+    """A model that a runtime refuses to load, or whose run fails.
+
+    Attributes:
+        operators: Those that the runtime has not, where it names them.
+    """
+
+    def __init__(self, message: str, operators: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.operators = operators
 
 
 class RuntimeMissingError(ModelCheckError):
@@ -72,6 +81,7 @@ class Session:
         as_array: One of those results as an array.
         label: What messages call the runtime.
         held: Memory that the runtime reads and does not own.
+        weights: Name -> content of each constant of the graph as it was converted; None where there is no conversion.
     """
 
     signature: Signature
@@ -80,6 +90,7 @@ class Session:
     as_array: Callable[[Any, Port], Array] = lambda value, port: np.asarray(value)
     label: str = ""
     held: tuple[Any, ...] = ()
+    weights: Callable[[], Mapping[str, Array]] | None = None
 
     @property
     def name(self) -> str:
@@ -135,10 +146,20 @@ def _run(session: Session, run: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         raise SessionError(f"{session.name}: {session.label} failed to run the model: {reason(error)}") from error
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception | str) -> str:
     """What a runtime says, on one line."""
     text = " ".join(str(error).split())
     return text.removeprefix("[ONNXRuntimeError] : ") or type(error).__name__
+
+
+def inlined(model: ir.Model) -> ir.Model:
+    """A copy with the weights that lie in files: bytes in memory have no folder that file names are relative to."""
+    copy = model.clone()
+    for graph in (copy.graph, *copy.graph.subgraphs()):
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +221,18 @@ class Runtime:
     profile: Callable[[Path, Mapping[str, Any], How, int], tuple[NodeTime, ...]] | None = None
 
     @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.label or self.name
+
+    @property
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
     def require(self) -> None:
         """Raises RuntimeMissingError if it is not installed."""
         if not self.installed:
-            raise RuntimeMissingError(f"{self.label or self.name} is not installed: {self.install}")
+            raise RuntimeMissingError(f"{self.title} is not installed: {self.install}")
 
     def version(self) -> str:
         """The version that is installed.
@@ -215,7 +241,10 @@ class Runtime:
             RuntimeMissingError: if it is not.
         """
         self.require()
-        return str(importlib.import_module(self.package).__version__)
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:  # a distribution of another name: onnxruntime-gpu
+            return str(importlib.import_module(self.package).__version__)
 
 
 def model_name(model: Model, name: str | None) -> str:

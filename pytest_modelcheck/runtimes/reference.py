@@ -9,7 +9,16 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, existing_file, reason
+from pytest_modelcheck.runtimes.interface import (
+    How,
+    Model,
+    Runtime,
+    Session,
+    SessionError,
+    existing_file,
+    inlined,
+    reason,
+)
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD, Array, signature_of
 
 _LABEL = "onnx's reference evaluator"
@@ -23,22 +32,14 @@ def _open(model: Model, how: How, name: str) -> Session:
             loaded = ir.from_proto(model)
         else:
             loaded = model if isinstance(model, ir.Model) else ir.load(existing_file(model, name))
-        evaluator = ReferenceEvaluator(model if isinstance(model, onnx.ModelProto) else ir.to_proto(_inline(loaded)))
+        if not loaded.graph.outputs:  # of an empty file, too
+            raise SessionError(f"{name}: {_LABEL} cannot load the model: it has no output")
+        evaluator = ReferenceEvaluator(model if isinstance(model, onnx.ModelProto) else ir.to_proto(inlined(loaded)))
     except SessionError:
         raise
     except Exception as error:  # the evaluator's errors share no base class but Exception
         raise SessionError(f"{name}: {_LABEL} cannot load the model: {reason(error)}") from error
     return Session(signature=signature_of(loaded, name), how=how, start=partial(_start, evaluator), label=_LABEL)
-
-
-def _inline(model: ir.Model) -> ir.Model:
-    """The weights that lie in a file, read: a proto in memory has no folder that file names are relative to."""
-    copy = model.clone()
-    for graph in (copy.graph, *copy.graph.subgraphs()):
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
-    return copy
 
 
 def _start(evaluator: Any, arrays: Mapping[str, Array]) -> Callable[[], Sequence[Any]]:

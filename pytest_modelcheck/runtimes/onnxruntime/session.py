@@ -6,6 +6,7 @@ weights cost 134 MB; as bytes they would cost 385 MB (onnxruntime 1.31, resident
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from pytest_modelcheck.runtimes.ports import EXTENDED, Array, Port, Signature, c
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _CPU = "CPUExecutionProvider"
+_UNKNOWN = re.compile(r"(?:implementation for |Fatal error: )(\S+)\(-?\d+\)")
 
 
 def open_session(model: Model, how: How, name: str) -> Session:
@@ -88,7 +90,10 @@ def load(source: str | bytes, options: Any, how: How, name: str) -> Any:
     try:
         opened = ort.InferenceSession(source, options, providers=list(wanted), disabled_optimizers=left_out)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        raise SessionError(f"{name}: onnxruntime cannot load the model: {reason(error)}") from error
+        text = reason(error)
+        raise SessionError(
+            f"{name}: onnxruntime cannot load the model: {text}", tuple(_UNKNOWN.findall(text))
+        ) from error
     if missing := [provider for provider in wanted if provider not in opened.get_providers()]:
         raise SessionError(f"{name}: the execution provider {missing[0]!r} did not start; the CPU would do its work")
     return opened

@@ -1,0 +1,225 @@
+"""A graph in a runtime: whether it loads, whether its weights are kept, and what its numbers are against torch's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from pytest_modelcheck.accuracy.assessment import standard_variants
+from pytest_modelcheck.accuracy.cause import Subject, answered, is_small, second_opinion
+from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
+from pytest_modelcheck.accuracy.places import node_place
+from pytest_modelcheck.accuracy.stage_run import plan
+from pytest_modelcheck.accuracy.stages import CONVERSION, Inputs, Run, Stage, feeds_for, session_stage, torch_stage
+from pytest_modelcheck.accuracy.sweep import sweep
+from pytest_modelcheck.accuracy.sweep_report import PairReport
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
+from pytest_modelcheck.accuracy.variants import Variant, vocabularies_of
+from pytest_modelcheck.accuracy.weights import WeightsReport, compare_weights
+from pytest_modelcheck.errors import ModelCaseError
+from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.result import Finding
+from pytest_modelcheck.runtimes import AS_WRITTEN, How, SessionError, open_session, runtime_named
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeReport:
+    """What a runtime makes of the graphs of one case.
+
+    Attributes:
+        pairs: Each graph in the runtime against the reference; those that it could not load are missing.
+        seeds, varied: How many inputs ran, and how many of them were of other kinds or sizes than the case draws.
+        weights: Weights that were compared exactly, over all graphs; None where the runtime does not show them.
+        findings: What is wrong.
+    """
+
+    pairs: tuple[PairReport, ...]
+    seeds: int
+    varied: int
+    weights: int | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What became of loading a graph."""
+
+    error: SessionError | None = None
+    weights: WeightsReport | None = None
+
+
+def check_in_runtime(
+    graphs: Mapping[str, Path],
+    inputs: Callable[[int], Inputs],
+    subject: Subject,
+    *,
+    seeds: Sequence[int],
+    varied: bool = True,
+    tolerances: Tolerances = DEFAULTS,
+) -> RuntimeReport:
+    """Load each graph into ``subject.how.runtime``, compare its weights exactly, and run it beside the reference.
+
+    The reference is the torch module; for a case that is only an .onnx file, its exported graph in another runtime.
+
+    Args:
+        graphs: Stage (``"exported"``, ``"optimized"``) -> file.
+        inputs: seed -> inputs.
+        subject: The case and its graphs, and how they are run.
+        seeds: At least one.
+        varied: Whether some seeds run other kinds and sizes of inputs.
+        tolerances: How closely the outputs must agree.
+
+    Raises:
+        RuntimeMissingError: if the runtime is not installed.
+        ModelCaseError: if there is nothing to compare with.
+    """
+    runtime = runtime_named(subject.how.runtime)
+    runtime.require()
+    label = runtime.title
+    loaded: dict[str, _Loaded] = {}
+    reference = _reference(subject)
+    stages = [reference]
+    for stage, path in graphs.items():
+        name = f"{stage} in {label}"
+        loaded[name] = _Loaded()
+        stages.append(_stage(name, path, subject, reference.name, loaded[name]))
+    variants = _variants(subject, inputs(seeds[0])) if varied else ()
+    report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
+    findings = []
+    for finding in report.findings:
+        pair = next((pair for pair in report.pairs if pair.finding is finding), None)
+        failed = next((name for name in loaded if loaded[name].error and repr(name) in finding.subject), None)
+        if failed is not None:
+            findings.append(_not_loaded(finding, failed, label, loaded[failed].error, subject))
+        elif pair is not None:
+            findings.append(_explained(finding, pair, stages, subject, tolerances, inputs, _planned(seeds, variants)))
+        else:
+            findings.append(finding)
+    for name, entry in loaded.items():
+        changed = (
+            entry.weights.finding(subject.case.name, f"{name} against the file", _CHANGED) if entry.weights else None
+        )
+        findings += [changed] if changed else []
+    compared = [len(entry.weights.compared) for entry in loaded.values() if entry.weights]
+    return RuntimeReport(
+        pairs=report.pairs,
+        seeds=len(report.seeds),
+        varied=len(report.variants),
+        weights=sum(compared) if compared else None,
+        findings=tuple(findings),
+    )
+
+
+_CHANGED = "The runtime holds other weights than the file: its converter rounded or replaced them."
+
+
+def _reference(subject: Subject) -> Stage:
+    if subject.module is not None:
+        return torch_stage(subject.case, subject.module)
+    how = next(iter(_others(subject)), None)
+    if how is None:
+        raise ModelCaseError(f"{subject.case.name} is an .onnx file, and no other runtime is installed to compare with")
+    label = runtime_named(how.runtime).title
+    return session_stage(f"exported in {label}", subject.exported, how=how)
+
+
+def _others(subject: Subject) -> Iterator[How]:
+    """Other runtimes that can be asked about the exported graph."""
+    for name in ("onnxruntime", "openvino", "reference"):
+        usable = name != "reference" or is_small(subject.exported)
+        if name != subject.how.runtime and usable and runtime_named(name).installed:
+            yield dataclasses.replace(AS_WRITTEN, runtime=name, threads=subject.how.threads)
+
+
+def _stage(name: str, path: Path, subject: Subject, against: str, loaded: _Loaded) -> Stage:
+    @contextlib.contextmanager
+    def opened() -> Iterator[Run]:
+        try:
+            session = open_session(path, subject.how, name=name)
+        except SessionError as error:
+            loaded.error = error
+            raise
+        if session.weights is not None:
+            loaded.weights = compare_weights(ir.load(path), session.weights())
+        yield lambda inputs: session.run(feeds_for(session, inputs))
+
+    return Stage(name=name, open=opened, against=against, step=CONVERSION)
+
+
+def _variants(subject: Subject, drawn: Inputs) -> tuple[Variant, ...]:
+    if subject.module is None:
+        return standard_variants(subject, drawn, {})
+    with subject.module() as module:
+        return standard_variants(subject, drawn, vocabularies_of(subject.case, module, drawn))
+
+
+def _planned(seeds: Sequence[int], variants: Sequence[Variant]) -> Callable[[int, Inputs], Inputs]:
+    entries = {entry.seed: entry for entry in plan(seeds, variants)}
+    return lambda seed, drawn: entries[seed].inputs(drawn)
+
+
+def _not_loaded(finding: Finding, name: str, label: str, error: SessionError | None, subject: Subject) -> Finding:
+    """Converted or why not: the operators that the runtime lacks, and the modules that own them."""
+    operators = error.operators if error else ()
+    graph = subject.graph(name)
+    lacking = {op.replace(":", ".") for op in operators}
+    nodes = [] if graph is None else [node for node in all_nodes(graph) if _names(node) & lacking]
+    places = [node_place(node) for node in nodes[:SHOWN]]
+    places += [f"... and {len(nodes) - SHOWN} more"] if len(nodes) > SHOWN else []
+    return Finding(
+        gate=finding.gate,
+        model=finding.model,
+        subject=name,
+        expected="a graph that the runtime converts and loads",
+        found=f"{', '.join(operators)}: no such operator" if operators else str(error).removeprefix(f"{name}: "),
+        where=tuple(places),
+        next=f"Write these modules in operators that {label} has, or export to another opset."
+        if operators
+        else "The runtime's own words: look for them in its issues, or export to another opset.",
+    )
+
+
+def _names(node: ir.Node) -> set[str]:
+    return {node.op_type, f"{node.domain}.{node.op_type}"}
+
+
+def _explained(
+    finding: Finding,
+    pair: PairReport,
+    stages: Sequence[Stage],
+    subject: Subject,
+    tolerances: Tolerances,
+    inputs: Callable[[int], Inputs],
+    planned: Callable[[int, Inputs], Inputs],
+) -> Finding:
+    """The finding with what another runtime says of the same graph and inputs, and the first node that differs."""
+    if pair.worst is None or pair.worst_seed is None or pair.worst.reference_nan:
+        return finding
+    if not any(output.status.failed for output in pair.worst.outputs):
+        return finding
+    worst = inputs(pair.worst_seed)
+    if pair.worst_variant:
+        worst = planned(pair.worst_seed, worst)
+    graph = subject.graph(pair.candidate)
+    assert graph is not None
+
+    def opinion() -> Sequence[str]:
+        return second_opinion(pair, subject, {stage.name: stage for stage in stages}, worst, tolerances)
+
+    def divergence() -> Sequence[str]:
+        how = next(iter(_others(subject)), None)
+        if how is None:
+            return ()
+        found = find_first_divergence(graph, graph, worst, tolerances=tolerances, how=subject.how, reference_how=how)
+        said = f"against {runtime_named(how.runtime).title}: "
+        return [said + line for line in found.describe()] if found else (f"{said}the outputs agree",)
+
+    lines = (*answered(opinion), *answered(divergence))
+    return dataclasses.replace(finding, where=(*finding.where, *lines))

@@ -1,0 +1,152 @@
+"""``expect_runtime``: the graph in the runtime that is deployed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.gates.accuracy import Width, read_seeds, read_width
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
+from pytest_modelcheck.result import Finding, Verdict
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.accuracy import RuntimeReport
+    from pytest_modelcheck.check import ModelCheck
+
+Stage = Literal["exported", "optimized", "both"]
+STAGES: tuple[Stage, ...] = ("exported", "optimized", "both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectRuntime:
+    """The runtime, which graphs it must run, and how closely."""
+
+    name: str
+    atol: Width
+    rtol: Width
+    seeds: int
+    varied: bool
+    stage: Stage
+    provider: str
+
+
+def parse(
+    name: str,
+    atol: Any = None,
+    rtol: Any = None,
+    seeds: Any = 20,
+    varied: bool = True,
+    stage: str = "both",
+    provider: str = "CPU",
+) -> ExpectRuntime:
+    """this runtime (onnxruntime, openvino, reference) loads the graphs, keeps the weights, and agrees with torch
+
+    `atol`, `rtol`, `seeds` and `varied` are those of ``expect_accuracy``; `stage` is exported, optimized or both.
+
+    Raises:
+        MarkerError: where ``expect_accuracy`` does, and on an unknown stage.
+    """
+    if not isinstance(varied, bool):
+        raise MarkerError(f"varied={varied!r} must be True or False")
+    return ExpectRuntime(
+        name=name,
+        atol=read_width("atol", atol),
+        rtol=read_width("rtol", rtol),
+        seeds=read_seeds(seeds),
+        varied=varied,
+        stage=choice("stage", stage, STAGES),
+        provider=provider,
+    )
+
+
+def validate(expectation: ExpectRuntime, passes: tuple[str, ...]) -> None:
+    """Raises MarkerError on an unknown runtime."""
+    from pytest_modelcheck.runtimes import runtime_named
+
+    try:
+        runtime_named(expectation.name)
+    except OptionError as error:
+        raise MarkerError(str(error)) from None
+
+
+def check(modelcheck: ModelCheck, expectation: ExpectRuntime) -> GateResult:
+    """Load, compare the weights exactly, run every seed beside torch."""
+    from pytest_modelcheck.runtimes import missing_provider, runtime_named
+
+    runtime = runtime_named(expectation.name)
+    if not runtime.installed:
+        return _nothing(modelcheck, expectation, Verdict.ERROR, "not installed", f"Install it: {runtime.install}")
+    if missing := missing_provider(expectation.provider, expectation.name):
+        return _nothing(modelcheck, expectation, Verdict.INCONCLUSIVE, f"nothing measured: {missing}", _ELSEWHERE)
+    report = _measured(modelcheck, expectation)
+    pairs = ", ".join(f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs)
+    varied = f", {report.varied} of them varied" if report.varied else ""
+    weights = "" if report.weights is None else f", {report.weights} weights compared"
+    measured = f"{pairs} (version {runtime.version()}) over {report.seeds} seeds{varied}{weights}" if pairs else ""
+    findings = tuple(_in_context(modelcheck, finding) for finding in report.findings)
+    return GateResult(
+        gate=GATE.name, measured=measured, findings=findings, figures=_figures(report, expectation.name, measured)
+    )
+
+
+_ELSEWHERE = "Run where it is; modelcheck_inconclusive decides whether this fails."
+
+
+def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeReport:
+    from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
+    from pytest_modelcheck.check.settings import own_cores
+    from pytest_modelcheck.runtimes import How
+
+    graphs, torch_side = modelcheck.graphs, modelcheck.source.torch
+    stages = [stage for stage in ("exported", "optimized") if expectation.stage in (stage, "both")]
+    optimized = graphs.optimized if "optimized" in stages else None  # raises where a pass failed
+    paths = {
+        "exported": modelcheck.exported.path,
+        **({} if optimized is None else {"optimized": graphs.optimized_path}),
+    }
+
+    def make() -> RuntimeReport:
+        return check_in_runtime(
+            {stage: paths[stage] for stage in stages},
+            graphs.inputs,
+            Subject(
+                case=modelcheck.case,
+                module=None if torch_side is None else torch_side.lent,
+                exported=graphs.exported_model,
+                optimized=optimized,
+                how=How(runtime=expectation.name, provider=expectation.provider, optimizer=True, threads=own_cores()),
+            ),
+            seeds=range(expectation.seeds),
+            varied=expectation.varied,
+            tolerances=Tolerances(expectation.atol, expectation.rtol),
+        )
+
+    return modelcheck.once(("runtime", repr(expectation)), make, step=expectation.name)
+
+
+def _in_context(modelcheck: ModelCheck, finding: Finding) -> Finding:
+    context = ", ".join(part for part in (finding.context, modelcheck.settings.context) if part)
+    return dataclasses.replace(finding, gate=GATE.name, context=context)
+
+
+def _figures(report: RuntimeReport, name: str, measured: str) -> Mapping[str, Any]:
+    from pytest_modelcheck.check.figures import json_number
+
+    pairs = [
+        {"reference": pair.reference, "candidate": pair.candidate, "scaled_max": json_number(pair.scaled_max)}
+        for pair in report.pairs
+    ]
+    return {f"runtime {name}": {"pairs": pairs, "seeds": report.seeds, "text": measured or "not loaded"}}
+
+
+def _nothing(modelcheck: ModelCheck, expectation: ExpectRuntime, verdict: Verdict, found: str, step: str) -> GateResult:
+    finding = modelcheck.finding(
+        GATE.name, expectation.name, "a runtime to run the graphs", found, next=step, verdict=verdict
+    )
+    return GateResult(gate=GATE.name, measured="", findings=(finding,))
+
+
+GATE = Gate("expect_runtime", parse, check, validate)

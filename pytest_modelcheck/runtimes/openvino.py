@@ -1,0 +1,137 @@
+"""OpenVINO: reads the .onnx file itself and converts it on loading; its graph optimizer cannot be turned off.
+
+Computed in float32 (`INFERENCE_PRECISION_HINT`): by its default OpenVINO 2026.4 chooses half types where the processor
+has them, and differs by 1e-3. It does not raise where sizes do not fit in a run: outputs are empty then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.runtimes.interface import (
+    How,
+    Model,
+    Runtime,
+    Session,
+    SessionError,
+    existing_file,
+    inlined,
+    reason,
+)
+from pytest_modelcheck.runtimes.ports import STANDARD, Array, Port, Signature, signature_of
+
+_DTYPES = frozenset(STANDARD) - {"string"}
+_PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:?\s*|FrontEnd API failed with \w+:\s*")
+_LINKS = re.compile(r"\s*To facilitate the conversion .*", re.DOTALL)
+_UNCONVERTED = re.compile(r"No conversion rule found for operations: ([^\n]+)")
+
+
+def _package() -> Any:
+    """The package, imported without its telemetry.
+
+    Importing openvino 2026.4 sends an event to its makers, unless the telemetry package is missing: it has a stub.
+    """
+    telemetry = "openvino_telemetry"
+    if "openvino" in sys.modules or telemetry in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # what import takes for "not installed"
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
+
+
+def _open(model: Model, how: How, name: str) -> Session:
+    core = _package().Core()
+    if how.provider not in (devices := _devices()):
+        raise SessionError(f"{name}: this OpenVINO has no device {how.provider!r}; it has {', '.join(devices)}")
+    config = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": how.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    try:
+        loaded, source = _source(model, name)
+        signature = signature_of(loaded, name)
+        _check_types(signature)
+        read = core.read_model(source)
+        compiled = core.compile_model(read, how.provider, config)
+    except SessionError:
+        raise
+    except Exception as error:  # OpenVINO raises RuntimeError for all that it cannot do, onnx_ir what it likes
+        text = str(error)
+        operators = tuple(op.strip() for found in _UNCONVERTED.findall(text) for op in found.split(","))
+        said = reason(_LINKS.sub("", _PLACES.sub("", text)))
+        raise SessionError(f"{name}: OpenVINO cannot load the model: {said}", operators) from error
+    return Session(
+        signature=signature,
+        how=how,
+        start=partial(_start, compiled),
+        as_array=_as_array,
+        label="OpenVINO",
+        weights=partial(_weights, read),
+    )
+
+
+def _source(model: Model, name: str) -> tuple[ir.Model, str | bytes]:
+    if isinstance(model, onnx.ModelProto):
+        return ir.from_proto(model), model.SerializeToString()
+    if isinstance(model, ir.Model):
+        return model, ir.to_proto(inlined(model)).SerializeToString()
+    path = existing_file(model, name)
+    return ir.load(path), str(path)
+
+
+def _check_types(signature: Signature) -> None:
+    for port in (*signature.inputs, *signature.outputs):
+        if port.element not in _DTYPES:
+            raise SessionError(f"{signature.name}: OpenVINO takes and gives no {port.type} ({port.name!r})")
+
+
+def _start(compiled: Any, arrays: Mapping[str, Array]) -> Callable[[], Sequence[Any]]:
+    tensor = _package().Tensor
+    request = compiled.create_infer_request()
+    for port in compiled.inputs:  # those that no node reads are gone, and a default is a constant
+        (name,) = port.get_names() & arrays.keys()
+        request.set_tensor(port, tensor(np.ascontiguousarray(arrays[name])))
+    return partial(_infer, request, len(compiled.outputs))
+
+
+def _infer(request: Any, outputs: int) -> Sequence[Any]:
+    request.infer()
+    return [request.get_output_tensor(index).data for index in range(outputs)]
+
+
+def _as_array(value: Any, port: Port) -> Array:
+    return np.array(value)  # the buffer is the request's, and the next run writes into it
+
+
+def _weights(read: Any) -> dict[str, Array]:
+    """Name -> content of each constant of the converted graph."""
+    constants = (op for op in read.get_ordered_ops() if op.get_type_name() == "Constant")
+    return {op.get_friendly_name(): np.asarray(op.data) for op in constants}
+
+
+def _devices() -> tuple[str, ...]:
+    return tuple(_package().Core().available_devices)
+
+
+RUNTIME = Runtime(
+    name="openvino",
+    package="openvino",
+    install="pip install 'pytest-modelcheck[openvino]'",
+    open=_open,
+    label="OpenVINO",
+    providers=_devices,
+    dtypes=_DTYPES,
+)
