@@ -157,8 +157,8 @@ def test_one_operator_more_renumbers_no_other_row() -> None:
     assert lines[0] == "(root)"
     assert sorted(lines[1:]) == [
         "  + flip[dims=1] <- cumsum",
-        "  + roll[dims=0 shifts=1] <- flip",
-        "  - roll[dims=0 shifts=1] <- cumsum",
+        "  + roll[shifts=1 dims=0] <- flip",
+        "  - roll[shifts=1 dims=0] <- cumsum",
     ]
 
 
