@@ -10,6 +10,7 @@ from typing import Protocol
 import onnx_ir as ir
 
 from pytest_modelcheck.calling import build_module, module_inputs
+from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
 from pytest_modelcheck.hierarchy.owners import (
     Owned,
@@ -90,7 +91,7 @@ def hierarchy_of_model(
     Raises:
         OptionError: on an unknown strategy.
     """
-    known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls))
+    known = stamped_owners(model) if has_stamps(model) else direct_owners(model, Scopes.of(calls, all_nodes(model)))
     if before is not None:
         known = named_owners(model, before.owners) | known
     return report_on(model, calls, known, strategy)

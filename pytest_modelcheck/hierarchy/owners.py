@@ -37,8 +37,8 @@ class Owner:
         path: Module path, ``""`` for the root module.
         kind: How it is known.
         others: Further modules whose work was merged into the node by a rewrite.
-        how: What it was read from: ``"exporter"``, ``"stamp"``, ``"sidecar"``, ``"value name"``, ``"parameter"``,
-            ``"order"`` (of execution), ``"surroundings"`` or ``"fallback"``.
+        how: What it was read from: ``"exporter"``, ``"stamp"``, ``"sidecar"``, ``"node name"``, ``"value name"``,
+            ``"parameter"``, ``"order"`` (of execution), ``"surroundings"`` or ``"fallback"``.
         call: Of a module that is called several times: in which of its calls, from 1; 0 where it is called once, or the
             call is not known.
     """
@@ -68,13 +68,15 @@ class Owned(Protocol):
 
 
 def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
-    """The *precise* strategy: only what the exporter says."""
+    """The *precise* strategy: only what the exporter says; of a plain file also what its node names suggest, deduced."""
     owners = {}
     for node in all_nodes(model):
         found = scopes.direct_call(node)
         if found is not None:
             path, call = found
             owners[node] = Owner(path, OwnerKind.DIRECT, how="exporter", call=call)
+        elif (deduced := scopes.deduced_owner(node)) is not None:
+            owners[node] = Owner(deduced, OwnerKind.INHERITED, how="node name")
     return owners
 
 

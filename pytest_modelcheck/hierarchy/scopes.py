@@ -7,6 +7,8 @@ torchscript writes the call stack into the node's name, ``/encoder/layer.0/atten
 called module, each the end of its path from the last atom that is no number (``encoder.layer.0`` called by ``encoder``
 is ``layer.0``, the child ``1`` of a called Sequential ``block`` is ``block.1``; source: torch.onnx's
 `_unqualified_variable_name`). A later call of the same stack has its number behind it: ``/encoder/layer.0_2/MatMul``.
+In a plain file, whose modules are not known, the stack itself is the path, as a deduction: a module that is reached
+without calling the one around it lacks that one's name.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -22,6 +24,9 @@ import onnx_ir as ir
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
 
 NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+_STACK = re.compile(r"(?P<stack>(?:/[^/]+)*)/[A-Z]\w*")
+"""A node of torchscript: the stack of calls, then the operator with its number."""
 
 _CALL_NUMBER = re.compile(r"@(\d+)$")  # torch.export may number the later calls of a shared module: "layer@1"
 
@@ -34,16 +39,20 @@ class Scopes:
         paths: The module paths that exist; empty where the tree is unknown, and then none is refused.
         by_name: torchscript scope text -> path of its module, and in which of its calls (from 1; 0 where the module is
             called once, or from several places); a text that two modules could have is left out.
+        stacks: Of a foreign file: the call stacks that its torchscript nodes name.
     """
 
     paths: Collection[str]
     by_name: Mapping[str, tuple[str, int]]
+    stacks: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, calls: ModuleCalls | None) -> Scopes:
-        """The scopes of a model whose calls were recorded; of a foreign file where they were not."""
+    def of(cls, calls: ModuleCalls | None, nodes: Iterable[ir.Node] = ()) -> Scopes:
+        """The scopes of a model whose calls were recorded; of a foreign file, with its nodes, where they were not."""
         if calls is None:
-            return cls((), {})
+            matches = (_STACK.fullmatch(node.name or "") for node in nodes)
+            stacks = {match["stack"] for match in matches if match}
+            return cls((), {}, frozenset(_with_outer(stacks)))
         names: dict[str, set[tuple[str, int]]] = {}
         for stack, count in calls.stacks.items():
             text, path = _scope_text(stack), stack[-1]
@@ -66,6 +75,19 @@ class Scopes:
             return self._from_metadata(listed)
         return self._from_name(node.name or "")
 
+    def deduced_owner(self, node: ir.Node) -> str | None:
+        """The call stack in a torchscript node's name, read as a path; None where modules are known, or it has none."""
+        match = None if self.paths else _STACK.fullmatch(node.name or "")
+        if match is None:
+            return None
+        path: list[str] = []
+        for segment in _first_calls(match["stack"], self.stacks).split("/")[1:]:
+            # a Sequential `block` calls `block.1`: the name of its parent is in it already
+            if path and segment.startswith(f"{path[-1]}."):
+                path.pop()
+            path.append(segment)
+        return ".".join(path)
+
     def _from_metadata(self, listed: str) -> tuple[str, int] | None:
         scopes = parse_scopes(listed)
         if len(scopes) < 2:
@@ -80,6 +102,22 @@ class Scopes:
         if not name.startswith("/"):
             return None
         return self.by_name.get(name.rpartition("/")[0])
+
+
+def _with_outer(stacks: Iterable[str]) -> Iterator[str]:
+    for stack in stacks:
+        while stack:
+            yield stack
+            stack = stack.rpartition("/")[0]
+
+
+def _first_calls(stack: str, known: Collection[str]) -> str:
+    """The stack without the numbers of later calls: ``/shared/conv_1`` is ``/shared/conv``, if that is called as well."""
+    first = ""
+    for segment in stack.split("/")[1:]:
+        name, _, number = segment.rpartition("_")
+        first += f"/{name if name and number.isdecimal() and f'{first}/{name}' in known else segment}"
+    return first
 
 
 def parse_scopes(listed: str) -> tuple[str, ...]:
