@@ -242,7 +242,8 @@ class Session:
         if state is None or (state.check is None and not state.declared):
             return None
         model = None if state.check is None else state.check.summary(result.figures for result in state.results)
-        return row_of_test(item.nodeid, outcome, model, state.results, state.body)
+        locked = () if state.snapshot is None else state.snapshot.compared
+        return row_of_test(item.nodeid, outcome, model, state.results, state.body, locked)
 
 
 def start(config: pytest.Config, options: Options) -> None:

@@ -139,6 +139,15 @@ class ModelCheck:
         """The optimized graph, to be locked without its weights and timed against later ones."""
         return BaselineGraph(self.optimized, self.settings.context)
 
+    @property
+    def lockable(self) -> tuple[str, ...]:
+        """What ``assert modelcheck == modelcheck_snapshot`` locks: the names of properties above.
+
+        The interface comes first: where it changed, it explains the others.
+        """
+        graphs = ("interface", "modules", "attribution")
+        return graphs if self.source.torch is None else (*graphs, "fusion")
+
     # -- what gates ask ----------------------------------------------------------------------------------------------
 
     @property
@@ -208,6 +217,7 @@ class ModelCheck:
             "target": self.settings.target,
             "versions": self.settings.versions,
             "reused": [],
+            "lockable": list(self.lockable),
         }
         for figures in (self._results.figures(), *more):
             merge_figures(summary, figures)

@@ -33,12 +33,13 @@ def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         entry = next((entry for entry in merged if _same(entry, model)), None)
         if entry is None:
-            entry = {"gates": [], "outcomes": [], "tests": [], "findings": []}
+            entry = {"gates": [], "outcomes": [], "tests": [], "findings": [], "locked": []}
             merged.append(entry)
         entry.update(model)
         entry["gates"] += row["gates"]
         entry["outcomes"].append(row["outcome"])
         entry["tests"].append(row["test"])
+        entry["locked"] += [kind for kind in row.get("locked", ()) if kind not in entry["locked"]]
         entry["findings"] += [finding for gate in row["gates"] for finding in gate["findings"]] + row["findings"]
     return merged
 
@@ -75,6 +76,11 @@ def notes(model: dict[str, Any]) -> list[str]:
     """What the exporter warned about and the accuracy sweep noticed: no verdict, and still worth reading."""
     warnings = [f"exporter: {text}" for text in model.get("export", {}).get("warnings", ())]
     return warnings + list((model.get("accuracy") or {}).get("notes", ()))
+
+
+def not_locked(model: dict[str, Any]) -> tuple[str, ...]:
+    """The kinds of results that no snapshot of the model's tests locks."""
+    return tuple(kind for kind in model.get("lockable", ()) if kind not in model["locked"])
 
 
 def pass_names(models: Sequence[dict[str, Any]]) -> list[str]:

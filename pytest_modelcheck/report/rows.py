@@ -15,9 +15,14 @@ SCHEMA = 1
 
 
 def row_of_test(
-    test: str, outcome: str, model: dict[str, Any] | None, gates: Sequence[GateResult], body: Sequence[Finding]
+    test: str,
+    outcome: str,
+    model: dict[str, Any] | None,
+    gates: Sequence[GateResult],
+    body: Sequence[Finding],
+    locked: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """One test: its node id, outcome, the figures of its model, its gates, and the findings of its body."""
+    """One test: its node id, outcome, the figures of its model, its gates, the findings of its body, what it locks."""
     return {
         "test": test,
         "outcome": outcome,
@@ -33,6 +38,7 @@ def row_of_test(
             for result in gates
         ],
         "findings": [finding_row(finding) for finding in body],
+        "locked": list(locked),
     }
 
 

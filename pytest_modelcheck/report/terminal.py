@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.models import (
+    OVERVIEW,
+    matrix_caption,
+    models_of,
+    not_locked,
+    notes,
+    overview,
+    pass_cells,
+    pass_names,
+)
 from pytest_modelcheck.result import first_lines
 
-_NOTES, _NOTE_WIDTH = 3, 200
+_NOTES, _NOTE_WIDTH, _NAMED = 3, 200, 3
 
 
 def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, trees: bool = False) -> list[str]:
@@ -19,6 +28,7 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, trees: bo
     lines = table(OVERVIEW, map(overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
     lines += [line for model in models for line in _note_lines(model)]
+    lines += _unlocked_lines(models)
     if any(model.get("passes") for model in models):
         lines += ["", matrix_caption(models)]
         lines += _matrix([model for model in models if model.get("passes")], width)
@@ -32,6 +42,19 @@ def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, trees: bo
 def _failure_lines(model: dict[str, Any]) -> list[str]:
     failure = model.get("failure")
     return [f"  {model['name']}: {failure['text']}"] if failure else []
+
+
+def _unlocked_lines(models: Sequence[dict[str, Any]]) -> list[str]:
+    """What may change without a test turning red, one line per set of kinds."""
+    open_in: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        if kinds := not_locked(model):
+            open_in.setdefault(kinds, []).append(f"{model['name']} [{model['exporter']}]")
+    lines = []
+    for kinds, names in open_in.items():
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        lines.append(f"  not locked by a snapshot: {', '.join(kinds)} of {shown}")
+    return lines
 
 
 def _note_lines(model: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from syrupy.assertion import SnapshotAssertion
 
@@ -41,9 +42,18 @@ class SnapshotContext:
     kinds: Sequence[SnapshotKind] = KINDS
 
 
+@runtime_checkable
+class Lockable(Protocol):
+    """A check as a whole: `ModelCheck`."""
+
+    @property
+    def lockable(self) -> tuple[str, ...]:
+        """The kinds of results that one comparison locks, each an attribute of that name."""
+
+
 @dataclass(eq=False)
 class ModelCheckSnapshot:
-    """``assert modelcheck.attribution == modelcheck_snapshot``; each kind of result has its own file.
+    """``assert modelcheck == modelcheck_snapshot``, or one result of it; each kind of result has its own file.
 
     Args:
         syrupy: The assertion object of the running test, with our extension.
@@ -55,8 +65,26 @@ class ModelCheckSnapshot:
     findings: list[Finding] = field(default_factory=list)
     _asserted: dict[str, int] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
+    _newest: int = 0  # the first finding of the newest comparison
 
     def __eq__(self, result: object) -> bool:
+        if isinstance(result, Lockable):
+            return self._whole(result)
+        self._newest = len(self.findings)
+        return self._same(result)
+
+    def _whole(self, check: Lockable) -> bool:
+        """Compare every kind of result that the case has, all of them even where the first differs."""
+        self._newest = len(self.findings)
+        for name in check.lockable:
+            try:
+                self._same(getattr(check, name))
+            except FindingError as error:
+                self._asserted[name] = self._asserted.get(name, 0) + 1
+                self.findings.append(error.finding)
+        return len(self.findings) == self._newest
+
+    def _same(self, result: object) -> bool:
         kind = kind_of(result, self.context.kinds)
         count = self._asserted[kind.name] = self._asserted.get(kind.name, 0) + 1
         name = kind.name if count == 1 else f"{kind.name}.{count}"
@@ -83,7 +111,7 @@ class ModelCheckSnapshot:
 
     def explain(self) -> list[str]:
         """The lines pytest shows for the comparison that just failed."""
-        return [_EXPLAINED, *self.findings[-1].render().splitlines()]
+        return [_EXPLAINED, *(line for each in self.findings[self._newest :] for line in each.render().splitlines())]
 
     def raised(self, error: BaseException | None) -> bool:
         """Whether `error` is the assertion of a comparison with this object.
@@ -94,9 +122,9 @@ class ModelCheckSnapshot:
         return isinstance(error, AssertionError) and bool(self.findings) and (not says or says in (_EXPLAINED, "False"))
 
     @property
-    def compared(self) -> bool:
-        """Whether any result was compared."""
-        return bool(self._asserted)
+    def compared(self) -> tuple[str, ...]:
+        """The kinds of results that were compared."""
+        return tuple(self._asserted)
 
     def compare_the_rest(self, results: object) -> None:
         """Compare what is recorded for this test and the failed body did not get to, so that one run shows all.
@@ -107,7 +135,7 @@ class ModelCheckSnapshot:
         for kind in KINDS:
             if kind.name not in self._asserted and self._location(kind.name).is_file():
                 try:
-                    self.__eq__(getattr(results, kind.name))
+                    self._same(getattr(results, kind.name))
                 except FindingError as error:
                     self.findings.append(error.finding)
 
