@@ -13,7 +13,5 @@ from examples.zoo.bert_base import CASES
 @pytest.mark.expect_fusion(qkv="12/12", subgraphs="<=82", mean_size=">=4.5")
 @pytest.mark.expect_latency(speedup=">=0.95", regression="<=10%")
 def test_bert_base(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
     assert modelcheck.baseline == modelcheck_snapshot

@@ -30,9 +30,7 @@ BY_EXPORTER = {
 @pytest.mark.expect_ops(Softmax=24)
 @pytest.mark.expect_fusion(qkv="24/24")
 def test_bert_large(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(DISTILBERT, **BY_EXPORTER))
@@ -40,9 +38,7 @@ def test_bert_large(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=6)
 @pytest.mark.expect_fusion(qkv="6/6")
 def test_distilbert(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(ROBERTA, **BY_EXPORTER))
@@ -50,9 +46,7 @@ def test_distilbert(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_roberta_base(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 # ALBERT's GELU is written out; Gelu came with opset 20, and the torchscript exporter stops before it.
@@ -70,6 +64,4 @@ def test_roberta_base(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_albert_base_v2(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

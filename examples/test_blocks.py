@@ -22,18 +22,14 @@ pytestmark = [
 @pytest.mark.expect_reduction(total=0, **NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=2, Clip=2, BatchNormalization=0)
 def test_mobilenet_block(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(EFFICIENTNET_BLOCK))
 @pytest.mark.expect_reduction(total=0, **NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=5, BatchNormalization=0)
 def test_efficientnet_block(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(MULTI_LAYER_ATTENTION))
@@ -41,9 +37,7 @@ def test_efficientnet_block(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=3)
 @pytest.mark.expect_fusion(qkv="3/3")
 def test_multi_layer_attention(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(PATCH_ATTENTION))
@@ -53,9 +47,7 @@ def test_multi_layer_attention(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=1)
 @pytest.mark.expect_fusion(qkv="1/1")
 def test_patch_attention(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(CROSS_ATTENTION))
@@ -63,6 +55,4 @@ def test_patch_attention(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=2)
 @pytest.mark.expect_fusion(qkv="2/2")
 def test_cross_attention(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

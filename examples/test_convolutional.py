@@ -28,9 +28,7 @@ pytestmark = [
 @pytest.mark.expect_reduction(**NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=81, BatchNormalization=0)
 def test_efficientnet_b0(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize(
@@ -45,9 +43,7 @@ def test_efficientnet_b0(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_reduction(**NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=52, BatchNormalization=0)
 def test_mobilenet_v2(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(MOBILENET_V3_SMALL))
@@ -55,9 +51,7 @@ def test_mobilenet_v2(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_reduction(total=0, **NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=52, BatchNormalization=0)
 def test_mobilenet_v3_small(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(VGG16))
@@ -65,6 +59,4 @@ def test_mobilenet_v3_small(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_reduction(total=0, **NO_TRANSFORMER, fuse_conv_batchnorm=0, fuse_conv_relu=0)
 @pytest.mark.expect_ops(Conv=13, Gemm=3, Relu=15)
 def test_vgg16(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

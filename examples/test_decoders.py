@@ -32,9 +32,7 @@ WRITTEN_GELU = {
 @pytest.mark.expect_ops(Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_gpt2(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(SMOLLM2))
@@ -44,9 +42,7 @@ def test_gpt2(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=30)
 @pytest.mark.expect_fusion(qkv="30/30")
 def test_smollm2_135m(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(PHI2, **WRITTEN_GELU))
@@ -61,6 +57,4 @@ def test_smollm2_135m(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=2)
 @pytest.mark.expect_fusion(qkv="2/2")
 def test_phi2(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

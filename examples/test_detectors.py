@@ -17,18 +17,14 @@ pytestmark = [
 @pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=0, **NO_TRANSFORMER)
 @pytest.mark.expect_ops(Conv=64, BatchNormalization=0)
 def test_yolov8(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(YOLO12N))
 @pytest.mark.expect_reduction(basis="isolated", eliminate_redundant_transposes=">=10")
 @pytest.mark.expect_ops(BatchNormalization=0, Transpose="<=29")
 def test_yolo12n(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 # What is added up has learned weights: constants behind convolutions, which take them in. torchscript computes most of
@@ -44,6 +40,4 @@ def test_yolo12n(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_reduction(total=">=0%", fuse_conv_relu=0, **NO_TRANSFORMER)
 @pytest.mark.expect_ops(BatchNormalization=0)
 def test_efficientdet_d0(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

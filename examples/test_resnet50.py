@@ -12,7 +12,5 @@ from examples.zoo.resnet50 import CASES
 @pytest.mark.expect_hierarchy(coverage=">=95%", modules=">=60%")
 @pytest.mark.expect_latency(speedup=">=0.95", regression="<=10%")
 def test_resnet50(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
     assert modelcheck.baseline == modelcheck_snapshot

@@ -32,9 +32,7 @@ pytestmark = [
 @pytest.mark.expect_ops(Softmax=18)
 @pytest.mark.expect_fusion(qkv="18/18")
 def test_t5_small(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(BART_BASE))
@@ -49,6 +47,4 @@ def test_t5_small(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Softmax=18)
 @pytest.mark.expect_fusion(qkv="18/18")
 def test_bart_base(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

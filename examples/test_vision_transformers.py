@@ -30,9 +30,7 @@ pytestmark = [
 @pytest.mark.expect_ops(Conv=1, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_vit(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(VIT_L_16))
@@ -46,9 +44,7 @@ def test_vit(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Conv=1, Softmax=24)
 @pytest.mark.expect_fusion(qkv="24/24")
 def test_vit_l_16(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(MOBILEVIT_SMALL))
@@ -56,9 +52,7 @@ def test_vit_l_16(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(BatchNormalization=0, Softmax=9)
 @pytest.mark.expect_fusion(qkv="9/9")
 def test_mobilevit_small(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(VIT_B_16_TORCHVISION))
@@ -67,6 +61,4 @@ def test_mobilevit_small(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Conv=1, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_vit_b_16_torchvision(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

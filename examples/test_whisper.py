@@ -25,9 +25,7 @@ pytestmark = [
 @pytest.mark.expect_ops(Conv=2, Softmax=4)
 @pytest.mark.expect_fusion(qkv="4/4")
 def test_whisper_tiny_encoder(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(TINY_DECODER))
@@ -43,9 +41,7 @@ def test_whisper_tiny_encoder(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Conv=0, Softmax=8)
 @pytest.mark.expect_fusion(qkv="8/8")
 def test_whisper_tiny_decoder(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(BASE_ENCODER))
@@ -61,9 +57,7 @@ def test_whisper_tiny_decoder(modelcheck, modelcheck_snapshot):
 @pytest.mark.expect_ops(Conv=2, Softmax=6)
 @pytest.mark.expect_fusion(qkv="6/6")
 def test_whisper_base_encoder(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot
 
 
 @pytest.mark.parametrize("model_case", cases(BASE_ENCODER))
@@ -88,6 +82,4 @@ def test_attention_cleanup_removes_a_twentieth_of_whisper_base_encoder(modelchec
 @pytest.mark.expect_ops(Conv=0, Softmax=12)
 @pytest.mark.expect_fusion(qkv="12/12")
 def test_whisper_base_decoder(modelcheck, modelcheck_snapshot):
-    assert modelcheck.attribution == modelcheck_snapshot
-    assert modelcheck.modules == modelcheck_snapshot
-    assert modelcheck.fusion == modelcheck_snapshot
+    assert modelcheck == modelcheck_snapshot

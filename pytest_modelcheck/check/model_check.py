@@ -145,8 +145,8 @@ class ModelCheck:
 
         The interface comes first: where it changed, it explains the others.
         """
-        graphs = ("interface", "modules", "attribution")
-        return graphs if self.source.torch is None else (*graphs, "fusion")
+        fusion = () if self.source.torch is None else ("fusion",)
+        return ("interface", "modules", "attribution", *fusion, "numbers")
 
     # -- what gates ask ----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ EDITS = {
     "modules": ("Gemm 1", "Gemm 7"),
     "attribution": ("nodes: 3", "nodes: 7"),
     "fusion": ("compute nodes 3", "compute nodes 7"),
+    "numbers": ("output_0 float32 [2,2]", "output_0 float32 [2,7]"),
 }
 """Kind -> an edit of its file, in the order in which differences are shown."""
 
@@ -71,7 +72,7 @@ def test_a_kind_that_cannot_be_computed_hides_no_other(project):
 
 def test_what_no_test_locks_is_named(project):
     project.gated("expect_ops(Gemm=2)").run().outcomes(passed=1).has(
-        "not locked by a snapshot: interface, modules, attribution, fusion of net [torchscript]"
+        "not locked by a snapshot: interface, modules, attribution, fusion, numbers of net [torchscript]"
     )
 
 
@@ -87,5 +88,5 @@ def test_two_tests_lock_together(project):
         """
     )
     project.run("--snapshot-update").outcomes(passed=2).has(
-        "not locked by a snapshot: attribution, fusion of net [torchscript]"
+        "not locked by a snapshot: attribution, fusion, numbers of net [torchscript]"
     )
