@@ -25,8 +25,8 @@ class PairedLatency:
     """How long `a` takes relative to `b`.
 
     Attributes:
-        ratio: Time of a / time of b: the median over the pairs. 1.05: a takes 5 % more.
-        interval: Confidence interval of `ratio`: 99.8 %, over rounds of new sessions 99.9 %.
+        ratio: Time of a / time of b: the mean over the rounds. 1.05: a takes 5 % more.
+        interval: Confidence interval of `ratio` over the rounds: 99.9 %. It holds what equal graphs differ by.
         noise: The same interval for a against a, measured in between: what this machine makes of a ratio that is 1.
         pairs: How many ratios were measured; one is four runs.
         verdict: Of the question that was asked. Without a question: `PASS` if the difference is larger than the noise,
@@ -37,9 +37,8 @@ class PairedLatency:
         spread: How much two equal contestants may differ for reasons that no repetition averages out, as a share:
             `SESSION_SPREAD` for two sessions that stay open, 0.0 for fresh ones. `FAIL` needs a difference beyond it.
         spread_of: What differs by so much, in words.
-        rounds: How often both sessions were opened anew; `ratio` is then the mean over the rounds, and `interval` holds
-            what sessions of one graph differ by. 0 where nothing was opened.
-        a_times, b_times: Opening, first run and percentiles, where sessions were opened.
+        rounds: How often both were opened and timed; 0 where nothing was measured.
+        a_times, b_times: Opening, first run and percentiles.
     """
 
     ratio: float
@@ -90,10 +89,6 @@ def _evaluate(
     if latency.verdict is Verdict.ERROR or math.isnan(latency.ratio):
         return Judgement(Verdict.ERROR, latency.reason or "nothing was measured")
     low, value, high = (unit(ratio) for ratio in (latency.interval[0], latency.ratio, latency.interval[1]))
-    if not latency.rounds:  # the interval over rounds holds all that equal graphs differ by
-        spread = 1 + latency.noise_floor  # a factor, as the noise of ratios is: no time is ever negative
-        noise_low, noise_high = unit(latency.ratio / spread), unit(latency.ratio * spread)
-        low, high = min(low, noise_low), max(high, noise_high)
     said = f"{subject} {value:.4g}{suffix}, between {low:.4g} and {high:.4g}{suffix}"
     if bound.holds(low) and bound.holds(high):
         return Judgement(Verdict.PASS, said)

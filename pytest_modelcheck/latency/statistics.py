@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 CONFIDENCE = 0.998
 """Of each interval. The verdict is looked at several times while samples come in, so each look must be rarely wrong."""
@@ -17,13 +15,10 @@ EARLY_CONFIDENCE = 0.99
 PRIOR_WEIGHT = 4
 """Degrees of freedom of what is known before the first round."""
 
-MIN_PAIRS = 10
-"""Fewer pairs have no interval at this confidence: with n pairs it is at most ``1 - 2 * 0.5**n``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A median with its confidence interval; all NaN where there are too few samples."""
+    """The middle of some samples with its confidence interval; all NaN where there are too few samples."""
 
     median: float
     low: float
@@ -35,57 +30,6 @@ class Interval:
 
 
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
-
-
-def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The median and its distribution-free confidence interval from order statistics.
-
-    The number of independent samples below the true median is binomial(n, 1/2) whatever their distribution: an outlier
-    moves the interval by one rank, however large it is. Samples that came in bursts say less than their number: the
-    interval widens by sqrt((1 + r) / (1 - r)), r being the correlation of neighbours in time.
-
-    Args:
-        samples: In the order they were taken.
-        confidence: Probability that the interval holds the true median.
-
-    Returns:
-        The interval; `NO_INTERVAL` where n is too small for the confidence, or a sample is not finite.
-    """
-    count = len(samples)
-    if not all(math.isfinite(sample) for sample in samples):
-        return NO_INTERVAL
-    rank = _rank(count, confidence)
-    if rank is None:
-        return NO_INTERVAL
-    centre = (count - 1) / 2
-    ordered = sorted(samples)
-    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    correlation = min(0.9, max(0.0, sign_correlation(samples, median)))
-    reach = (centre - rank) * math.sqrt((1 + correlation) / (1 - correlation))
-    low = max(0, math.floor(centre - reach))
-    return Interval(median, ordered[low], ordered[count - 1 - low])
-
-
-def sign_correlation(samples: Sequence[float], median: float) -> float:
-    """Correlation between neighbours of which side of the median a sample lies on, -1..1; 0.0 below 20 samples."""
-    if len(samples) < 20:
-        return 0.0
-    signs = [(sample > median) - (sample < median) for sample in samples]
-    return sum(x * y for x, y in itertools.pairwise(signs)) / (len(signs) - 1)
-
-
-def _rank(count: int, confidence: float) -> int | None:
-    """The largest index k with P(binomial(count, 1/2) <= k) <= (1 - confidence) / 2; None where there is none."""
-    tail = (1 - confidence) / 2
-    if count > 1000:  # 0.5**count leaves the range of floats; the normal approximation is within one rank here
-        return math.floor(count / 2 - NormalDist().inv_cdf(1 - tail) * math.sqrt(count) / 2 - 1)
-    total, best = 0.0, None
-    for k in range(count // 2 + 1):
-        total += math.comb(count, k) * 0.5**count
-        if total > tail:
-            break
-        best = k
-    return best
 
 
 def mean_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:

@@ -187,11 +187,6 @@ def test_a_session_that_fails_later_gives_no_number(good_runs):
     assert_unmeasured(measured, "a run failed: RuntimeError: device lost")
 
 
-def test_a_fresh_session_against_something_else_is_refused():
-    measured = measure_paired(Machine().session("a", 0.01), lambda: None, budget_s=10)
-    assert_unmeasured(measured, "a FreshSession can only be measured against another one")
-
-
 # -- real sessions: a difference no machine can hide ----------------------------------------------------------------
 
 
