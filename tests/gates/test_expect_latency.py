@@ -77,10 +77,6 @@ def test_the_finding_names_both_times_and_the_noise(check, monkeypatch):
     )
 
 
-def test_noise_alone_can_make_it_unsure(check, monkeypatch):
-    assert judged(check, monkeypatch, measured(1.05, noise=0.1), ">=1.02").verdict is Verdict.INCONCLUSIVE
-
-
 def test_nothing_measured_is_an_error_with_the_reason(check, monkeypatch):
     result = judged(check, monkeypatch, NOTHING, ">=0.1")
     assert result.verdict is Verdict.ERROR
