@@ -22,6 +22,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.passes import Target
+from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import (
     AnyPass,
     PassRecord,
@@ -197,22 +198,31 @@ def _columns(passes: Sequence[AnyPass]) -> list[str]:
 def _alone(
     stages: Sequence[ir.Model], in_order: Sequence[PassRecord], passes: Sequence[AnyPass], target: Target
 ) -> list[PassRecord]:
-    """Each pass on the first model; those before the first change have been run on it in order."""
+    """Each pass on the first model; those before the first change have been run on it in order.
+
+    `Settle` by itself would be the whole pipeline: what it is worth is what it did in its place.
+    """
     same = sum(stage is stages[0] for stage in stages[:-1])
-    return [*in_order[:same], *run_each_alone(stages[0], passes[same:], target)]
+    rest = [pass_ for pass_ in passes[same:] if not isinstance(pass_, Settle)]
+    alone = iter(run_each_alone(stages[0], rest, target))
+    later = zip(in_order[same:], passes[same:], strict=True)
+    return [*in_order[:same], *(record if isinstance(pass_, Settle) else next(alone) for record, pass_ in later)]
 
 
 def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target: Target) -> list[int | None]:
     """For each pass the node count with it minus the one without it; the stages before the pass are shared."""
     full = count_nodes(stages[-1])
     deltas: list[int | None] = []
+    settled = any(isinstance(pass_, Settle) and stages[i] is not stages[i + 1] for i, pass_ in enumerate(passes))
     for index in range(len(passes)):
         model = stages[index]
-        if stages[index + 1] is model:  # it changed nothing: without it the others do what they did with it
+        if stages[index + 1] is model and not settled:  # it changed nothing: the others do without it what they did
             deltas.append(0)
             continue
         statuses = set()
-        for after, record in run_one_by_one(model, passes[index + 1 :], target):
+        left_out = pass_name(passes[index])
+        rest = [pass_.without(left_out) if isinstance(pass_, Settle) else pass_ for pass_ in passes[index + 1 :]]
+        for after, record in run_one_by_one(model, rest, target):
             model = after
             statuses.add(record.status)
         deltas.append(None if PassStatus.ERROR in statuses else full - count_nodes(model))

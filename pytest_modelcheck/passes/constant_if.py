@@ -19,6 +19,15 @@ def inline_constant_ifs(rewriter: Rewriter) -> None:
                 inlined |= _try_inline(rewriter, node, bool(condition.item()))
 
 
+def has_constant_if(rewriter: Rewriter) -> bool:
+    """Whether there is an If for `inline_constant_ifs`, other than those that it has refused."""
+    refused = {refused.node for refused in rewriter.refusals}
+    return any(
+        rewriter.constant(node.inputs[0]) is not None and (node.name or node.outputs[0].name) not in refused
+        for node in rewriter.nodes("If")
+    )
+
+
 def _try_inline(rewriter: Rewriter, node: ir.Node, taken: bool) -> bool:
     branch = node.attributes["then_branch" if taken else "else_branch"].as_graph()
     scope = node.graph

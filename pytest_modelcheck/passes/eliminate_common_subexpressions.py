@@ -4,8 +4,9 @@
    the first stays. In topological order, so that chains of equal nodes fall together in one sweep.
 
 Left alone: operators that draw random numbers, operators with subgraphs, operators of other domains (nothing is known
-about them), and Constant nodes (``eliminate_duplicate_constants``). Every layer of a transformer export makes its own
-mask of the same padding; that is what this finds there.
+about them), Constant nodes (``eliminate_duplicate_constants``), and the QuantizeLinear and DequantizeLinear of a
+quantized model: runtimes fuse each with the operator beside it, and one that two operators share with neither. Every
+layer of a transformer export makes its own mask of the same padding; that is what this finds there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 _RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+
+_QUANTIZATION = frozenset({"DequantizeLinear", "QuantizeLinear"})
 
 _MAX_ATTRIBUTE_BYTES = 4096
 """Larger tensor attributes are not compared."""
@@ -61,7 +64,7 @@ def _merge_in(rewriter: Rewriter, scope: Scope, among: Set[ir.Node] | None) -> N
 
 def _key(node: ir.Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for nodes that are left alone."""
-    if node.domain != "" or node.op_type in _RANDOM or node.op_type == "Constant" or not node.outputs:
+    if node.domain != "" or node.op_type in _RANDOM | _QUANTIZATION or node.op_type == "Constant" or not node.outputs:
         return None
     attributes = []
     for name, attribute in sorted(node.attributes.items()):

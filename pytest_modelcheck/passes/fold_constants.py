@@ -9,15 +9,17 @@
    may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead. What
    has been spent stands in the model's metadata, so that a second run may not spend it again.
 4. An ``If`` with a constant condition is replaced by the branch that runs.
-5. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
+5. The QuantizeLinear and DequantizeLinear of a quantized model stay, with their constants: runtimes read from them what
+   to compute in integers, and the file would be four times as large. `quantized` folds them.
+6. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
    and what the evaluator cannot do. An Identity is looked through, and left to eliminate_identity_ops.
 
-Source: the operators' reference implementation in ``onnx.reference``.
+Source: the operators' pages, as onnxruntime computes them; shapes/evaluate.py says where the reference counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +31,7 @@ from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.graph.shape_inference import infer_shapes
-from pytest_modelcheck.passes.constant_if import inline_constant_ifs
+from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
@@ -41,6 +43,10 @@ SPENT_KEY = "modelcheck.fold_growth_bytes"
 """Metadata of the model: by how many bytes folding has made it larger so far."""
 
 _MIN_BUDGET = 64 * 1024
+_LARGE = 64 * 1024
+"""Bytes above which a result is not kept for later."""
+
+_QUANTIZATION = ("DequantizeLinear", "QuantizeLinear")
 _OF_SHAPES = ("Shape", "Size")
 _BY_OPERANDS = ("Pad", "Resize", "Reshape", "Expand", "Slice", "Tile", "Unsqueeze", "Squeeze")
 """What comes out has a shape that follows from the shape of the first input and the content of the others."""
@@ -54,20 +60,23 @@ class FoldConstants(Pass):
     Attributes:
         max_growth_bytes: By how much the folds may make the file larger. None: by 2 % of its constants, or by 64 KiB
             where that is more.
+        quantized: Fold QuantizeLinear and DequantizeLinear, too.
     """
 
     max_growth_bytes: int | None = None
+    quantized: bool = False
 
     name: ClassVar[str] = "fold_constants"
     rules: ClassVar[tuple[str, ...]] = ("node", "shape", "if")
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        rewriter.begin_rule("if")
-        inline_constant_ifs(rewriter)
-        fold(rewriter, max_growth_bytes=self.max_growth_bytes)
         asked: set[ir.Node] = set()
-        while not rewriter.exhausted and _more_shapes_known(rewriter, asked):
-            fold(rewriter, max_growth_bytes=self.max_growth_bytes)
+        goes_on = True
+        while goes_on and not rewriter.exhausted:
+            rewriter.begin_rule("if")
+            inline_constant_ifs(rewriter)
+            fold(rewriter, max_growth_bytes=self.max_growth_bytes, quantized=self.quantized)
+            goes_on = has_constant_if(rewriter) or _more_shapes_known(rewriter, asked)
 
 
 def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
@@ -99,6 +108,7 @@ def fold(
     rewriter: Rewriter,
     *,
     max_growth_bytes: int | None = None,
+    quantized: bool = False,
     touched: Collection[ir.Value] | None = None,
     nodes: Collection[ir.Node] = (),
 ) -> None:
@@ -106,13 +116,13 @@ def fold(
 
     Args:
         rewriter: Of the pass on whose behalf this is done.
-        max_growth_bytes: As of `FoldConstants`.
+        max_growth_bytes, quantized: As of `FoldConstants`.
         touched: Only what depends on one of these values; None for everything.
         nodes: Where `touched` is given: these too, and what depends on them.
     """
     spent = int(rewriter.model.metadata_props.get(SPENT_KEY, 0))
     allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
-    folder = _Folder(rewriter, max(0, allowed - spent))
+    folder = _Folder(rewriter, max(0, allowed - spent), quantized=quantized)
     reached = None if touched is None else set(touched)
     for node in rewriter.nodes():
         if reached is not None and node not in nodes and reached.isdisjoint(node.inputs):
@@ -125,14 +135,23 @@ def fold(
         rewriter.set_metadata(SPENT_KEY, str(spent + folder.spent))
 
 
+@dataclass(slots=True)
+class _Result:
+    """What a node gives, or None where that was large and is read by evaluated nodes alone, and how large it is."""
+
+    arrays: list[Array] | None
+    nbytes: list[int]
+
+
 class _Folder:
     """First evaluates in graph order, then folds where a constant result meets a node that stays."""
 
-    def __init__(self, rewriter: Rewriter, budget: int) -> None:
+    def __init__(self, rewriter: Rewriter, budget: int, *, quantized: bool) -> None:
         self.rewriter = rewriter
         self.budget = budget
+        self.quantized = quantized
         self.spent = 0
-        self.results: dict[ir.Node, list[Array]] = {}
+        self.results: dict[ir.Node, _Result] = {}
 
     def evaluate(self, node: ir.Node) -> None:
         if node.domain != "" or node.op_type == "Constant":
@@ -143,26 +162,57 @@ class _Folder:
                 # The exporter's example may be all that the declared shape is.
                 self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
                 return
-            self.results[node] = [static]
+            self.results[node] = _Result([static], [static.nbytes])
             return
-        inputs: list[Array | None] = []
-        for value in node.inputs:
-            array = None if value is None else self._array(value)
-            if value is not None and array is None:
-                return
-            inputs.append(array)
-        if any(True for _ in subgraphs(node)):
+        if not all(value is None or self._is_constant(value) for value in node.inputs) or any(
+            True for _ in subgraphs(node)
+        ):
+            return
+        if node.op_type in _QUANTIZATION and not self.quantized:
+            self.rewriter.refuse("the model is quantized: runtimes read the pair from the file", node)
             return
         try:
-            self.results[node] = evaluate(node, inputs, self.rewriter.opset())
+            arrays = self._computed(node)
         except CannotEvaluate as error:
             self.rewriter.refuse(str(error), node)
+            return
+        self.results[node] = _Result(arrays, [_nbytes(array) for array in arrays])
+        for value in node.inputs:
+            if value is not None and (producer := value.producer()) in self.results:
+                self._forget_if_read(producer)
 
-    def _array(self, value: ir.Value) -> Array | None:
+    def _is_constant(self, value: ir.Value) -> bool:
+        return value.producer() in self.results or self.rewriter.constant(value) is not None
+
+    def _forget_if_read(self, node: ir.Node) -> None:
+        """Drop what only evaluated nodes read: a chain of large results keeps one of them, not all."""
+        result = self.results[node]
+        if sum(result.nbytes) > _LARGE and not self._meets_a_node_that_stays(node):
+            result.arrays = None
+
+    def _computed(self, node: ir.Node) -> list[Array]:
+        """The outputs of a node whose inputs are constant; what was dropped before it is computed again."""
+        held: dict[ir.Node, list[Array]] = {}
+        stack = [node]
+        while stack:
+            current = stack[-1]
+            before = [producer for value in current.inputs if value is not None and (producer := value.producer())]
+            missing = [p for p in before if p in self.results and self.results[p].arrays is None and p not in held]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if current not in held:
+                inputs = [None if value is None else self._array(value, held) for value in current.inputs]
+                held[current] = evaluate(current, inputs, self.rewriter.opset())
+        return held[node]
+
+    def _array(self, value: ir.Value, held: Mapping[ir.Node, list[Array]]) -> Array | None:
         producer = value.producer()
-        if producer in self.results:
-            return self.results[producer][value.index() or 0]
-        return self.rewriter.constant(value)
+        if producer not in self.results:
+            return self.rewriter.constant(value)
+        arrays = self.results[producer].arrays or held[producer]
+        return arrays[value.index() or 0]
 
     def fold(self) -> None:
         frontier = [node for node in self.results if self._meets_a_node_that_stays(node)]
@@ -184,16 +234,16 @@ class _Folder:
         self.rewriter.begin_rule("shape" if node.op_type in _OF_SHAPES else "node")
         scope = node.graph
         assert scope is not None
-        read = [
-            (output, array) for output, array in zip(node.outputs, self.results[node], strict=True) if is_needed(output)
-        ]
-        growth = sum(_nbytes(array) for _, array in read) - self._freed_bytes(node)
+        result = self.results[node]
+        read = [index for index, output in enumerate(node.outputs) if is_needed(output)]
+        growth = sum(result.nbytes[index] for index in read) - self._freed_bytes(node)
         if growth > self.budget - self.spent:
             return self.rewriter.refuse("the constant would make the file too much larger", node)
         self.spent += max(growth, 0)
         constants: dict[ir.Value, ir.Value] = {}
         nodes: list[ir.Node] = []
-        for output, array in read:
+        arrays = result.arrays or self._computed(node)
+        for output, array in [(node.outputs[index], arrays[index]) for index in read]:
             if output.is_graph_output():
                 nodes.append(self.rewriter.node("Constant", [], {"value": _tensor(array, output)}, like=output))
                 constants[output] = nodes[-1].outputs[0]

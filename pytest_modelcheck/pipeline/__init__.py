@@ -6,7 +6,7 @@ A pass is one of ours (`passes.Pass`), any `onnx_ir.passes.PassBase`, or any fun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -76,6 +76,8 @@ def optimize(
 ) -> onnx.ModelProto | ir.Model | Path:
     """Optimize a model and give back the same kind, as a new object (for a path: the path written).
 
+    Types and shapes of intermediate values are written where the model has some.
+
     Args:
         model: `onnx.ModelProto`, `onnx_ir.Model`, or the path of an .onnx file.
         passes: Passes, or their names; default: `passes.passes_for(target)`.
@@ -104,7 +106,18 @@ def _optimized(model: ir.Model, passes: Sequence[AnyPass | str] | None, target: 
             raise PassFailedError(f"{record.name}: {record.error}")
         if record.name == CheckTfliteOps.name and record.refusals:
             raise PassFailedError(_not_convertible(record.refusals))
+    if not any(_is_described(value) for value in _inner_values(model)):
+        for value in _inner_values(optimized):
+            value.type = value.shape = None
     return optimized
+
+
+def _inner_values(model: ir.Model) -> Iterator[ir.Value]:
+    return (value for node in model.graph.all_nodes() for value in node.outputs if not value.is_graph_output())
+
+
+def _is_described(value: ir.Value) -> bool:
+    return value.type is not None or value.shape is not None
 
 
 def _not_convertible(refusals: tuple[Refused, ...]) -> str:

@@ -61,6 +61,7 @@ NEVER_REFUSED = frozenset(
         ("simplify_shape_chains", "fold"),  # what is left alone there is fold_constants' refusal
         ("fuse_matmul_add", "tidy"),  # as are these: the passes before them have said why
         ("cleanup_attention", "tidy"),
+        ("settle", "settle"),
     }
 )
 """Rules whose look-alikes are left alone without a reason."""

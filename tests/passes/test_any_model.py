@@ -185,24 +185,23 @@ def by_reference(model, feeds):
 
 
 def assert_same_results(model, feeds):
-    """In onnxruntime, or where it cannot run the model, in the reference implementation."""
+    """In onnxruntime alone; in the reference implementation where onnxruntime cannot run the model."""
     after, changed = optimized(model)
     if not changed:
         return
     assert [value.name for value in after.graph.output] == [value.name for value in model.graph.output]
     left = {value.name for value in after.graph.input}
     feeds = {name: array for name, array in feeds.items() if name in left}
-    found, reasons = [], []
+    reasons = []
     for run in (by_runtime, by_reference):
         try:
             expected = run(model, feeds)
         except Exception as error:  # which runs which operator is onnxruntime's and onnx's business
             reasons.append(error)
             continue
-        found.append(all(map(same, expected, run(after, feeds))))
-    if not found:
-        pytest.skip(f"neither onnxruntime nor the reference implementation runs this model: {reasons}")
-    assert any(found)
+        assert all(map(same, expected, run(after, feeds)))
+        return
+    pytest.skip(f"neither onnxruntime nor the reference implementation runs this model: {reasons}")
 
 
 def same(expected, actual):
@@ -211,6 +210,8 @@ def same(expected, actual):
     if expected is None or actual is None:
         return expected is actual
     expected, actual = np.asarray(expected), np.asarray(actual)
+    if expected.dtype.kind in "OSU" and actual.dtype.kind in "OSU":  # the reference gives one text in either form
+        return expected.tolist() == actual.tolist()
     if expected.dtype != actual.dtype or expected.shape != actual.shape:
         return False
     if expected.dtype.kind in "OUSb":

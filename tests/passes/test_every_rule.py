@@ -22,6 +22,7 @@ import test_fuse_gelu
 import test_fuse_layernorm
 import test_fuse_matmul_add
 import test_fuse_pad_conv
+import test_settle
 import test_transpose_regions
 from fusing_checks import fires
 from rule_cases import NEVER_REFUSED, PLACES, RuleCase, fires_inside, missing, outcome, rules_of
@@ -46,6 +47,7 @@ CASES: tuple[RuleCase, ...] = (
     *test_fuse_layernorm.CASES,
     *test_fuse_matmul_add.CASES,
     *test_fuse_pad_conv.CASES,
+    *test_settle.CASES,
     *test_transpose_regions.CASES,
     *cases_simplify_shape_chains.CASES,
 )
