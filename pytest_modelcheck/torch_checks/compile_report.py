@@ -5,6 +5,7 @@ Dynamo traces and nothing is generated: the backend runs the graphs as they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -16,6 +17,9 @@ from pytest_modelcheck.calling import ModuleInputs, eval_mode
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.torch_checks.memory.forward import call_arguments
 
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_PLACE = re.compile(r"[^ :]+:\d+(?=: )")
+
 AnyInputs = ModuleInputs | Mapping[str, Any] | Sequence[Any]
 
 
@@ -25,7 +29,7 @@ class CompileReport:
 
     Attributes:
         graph_breaks: ``"models/net.py:12: generic_jump TensorVariable()"``.
-        recompiles: ``"inputs 1 compiled 2 graphs more"``, one entry per graph.
+        recompiles: ``"inputs 1 compiled a graph again"``, one entry per graph.
     """
 
     graph_breaks: tuple[str, ...]
@@ -43,12 +47,47 @@ def compile_report(module: torch.nn.Module, inputs: AnyInputs, further: Sequence
         try:
             torch._dynamo.reset()
             explained = torch._dynamo.explain(module)(*args, **kwargs)
-            breaks = tuple(_line(reason) for reason in explained.break_reasons)
-            return CompileReport(breaks, _recompiles(module, args, kwargs, further))
+            torch._dynamo.reset()
+            torch._dynamo.utils.counters["graph_break"].clear()
+            recompiles = _recompiles(module, args, kwargs, further)
+            found = [(_line(reason.reason, reason.user_stack), reason.reason) for reason in explained.break_reasons]
+            found += _unlisted(module, args, kwargs, tuple(torch._dynamo.utils.counters["graph_break"]), found)
+            return CompileReport(tuple(line for line, _ in found), recompiles)
         except Exception as error:
             raise ModelCaseError(f"the compiled forward raised {type(error).__name__}: {error}") from error
         finally:
             torch._dynamo.reset()
+
+
+def _unlisted(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    counted: Sequence[str],
+    listed: Sequence[tuple[str, str]],
+) -> list[tuple[str, str]]:
+    """The breaks that `torch._dynamo.explain` does not list: before the first operator, and in frames it gives up.
+
+    What ``fullgraph=True`` refuses first comes with its place (inside ``try:`` and ``with`` dynamo leaves the whole
+    frame to Python, and counts nothing); further ones are known by what dynamo counted while it compiled.
+    """
+    found: list[tuple[str, str]] = []
+    torch._dynamo.reset()
+    try:
+        torch.compile(module, backend=lambda graph, example: graph.forward, fullgraph=True)(*args, **kwargs)
+    except torch._dynamo.exc.TorchDynamoException as error:
+        text = str(error)
+        line = _line(text, getattr(error, "real_stack", None) or [])
+        if _place(line) not in {_place(known) for known, _ in listed}:
+            found.append((line, text))
+    known = {part for line, text in (*listed, *found) for part in (_place(line), _reason(text))}
+    more = [(_line(text, []), text) for text in counted if _reason(text) not in known]
+    return found + [(line, text) for line, text in more if _place(line) not in known]
+
+
+def _reason(text: str) -> str:
+    """What identifies a reason: all that dynamo says before the traceback of the user's code."""
+    return " ".join(text.partition("\nfrom user code")[0].split())
 
 
 def _recompiles(
@@ -69,13 +108,20 @@ def _recompiles(
         before = compiled
         other_args, other_kwargs = call_arguments(inputs)
         run(*other_args, **other_kwargs)
-        found += [f"inputs {number} compiled a graph anew"] * (compiled - before)
+        found += [f"inputs {number} compiled a graph again"] * (compiled - before)
     return tuple(found)
 
 
-def _line(reason: Any) -> str:
-    text = " ".join(str(reason.reason).split("\n")[0].split())
-    if not reason.user_stack:
+def _line(reason: str, stack: Sequence[Any]) -> str:
+    text = " ".join(str(reason).split("\n")[0].split())
+    places = [(frame.filename, str(frame.lineno)) for frame in stack] or _FRAME.findall(reason)
+    if not places:
         return text
-    frame = reason.user_stack[-1]
-    return f"{'/'.join(PurePath(frame.filename).parts[-2:])}:{frame.lineno}: {text}"
+    file, line = places[-1]
+    return f"{'/'.join(PurePath(file).parts[-2:])}:{line}: {text}"
+
+
+def _place(line: str) -> str:
+    """``models/net.py:12``, of a line that begins with one; else the line."""
+    match = _PLACE.match(line)
+    return match[0] if match else line

@@ -1,5 +1,10 @@
 """expect_compile: where torch.compile breaks the graph, and what compiles it again."""
 
+import inspect
+import sys
+import threading
+
+import pytest
 import torch
 from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
@@ -34,11 +39,91 @@ def test_a_branch_on_a_value_breaks_the_graph_and_its_line_is_named():
     assert ask(check, "expect_compile", graph_breaks="<=1", recompiles=">=0").verdict is Verdict.PASS
 
 
+LOCK = threading.Lock()
+
+
+class BeforeTheFirstOperator(torch.nn.Module):
+    def forward(self, x):
+        print("hello")  # break
+        return torch.relu(x)
+
+
+class InTry(torch.nn.Module):
+    def forward(self, x):
+        try:
+            if x.sum() > 0:  # break
+                x = x + 1
+        except ValueError:
+            pass
+        return x * 2
+
+
+class InWith(torch.nn.Module):
+    def forward(self, x):
+        with LOCK:  # break
+            x = x + 1
+        return x * 2
+
+
+class InTryOfASubmodule(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = InTry()
+
+    def forward(self, x):
+        return self.inner(x + 1)
+
+
+@torch.compiler.disable
+def by_hand(x):
+    return x + 1
+
+
+class Disabled(torch.nn.Module):
+    def forward(self, x):
+        return by_hand(x)  # break
+
+
+class LogBefore(torch.nn.Module):
+    def forward(self, x):
+        sys.stdout.write("")  # break
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    "build", [BeforeTheFirstOperator, InTry, InWith, InTryOfASubmodule, Disabled, LogBefore], ids=lambda c: c.__name__
+)
+def test_a_break_that_dynamo_does_not_list_is_found_with_its_line(build):
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(build(), backend="eager", fullgraph=True)(torch.ones(2, 3))
+    result = ask(check_of_module(build, 2, 3), "expect_compile", recompiles="<=9")
+    assert "expect_compile: graph_breaks expected 0, found 1 in net (torch.compile)" in said(result)
+    source = (InTry if build is InTryOfASubmodule else build).forward
+    lines, start = inspect.getsourcelines(source)
+    line = start + next(index for index, text in enumerate(lines) if "# break" in text)
+    assert f"test_expect_compile.py:{line}: " in said(result)
+
+
+class Several(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.listed, self.unlisted = Breaking(), InTry()
+
+    def forward(self, x):
+        print("hello")
+        return self.unlisted(self.listed(x))
+
+
+def test_breaks_that_are_listed_and_breaks_that_are_not_are_counted_together():
+    result = ask(check_of_module(Several, 2, 3), "expect_compile", recompiles="<=9")
+    assert "graph_breaks expected 0, found 3" in said(result)
+
+
 def test_inputs_of_another_shape_compile_anew():
     check = ModelCheck(ModelCase("net", Whole, lambda seed: (torch.randn(2, 3 + seed),)))
     result = ask(check, "expect_compile")
     assert "expect_compile: recompiles expected 0, found 1 in net (torch.compile)" in said(result)
-    assert "where: inputs 1 compiled a graph anew" in said(result)
+    assert "where: inputs 1 compiled a graph again" in said(result)
     assert ask(check, "expect_compile", recompiles="<=1").verdict is Verdict.PASS
 
 
