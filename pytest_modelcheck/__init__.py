@@ -21,7 +21,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading, writing and checking an ONNX graph
 - `runtimes`: what runs a graph
 - `calling`: building and calling a module
-- `model_case`, `targets`, `result`, `bounds`, `errors`: the words
+- `model_case`, `dimensions`, `targets`, `result`, `bounds`, `errors`: the words
 
 Importing this package loads neither torch nor onnx.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_modelcheck.dimensions import check_axes
 from pytest_modelcheck.errors import ModelCaseError
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class ModelCase:
         exporter: ``"dynamo"`` (torch.export based) or ``"torchscript"`` (the legacy tracer).
         opset: ONNX opset version; None takes the exporter's default.
         dynamic_axes: input name -> {axis: dimension name}, e.g. ``{"input_ids": {0: "batch", 1: "sequence"}}``.
-            Equal names are one dimension.
+            Equal names are one dimension; a size that follows from others is an expression of their names,
+            ``{"attention_mask": {1: "past + sequence"}}`` (`dimensions`).
         output_names: Which outputs to export, and their names. For a dict or dataclass output they pick by key
             or field; for a tuple they name the elements in order.
         export_options: Further keyword arguments for ``torch.onnx.export``.
@@ -57,6 +59,10 @@ class ModelCase:
             raise ModelCaseError(
                 f"ModelCase {self.name!r}: exporter {self.exporter!r} is unknown; choose one of {', '.join(EXPORTERS)}"
             )
+        try:
+            check_axes(self.dynamic_axes or {})
+        except ModelCaseError as error:
+            raise ModelCaseError(f"ModelCase {self.name!r}: {error}") from None
         if self.onnx_path is None:
             for label, value in (("build", self.build), ("inputs", self.inputs)):
                 if not callable(value):

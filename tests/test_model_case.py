@@ -27,6 +27,17 @@ def test_declaring_a_case_builds_nothing():
         (("m", build, inputs), {"exporter": "tf"}, "exporter 'tf' is unknown; choose one of dynamo, torchscript"),
         (("m", None, inputs), {}, "ModelCase 'm': build must be callable, got NoneType; wrap it in a function"),
         (("m", build, {"x": 1}), {}, "ModelCase 'm': inputs must be callable, got dict"),
+        (
+            ("m", build, inputs),
+            {"dynamic_axes": {"ids": {1: "sequence"}, "mask": {1: "past + sequence"}}},
+            "ModelCase 'm': dynamic_axes, axis 1 of 'mask': 'past + sequence' uses 'past', which is no axis's own "
+            "dimension; there are: sequence",
+        ),
+        (
+            ("m", build, inputs),
+            {"dynamic_axes": {"ids": {0: "batch size"}}},
+            "ModelCase 'm': dynamic_axes, axis 0 of 'ids': dimension 'batch size' cannot be read: write a name",
+        ),
     ],
 )
 def test_a_wrong_declaration_is_refused_with_the_way_out(arguments, options, message):

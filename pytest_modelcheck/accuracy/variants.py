@@ -8,10 +8,11 @@ The case's own inputs say what each tensor is; a variant replaces the values or 
 | float, int or bool of 0 and 1, named ``*mask*``, 2 axes | a padding mask | no padding; the ends of the rows padded |
 | int that an `nn.Embedding` of the module looks up | token ids | uniform over the whole vocabulary |
 | anything else (positions, flags, additive masks) | itself | as drawn |
-| a declared dynamic axis | a size | smaller and larger than the example's, never 1, all sizes different |
+| a declared dynamic axis | a size | smaller and larger than the example's, all different; 1 or 0 only in a sum |
 
-Sizes change by cutting the drawn tensor or by repeating it from its beginning. Axes of one name change together; axes
-of images (4 axes, float) by multiples of the power of two, up to 32, that divides them.
+Sizes change by cutting the drawn tensor or by repeating it from its beginning, floats up to a quarter smaller. Axes of
+one name change together, and expressions of names follow (`dimensions`); axes of images (4 axes, float) by multiples
+of the power of two, up to 32, that divides them.
 
 The reference decides what a variant is worth: one that it cannot run, or on which it gives NaN or infinities, or where
 a rounding of the inputs moves it by a tenth of the tolerance, is left out and said so (`accuracy.sweep`).
@@ -29,10 +30,15 @@ import torch
 
 from pytest_modelcheck.accuracy.stages import Inputs
 from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.dimensions import Axes, is_name, names_in, size_of
+from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
 
 LARGE = 100.0
 """What large values are larger by than drawn ones."""
+
+REPEATED = 0.25
+"""By how much, at most, a float that is repeated to fill a larger size is smaller than the one it repeats."""
 
 SPATIAL_STEP = 32
 """Images change size by at most this step: what the strides of common backbones multiply to."""
@@ -188,25 +194,31 @@ def dynamic_axes_of(case: ModelCase, graph: ir.Model) -> dict[str, dict[int, str
     return axes
 
 
-def shape_variants(inputs: Inputs, axes: Mapping[str, Mapping[int, str]]) -> tuple[Variant, ...]:
+def shape_variants(inputs: Inputs, axes: Axes) -> tuple[Variant, ...]:
     """Two variants in which every dynamic dimension has another size, and, of several dimensions, one of the first.
 
-    The last one is for models whose other sizes depend on each other, so that they cannot all change freely.
+    The last one is for models whose other sizes depend on each other, so that they cannot all change freely. Sizes that
+    are declared as expressions follow; a sum of two (``"past + sequence"``) is also tried at its ends: a cache of no
+    entries, a sequence of one.
     """
     tensors = _named(inputs)
     sizes: dict[str, int] = {}
     steps: dict[str, int] = {}
-    for name, named_axes in axes.items():
-        tensor = tensors.get(name)
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        for axis, dimension in named_axes.items():
-            size = int(tensor.shape[axis])
-            if sizes.setdefault(dimension, size) != size or not dimension.isidentifier():
-                return ()  # sizes that are computed from each other cannot be chosen one by one
+    places = [
+        (tensor, axis, dimension)
+        for name, named_axes in axes.items()
+        if isinstance(tensor := tensors.get(name), torch.Tensor)
+        for axis, dimension in named_axes.items()
+    ]
+    for tensor, axis, dimension in places:
+        size = int(tensor.shape[axis])
+        if is_name(dimension):
+            if sizes.setdefault(dimension, size) != size:
+                return ()
             spatial = tensor.is_floating_point() and tensor.ndim == 4 and axis >= 2
-            steps[dimension] = max(steps.get(dimension, 1), math.gcd(size, SPATIAL_STEP) if spatial else 1)
-    if not sizes:
+            step = math.gcd(size, SPATIAL_STEP) if spatial and not _in_a_sum(dimension, axes) else 1
+            steps[dimension] = max(steps.get(dimension, 1), step)
+    if not sizes or not all(_follows(dimension, sizes, tensor.shape[axis]) for tensor, axis, dimension in places):
         return ()
     taken = set(sizes.values())
     larger, smaller = _other_sizes(sizes, steps, taken, up=True), _other_sizes(sizes, steps, taken, up=False)
@@ -214,10 +226,33 @@ def shape_variants(inputs: Inputs, axes: Mapping[str, Mapping[int, str]]) -> tup
     if len(sizes) > 1:
         first = next(iter(sizes))
         chosen.append({first: larger[first] + steps[first]})
+    for name in filter(lambda name: _in_a_sum(name, axes), sizes):
+        cache = all(t.is_floating_point() and t.ndim > 2 for t, _, dimension in places if dimension == name)
+        chosen.append({name: 0 if cache else 1})
+    floats = any(_is_plain_float(name, tensor) for name, tensor in tensors.items())
     return tuple(
-        Variant(", ".join(f"{name} {size}" for name, size in some.items()), partial(_resized, axes, some), sizes=True)
+        Variant(
+            ", ".join(f"{name} {size}" for name, size in some.items()),
+            partial(_resized, axes, sizes | some),
+            floats=floats,
+            sizes=True,
+        )
         for some in chosen
+        if any(sizes[name] != size for name, size in some.items())
     )
+
+
+def _follows(dimension: str, sizes: Mapping[str, int], size: int) -> bool:
+    """Whether a dimension can be computed from `sizes`, and has that size."""
+    try:
+        return size_of(dimension, sizes) == size
+    except (KeyError, ModelCaseError):  # a file's own words, such as "unk__12" + "?"
+        return False
+
+
+def _in_a_sum(name: str, axes: Axes) -> bool:
+    dimensions = {dimension for named_axes in axes.values() for dimension in named_axes.values()}
+    return any("+" in dimension and name in (n := names_in(dimension)) and len(n) == 2 for dimension in dimensions)
 
 
 def _other_sizes(sizes: Mapping[str, int], steps: Mapping[str, int], taken: set[int], *, up: bool) -> dict[str, int]:
@@ -233,15 +268,25 @@ def _other_sizes(sizes: Mapping[str, int], steps: Mapping[str, int], taken: set[
     return chosen
 
 
-def _resized(axes: Mapping[str, Mapping[int, str]], sizes: Mapping[str, int], inputs: Inputs, seed: int) -> Inputs:
-    def resize(tensor: torch.Tensor, named_axes: Mapping[int, str]) -> torch.Tensor:
+def _resized(axes: Axes, sizes: Mapping[str, int], inputs: Inputs, seed: int) -> Inputs:
+    generator = torch.Generator().manual_seed(seed)
+
+    def resize(tensor: torch.Tensor, named_axes: Mapping[int, str], values: bool) -> torch.Tensor:
         for axis, dimension in named_axes.items():
-            if dimension in sizes:
-                index = torch.arange(sizes[dimension]) % max(1, tensor.shape[axis])
-                tensor = tensor.index_select(axis, index)
+            before, after = tensor.shape[axis], size_of(dimension, sizes)
+            if before == after:
+                continue
+            tensor = tensor.index_select(axis, torch.arange(after) % max(1, before))
+            if values and after > before:  # exact repeats are ties, which runtimes order as they like
+                added = tensor.narrow(axis, before, after - before)
+                added.mul_(1 - REPEATED * torch.rand(added.shape, generator=generator).to(added.dtype))
         return tensor
 
-    return _mapped(inputs, {name: partial(resize, named_axes=named) for name, named in axes.items()})
+    named = _named(inputs)
+    floats = {name for name, tensor in named.items() if _is_plain_float(name, tensor)}
+    return _mapped(
+        inputs, {name: partial(resize, named_axes=axes[name], values=name in floats) for name in axes if name in named}
+    )
 
 
 # -- inputs of either form ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.dimensions import is_name, names_in, size_of
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import failure
 from pytest_modelcheck.graph.counts import count_nodes
@@ -42,27 +43,32 @@ def check_options(case: ModelCase, inputs: ModuleInputs) -> ExportFailure | None
             usable = ", ".join(sorted(set(known) - set(_INSTEAD)))
             return failure(case, FailureKind.INVALID_OPTION, reason, next_step=f"use one of: {usable}")
     for reason in _wrong_axes(case, inputs):
-        return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step="mend dynamic_axes= or the example inputs")
+        return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step="correct dynamic_axes= or the example inputs")
     return None
 
 
 def _wrong_axes(case: ModelCase, inputs: ModuleInputs) -> Iterator[str]:
     tensors = inputs.as_dict()
-    sizes: dict[str, tuple[int, str]] = {}
-    for name, axes in (case.dynamic_axes or {}).items():
+    sizes: dict[str, int] = {}
+    named_by: dict[str, str] = {}
+    placed = [(name, axis, dim) for name, axes in (case.dynamic_axes or {}).items() for axis, dim in axes.items()]
+    for name, axis, dimension in sorted(placed, key=lambda place: not is_name(place[2])):  # names before expressions
         if name not in tensors:
             yield f"dynamic_axes names the input {name!r}; the inputs are {', '.join(tensors)}"
             continue
         shape = tuple(tensors[name].shape)
-        for axis, dimension in axes.items():
-            if not isinstance(dimension, str) or not dimension.isidentifier():
-                yield f"dynamic_axes calls axis {axis} of {name!r} {dimension!r}; a dimension's name is an identifier"
-            if not isinstance(axis, int) or not 0 <= axis < len(shape):
-                yield f"dynamic_axes names axis {axis!r} of {name!r}, whose shape is {list(shape)}"
-                continue
-            size, other = sizes.setdefault(dimension, (shape[axis], name))
-            if size != shape[axis]:
-                yield f"dimension {dimension!r} is {size} in {other!r} and {shape[axis]} in {name!r}, so it is not one"
+        if not isinstance(axis, int) or not 0 <= axis < len(shape):
+            yield f"dynamic_axes names axis {axis!r} of {name!r}, whose shape is {list(shape)}"
+            continue
+        size = shape[axis]
+        if is_name(dimension):
+            other = named_by.setdefault(dimension, name)
+            if sizes.setdefault(dimension, size) != size:
+                first = sizes[dimension]
+                yield f"dimension {dimension!r} is {first} in {other!r} and {size} in {name!r}, so it is not one"
+        elif all(part in sizes for part in names_in(dimension)) and (wanted := size_of(dimension, sizes)) != size:
+            parts = ", ".join(f"{part} {sizes[part]}" for part in names_in(dimension))
+            yield f"dimension {dimension!r} is {wanted} ({parts}), but axis {axis} of {name!r} has {size}"
 
 
 def check_module(case: ModelCase, module: torch.nn.Module) -> ExportFailure | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
+from pytest_modelcheck.dimensions import is_name
 from pytest_modelcheck.graph.files import LARGE_MODEL_BYTES
 from pytest_modelcheck.model_case import ModelCase
 
@@ -58,13 +59,18 @@ def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     return [nodes[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
 
 
-def _dynamic_shapes(case: ModelCase, inputs: ModuleInputs) -> tuple[dict[int, torch.export.Dim] | None, ...]:
+def _dynamic_shapes(case: ModelCase, inputs: ModuleInputs) -> tuple[dict[int, torch.export.Dim | str] | None, ...]:
     """One entry per input, in order; equal names are one `Dim` object, and so one symbol in the model.
 
-    `Dim.DYNAMIC` and plain names would give every input its own symbol unless the forward happens to relate them.
+    `Dim.DYNAMIC` and plain names would give every input its own symbol unless the forward happens to relate them. An
+    expression stays a string, which the exporter takes for `Dim.DYNAMIC`: the forward relates its size to the others.
     """
     axes = case.dynamic_axes or {}
-    dims = {name: torch.export.Dim(name) for by_axis in axes.values() for name in by_axis.values()}
+    dims = {
+        dimension: torch.export.Dim(dimension) if is_name(dimension) else dimension
+        for by_axis in axes.values()
+        for dimension in by_axis.values()
+    }
     return tuple(
         {axis: dims[name] for axis, name in axes.get(input_name, {}).items()} or None for input_name in inputs.names
     )

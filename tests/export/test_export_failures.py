@@ -95,8 +95,8 @@ def test_two_dimensions_of_one_name_with_different_sizes_are_refused_before_the_
         ({"input": {2: "batch"}}, "dynamic_axes names axis 2 of 'input', whose shape is [2, 4]"),
         ({"input": {-1: "batch"}}, "dynamic_axes names axis -1 of 'input', whose shape is [2, 4]"),
         (
-            {"input": {0: "batch size"}},
-            "dynamic_axes calls axis 0 of 'input' 'batch size'; a dimension's name is an identifier",
+            {"input": {0: "batch", 1: "2 * batch + 1"}},
+            "dimension '2 * batch + 1' is 5 (batch 2), but axis 1 of 'input' has 4",
         ),
     ],
 )
