@@ -6,30 +6,22 @@ import math
 
 import numpy as np
 
+from pytest_modelcheck.accuracy.magnitude import allowed, wide
 from pytest_modelcheck.accuracy.metrics import Array, is_float
 from pytest_modelcheck.accuracy.tolerance import Tolerances
-
-MASKED = 1e30
-"""Values this large are masks, not results: they do not widen the tolerance of their neighbours."""
 
 
 def in_tolerances(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> float:
     """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
     if not is_float(reference):
         return 0.0 if np.array_equal(reference, candidate) else math.inf
-    r, c = reference.astype(np.float64), candidate.astype(np.float64)
+    limits = allowed(reference, tolerances.of(output, reference.dtype))
+    r, c = wide(reference), wide(candidate)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         difference = np.abs(c - r)
-        same = (r == c) | (np.isnan(r) & np.isnan(c))
-        masked = np.abs(r) > MASKED
-        difference = np.where(masked, difference / np.abs(r), difference)
-    difference[same] = 0.0
-    if not np.isfinite(difference).all():
-        return math.inf
-    ordinary = np.abs(r[~masked & np.isfinite(r)])
-    limit = tolerances.of(output, reference.dtype).limit(float(ordinary.max()) if ordinary.size else 0.0)
-    largest = float(difference.max()) if difference.size else 0.0
-    return largest / limit if limit > 0 else (math.inf if largest > 0 else 0.0)
+        difference[(r == c) | (np.isnan(r) & np.isnan(c))] = 0.0
+        shares = np.where(difference > 0, difference / limits, 0.0)
+    return math.inf if not np.isfinite(difference).all() else float(shares.max(initial=0.0))
 
 
 def merges_into(left: tuple[int, ...], right: tuple[int, ...]) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pytest_modelcheck.accuracy.magnitude import CHUNK, Magnitudes, wide
+from pytest_modelcheck.accuracy.tolerance import Tolerance
 
-CHUNK = 1 << 22
-"""Elements worked on at once; above this many, percentiles are taken from an evenly strided sample."""
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +22,16 @@ class Metrics:
     NaN where nothing could be measured: no finite element, or a cosine with a zero vector.
 
     Attributes:
-        max_abs, mean_abs, p99_abs: Of ``|candidate - reference|``, in the output's unit.
+        max_abs: ``|candidate - reference|`` of the worst element, in the output's unit: the one that exceeds its limit
+            the most. Where all elements have one limit it is the largest difference.
+        mean_abs, p99_abs: Of ``|candidate - reference|``.
         max_rel, mean_rel, p99_rel: Of ``|candidate - reference| / |reference|`` where the reference is not zero.
         cosine: Cosine of the angle between the two flattened outputs.
         snr_db: ``10 log10(sum reference^2 / sum difference^2)`` in dB; inf where they are equal.
         over_share: Share of all elements beyond the limit, 0..1; elements that are NaN on either side count as beyond.
-        worst_index: Index of the element with the largest difference; one that is not finite comes first.
+        worst_index: Index of the worst element; one that is not finite comes first.
         reference_value, candidate_value: The two values there.
+        magnitude: What it was held against, see `accuracy.magnitude`.
     """
 
     max_abs: float = math.nan
@@ -43,27 +46,17 @@ class Metrics:
     worst_index: tuple[int, ...] | None = None
     reference_value: float = math.nan
     candidate_value: float = math.nan
+    magnitude: float = math.nan
 
 
 UNMEASURED = Metrics()
-
-
-def magnitude(array: Array) -> float:
-    """The largest finite magnitude, 0.0 where there is none."""
-    largest = 0.0
-    for (chunk,) in _chunks(array):
-        finite = np.abs(_wide(chunk))
-        finite = finite[np.isfinite(finite)]
-        if finite.size:
-            largest = max(largest, float(finite.max()))
-    return largest
 
 
 def count_nan(array: Array) -> int:
     """How many elements are NaN; 0 for types that have none."""
     if not is_float(array):
         return 0
-    return sum(int(np.count_nonzero(np.isnan(_wide(chunk)))) for (chunk,) in _chunks(array))
+    return sum(int(np.count_nonzero(np.isnan(wide(chunk)))) for (chunk,) in _chunks(array))
 
 
 def is_float(array: Array) -> bool:
@@ -79,26 +72,36 @@ def is_constant(array: Array) -> bool:
     return all(bool(np.all(chunk == flat[0])) for (chunk,) in _chunks(array))
 
 
-def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
+def measure(
+    reference: Array, candidate: Array, tolerance: Tolerance | None = None, sizes: Magnitudes | None = None
+) -> Metrics:
     """Compare two arrays of the same non-empty shape.
 
     Args:
         reference, candidate: Any numeric dtype; compared in float64 (complex128).
-        limit: Largest difference that is within tolerance; 0.0 for exact types, where unequal elements are counted.
+        tolerance, sizes: What is within tolerance. None for exact types, where unequal elements are counted.
     """
     stride = max(1, reference.size // CHUNK)
     totals = np.zeros(7)  # finite elements, |d|, d^2, r^2, c^2, r*c; elements over the limit
+    worst_difference = math.nan
     relative_max, relative_sum, relative_count = math.nan, 0.0, 0
     absolute_sample: list[Array] = []
     relative_sample: list[Array] = []
-    worst, worst_at, offset = -1.0, 0, 0
+    worst, worst_at, worst_magnitude, offset = -1.0, 0, math.nan, 0
     for r_chunk, c_chunk in _chunks(reference, candidate):
-        r, c = _wide(r_chunk), _wide(c_chunk)
+        r, c = wide(r_chunk), wide(c_chunk)
         difference = _differences(r_chunk, c_chunk, r, c)
+        size = sizes.of(np.abs(r), offset) if sizes else math.nan
+        limit = tolerance.limits(size) if tolerance else 0.0
         rank = np.where(np.isnan(difference), np.inf, difference)
+        if not isinstance(limit, float):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rank = np.where(rank > 0, rank / limit, 0.0)
         at = int(np.argmax(rank))
         if rank[at] > worst:
             worst, worst_at = float(rank[at]), offset + at
+            worst_magnitude = float(np.broadcast_to(size, rank.shape)[at])
+            worst_difference = float(difference[at])
         offset += rank.size
         beyond = rank.size - np.count_nonzero(difference <= limit)
         finite = np.isfinite(r) & np.isfinite(c)
@@ -118,7 +121,7 @@ def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
     index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
     r_worst, c_worst = _scalar(reference[index]), _scalar(candidate[index])
     return Metrics(
-        max_abs=math.nan if math.isnan(r_worst) or math.isnan(c_worst) else worst,
+        max_abs=worst_difference,
         mean_abs=absolute_sum / finite_count if finite_count else math.nan,
         p99_abs=percentile(np.concatenate(absolute_sample)),
         max_rel=relative_max,
@@ -130,6 +133,7 @@ def measure(reference: Array, candidate: Array, limit: float) -> Metrics:
         worst_index=index,
         reference_value=r_worst,
         candidate_value=c_worst,
+        magnitude=worst_magnitude,
     )
 
 
@@ -166,7 +170,7 @@ def top1_agreement(reference: Array, candidate: Array) -> float:
     agree = 0
     for start in range(0, len(r), step):
         part = slice(start, start + step)
-        agree += int(np.count_nonzero(_wide(r[part]).argmax(-1) == _wide(c[part]).argmax(-1)))
+        agree += int(np.count_nonzero(wide(r[part]).argmax(-1) == wide(c[part]).argmax(-1)))
     return agree / len(r)
 
 
@@ -174,10 +178,6 @@ def _chunks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, CHUNK):
         yield tuple(array[start : start + CHUNK] for array in flat)
-
-
-def _wide(array: Array) -> Array:
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def percentile(values: Array) -> float:

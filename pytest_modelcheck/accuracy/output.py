@@ -48,7 +48,7 @@ class OutputComparison:
         status: See `OutputStatus`.
         dtype, shape: Of the reference (of the candidate for an extra output).
         detail: What is wrong, in one clause; empty where nothing is.
-        magnitude: Largest finite magnitude of the reference.
+        magnitude: What the worst element was held against (`accuracy.magnitude`): mostly max|reference|.
         tolerance: What was applied; None for exact types and where nothing could be compared.
         metrics: The differences; all NaN where nothing could be compared.
         top1: Share of rows (last axis) whose largest element is at the same index; NaN where that means nothing.
@@ -75,7 +75,7 @@ class OutputComparison:
 
     @property
     def scaled(self) -> float:
-        """``max_abs / max(1, max|reference|)``; NaN where it could not be measured."""
+        """``max_abs / max(1, magnitude)``; NaN where it could not be measured."""
         return 0.0 if self.status is OutputStatus.NO_ELEMENTS else self.max_abs / max(1.0, self.magnitude)
 
 
@@ -145,8 +145,8 @@ _NEXT = {
     "operation that makes a NaN (0/0, log of a negative number, softmax over a fully masked row).",
     OutputStatus.CONSTANT: "Nothing was compared. Give zero-initialised weights a value (jitter them under a seed) or "
     "name other outputs in output_names.",
-    OutputStatus.UNFAILABLE: "Give this output a smaller tolerance (atol and rtol take dicts by output name), or name "
-    "other outputs in output_names.",
+    OutputStatus.UNFAILABLE: "Give this output a smaller tolerance (atol and rtol take dicts by output name), leave "
+    "atol out (its default fits itself to each output), or name other outputs in output_names.",
     OutputStatus.NO_ELEMENTS: "Nothing was compared. Use inputs that give outputs with elements.",
     OutputStatus.MISSING: "An output was dropped or renamed; consumers read outputs by name.",
     OutputStatus.EXTRA: "An output was added or renamed; name the outputs in output_names if it is meant.",

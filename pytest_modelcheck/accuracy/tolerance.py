@@ -1,21 +1,33 @@
 """When two floating-point numbers count as equal: one formula, and its default widths per dtype.
 
-    |candidate - reference| <= max(atol, rtol * max|reference|)        for every element of an output
+    |candidate - reference| <= max(atol, rtol * magnitude)        for every element of an output
 
-`max|reference|` is taken over the finite elements of that output. With ``atol = rtol = t`` this is ``t * max(1,
-max|reference|)``: rounding errors of a sum grow with its largest terms, so an element near zero in an output of
-magnitude 600 cannot be held to ``t`` itself. Written as `not (difference <= limit)`, so that NaN never passes.
+The magnitude is the largest finite ``|reference|`` of that output, made robust (`accuracy.magnitude`): masked and
+outlying elements are held against themselves and widen nothing for the others. With ``atol = rtol = t`` the limit is
+``t * max(1, magnitude)``: rounding errors of a sum grow with its largest terms, so an element near zero in an output
+of magnitude 600 cannot be held to ``t`` itself. Written as `not (difference <= limit)`, so that NaN never passes.
+
+A tolerance has to be able to fail: it sees a change of ``max(1e-3, 10 rtol)`` times the output's largest unmasked
+magnitude. The default atol shrinks to that; an atol for all outputs that is wider is an error. One that names the
+output (``atol={"boxes": 0.5}``) is an error only if all zeros would pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from pytest_modelcheck.errors import OptionError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+VISIBLE = 1e-3
+"""A tolerance that cannot see a change of a thousandth of an output's magnitude is blind."""
+
+Chosen = Literal["default", "for all", "by name"]
 
 Width = float | Mapping[str, float] | None
 """A tolerance for all outputs, one per output name, or None for the default of the output's dtype."""
@@ -33,19 +45,50 @@ intermediate results are rounded at every node; ``int8-quantized`` is for float 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The two widths of the formula above, as plain numbers."""
+    """The two widths of the formula above, as plain numbers, and who chose atol: nobody, one for all, or by name."""
 
     atol: float
     rtol: float
+    chosen: Chosen = "for all"
 
     def limit(self, magnitude: float) -> float:
-        """The largest allowed difference in an output whose largest finite magnitude is `magnitude`."""
+        """The largest allowed difference of an element that is held against `magnitude`."""
         return max(self.atol, self.rtol * magnitude)
+
+    def limits(self, magnitude: float | Array) -> float | Array:
+        """`limit`, for one magnitude or one per element."""
+        return self.limit(magnitude) if isinstance(magnitude, float) else np.maximum(self.atol, self.rtol * magnitude)
+
+    def fitted(self, largest: float) -> Tolerance:
+        """This tolerance for an output of that largest unmasked magnitude: a default atol sees `VISIBLE` changes.
+
+        Of an output that is no larger than the default itself nothing can be measured; that is said, not hidden.
+        """
+        if self.chosen != "default" or largest <= self.atol:
+            return self
+        return replace(self, atol=min(self.atol, self._visible * largest))
+
+    def blind(self, largest: float) -> str:
+        """Why this tolerance could hardly fail for an output of that largest unmasked magnitude; empty if it could."""
+        limit = self.limit(largest)
+        if largest <= limit and limit > 0:
+            return (
+                f"the tolerance {limit:.3g} is not below the largest finite magnitude {largest:.3g}: "
+                "all zeros would pass"
+            )
+        if self.chosen == "for all" and self.atol > self._visible * largest:
+            share = f"a change of {100 * self._visible:g} %"
+            return f"atol {self.atol:g} hides {share} of this output, whose largest magnitude is {largest:.3g}"
+        return ""
+
+    @property
+    def _visible(self) -> float:
+        return max(VISIBLE, 10 * self.rtol)
 
     def describe(self, magnitude: float) -> str:
         """The formula with its numbers, as every failure prints it."""
         return (
-            f"|difference| <= max(atol {self.atol:g}, rtol {self.rtol:g} x max|reference| {magnitude:.4g})"
+            f"|difference| <= max(atol {self.atol:g}, rtol {self.rtol:g} x magnitude {magnitude:.4g})"
             f" = {self.limit(magnitude):.3g}"
         )
 
@@ -68,7 +111,10 @@ class Tolerances:
             OptionError: for a negative, infinite or NaN width: it could never fail, or never pass.
         """
         default = TOLERANCES.get(dtype.name, TOLERANCES["float32"])
-        return Tolerance(_width(output, self.atol, default, "atol"), _width(output, self.rtol, default, "rtol"))
+        asked = self.atol.get(output) if isinstance(self.atol, Mapping) else self.atol
+        chosen: Chosen = "default" if asked is None else "by name" if isinstance(self.atol, Mapping) else "for all"
+        atol, rtol = _width(output, self.atol, default, "atol"), _width(output, self.rtol, default, "rtol")
+        return Tolerance(atol, rtol, chosen)
 
     @property
     def inside(self) -> Tolerances:

@@ -28,7 +28,7 @@ class ExpectAccuracy:
 
 
 def parse(atol: Any = None, rtol: Any = None, seeds: Any = 20, varied: Any = True) -> ExpectAccuracy:
-    """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * max|reference|), every seed
+    """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * magnitude), every seed
 
     `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype. `varied`
     lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py).

@@ -36,7 +36,7 @@ def test_equal_outputs_pass_with_a_difference_of_zero(dtype):
 @pytest.mark.parametrize(
     ("difference", "atol", "rtol", "passes"),
     [
-        (0.25, 0.25, 0.0, True),
+        (0.25, {"y": 0.25}, 0.0, True),
         (0.2500001, 0.25, 0.0, False),
         (0.5, 0.0, 0.0625, True),  # 0.0625 x 8, the largest magnitude, also where the element itself is 1
         (0.5000001, 0.0, 0.0625, False),
@@ -61,7 +61,7 @@ def test_the_finding_prints_the_formula_with_its_numbers_the_place_and_both_valu
     assert comparison.finding.verdict is Verdict.FAIL
     text = comparison.finding.render()
     assert "output 'y' expected float32[2, 3]" in text
-    assert "|difference| <= max(atol 1e-05, rtol 0.0001 x max|reference| 8) = 0.0008" in text
+    assert "|difference| <= max(atol 1e-05, rtol 0.0001 x magnitude 8) = 0.0008" in text
     assert "max |difference| 0.5 (scaled 0.0625" in text
     assert "-8.5 instead of -8 at [1, 2], 16.7 % of 6 elements are over" in text
     assert "in m (optimized against exported)" in text
@@ -296,7 +296,14 @@ def test_outputs_without_elements_are_an_error_alone_and_fine_beside_others():
 
 
 @pytest.mark.parametrize(
-    ("magnitude", "atol", "fine"), [(1e-6, None, False), (1e-5, None, False), (1.1e-5, None, True), (1e-6, 9e-7, True)]
+    ("magnitude", "atol", "fine"),
+    [
+        (1e-6, None, False),
+        (1e-5, None, False),
+        (1.1e-5, None, True),
+        (1e-6, {"y": 1e-6}, False),
+        (1e-6, {"y": 9e-7}, True),
+    ],
 )
 def test_a_tolerance_that_all_zeros_would_meet_is_an_error_and_not_a_pass(magnitude, atol, fine):
     array = np.array([magnitude, -magnitude / 2], np.float32)
@@ -306,6 +313,33 @@ def test_a_tolerance_that_all_zeros_would_meet_is_an_error_and_not_a_pass(magnit
         assert comparison.finding.verdict is Verdict.ERROR
         assert "all zeros would pass" in comparison.finding.where[0]
         assert "Give this output a smaller tolerance" in comparison.finding.next
+
+
+@pytest.mark.parametrize(
+    ("atol", "rtol", "fine"),
+    [(1e-5, 1e-5, False), (2e-6, 1e-5, True), (2.1e-6, 1e-5, False), (1e-5, 6e-4, True), ({"y": 1e-5}, 1e-5, True)],
+)
+def test_an_atol_for_all_outputs_that_hides_a_thousandth_of_one_is_an_error(atol, rtol, fine):
+    probabilities = np.array([2e-3, 1e-3, -5e-4], np.float32)
+    comparison = compared(probabilities, probabilities, atol, rtol)
+    assert comparison.passed is fine
+    if not fine:
+        assert comparison.finding.verdict is Verdict.ERROR
+        assert f"atol {atol:g} hides a change of 0.1 % of this output, whose largest magnitude is 0.002" in str(
+            comparison.finding.where
+        )
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "limit"), [(100.0, 1e-3), (1.0, 1e-5), (0.01, 1e-5), (0.002, 2e-6), (2e-5, 2e-8)]
+)
+def test_the_default_atol_sees_a_thousandth_of_every_output(magnitude, limit):
+    reference = np.array([magnitude, -magnitude / 3], np.float64).astype(np.float32)
+    inside, outside = reference.copy(), reference.copy()
+    inside[1] += 0.9 * limit
+    outside[1] += 1.1 * limit
+    assert compare({"y": reference}, {"y": inside}).passed
+    assert not compare({"y": reference}, {"y": outside}).passed
 
 
 def test_an_output_without_a_finite_element_is_an_error():

@@ -5,10 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from pytest_modelcheck.accuracy import metrics
+from pytest_modelcheck.accuracy import Tolerance, metrics
+from pytest_modelcheck.accuracy.magnitude import magnitudes
 from pytest_modelcheck.accuracy.metrics import measure, percentile, top1_agreement
 
 RANDOM = np.random.default_rng(0)
+
+
+def measured_within(reference, candidate, limit):
+    tolerance = Tolerance(limit, 0.0)
+    return measure(reference, candidate, tolerance, magnitudes(reference, tolerance))
 
 
 def pair(shape=(20, 30), noise=1e-3):
@@ -20,7 +26,7 @@ def test_every_figure_equals_its_definition():
     reference, candidate = pair()
     r, c = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
     difference = np.abs(c - r)
-    measured = measure(reference, candidate, limit=1e-3)
+    measured = measured_within(reference, candidate, 1e-3)
     assert measured.max_abs == difference.max()
     assert measured.mean_abs == pytest.approx(difference.mean())
     assert measured.p99_abs == np.sort(difference)[593]  # 0.99 x 600 = 594th smallest
@@ -36,12 +42,12 @@ def test_every_figure_equals_its_definition():
 def test_the_figures_do_not_depend_on_the_size_of_the_chunks(monkeypatch):
     reference, candidate = pair()
     candidate[3, 4] = np.inf
-    whole = measure(reference, candidate, limit=1e-3)
+    whole = measured_within(reference, candidate, 1e-3)
     monkeypatch.setattr(metrics, "CHUNK", 601)
-    chunked = measure(reference, candidate, limit=1e-3)
+    chunked = measured_within(reference, candidate, 1e-3)
     assert chunked == whole
     monkeypatch.setattr(metrics, "CHUNK", 97)
-    chunked = measure(reference, candidate, limit=1e-3)
+    chunked = measured_within(reference, candidate, 1e-3)
     assert chunked.worst_index == whole.worst_index == (3, 4)
     assert chunked.over_share == whole.over_share
     assert chunked.mean_abs == pytest.approx(whole.mean_abs)
@@ -49,7 +55,7 @@ def test_the_figures_do_not_depend_on_the_size_of_the_chunks(monkeypatch):
 
 
 def test_zero_elements_have_no_relative_difference_and_a_zero_vector_no_angle():
-    measured = measure(np.zeros(3, np.float32), np.ones(3, np.float32), limit=0.0)
+    measured = measured_within(np.zeros(3, np.float32), np.ones(3, np.float32), 0.0)
     assert math.isnan(measured.max_rel)
     assert math.isnan(measured.cosine)
     assert math.isnan(measured.snr_db)
@@ -58,14 +64,14 @@ def test_zero_elements_have_no_relative_difference_and_a_zero_vector_no_angle():
 
 def test_equal_arrays_have_infinite_signal_to_noise():
     reference, _ = pair()
-    assert measure(reference, reference, limit=0.0).snr_db == math.inf
+    assert measured_within(reference, reference, 0.0).snr_db == math.inf
 
 
 def test_large_finite_values_do_not_become_a_false_agreement():
     reference = np.array([1e38, 1.0], np.float32)
-    assert measure(reference, -reference, limit=1.0).max_abs == pytest.approx(2e38)
+    assert measured_within(reference, -reference, 1.0).max_abs == pytest.approx(2e38)
     huge = np.array([1e308, 1.0])
-    assert measure(huge, -huge, limit=1.0).max_abs == math.inf
+    assert measured_within(huge, -huge, 1.0).max_abs == math.inf
 
 
 @pytest.mark.parametrize(("count", "rank"), [(1, 1), (2, 2), (99, 99), (100, 99), (101, 100), (200, 198)])

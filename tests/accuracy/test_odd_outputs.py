@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
-from pytest_modelcheck.accuracy import compare, session_stage, sweep, torch_stage
+from pytest_modelcheck.accuracy import Tolerance, compare, session_stage, sweep, torch_stage
+from pytest_modelcheck.accuracy.magnitude import magnitudes
 from pytest_modelcheck.accuracy.metrics import measure
 from pytest_modelcheck.calling import build_module, module_inputs
 
@@ -219,7 +220,8 @@ def test_a_large_output_is_measured_in_pieces(tmp_path, size):
     array[:: size >> 14] = other[:: size >> 14] = 1.0  # the files have holes: they take no space
     other[-1] += 1
     tracemalloc.start()
-    metrics = measure(array, other, 1e-5)
+    tolerance = Tolerance(1e-5, 1e-5)
+    metrics = measure(array, other, tolerance, magnitudes(array, tolerance))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (metrics.max_abs, metrics.worst_index) == (1.0, (size - 1,))
@@ -234,7 +236,7 @@ def test_what_is_kept_for_the_percentiles_does_not_keep_the_pieces(monkeypatch):
     monkeypatch.setattr(metrics, "CHUNK", 1 << 14)
     array = np.random.default_rng(0).standard_normal(1 << 21).astype(np.float32)
     tracemalloc.start()
-    metrics.measure(array, array + 1, 1e-5)
+    metrics.measure(array, array + 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.6 * array.nbytes  # `array + 1` is one of them; every difference in float64 would be two more

@@ -70,7 +70,7 @@ def test_a_position_off_by_one_is_named_with_its_step_and_the_layer():
     (finding,) = report.findings
     assert re.sub(r"\d+\.\d{2,}(e-\d+)?", "#", finding.render()).startswith(
         "expect_cache_parity: output 'logits' at position 2 expected |difference| <= max(atol 1e-05, rtol 1e-05 x "
-        "max|reference| #) = #, found |difference| # in OffByOne (chunks of 2, seed 0, with the cache against the full "
+        "magnitude #) = #, found |difference| # in OffByOne (chunks of 2, seed 0, with the cache against the full "
         "pass)\n"
         "  where: step 2 of 5: positions 2..3, 2 in the cache\n"
         "         7 of 9 positions differ (2, 3, 4, 5, 6, 7, 8), most # at position 4\n"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pytest_modelcheck.accuracy import to_numpy
+from pytest_modelcheck.accuracy.magnitude import allowed
+from pytest_modelcheck.accuracy.tolerance import DEFAULTS
 from pytest_modelcheck.calling import describe
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.result import Finding, Verdict
@@ -63,7 +65,7 @@ def _cache_difference(whole: Any, stream: Stream) -> list[str]:
         if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
             return [f"cache {name} is {describe(found[name])}; after one full pass {describe(tensor)}"]
         a, b = to_numpy(tensor), to_numpy(found[name])
-        limit = 1e-5 * max(1.0, float(np.abs(a.astype(np.float64)).max()))
+        limit = allowed(a, DEFAULTS.of(name, a.dtype))
         axes = [axis for axis, size in enumerate(a.shape) if size == length]
         differing = differing_positions(a, b, limit, axes[-1] if axes else 0)
         if differing:

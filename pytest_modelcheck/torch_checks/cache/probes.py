@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_modelcheck.accuracy.metrics import is_float, magnitude
+from pytest_modelcheck.accuracy.magnitude import allowed
+from pytest_modelcheck.accuracy.metrics import is_float
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.torch_checks.cache.protocol import Stepper
 from pytest_modelcheck.torch_checks.cache.streams import Arrays, Limits, run
@@ -25,8 +26,8 @@ class ProbeResult:
 
     Attributes:
         change: Such as ``"layers.0.keys set to zero"``.
-        effect: Largest difference it made in any output, in the output's unit.
-        limit: The tolerance of that output.
+        effect: The difference that exceeds its tolerance the most, in the output's unit.
+        limit: The tolerance of that element.
     """
 
     change: str
@@ -84,11 +85,13 @@ def _strongest(change: str, right: Arrays, outputs: Arrays, reference: Arrays, l
     for name, array in right.items():
         if not is_float(array) or name not in reference:
             continue
-        limit = Tolerances(limits.atol, limits.rtol).of(name, array.dtype).limit(magnitude(reference[name]))
-        with np.errstate(invalid="ignore"):
-            effect = float(np.abs(outputs[name].astype(np.float64) - array.astype(np.float64)).max())
-        effect = np.inf if np.isnan(effect) else effect
-        here = effect / limit if limit else np.inf if effect else 0.0
+        limit = allowed(reference[name], Tolerances(limits.atol, limits.rtol).of(name, array.dtype))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            effects = np.abs(outputs[name].astype(np.float64) - array.astype(np.float64))
+            effects[np.isnan(effects)] = np.inf
+            ratios = np.where(effects > 0, effects / limit, 0.0)
+        at = np.unravel_index(int(ratios.argmax()), ratios.shape)
+        here = float(ratios[at])
         if here > ratio:
-            best, ratio = ProbeResult(change=change, effect=effect, limit=limit), here
+            best, ratio = ProbeResult(change=change, effect=float(effects[at]), limit=float(limit[at])), here
     return best

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_modelcheck.accuracy import Comparison, OutputStatus, compare, to_numpy
+from pytest_modelcheck.accuracy.magnitude import allowed
 from pytest_modelcheck.accuracy.tolerance import Width
 from pytest_modelcheck.result import Finding, Verdict
 from pytest_modelcheck.torch_checks.cache.protocol import Stepper
@@ -67,7 +68,7 @@ class StreamResult:
         name: Name of the stream.
         seed: Of the inputs.
         steps: How many calls it took.
-        scaled: Largest ``|difference| / max(1, max|reference|)``; NaN where it could not be measured.
+        scaled: Largest ``|difference| / max(1, magnitude)``; NaN where it could not be measured.
         position: First position beyond the tolerance; None if there is none.
         finding: What is wrong; None if every position agrees.
     """
@@ -129,7 +130,7 @@ def judge(reference: Arrays, stream: Stream, limits: Limits) -> StreamResult:
     finding, worst = comparison.finding, comparison.worst
     if finding is None or worst is None or worst.status not in _BY_POSITION or worst.name not in along:
         return _result(stream, limits, scaled=comparison.scaled, finding=finding)
-    limit = worst.tolerance.limit(worst.magnitude) if worst.tolerance else 0.0
+    limit = allowed(whole[worst.name], worst.tolerance) if worst.tolerance else 0.0
     differing = differing_positions(whole[worst.name], joined[worst.name], limit, limits.axis)
     expected = worst.tolerance.describe(worst.magnitude) if worst.tolerance else "equal values"
     finding = dataclasses.replace(
@@ -196,13 +197,13 @@ def _compared(reference: Arrays, candidate: Arrays, limits: Limits, context: str
     return dataclasses.replace(made, finding=dataclasses.replace(made.finding, gate="expect_cache_parity"))
 
 
-def differing_positions(reference: Array, candidate: Array, limit: float, axis: int) -> list[tuple[int, float]]:
-    """(position, largest difference there) wherever it is not within `limit`; NaN is not."""
+def differing_positions(reference: Array, candidate: Array, limit: float | Array, axis: int) -> list[tuple[int, float]]:
+    """(position, largest difference beyond `limit` there), of all positions that have one; NaN is beyond any."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
-    difference[candidate == reference] = 0.0  # equal infinities
+    difference[(candidate == reference) | (difference <= limit)] = 0.0  # equal infinities are equal
     rows = np.moveaxis(difference, axis, 0).reshape(difference.shape[axis], -1)
-    return [(at, float(row.max())) for at, row in enumerate(rows) if not row.max() <= limit]
+    return [(at, float(row.max())) for at, row in enumerate(rows) if row.max() != 0]
 
 
 def _places(differing: Sequence[tuple[int, float]], chunks: Sequence[Chunk]) -> tuple[str, ...]:
