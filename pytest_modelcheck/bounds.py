@@ -8,7 +8,8 @@
 | `60..80`   | from 60 to 80, both included                                        |
 | `12/12`    | exactly 12 of exactly 12: the denominator is checked, too           |
 
-A bound never holds for NaN, and a percentage is never compared with a plain number.
+A bound never holds for NaN, and a percentage is never compared with a plain number. Whoever reads a bound says what its
+figure can be, so that one that always holds (a count ``>=0``) or never (``>101%`` of a whole) is refused.
 """
 
 from __future__ import annotations
@@ -58,16 +59,65 @@ class Bound:
         return self.text
 
 
-def parse_bound(value: object) -> Bound:
-    """Read an expectation.
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What a figure can be, ends included.
+
+    Attributes:
+        low, high: As a plain number.
+        percent_low, percent_high: As a percentage.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    percent_low: float = -math.inf
+    percent_high: float = math.inf
+
+
+ANY = Domain()
+COUNT = Domain(low=0)
+SHARE = Domain(low=0, percent_low=0, percent_high=100)
+"""A count, or how much it is of a whole."""
+
+REMOVED = Domain(percent_high=100)
+"""What is taken away from a whole; what is added to it is negative."""
+
+CHANGE = Domain(percent_low=-100)
+"""Of something that cannot become less than nothing."""
+
+
+def parse_bound(value: object, domain: Domain = ANY) -> Bound:
+    """Read an expectation of a figure that lies in `domain`.
 
     Args:
         value: An int, a float or a string in the language above. ``True`` and ``False`` are refused: they are
             numbers to Python, and never what the author of a bound meant.
 
     Raises:
-        BoundError: if it cannot be read, is NaN, or is an empty range.
+        BoundError: if it cannot be read, is NaN, is an empty range, or holds for all of `domain` or nothing in it.
     """
+    bound = _read(value)
+    low, high = (domain.percent_low, domain.percent_high) if bound.percent else (domain.low, domain.high)
+    all_above = bound.low < low or (bound.low == low and not bound.low_open)
+    all_below = bound.high > high or (bound.high == high and not bound.high_open)
+    if all_above and all_below and domain is not ANY:
+        raise BoundError(f"bound {bound.text!r} always holds: {_range(low, high, bound)}; write one that can fail")
+    above = bound.low > high or (bound.low == high and bound.low_open)
+    below = bound.high < low or (bound.high == low and bound.high_open)
+    if above or below:
+        raise BoundError(f"bound {bound.text!r} never holds: {_range(low, high, bound)}")
+    if bound.whole is not None and bound.low > bound.whole:
+        raise BoundError(f"bound {bound.text!r} never holds: the part is larger than the whole")
+    return bound
+
+
+def _range(low: float, high: float, bound: Bound) -> str:
+    unit = "%" if bound.percent else ""
+    ends = [f"at least {low:g}{unit}"] * math.isfinite(low) + [f"at most {high:g}{unit}"] * math.isfinite(high)
+    return f"what is measured is {' and '.join(ends)}"
+
+
+def _read(value: object) -> Bound:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise BoundError(f"bound {value!r} is a {type(value).__name__}; {_HELP}")
     text = value.strip() if isinstance(value, str) else repr(value)

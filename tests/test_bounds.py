@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_modelcheck import bounds
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.errors import BoundError
 
@@ -84,3 +85,45 @@ def test_any_text_either_reads_or_is_refused_as_a_bound_error(text):
     except BoundError:
         return
     assert bound.low <= bound.high
+
+
+@pytest.mark.parametrize(
+    ("domain", "bound"),
+    [
+        *((bounds.COUNT, text) for text in (">=0", ">-1", ">=-5", "0..1e999", "-3..1e999")),
+        *((bounds.SHARE, text) for text in (">=0", ">=0%", ">=-5%", "<=100%", "<101%", "0..100%", "-1..200%")),
+        *((bounds.REMOVED, text) for text in ("<=100%", "<101%")),
+        *((bounds.CHANGE, text) for text in (">=-100%", ">-101%")),
+    ],
+)
+def test_a_bound_that_always_holds_is_refused(domain, bound):
+    with pytest.raises(BoundError, match=r"always holds: what is measured is .*; write one that can fail"):
+        parse_bound(bound, domain)
+
+
+@pytest.mark.parametrize(
+    ("domain", "bound"),
+    [
+        *((bounds.COUNT, text) for text in ("-5", "<0", "<=-1", "-3..-1")),
+        *((bounds.SHARE, text) for text in (">101%", ">100%", "101..200%", "<0%", "13/12")),
+        *((bounds.REMOVED, text) for text in (">100%", "101%")),
+        *((bounds.CHANGE, text) for text in ("<-100%", "-150%")),
+    ],
+)
+def test_a_bound_that_never_holds_is_refused(domain, bound):
+    with pytest.raises(BoundError, match="never holds"):
+        parse_bound(bound, domain)
+
+
+@pytest.mark.parametrize(
+    ("domain", "bound"),
+    [
+        *((bounds.COUNT, text) for text in ("0", "<=0", ">0", "0..3", "<1", "0/0", "12/12")),
+        *((bounds.SHARE, text) for text in ("0", "100%", ">=100%", ">0%", "<100%", "<=0%", "0..99%")),
+        *((bounds.REMOVED, text) for text in (">=0", "<0", ">=-5%", ">=100%", "<100%")),
+        *((bounds.CHANGE, text) for text in ("<=5%", ">-100%", "<=-50%")),
+        *((bounds.ANY, text) for text in (">=0", "-5", "<=200%", ">=-1%")),
+    ],
+)
+def test_a_bound_that_can_hold_and_can_fail_is_taken(domain, bound):
+    assert parse_bound(bound, domain).text == bound

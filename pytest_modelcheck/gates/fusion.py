@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import COUNT, SHARE, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
 from pytest_modelcheck.result import Finding, Verdict
@@ -36,7 +36,7 @@ def parse(qkv: Any = None, subgraphs: Any = None, mean_size: Any = None) -> Expe
     if qkv is None and subgraphs is None and mean_size is None:
         raise MarkerError('expects nothing; write e.g. qkv="12/12"')
     return ExpectFusion(
-        None if qkv is None else named_bound("qkv", qkv),
+        None if qkv is None else named_bound("qkv", qkv, SHARE),
         _plain("subgraphs", subgraphs, "subgraphs='<=204'"),
         _plain("mean_size", mean_size, "mean_size='>=1.5'"),
     )
@@ -45,7 +45,7 @@ def parse(qkv: Any = None, subgraphs: Any = None, mean_size: Any = None) -> Expe
 def _plain(name: str, expected: Any, example: str) -> Bound | None:
     if expected is None:
         return None
-    bound = named_bound(name, expected)
+    bound = named_bound(name, expected, COUNT)
     if bound.percent or bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: write a number or a comparison, e.g. {example}")
     return bound

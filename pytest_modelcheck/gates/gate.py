@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import ANY, Bound, Domain, parse_bound
 from pytest_modelcheck.errors import BoundError, ModelCheckError
 from pytest_modelcheck.result import Finding, Verdict
 
@@ -115,10 +115,10 @@ class Gate:
         return expectation
 
 
-def named_bound(name: str, expected: Any) -> Bound:
+def named_bound(name: str, expected: Any, domain: Domain = ANY) -> Bound:
     """`parse_bound` whose error names the marker's argument as well."""
     try:
-        return parse_bound(expected)
+        return parse_bound(expected, domain)
     except BoundError as error:
         raise BoundError(f"{name}: {error}") from error
 

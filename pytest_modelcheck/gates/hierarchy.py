@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import SHARE, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
 from pytest_modelcheck.result import Finding, Verdict
@@ -50,7 +50,7 @@ def parse(
 def _percent(name: str, expected: Any) -> Bound | None:
     if expected is None:
         return None
-    bound = named_bound(name, expected)
+    bound = named_bound(name, expected, SHARE)
     if not bound.percent:
         raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}=">=95%"')
     return bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import CHANGE, COUNT, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice, named_bound
 
@@ -62,7 +62,7 @@ def parse(
 def _ratio(expected: Any) -> Bound | None:
     if expected is None:
         return None
-    bound = named_bound("speedup", expected)
+    bound = named_bound("speedup", expected, COUNT)
     if bound.percent or bound.whole is not None:
         raise BoundError(f'speedup={expected!r}: write a ratio, e.g. speedup=">=1.02"')
     return bound
@@ -71,7 +71,7 @@ def _ratio(expected: Any) -> Bound | None:
 def _percent(name: str, expected: Any) -> Bound | None:
     if expected is None:
         return None
-    bound = named_bound(name, expected)
+    bound = named_bound(name, expected, CHANGE)
     if not bound.percent:
         raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}="<=5%"')
     return bound

@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import COUNT, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, shortened
 from pytest_modelcheck.result import Finding
@@ -31,7 +31,7 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
     """the graph at this stage (exported, optimized) holds each operator this often, e.g. Attention=12, Transpose="<=4"
 
     Raises:
-        MarkerError: on an unknown stage or no operator at all.
+        MarkerError: on an unknown stage, no operator at all, or Constant, which is not counted.
         BoundError: on a bound that cannot be read, or a percentage.
     """
     chosen = choice("stage", stage, STAGES)
@@ -39,7 +39,9 @@ def parse(stage: str = "optimized", **ops: Any) -> ExpectOps:
         raise MarkerError("names no operator; write e.g. Attention=12")
     counts = []
     for op, expected in ops.items():
-        bound = named_bound(op, expected)
+        if op == "Constant":
+            raise MarkerError("Constant nodes are not counted: what they hold is an initializer by another name")
+        bound = named_bound(op, expected, COUNT)
         if bound.percent or bound.whole is not None:
             raise BoundError(f"{op}={expected!r}: a node count is a plain number")
         counts.append((op, bound))

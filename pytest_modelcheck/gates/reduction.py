@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import REMOVED, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, shortened, suggestion
 from pytest_modelcheck.result import Finding
@@ -42,7 +42,7 @@ def parse(basis: str = "in_order", total: Any = None, **passes: Any) -> ExpectRe
 
 
 def _bound(name: str, expected: Any) -> Bound:
-    bound = named_bound(name, expected)
+    bound = named_bound(name, expected, REMOVED)
     if bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: write a number of nodes or a percentage")
     return bound

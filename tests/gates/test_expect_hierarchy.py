@@ -82,7 +82,7 @@ def test_a_graph_without_owners_fails_with_the_reason(tmp_path):
 
 
 def test_modules_of_a_case_without_modules_are_an_error(tmp_path):
-    result = ask(check_of_graph(TEN_NODES, tmp_path), "expect_hierarchy", modules=">=0%")
+    result = ask(check_of_graph(TEN_NODES, tmp_path), "expect_hierarchy", modules=">=1%")
     assert result.verdict is Verdict.ERROR
     assert "found no torch module that ran" in said(result)
 

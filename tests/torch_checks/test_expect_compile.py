@@ -32,11 +32,11 @@ def test_a_forward_of_one_graph_passes():
 
 def test_a_branch_on_a_value_breaks_the_graph_and_its_line_is_named():
     check = check_of_module(Breaking, 2, 3)
-    result = ask(check, "expect_compile", recompiles=">=0")
+    result = ask(check, "expect_compile", recompiles=None)
     line = Breaking.forward.__code__.co_firstlineno + 1
     assert "expect_compile: graph_breaks expected 0, found 1 in net (torch.compile)" in said(result)
     assert f"where: torch_checks/test_expect_compile.py:{line}: " in said(result)
-    assert ask(check, "expect_compile", graph_breaks="<=1", recompiles=">=0").verdict is Verdict.PASS
+    assert ask(check, "expect_compile", graph_breaks="<=1", recompiles=None).verdict is Verdict.PASS
 
 
 LOCK = threading.Lock()
@@ -96,7 +96,7 @@ class LogBefore(torch.nn.Module):
 def test_a_break_that_dynamo_does_not_list_is_found_with_its_line(build):
     with pytest.raises(torch._dynamo.exc.Unsupported):
         torch.compile(build(), backend="eager", fullgraph=True)(torch.ones(2, 3))
-    result = ask(check_of_module(build, 2, 3), "expect_compile", recompiles="<=9")
+    result = ask(check_of_module(build, 2, 3), "expect_compile", recompiles=None)
     assert "expect_compile: graph_breaks expected 0, found 1 in net (torch.compile)" in said(result)
     source = (InTry if build is InTryOfASubmodule else build).forward
     lines, start = inspect.getsourcelines(source)
@@ -115,7 +115,7 @@ class Several(torch.nn.Module):
 
 
 def test_breaks_that_are_listed_and_breaks_that_are_not_are_counted_together():
-    result = ask(check_of_module(Several, 2, 3), "expect_compile", recompiles="<=9")
+    result = ask(check_of_module(Several, 2, 3), "expect_compile", recompiles=None)
     assert "graph_breaks expected 0, found 3" in said(result)
 
 

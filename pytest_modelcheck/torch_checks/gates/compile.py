@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import COUNT, Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -18,10 +18,10 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class ExpectCompile:
-    """Bounds on the breaks of the graph, and on the graphs that inputs of other seeds compile anew."""
+    """Bounds on the breaks of the graph, and on the graphs that inputs of other seeds compile; None is not asked."""
 
-    graph_breaks: Bound
-    recompiles: Bound
+    graph_breaks: Bound | None
+    recompiles: Bound | None
 
 
 def parse(graph_breaks: Any = 0, recompiles: Any = 0) -> ExpectCompile:
@@ -29,12 +29,17 @@ def parse(graph_breaks: Any = 0, recompiles: Any = 0) -> ExpectCompile:
 
     Raises:
         BoundError: on a bound that cannot be read, or a percentage.
+        MarkerError: when nothing is expected.
     """
+    if graph_breaks is None and recompiles is None:
+        raise MarkerError("expects nothing; write e.g. graph_breaks=0")
     return ExpectCompile(_count("graph_breaks", graph_breaks), _count("recompiles", recompiles))
 
 
-def _count(name: str, expected: Any) -> Bound:
-    bound = named_bound(name, expected)
+def _count(name: str, expected: Any) -> Bound | None:
+    if expected is None:
+        return None
+    bound = named_bound(name, expected, COUNT)
     if bound.percent or bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: write a plain number, e.g. 0 or '<=1'")
     return bound
@@ -62,7 +67,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectCompile) -> GateResult:
             next=step,
         )
         for name, bound, places, step in asked
-        if not bound.holds(len(places))
+        if bound is not None and not bound.holds(len(places))
     )
     measured = f"graph breaks {len(report.graph_breaks)}, recompiles {len(report.recompiles)}"
     return GateResult(gate=GATE.name, measured=measured, findings=findings)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound
+from pytest_modelcheck.bounds import COUNT, Bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, Provider, choice, named_bound
 from pytest_modelcheck.result import Finding, Verdict
@@ -39,7 +39,7 @@ def parse(transfers: Any = 0, memcpy: Any = None, provider: str = "CUDA") -> Exp
 
 
 def _plain(name: str, expected: Any) -> Bound:
-    bound = named_bound(name, expected)
+    bound = named_bound(name, expected, COUNT)
     if bound.percent or bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: a number of {_COUNTED[name]} is a plain number, e.g. 0 or '<=1'")
     return bound

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.bounds import Bound, parse_bound
+from pytest_modelcheck.bounds import ANY, COUNT, Bound, Domain, parse_bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, named_bound
 from pytest_modelcheck.result import Finding
@@ -81,8 +81,8 @@ def _sizes(sizes: Any) -> tuple[int, ...]:
     return read
 
 
-def _plain(name: str, expected: Any) -> Bound:
-    bound = named_bound(name, expected)
+def _plain(name: str, expected: Any, domain: Domain = ANY) -> Bound:
+    bound = named_bound(name, expected, domain)
     if bound.percent or bound.whole is not None:
         raise BoundError(f"{name}={expected!r}: write a plain number, e.g. {name}='<=2.1'")
     return bound
@@ -91,9 +91,9 @@ def _plain(name: str, expected: Any) -> Bound:
 def _bytes_bound(name: str, expected: Any) -> Bound:
     """A bound in bytes; ``"<=1.5MiB"`` is read as 1572864."""
     if not isinstance(expected, str):
-        return _plain(name, expected)
+        return _plain(name, expected, COUNT)
     text = _WITH_UNIT.sub(lambda match: repr(float(match[1]) * _UNITS[match[2]]), expected)
-    _plain(name, text if text != expected else expected)
+    _plain(name, text, COUNT)
     return replace(parse_bound(text), text=expected)
 
 
