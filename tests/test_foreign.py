@@ -12,7 +12,7 @@ from pytest_modelcheck.attribution import attribute
 from pytest_modelcheck.errors import OptionError, PassFailedError
 from pytest_modelcheck.foreign import FOREIGN_PASSES, ForeignPass, rewrites_that_fired, through_proto
 from pytest_modelcheck.graph.files import load_model
-from pytest_modelcheck.passes import PASSES
+from pytest_modelcheck.passes import PASSES, Pass
 from pytest_modelcheck.pipeline import PassStatus, optimize, resolve_passes, run_pass, run_pipeline
 
 NAMES = [pass_.name for pass_ in FOREIGN_PASSES]
@@ -182,3 +182,62 @@ def test_an_optimizer_that_breaks_the_interface_or_the_graph_is_an_error(edit, m
     assert after is model
     assert record.status is PassStatus.ERROR
     assert message in record.error
+
+
+DECLARING = """<ir_version: 8, opset_import: ["" : 14]>
+g (float["batch", 3] x) => (float["batch", 400] y) <float["batch", 3] a> {
+    a = Tanh(x)
+    unused = Identity(a)
+    c = MatMul(a, w)
+    d = Identity(c)
+    e = Neg(d)
+    y = Relu(e)
+}"""
+
+
+def test_others_get_what_the_file_declares_and_nothing_that_was_inferred():
+    """onnxruntime 1.27 to 1.31 fold a GreaterOrEqual below opset 16 only where value_info says its type."""
+    seen = []
+
+    def look(model):
+        made = {name for node in model.graph.node for name in node.output}
+        infos = [info for info in model.graph.value_info if info.name in made]
+        seen.append({info.name: len(info.type.tensor_type.shape.dim) for info in infos})
+        model.graph.node.append(onnx.helper.make_node("Abs", [model.graph.node[0].output[0]], [f"dead{len(seen)}"]))
+        return model
+
+    class LookAtIr(ir.passes.InPlacePass):
+        def call(self, model):
+            seen.append({value.name: len(value.shape) for node in model.graph for value in node.outputs if value.shape})
+            return ir.passes.PassResult(model, False)
+
+    _, records = run_pipeline(
+        ir.from_proto(proto(DECLARING)), [look, "eliminate_identity_ops", look, LookAtIr(), "eliminate_dead_nodes"]
+    )
+    assert [record.status for record in records if record.error] == []
+    assert seen == [{"a": 2}, {"a": 2}, {"a": 2, "y": 2}]
+    seen.clear()
+    attribute(ir.from_proto(proto(DECLARING)), passes=["eliminate_identity_ops", look], leave_one_out=True)
+    assert seen
+    assert all(info == {"a": 2} for info in seen)
+    seen.clear()
+    run_pass(ir.from_proto(proto(DECLARING)), look)
+    assert seen == [{"a": 2}]
+
+
+def test_our_passes_know_every_shape_before_and_after_a_foreign_one():
+    seen = []
+
+    class Knows(Pass):
+        name = "knows"
+
+        def rewrite(self, rewriter):
+            seen.append([value.shape is not None for node in rewriter.model.graph for value in node.outputs])
+
+    def add_dead(model):
+        model.graph.node.append(onnx.helper.make_node("Abs", [model.graph.node[0].output[0]], ["dead"]))
+        return model
+
+    run_pipeline(ir.from_proto(proto(DECLARING)), [Knows(), add_dead, Knows()])
+    assert len(seen) == 2
+    assert all(map(all, seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.declared import remember_declared
 from pytest_modelcheck.graph.normal_form import bring_to_normal_form
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.shapes.claims import infer_from_inputs
@@ -12,6 +13,7 @@ from pytest_modelcheck.shapes.claims import infer_from_inputs
 def prepare(model: ir.Model) -> ir.Model:
     """A copy of `model`, weights shared, in normal form, with every type and shape that follows from its inputs."""
     copy = model.clone()
+    remember_declared(copy)
     bring_to_normal_form(copy)
     infer_from_inputs(copy)
     return copy

@@ -1,6 +1,7 @@
 """Running passes, and comparing what each one claims with what it did.
 
-What a pass claims (its `modified` flag) and what changed (the graph, compared) are two facts.
+What a pass claims (its `modified` flag) and what changed (the graph, compared) are two facts. Our passes get the graph
+with every shape that can be inferred; those of others get it as a file would have it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pytest_modelcheck.errors import OptionError, PassFailedError
 from pytest_modelcheck.foreign import through_proto
 from pytest_modelcheck.graph.compare import graphs_equal, interface
 from pytest_modelcheck.graph.counts import op_counts
+from pytest_modelcheck.graph.declared import forget_inferred, remember_declared
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.graph.validity import check_and_infer, check_model
@@ -100,12 +102,17 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
     before = stage.model
     ops = stage.ops or {}
     copy = stage.copy()
+    ours = isinstance(pass_, Pass)
+    if not ours:
+        forget_inferred(copy)
     started = time.perf_counter()
     try:
         after, claimed, refusals, notes = _apply(copy, pass_, target)
         seconds = time.perf_counter() - started
         changed = not graphs_equal(before, after)
         if changed:
+            if not ours:
+                remember_declared(after)
             _check_result(before, after, pass_, infer=goes_on)
     except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
         return stage, PassRecord(
@@ -120,7 +127,7 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
         )
     if changed:
         stage = _Stage(after)
-    elif isinstance(pass_, Pass) and not claimed:
+    elif ours and not claimed:
         stage.spare = after
     record = PassRecord(
         name=pass_name(pass_),
@@ -148,16 +155,16 @@ def _apply(
 
 
 def _check_result(before: ir.Model, after: ir.Model, pass_: AnyPass, *, infer: bool) -> None:
+    compared = 3 if getattr(pass_, "changes_shapes", False) else 4
+    for was, now in zip_longest(interface(before), interface(after)):
+        if len(after.graph) and (was is None or now is None or was[:compared] != now[:compared]):
+            raise PassFailedError(f"the graph's interface changed: {_row(was)} became {_row(now)}")
     if not getattr(pass_, "standard", True):  # more than onnx.checker knows, and meant to be
         infer_shapes(after)
     elif infer:
         check_and_infer(after, what="the result")
     else:
         check_model(after, what="the result")
-    compared = 3 if getattr(pass_, "changes_shapes", False) else 4
-    for was, now in zip_longest(interface(before), interface(after)):
-        if was is None or now is None or was[:compared] != now[:compared]:
-            raise PassFailedError(f"the graph's interface changed: {_row(was)} became {_row(now)}")
 
 
 def _row(row: tuple[str, str, str, str] | None) -> str:
