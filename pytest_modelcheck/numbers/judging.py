@@ -67,10 +67,8 @@ def _missing(before: Numbers, now: Numbers) -> str:
     if not gone or any(path not in called for path in calls):
         return ""
     outer = gone[0]
-    for path in reversed(_with_parents(gone[0])):
-        if path in before.modules and not any(other == path or other.startswith(f"{path}.") for other in calls):
-            outer = path
-    return f"first where {outer} ({before.modules[outer].class_name}) is no longer called"
+    known = before.modules.get(outer)
+    return f"first where {outer}{f' ({known.class_name})' if known else ''} is no longer called"
 
 
 def _own_code(now: Numbers) -> str:
@@ -241,11 +239,10 @@ def _with_parents(path: str) -> list[str]:
 def _takes_others(before: Numbers, now: Numbers, path: str, probe: Probe) -> bool:
     """Whether a module is given more or fewer tensors than before that no module has seen."""
     old, new = before.modules.get(path), now.modules.get(path)
-    return (
-        old is not None
-        and new is not None
-        and len(old.numbers.get(("in", probe), ())) != len(new.numbers.get(("in", probe), ()))
-    )
+    if old is None and not any(other.startswith(f"{path}.") for other in before.modules):
+        return False  # a new module
+    counts = [len(module.numbers.get(("in", probe), ())) if module else 0 for module in (old, new)]
+    return counts[0] != counts[1]
 
 
 def _place(now: Numbers, path: str, direction: str) -> str:
@@ -283,7 +280,9 @@ def _structure(before: Numbers, now: Numbers) -> Iterator[str]:
 
 
 def _called(numbers: Numbers) -> list[str]:
-    return [path for path, module in numbers.modules.items() if module.numbers]
+    """Modules with numbers, and those around them, in the order of calls."""
+    paths = (path for path, module in numbers.modules.items() if module.numbers)
+    return list(dict.fromkeys(outer for path in paths for outer in _with_parents(path)))
 
 
 def _listed(what: str, names: Sequence[str]) -> Iterator[str]:

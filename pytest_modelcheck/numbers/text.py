@@ -12,13 +12,13 @@ hidden float32 [2,10,32]
   quiet: 0.00100933 0.00302916 0.00123896 ... (tolerance 1.3e-04)
 
 [modules]
-(root) (Bert): -
 layers.[0-1].attention.query (Linear) weight[32,32] bias[32] x2: out 3.86 4.11 | 0.00386 0.00411
 ```
 
 A module's row has one number per tensor that first appears there: going ``in`` (made by the code around the module),
 coming ``out``; the plain probe's, then after ``|`` the quiet one's, ``=`` where they are equal and ``~`` for one that
-is too unstable. Repeated modules share a row, their numbers one after another. Rows stand in the order of calls.
+is too unstable. Repeated modules share a row, their numbers one after another. Rows stand in the order of calls; a
+module with neither weights nor new tensors has none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ RULE = "what the module computes on inputs(0) with weights drawn by name; output
 
 _DIRECTIONS = ("in", "out")
 _PORT = re.compile(r"(?P<name>\S+) (?P<dtype>\w+) \[(?P<shape>[\d,]*)\](?:: (?P<rest>.+))?")
-_PROBE = re.compile(r"  (?P<probe>plain|quiet): (?P<rest>.+?)(?: \(tolerance (?P<tolerance>[-+.e\d]+)\))?")
+_PROBE = re.compile(
+    r"  (?P<probe>plain|quiet)(?: \[(?P<shape>[\d,]*)\])?: (?P<rest>.+?)(?: \(tolerance (?P<tolerance>[-+.e\d]+)\))?"
+)
 _MODULE = re.compile(
     r"(?P<path>\(root\)|[^\s()]+) \((?P<cls>[^()]*)\)(?P<weights>(?: [^\s\[\]]+\[[\d,]*\])*)"
     r"(?: x(?P<count>\d+))?: (?P<numbers>.+)"
@@ -57,17 +59,34 @@ def render(numbers: Numbers) -> str:
 def rows(numbers: Numbers) -> str:
     """The text of the numbers as they are."""
     lines = [f"dtypes: {', '.join(numbers.dtypes)}"] if numbers.dtypes else []
-    lines += [f"tied: {alias} = {name}" for alias, name in sorted(numbers.tied.items())]
+    lines += [f"tied: {text}" for text in _ties(numbers.tied)]
     lines += [f"note: {note}" for note in numbers.notes]
     if numbers.inputs:
         lines += ["", "[inputs]", *(_port(name, made) + _values(": ", made) for name, made in numbers.inputs.items())]
     if numbers.outputs:
         lines += ["", "[outputs]", *_outputs(numbers.outputs)]
-    if numbers.modules:
-        lines += ["", "[modules]", *_modules(numbers.modules)]
+    shown = {path: module for path, module in numbers.modules.items() if module.weights or module.numbers}
+    if shown:
+        lines += ["", "[modules]", *_modules(shown)]
     if numbers.files:
         lines += ["", "[initializers]", *_files(numbers.files)]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def _ties(tied: Mapping[str, str]) -> Iterator[str]:
+    """``head.weight = words.weight``; ``decoder.*`` for the same name below ``decoder``."""
+    for folded in fold_rows((alias, _relative(alias, name)) for alias, name in tied.items()):
+        yield f"{folded.text} = {folded.row}"
+
+
+def _relative(alias: str, name: str) -> str:
+    return f"{escape(name.removesuffix(alias))}*" if name.endswith(f".{alias}") else escape(name)
+
+
+def _parsed_tie(line: str) -> dict[str, str]:
+    aliases, _, name = line.partition(" = ")
+    prefix = name.removesuffix("*")
+    return {alias or "": unescape(prefix) + (alias or "" if prefix != name else "") for alias in unfold(aliases)}
 
 
 def _port(name: str, made: Sketch) -> str:
@@ -90,12 +109,14 @@ def _values(lead: str, made: Sketch) -> str:
 def _outputs(outputs: Mapping[str, Mapping[Probe, OutputNumbers]]) -> Iterator[str]:
     for name, probes in outputs.items():
         yield _port(name, probes["plain"].sketch)
+        shape = probes["plain"].sketch.shape
         for probe, made in probes.items():
+            lead = f"  {probe}:" if made.sketch.shape == shape else f"  {probe} {_shape(made.sketch.shape)}:"
             if made.unlocked:
-                yield f"  {probe}: {_UNLOCKED}{made.unlocked}"
+                yield f"{lead} {_UNLOCKED}{made.unlocked}"
             else:
                 tolerance = f" (tolerance {made.tolerance:.1e})" if made.tolerance > TOLERANCE else ""
-                yield f"  {probe}: {_values('', made.sketch) or '-'}{tolerance}"
+                yield f"{lead} {_values('', made.sketch) or '-'}{tolerance}"
 
 
 def _modules(modules: Mapping[str, ModuleNumbers]) -> Iterator[str]:
@@ -186,7 +207,7 @@ class _Reader:
             probe: Probe = "plain" if match["probe"] == "plain" else "quiet"
             port, rest = self._port, match["rest"]
             locked = not rest.startswith(_UNLOCKED)
-            shape = ",".join(map(str, port.shape))
+            shape = ",".join(map(str, port.shape)) if match["shape"] is None else match["shape"]
             list(self._outputs.values())[-1][probe] = OutputNumbers(
                 sketch=_sketch(port.dtype, shape, rest if locked else None),
                 unlocked="" if locked else rest.removeprefix(_UNLOCKED),
@@ -212,7 +233,7 @@ class _Reader:
             outputs=self._outputs,
             modules=self._modules,
             dtypes=tuple(name for line in self._head["dtypes"] for name in line.split(", ")),
-            tied={alias: name for alias, _, name in (line.partition(" = ") for line in self._head["tied"])},
+            tied={alias: name for line in self._head["tied"] for alias, name in _parsed_tie(line).items()},
             notes=tuple(self._head["note"]),
             files=self._files,
         )

@@ -79,7 +79,7 @@ FAULTS = (
         "encoder",
         "for layer in self.layers:\n            x = layer(x, bias)",
         "for layer in self.layers[:1]:\n            x = layer(x, bias)",
-        "first where layers.1 (EncoderLayer) is no longer called",
+        "first where layers.1 is no longer called",
     ),
     (
         "layers swapped",

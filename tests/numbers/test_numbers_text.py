@@ -19,22 +19,18 @@ def rounded(numbers):
 def test_one_row_per_module_group_in_the_order_of_calls():
     lines = recorded("encoder").split("[modules]\n")[1].splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
-        "(root) (Encoder)",
         "words (Embedding) weight[90,32]",
         "positions (Embedding) weight[64,32]",
         "norm (LayerNorm) weight,bias[32]",
         "layers.0 (EncoderLayer)",
-        "layers.[0-1].attention (SelfAttention) x2",
         "layers.[0-1].attention.query (Linear) weight[32,32] bias[32] x2",
         "layers.[0-1].attention.key (Linear) weight[32,32] bias[32] x2",
         "layers.[0-1].attention.value (Linear) weight[32,32] bias[32] x2",
         "layers.[0-1].attention.out (Linear) weight[32,32] bias[32] x2",
-        "layers.[0-1].drop (Dropout) x2",
         "layers.[0-1].norm1 (LayerNorm) weight,bias[32] x2",
         "layers.[0-1].up (Linear) weight[64,32] bias[64] x2",
         "layers.[0-1].down (Linear) weight[32,64] bias[32] x2",
         "layers.[0-1].norm2 (LayerNorm) weight,bias[32] x2",
-        "layers.1 (EncoderLayer)",
         "pooler (Linear) weight[32,32] bias[32]",
     ]
 
@@ -70,7 +66,7 @@ def test_odd_names_and_values_survive():
             },
         },
         modules={
-            "": ModuleNumbers(class_name="Root"),
+            "": ModuleNumbers(class_name="Root", weights=(("w", (3,)),)),
             "a[0].b (c)": ModuleNumbers(
                 class_name="Odd(1)",
                 weights=(("w,1", (2, 3)), ("s", ())),
@@ -78,8 +74,10 @@ def test_odd_names_and_values_survive():
             ),
         },
         notes=("not locked: values; a reason",),
+        tied={"head.0.w": "model.head.0.w", "head.1.w": "model.head.1.w", "out.weight": "words.table"},
     )
     assert rounded(made) == made
+    assert "tied: head.[0-1].w = model.*\ntied: out.weight = words.table\n" in text.rows(made)
 
 
 def test_a_file_is_locked_by_digests():
