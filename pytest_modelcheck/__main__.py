@@ -176,6 +176,14 @@ def fusion_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def runtimes_command(arguments: argparse.Namespace) -> int:
+    """List the runtimes: version and providers, or the command that installs one."""
+    from pytest_modelcheck.commands.runtimes import runtime_figures, runtime_lines
+
+    _show(arguments, runtime_figures(), runtime_lines)
+    return 0
+
+
 def _show(arguments: argparse.Namespace, figures: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]) -> None:
     print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines(figures)))
 
@@ -225,6 +233,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--module", default="", metavar="PATH", help="which one; default: the first attention")
     command.add_argument("--json", action="store_true", help="for machines")
     command.set_defaults(run=fusion_command)
+    summary = (runtimes_command.__doc__ or "").splitlines()[0]
+    command = commands.add_parser("runtimes", help=summary, description=summary)
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=runtimes_command)
     return parser
 
 

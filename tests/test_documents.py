@@ -60,3 +60,10 @@ def test_the_readme_lists_every_option():
     missing = [name for name in OPTION_NAMES if f"`{name}`" not in README]
     missing += [flag for flag in flags if flag not in README]
     assert missing == []
+
+
+def test_the_readmes_runtimes_run_the_graphs(project):
+    pytest.importorskip("openvino")
+    (block,) = [block for block in code_blocks(README, "python") if "expect_runtime" in block]
+    project.file("test_deployed.py", block)
+    project.run().outcomes(passed=1)

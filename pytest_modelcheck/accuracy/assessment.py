@@ -142,7 +142,7 @@ def _with_replay(
         seed=pair.worst_seed,
         variant=pair.worst_variant,
         tolerances=tolerances,
-        versions=versions(),
+        versions=versions(subject.how.runtime),
     )
     try:
         with reference.open() as run:

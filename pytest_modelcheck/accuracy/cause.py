@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -26,7 +26,7 @@ from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtimes import AS_WRITTEN, RUNTIMES, How, SessionError, runtime_named
+from pytest_modelcheck.runtimes import AS_WRITTEN, RUNTIMES, How, Runtime, SessionError, runtime_named
 
 SMALL_NODES = 500
 SMALL_BYTES = 32 * 1024 * 1024
@@ -150,6 +150,13 @@ def is_small(model: ir.Model) -> bool:
     )
 
 
+def other_runtimes(asked: str, graph: ir.Model) -> Iterator[Runtime]:
+    """Installed runtimes beside the one that is asked about; onnx's evaluator first, and for small graphs alone."""
+    for runtime in RUNTIMES[::-1]:
+        if runtime.name != asked and runtime.installed and (runtime.name != "reference" or is_small(graph)):
+            yield runtime
+
+
 def second_opinion(
     pair: PairReport, subject: Subject, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances
 ) -> tuple[str, ...]:
@@ -162,13 +169,10 @@ def second_opinion(
         with stage.open() as run:
             return run(inputs)
 
-    sides = {name: outputs(stages[name]) for name in (pair.reference, pair.candidate)}
+    sides: dict[str, Mapping[str, Array]] = {}
     lines: list[str] = []
-    for runtime in RUNTIMES[::-1]:
-        if runtime.name == subject.how.runtime or not runtime.installed:
-            continue
-        if runtime.name == "reference" and not is_small(graph):
-            continue
+    for runtime in other_runtimes(subject.how.runtime, graph):
+        sides = sides or {name: outputs(stages[name]) for name in (pair.reference, pair.candidate)}
         label = runtime.title
         try:
             opinion = outputs(session_stage(label, graph, how=How(runtime=runtime.name, threads=subject.how.threads)))

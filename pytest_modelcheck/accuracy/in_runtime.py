@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from pytest_modelcheck.accuracy.assessment import standard_variants
-from pytest_modelcheck.accuracy.cause import Subject, answered, is_small, second_opinion
+from pytest_modelcheck.accuracy.cause import Subject, answered, other_runtimes, second_opinion
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.stage_run import plan
@@ -24,7 +24,7 @@ from pytest_modelcheck.accuracy.weights import WeightsReport, compare_weights
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtimes import AS_WRITTEN, How, SessionError, open_session, runtime_named
+from pytest_modelcheck.runtimes import How, SessionError, open_session, runtime_named
 
 SHOWN = 5
 
@@ -123,19 +123,17 @@ _CHANGED = "The runtime holds other weights than the file: its converter rounded
 def _reference(subject: Subject) -> Stage:
     if subject.module is not None:
         return torch_stage(subject.case, subject.module)
-    how = next(iter(_others(subject)), None)
+    how = _other(subject)
     if how is None:
         raise ModelCaseError(f"{subject.case.name} is an .onnx file, and no other runtime is installed to compare with")
     label = runtime_named(how.runtime).title
     return session_stage(f"exported in {label}", subject.exported, how=how)
 
 
-def _others(subject: Subject) -> Iterator[How]:
-    """Other runtimes that can be asked about the exported graph."""
-    for name in ("onnxruntime", "openvino", "reference"):
-        usable = name != "reference" or is_small(subject.exported)
-        if name != subject.how.runtime and usable and runtime_named(name).installed:
-            yield dataclasses.replace(AS_WRITTEN, runtime=name, threads=subject.how.threads)
+def _other(subject: Subject) -> How | None:
+    """Another runtime that can be asked about the exported graph: the fastest that is installed."""
+    others = [*other_runtimes(subject.how.runtime, subject.exported)]
+    return How(runtime=others[-1].name, threads=subject.how.threads) if others else None
 
 
 def _stage(name: str, path: Path, subject: Subject, against: str, loaded: _Loaded) -> Stage:
@@ -214,7 +212,7 @@ def _explained(
         return second_opinion(pair, subject, {stage.name: stage for stage in stages}, worst, tolerances)
 
     def divergence() -> Sequence[str]:
-        how = next(iter(_others(subject)), None)
+        how = _other(subject)
         if how is None:
             return ()
         found = find_first_divergence(graph, graph, worst, tolerances=tolerances, how=subject.how, reference_how=how)

@@ -25,9 +25,7 @@ from pytest_modelcheck.accuracy.stages import feeds_for
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.graph.files import save_model
-from pytest_modelcheck.runtimes import How, open_session
-
-VERSIONED = ("torch", "onnx", "onnxruntime")
+from pytest_modelcheck.runtimes import How, open_session, runtime_named
 
 
 class ReplayError(ModelCheckError):
@@ -64,9 +62,9 @@ class Replay:
         return f"{self.candidate} against {self.reference}, seed {self.seed}{label}"
 
 
-def versions() -> dict[str, str]:
+def versions(runtime: str = "onnxruntime") -> dict[str, str]:
     """Library -> installed version."""
-    return {name: metadata.version(name) for name in VERSIONED}
+    return {**{name: metadata.version(name) for name in ("torch", "onnx")}, runtime: runtime_named(runtime).version()}
 
 
 def save_replay(
@@ -128,7 +126,7 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
 
 def replay_lines(replay: Replay, comparison: Comparison) -> list[str]:
     """The comparison as text: one block of figures per output."""
-    now = versions()
+    now = versions(replay.how.runtime)
     changed = [f"{name} {was}, now {now.get(name)}" for name, was in replay.versions.items() if now.get(name) != was]
     lines = [f"{replay.model}: {replay.context}"]
     lines += [f"recorded with {'; '.join(changed)}"] if changed else []

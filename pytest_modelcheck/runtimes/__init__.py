@@ -19,6 +19,7 @@ from pytest_modelcheck.runtimes.interface import (
     RuntimeMissingError,
     Session,
     SessionError,
+    graph_of,
     model_name,
 )
 from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_match, signature_of
@@ -100,6 +101,7 @@ __all__ = [
     "SessionError",
     "Signature",
     "close_match",
+    "graph_of",
     "inputs_from_signature",
     "installed_runtime",
     "missing_provider",

@@ -152,6 +152,17 @@ def reason(error: Exception | str) -> str:
     return text.removeprefix("[ONNXRuntimeError] : ") or type(error).__name__
 
 
+def graph_of(model: Model, name: str) -> ir.Model:
+    """The graph, whatever it came as; weights that lie in a file are not read.
+
+    Raises:
+        SessionError: if there is no such file.
+    """
+    if isinstance(model, onnx.ModelProto):
+        return ir.from_proto(model)
+    return model if isinstance(model, ir.Model) else ir.load(existing_file(model, name))
+
+
 def inlined(model: ir.Model) -> ir.Model:
     """A copy with the weights that lie in files: bytes in memory have no folder that file names are relative to."""
     copy = model.clone()

@@ -11,10 +11,10 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.interface import (
@@ -23,7 +23,7 @@ from pytest_modelcheck.runtimes.interface import (
     Runtime,
     Session,
     SessionError,
-    existing_file,
+    graph_of,
     inlined,
     reason,
 )
@@ -61,10 +61,10 @@ def _open(model: Model, how: How, name: str) -> Session:
         "NUM_STREAMS": 1,
     }
     try:
-        loaded, source = _source(model, name)
-        signature = signature_of(loaded, name)
+        graph = graph_of(model, name)
+        signature = signature_of(graph, name)
         _check_types(signature)
-        read = core.read_model(source)
+        read = core.read_model(str(model) if isinstance(model, str | Path) else _bytes(graph))
         compiled = core.compile_model(read, how.provider, config)
     except SessionError:
         raise
@@ -83,13 +83,9 @@ def _open(model: Model, how: How, name: str) -> Session:
     )
 
 
-def _source(model: Model, name: str) -> tuple[ir.Model, str | bytes]:
-    if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model), model.SerializeToString()
-    if isinstance(model, ir.Model):
-        return model, ir.to_proto(inlined(model)).SerializeToString()
-    path = existing_file(model, name)
-    return ir.load(path), str(path)
+def _bytes(graph: ir.Model) -> bytes:
+    content: bytes = ir.to_proto(inlined(graph)).SerializeToString()
+    return content
 
 
 def _check_types(signature: Signature) -> None:

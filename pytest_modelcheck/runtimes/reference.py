@@ -9,16 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import (
-    How,
-    Model,
-    Runtime,
-    Session,
-    SessionError,
-    existing_file,
-    inlined,
-    reason,
-)
+from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, graph_of, inlined, reason
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD, Array, signature_of
 
 _LABEL = "onnx's reference evaluator"
@@ -28,10 +19,7 @@ def _open(model: Model, how: How, name: str) -> Session:
     from onnx.reference import ReferenceEvaluator
 
     try:
-        if isinstance(model, onnx.ModelProto):
-            loaded = ir.from_proto(model)
-        else:
-            loaded = model if isinstance(model, ir.Model) else ir.load(existing_file(model, name))
+        loaded = graph_of(model, name)
         if not loaded.graph.outputs:  # of an empty file, too
             raise SessionError(f"{name}: {_LABEL} cannot load the model: it has no output")
         evaluator = ReferenceEvaluator(model if isinstance(model, onnx.ModelProto) else ir.to_proto(inlined(loaded)))

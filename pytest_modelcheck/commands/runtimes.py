@@ -1,0 +1,42 @@
+"""``python -m pytest_modelcheck runtimes``: which runtimes there are, and what each can do here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_modelcheck.runtimes import RUNTIMES, Runtime
+
+
+def runtime_figures() -> dict[str, Any]:
+    """Name -> version and providers, or the one command that installs it."""
+    return {runtime.name: _figures(runtime) for runtime in RUNTIMES}
+
+
+def runtime_lines(figures: dict[str, Any]) -> list[str]:
+    """One line per runtime."""
+    width = max(map(len, figures))
+    return [f"{name:<{width}}  {_line(entry)}" for name, entry in figures.items()]
+
+
+def _figures(runtime: Runtime) -> dict[str, Any]:
+    if not runtime.installed:
+        return {"installed": False, "install": runtime.install}
+    shows = {
+        "optimizer": runtime.levels,
+        "its own graph": runtime.optimize is not None,
+        "single rewrites": runtime.rewrites is not None,
+        "profile": runtime.profile is not None,
+    }
+    return {
+        "installed": True,
+        "version": runtime.version(),
+        "providers": list(runtime.providers()),
+        "shows": [name for name, has in shows.items() if has],
+    }
+
+
+def _line(entry: dict[str, Any]) -> str:
+    if not entry["installed"]:
+        return f"not installed: {entry['install']}"
+    shows = f"; {', '.join(entry['shows'])}" if entry["shows"] else ""
+    return f"{entry['version']} on {', '.join(entry['providers'])}{shows}"
