@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice
+from pytest_modelcheck.result import Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
@@ -25,20 +26,26 @@ class ExpectAccuracy:
     rtol: Width
     seeds: int
     varied: bool
+    provider: Provider = "CPU"
 
 
-def parse(atol: Any = None, rtol: Any = None, seeds: Any = 20, varied: Any = True) -> ExpectAccuracy:
+def parse(
+    atol: Any = None, rtol: Any = None, seeds: Any = 20, varied: Any = True, *, provider: str = "CPU"
+) -> ExpectAccuracy:
     """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * magnitude), every seed
 
     `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype. `varied`
-    lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py).
+    lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py). `provider`
+    is what computes the graphs in onnxruntime: CPU or CUDA.
 
     Raises:
-        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, or a `varied` that is no bool.
+        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a `varied` that is no bool, or
+            a provider that is not known.
     """
     if not isinstance(varied, bool):
         raise MarkerError(f"varied={varied!r} must be True or False")
-    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied)
+    on = choice("provider", provider, PROVIDERS)
+    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied, on)
 
 
 def read_seeds(seeds: Any) -> int:
@@ -70,9 +77,19 @@ def _is_tolerance(value: Any) -> bool:
 
 def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     """Run every seed through every stage."""
-    report = measure_accuracy(
-        modelcheck, atol=expectation.atol, rtol=expectation.rtol, seeds=expectation.seeds, varied=expectation.varied
-    )
+    from pytest_modelcheck.runtimes import missing_provider
+
+    if missing := missing_provider(expectation.provider):
+        finding = modelcheck.finding(
+            GATE.name,
+            "provider",
+            f"outputs of {expectation.provider}",
+            f"nothing measured: {missing}",
+            next="Run where it is; modelcheck_inconclusive decides whether this fails.",
+            verdict=Verdict.INCONCLUSIVE,
+        )
+        return GateResult(gate=GATE.name, measured="", findings=(finding,))
+    report = measure_accuracy(modelcheck, **dataclasses.asdict(expectation))
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
         dataclasses.replace(
@@ -86,7 +103,13 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
 
 
 def measure_accuracy(
-    modelcheck: ModelCheck, *, atol: Width = None, rtol: Width = None, seeds: int = 20, varied: bool = True
+    modelcheck: ModelCheck,
+    *,
+    atol: Width = None,
+    rtol: Width = None,
+    seeds: int = 20,
+    varied: bool = True,
+    provider: str = "CPU",
 ) -> SweepReport:
     """Run torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance.
 
@@ -98,8 +121,8 @@ def measure_accuracy(
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
-    settings, graphs, runs = modelcheck.settings, modelcheck.graphs, How(threads=own_cores())
-    how = {"atol": repr(atol), "rtol": repr(rtol), "seeds": seeds, "varied": varied}
+    settings, graphs, runs = modelcheck.settings, modelcheck.graphs, How(threads=own_cores(), provider=provider)
+    how = {"atol": repr(atol), "rtol": repr(rtol), "seeds": seeds, "varied": varied, "provider": provider}
 
     def sweep() -> SweepReport:
         return_freed_memory()

@@ -1,9 +1,13 @@
 """expect_accuracy: a faithful export passes; NaN, another activation under export, and a bad pass do not."""
 
+import pytest
 import torch
 from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
+from pytest_modelcheck.accuracy import cause
+from pytest_modelcheck.gates import MarkerError
+from pytest_modelcheck.gates.accuracy import parse
 from pytest_modelcheck.pipeline import resolve_passes
 
 
@@ -53,6 +57,15 @@ def test_a_module_that_is_another_one_under_export_fails_at_the_export():
     assert "7 of 7 seeds, first seed 0" in where
     assert "Tanh '/Tanh' in the root module" in where
     assert "onnx's reference evaluator agrees with exported: the graph is at fault, not the runtime" in where
+
+
+def test_the_second_opinion_on_a_graph_too_large_for_the_evaluator_is_openvinos(monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(cause, "SMALL_NODES", 0)
+    result = ask(check_of_module(OtherUnderExport, 2, 3), "expect_accuracy", seeds=2)
+    where = "\n".join(result.findings[0].where)
+    assert "OpenVINO agrees with exported: the graph is at fault, not the runtime" in where
+    assert "onnx's reference evaluator" not in where
 
 
 def test_a_nan_weight_fails_and_is_named():
@@ -118,3 +131,14 @@ def test_a_tolerance_for_an_output_that_does_not_exist_is_an_error():
     assert result.verdict is Verdict.ERROR
     assert "'logits'" in said(result)
     assert ask(check, "expect_accuracy", atol={"output_0": 1e-5}, seeds=1).verdict is Verdict.PASS
+
+
+def test_a_provider_that_is_not_here_measures_nothing_and_passes_nothing():
+    check = check_of_module(Net, 2, 3, passes=resolve_passes(["fold_constants"]))
+    result = ask(check, "expect_accuracy", seeds=1, provider="CUDA")
+    if result.verdict is Verdict.PASS:
+        pytest.skip("this onnxruntime has CUDA")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "expected outputs of CUDA, found nothing measured: this onnxruntime has no provider CUDA" in said(result)
+    with pytest.raises(MarkerError, match="provider 'TPU' is unknown; choose CPU or CUDA"):
+        parse(provider="TPU")
