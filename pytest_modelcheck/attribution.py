@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
+from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import (
@@ -176,7 +177,7 @@ def initializer_bytes(model: ir.Model) -> int:
 
 def _as_ir(model: ir.Model | onnx.ModelProto | str | Path) -> ir.Model:
     if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model)
+        return model_from_proto(model)
     return load_model(model) if isinstance(model, str | Path) else model
 
 

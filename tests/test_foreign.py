@@ -241,3 +241,16 @@ def test_our_passes_know_every_shape_before_and_after_a_foreign_one():
     run_pipeline(ir.from_proto(proto(DECLARING)), [Knows(), add_dead, Knows()])
     assert len(seen) == 2
     assert all(map(all, seen))
+
+
+def test_contrib_operators_that_a_function_adds_without_their_import_are_imported():
+    """onnxruntime's transformers tool writes them so."""
+
+    def by_contrib(model):
+        for node in model.graph.node:
+            if node.op_type == "Relu":
+                node.op_type, node.domain = "QuickGelu", "com.microsoft"
+        return model
+
+    after, record = run_pass(ir.from_proto(proto()), by_contrib)
+    assert (record.error, after.opset_imports["com.microsoft"]) == (None, 1)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import google.protobuf.message
+import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.graph.from_proto import refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
 from pytest_modelcheck.graph.validity import check_model
@@ -32,7 +35,10 @@ def load_model(path: str | Path) -> ir.Model:
         raise InvalidModelError(f"{path}: no such file")
     with GarbagePaused():
         try:
-            model = ir.load(path)
+            proto = onnx.load(path, load_external_data=False)
+            refuse_unreadable(proto, what=str(path))
+            model = ir.from_proto(proto)
+            ir.external_data.set_base_dir(model.graph, path.parent)
         except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
             raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
         _check_external_data(model, path)
@@ -81,18 +87,28 @@ def _read_external_attributes(model: ir.Model) -> None:
                 node.attributes[name] = ir.AttrTensor(name, ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype))
 
 
-def save_model(model: ir.Model, path: str | Path) -> None:
+def save_model(model: ir.Model, path: str | Path, *, source: str | Path | None = None) -> None:
     """Write `model`, with its weights beside it if they are large; the file appears whole or not at all.
 
-    The model object itself is not changed: its weights stay where they were.
+    The model object itself is not changed: its weights stay where they were. A data file of the graph that was at
+    `path` before goes with it.
+
+    Args:
+        model: What to write.
+        path: Where.
+        source: The file that `model` was read from, where that is another one: its weights stay.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    names = (f"{path.name}.data", f"{path.name}.2.data")
-    # Never over the weights of the graph that is still there: stopped halfway, the old file is as good as before.
-    free = next((name for name in names if not path.with_name(name).exists()), names[0])
-    data_name = free if weights > LARGE_MODEL_BYTES else None
+    graphs = (model.graph, *model.graph.subgraphs())
+    tensors = [tensor for graph in graphs for v in graph.initializers.values() if (tensor := v.const_value) is not None]
+    replaced = _own_data_files(path)
+    if source is not None and Path(source).resolve() != path.resolve():
+        replaced -= {Path(tensor.path).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    large = sum(tensor.nbytes for tensor in tensors) > LARGE_MODEL_BYTES
+    # Never over the weights of a graph that is still there: stopped halfway, it is as good as before.
+    names = (f"{path.name}.{number}.data".replace(".1.data", ".data") for number in itertools.count(1))
+    data_name = next(name for name in names if not path.with_name(name).exists()) if large else None
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         if data_name is None:
@@ -102,9 +118,19 @@ def save_model(model: ir.Model, path: str | Path) -> None:
             ir.save(model, target, external_data=data_name, size_threshold_bytes=SMALL_TENSOR_BYTES)
             os.replace(target.with_name(data_name), path.with_name(data_name))
         os.replace(target, path)
-    for name in names:
-        if name != data_name:
-            path.with_name(name).unlink(missing_ok=True)
+    for old in replaced:
+        old.unlink(missing_ok=True)
+
+
+def _own_data_files(path: Path) -> set[Path]:
+    """The files called after the graph at `path` in which its weights lie."""
+    try:
+        tensors = [tensor for _, tensor in _external_tensors(ir.load(path))]
+    except (OSError, google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError):
+        return set()  # no graph of ours: nothing of it is known
+    folder = path.parent.resolve()
+    files = {(folder / tensor.location).resolve() for tensor in tensors}
+    return {file for file in files if file.parent == folder and file.name.startswith(f"{path.name}.")}
 
 
 def save_beside(model: ir.Model, path: str | Path) -> None:

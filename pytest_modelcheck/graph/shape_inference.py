@@ -12,6 +12,9 @@ from pytest_modelcheck.graph.kernel_sizes import correct_sizes
 
 _SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
 
+_OF_SUBGRAPH = "modelcheck.of_subgraph."
+"""How the names of inputs begin that stand for weights of subgraphs."""
+
 
 def infer_shapes(model: ir.Model) -> None:
     """Fill in types and shapes of intermediate values in place, as far as ONNX shape inference gets.
@@ -89,28 +92,37 @@ def _read(content: bytes) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
 
 
 def without_large_weights(model: ir.Model) -> onnx.ModelProto:
-    """The model with large initializers of the main graph as inputs: what is in them says nothing about shapes.
+    """The model with large initializers as inputs of the main graph: what is in them says nothing about shapes.
 
     `model` is changed for as long as it takes to write it, and put back.
     """
-    graph = model.graph
-    initializers = dict(graph.initializers)
-    inputs = len(graph.inputs)
+    graphs = {graph: dict(graph.initializers) for graph in (model.graph, *model.graph.subgraphs())}
+    inputs = len(model.graph.inputs)
+    inner: list[tuple[ir.Value, str | None, ir.TensorProtocol]] = []
     try:
-        for name, value in initializers.items():
-            tensor = value.const_value
-            if tensor is not None and tensor.nbytes > _SMALL_TENSOR_BYTES:
+        for graph, initializers in graphs.items():
+            for name, value in initializers.items():
+                tensor = value.const_value
+                if tensor is None or tensor.nbytes <= _SMALL_TENSOR_BYTES:
+                    continue
                 value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
                 del graph.initializers[name]
+                if graph is not model.graph:  # its name may be used again beside it
+                    inner.append((value, value.name, tensor))
+                    value.const_value, value.name = None, f"{_OF_SUBGRAPH}{len(inner)}"
                 if not value.is_graph_input():
-                    graph.inputs.append(value)
+                    model.graph.inputs.append(value)
         proto = ir.to_proto(model)
     finally:
-        while len(graph.inputs) > inputs:
-            graph.inputs.pop()  # deleting a slice of them leaves values that still say they are inputs (onnx_ir 1.1)
-        graph.initializers.clear()
-        for value in initializers.values():
-            graph.register_initializer(value)
+        while len(model.graph.inputs) > inputs:
+            model.graph.inputs.pop()  # deleting a slice leaves values that still say they are inputs (onnx_ir 1.1)
+        for value, old, tensor in inner:
+            value.name, value.const_value = old, tensor
+        for graph, initializers in graphs.items():
+            if len(graph.initializers) < len(initializers):
+                graph.initializers.clear()
+                for value in initializers.values():
+                    graph.register_initializer(value)
     return proto
 
 

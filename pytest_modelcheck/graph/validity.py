@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import onnx
 import onnx_ir as ir
 
@@ -38,12 +41,27 @@ def checked(model: ir.Model, what: str) -> onnx.ModelProto:
     except ValueError as error:  # onnx_ir refuses to serialise, e.g. a name used twice
         raise InvalidModelError(f"{what} cannot be written as ONNX: {_first_lines(error)}") from error
     try:
-        onnx.checker.check_model(proto)
+        with _shapes_for_all(proto):
+            onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         node = failing_node(proto)
         place = f" ({node})" if node else ""
         raise InvalidModelError(f"{what} does not pass onnx.checker: {_first_lines(error)}{place}") from error
     return proto
+
+
+@contextlib.contextmanager
+def _shapes_for_all(proto: onnx.ModelProto) -> Iterator[None]:
+    """Declare a shape for inputs and outputs that have none, which runtimes take and the checker does not."""
+    types = [value.type.tensor_type for value in (*proto.graph.input, *proto.graph.output)]
+    shapeless = [type_ for type_ in types if type_.elem_type and not type_.HasField("shape")]
+    for type_ in shapeless:
+        type_.shape.SetInParent()
+    try:
+        yield
+    finally:
+        for type_ in shapeless:
+            type_.ClearField("shape")
 
 
 def _first_lines(error: Exception) -> str:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.files import load_model, save_model
+from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
@@ -92,10 +93,10 @@ def optimize(
     if isinstance(model, ir.Model):
         return _optimized(model, passes, target)
     if isinstance(model, onnx.ModelProto):
-        return ir.to_proto(_optimized(ir.from_proto(model), passes, target))
+        return ir.to_proto(_optimized(model_from_proto(model), passes, target))
     path = Path(model)
     destination = Path(output) if output else path.with_name(f"{path.stem}.optimized.onnx")
-    save_model(_optimized(load_model(path), passes, target), destination)
+    save_model(_optimized(load_model(path), passes, target), destination, source=path)
     return destination
 
 

@@ -7,6 +7,7 @@ texts of operations that are no polynomial (``min(512,seq)``). Two dimensions ar
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -16,6 +17,10 @@ Monomial = tuple[str, ...]
 
 UNKNOWN_SIGN = "?"
 """First character of an atom that may be negative. Every other atom is the size of an axis: zero or more."""
+
+
+_MAX_TERMS = 256
+"""Products of more terms are not written out: squares of a sum of five sizes would have millions after five of them."""
 
 
 class Poly:
@@ -79,12 +84,21 @@ def multiply(left: Dim, right: Dim) -> Dim:
     """left * right."""
     if isinstance(left, int) and isinstance(right, int):
         return left * right
+    if len(tuple(_terms(left))) * len(tuple(_terms(right))) > _MAX_TERMS:
+        return _too_large(left, right)
     total: dict[Monomial, int] = {}
     for a, x in _terms(left):
         for b, y in _terms(right):
             monomial = tuple(sorted(a + b))
             total[monomial] = total.get(monomial, 0) + x * y
     return _made(total)
+
+
+def _too_large(left: Dim, right: Dim) -> Poly:
+    """One atom for a product that is not written out: equal for equal factors."""
+    factors = sorted(map(repr, (left, right)))
+    sign = "" if is_nonnegative(left) and is_nonnegative(right) else UNKNOWN_SIGN
+    return atom(f"{sign}product#{hashlib.sha256('*'.join(factors).encode()).hexdigest()[:16]}")
 
 
 def product(dims: Iterable[Dim]) -> Dim:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph import files
 from pytest_modelcheck.graph.files import load_model, save_beside, save_model
+from pytest_modelcheck.pipeline import optimize
 from pytest_modelcheck.runtimes import open_session
 
 
@@ -317,3 +318,71 @@ def test_a_disk_that_fills_up_leaves_neither_graph_nor_scratch_beside_the_weight
     with pytest.raises(OSError, match="No space left"):
         save_beside(model, tmp_path / "passes.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["w.data"]
+
+
+def in_branches(*numbers):
+    """An If with a weight of 2 KiB, by the same name, in each branch; their data at `numbers` in a file, if given."""
+    branches = []
+    for number in (0, 1):
+        out = onnx.helper.make_tensor_value_info(f"o{number}", 1, ["N", 512])
+        node = onnx.helper.make_node("Mul", ["x", "w"], [f"o{number}"])
+        graph = onnx.helper.make_graph([node], f"branch{number}", [], [out])
+        tensor = onnx.numpy_helper.from_array(np.full((1, 512), number + 1, np.float32), "w")
+        if numbers:
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, entry in (("location", "w.bin"), ("offset", numbers[number]), ("length", 2048)):
+                tensor.external_data.add(key=key, value=str(entry))
+        graph.initializer.append(tensor)
+        branches.append(graph)
+    choice = onnx.helper.make_node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    inputs = [onnx.helper.make_tensor_value_info("x", 1, ["N", 512]), onnx.helper.make_tensor_value_info("c", 9, [])]
+    outputs = [onnx.helper.make_tensor_value_info("y", 1, ["N", 512])]
+    graph = onnx.helper.make_graph([choice], "g", inputs, outputs)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+
+
+def weights_of_branches(model):
+    branches = sorted(model.graph.subgraphs(), key=lambda graph: graph.name)
+    return [graph.initializers["w"].const_value.numpy()[0, 0] for graph in branches]
+
+
+def test_external_data_of_a_branch_is_found_beside_the_model_and_optimized(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    np.repeat(np.array([1, 2], np.float32), 512).tofile(tmp_path / "w.bin")
+    (tmp_path / "net.onnx").write_bytes(in_branches(0, 2048).SerializeToString())
+    written = optimize(tmp_path / "net.onnx", output=tmp_path / "other.onnx")
+    assert weights_of_branches(load_model(written)) == [1, 2]
+
+
+def test_large_weights_of_branches_go_into_a_file_beside_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 4095)
+    save_model(ir.from_proto(in_branches()), tmp_path / "net.onnx")
+    assert (tmp_path / "net.onnx.data").stat().st_size >= 4096
+    assert weights_of_branches(load_model(tmp_path / "net.onnx")) == [1, 2]
+
+
+@pytest.mark.parametrize("before", ["nothing", "a graph with these weights"])
+def test_weights_of_the_model_that_is_read_stay_although_they_are_called_like_the_one_that_is_written(
+    tmp_path, monkeypatch, before
+):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 100)
+    save_model(ir.from_proto(proto()), tmp_path / "net.optimized.onnx")
+    (tmp_path / "v2.onnx").write_bytes((tmp_path / "net.optimized.onnx").read_bytes())
+    if before == "nothing":
+        (tmp_path / "net.optimized.onnx").unlink()
+    monkeypatch.undo()
+    optimize(tmp_path / "v2.onnx", output=tmp_path / "net.optimized.onnx")
+    assert load_model(tmp_path / "v2.onnx").graph.initializers["w"].const_value.numpy()[2, 399] == 1199
+
+
+def test_a_file_beside_the_model_that_is_not_its_own_is_neither_removed_nor_written_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGE_MODEL_BYTES", 100)
+    for name in ("net.onnx.data", "net.onnx.2.data"):
+        (tmp_path / name).write_bytes(b"somebody else's")
+    save_model(ir.from_proto(proto()), tmp_path / "net.onnx")
+    save_model(ir.from_proto(proto()), tmp_path / "net.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "net.onnx", "net.onnx.2.data", "net.onnx.4.data", "net.onnx.data",
+    ]  # fmt: skip
+    assert (tmp_path / "net.onnx.data").read_bytes() == b"somebody else's"

@@ -115,3 +115,21 @@ def test_a_minus_one_in_a_target_is_the_rest():
     body = "t = Constant<value_ints = [0, -1, 3, 4]>() y = Reshape(x, t)"
     known, values = derived(body, output="float[?, ?, ?, ?] y")
     assert known.shape(values["y"]) == (B, S, 3, 4)
+
+
+def test_a_product_of_too_many_terms_is_one_symbol_that_equals_itself():
+    total = add(add(add(S, B), add(atom("a"), atom("b"))), atom("c"))
+    squared = total
+    for _ in range(12):
+        squared = multiply(squared, squared)
+    again = total
+    for _ in range(12):
+        again = multiply(again, again)
+    assert squared == again
+    assert len(squared.terms) == 1
+    assert is_nonnegative(squared)
+    assert squared != multiply(squared, total)
+    unsigned = add(total, atom("?element0.0"))
+    for _ in range(4):
+        unsigned = multiply(unsigned, unsigned)
+    assert not is_nonnegative(unsigned)

@@ -1,0 +1,71 @@
+"""A model from its protobuf message, which stays as it is; what onnx_ir does not read is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+
+from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph.counts import all_nodes
+
+
+def model_from_proto(proto: onnx.ModelProto, *, what: str = "model") -> ir.Model:
+    """Read `proto`; its weights are shared, and passes that rename them do not rename them there.
+
+    Raises:
+        InvalidModelError: for maps (the ZipMap of classifiers), and for sparse tensors.
+    """
+    refuse_unreadable(proto, what=what)
+    model = ir.from_proto(proto)
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.TensorProtoTensor):
+                value.const_value = _with_its_own_name(value.const_value)
+    for node in all_nodes(model):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.TensorProtoTensor):
+                node.attributes[name] = ir.AttrTensor(name, _with_its_own_name(attribute.value))
+    return model
+
+
+def refuse_unreadable(proto: onnx.ModelProto, *, what: str) -> None:
+    """Raises InvalidModelError, naming the value or node, for a model that onnx_ir does not read."""
+    for obstacle in _obstacles(proto.graph):
+        raise InvalidModelError(f"{what} cannot be read: {obstacle}")
+
+
+def _with_its_own_name(tensor: ir.TensorProtoTensor) -> ir.TensorProtocol:
+    """The same tensor, under a name that is not the message's."""
+    return ir.LazyTensor(
+        lambda: tensor,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
+
+
+def _obstacles(graph: onnx.GraphProto) -> Iterator[str]:
+    for tensor in graph.sparse_initializer:
+        yield f"initializer {tensor.values.name!r} is sparse; write it as a dense tensor"
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if _holds_a_map(value.type):
+            yield f"value {value.name!r} is a map; take the tensors before it (of a ZipMap: its input) as outputs"
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type in (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS):
+                made = node.name or next((name for name in node.output if name), node.op_type)
+                yield f"attribute {attribute.name!r} of node {made!r} is sparse; write it as a dense tensor"
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _obstacles(attribute.g)
+
+
+def _holds_a_map(type_: onnx.TypeProto) -> bool:
+    if type_.HasField("sequence_type"):
+        return _holds_a_map(type_.sequence_type.elem_type)
+    if type_.HasField("optional_type"):
+        return _holds_a_map(type_.optional_type.elem_type)
+    return bool(type_.HasField("map_type"))
