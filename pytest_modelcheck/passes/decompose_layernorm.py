@@ -21,15 +21,13 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.matching import (
-    FLOATS,
-    attribute_float,
-    attribute_int,
-    attribute_string,
+from pytest_modelcheck.graph.attributes import (
+    float_attribute,
     has_reference_attributes,
-    rank,
-    scope_of,
+    integer_attribute,
+    text_attribute,
 )
+from pytest_modelcheck.rewriting.matching import FLOATS, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -88,7 +86,7 @@ def _try_decompose(rewriter: Rewriter, node: ir.Node) -> bool:
     axes = [] if node.op_type == "Gelu" else _axes(node)
     if axes is None:
         return rewriter.refuse("the rank of the input is not known", node)
-    single = node.op_type != "Gelu" and x.dtype in _HALF and attribute_int(node, "stash_type", 1) == 1
+    single = node.op_type != "Gelu" and x.dtype in _HALF and integer_attribute(node, "stash_type", 1) == 1
     write = _Writer(rewriter, scope_of(node), ir.DataType.FLOAT if single else x.dtype)
     result = _gelu(write, node, x) if node.op_type == "Gelu" else _normalized(write, node, x, axes)
     rewriter.declare(result, like=output)
@@ -97,13 +95,10 @@ def _try_decompose(rewriter: Rewriter, node: ir.Node) -> bool:
 
 def _axes(node: ir.Node) -> list[int] | None:
     """The normalized axes, counted from the end; None where that needs a rank that is not known."""
-    axis = attribute_int(node, "axis", -1)
-    if axis >= 0:
-        dimensions = rank(node.inputs[0])
-        if dimensions is None:
-            return None
-        axis -= dimensions
-    return list(range(axis, 0))
+    axis, dimensions = integer_attribute(node, "axis", -1), rank(node.inputs[0])
+    if axis is None or (axis >= 0 and dimensions is None):
+        return None
+    return list(range(axis - (dimensions or 0) if axis >= 0 else axis, 0))
 
 
 def _normalized(write: _Writer, node: ir.Node, x: ir.Value, axes: list[int]) -> ir.Value:
@@ -115,7 +110,7 @@ def _normalized(write: _Writer, node: ir.Node, x: ir.Value, axes: list[int]) -> 
     if node.op_type == "LayerNormalization":
         data = write("Sub", data, write.mean(data, axes))
     variance = write.mean(write("Mul", data, data), axes)
-    result = write("Div", data, write("Sqrt", write("Add", variance, attribute_float(node, "epsilon", 1e-5))))
+    result = write("Div", data, write("Sqrt", write("Add", variance, float_attribute(node, "epsilon", 1e-5))))
     if parameters:
         result = write("Mul", result, parameters[0])
     if len(parameters) > 1:
@@ -124,7 +119,7 @@ def _normalized(write: _Writer, node: ir.Node, x: ir.Value, axes: list[int]) -> 
 
 
 def _gelu(write: _Writer, node: ir.Node, x: ir.Value) -> ir.Value:
-    if attribute_string(node, "approximate", "none") == "tanh":
+    if text_attribute(node, "approximate", "none") == "tanh":
         cube = write("Mul", write("Mul", x, x), x)
         inner = write("Mul", write("Add", x, write("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))
         bracket = write("Add", write("Tanh", inner), 1.0)

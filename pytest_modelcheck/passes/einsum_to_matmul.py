@@ -21,11 +21,12 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.passes.attention.reshapes import reshape_target
-from pytest_modelcheck.rewriting.matching import attribute_string, has_reference_attributes, scope_of
+from pytest_modelcheck.graph.attributes import has_reference_attributes, text_attribute
+from pytest_modelcheck.rewriting.matching import scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
@@ -144,7 +145,7 @@ def _try_expand(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> st
     if any(shape is None for shape in known):
         return "the rank of an operand is not known"
     shapes_known = [shape for shape in known if shape is not None]
-    equation = parse_equation(attribute_string(node, "equation", ""), [len(shape) for shape in shapes_known])
+    equation = parse_equation(text_attribute(node, "equation", "") or "", [len(shape) for shape in shapes_known])
     if isinstance(equation, str):
         return equation
     sizes: dict[str, Dim] = {}

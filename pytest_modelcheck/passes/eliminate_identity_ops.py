@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -108,14 +108,9 @@ def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.
 
 
 def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    order = node.attributes.get("perm")
-    if order is None:
-        shape = known.shape(node.inputs[0])
-        return node.inputs[0] if shape is not None and len(shape) < 2 else None
-    if order.is_ref():
-        return None
-    axes = list(order.as_ints())
-    return node.inputs[0] if axes == sorted(axes) else None
+    shape = known.shape(node.inputs[0])
+    axes = integers_attribute(node, "perm", None if shape is None else tuple(range(len(shape)))[::-1])
+    return node.inputs[0] if axes is not None and list(axes) == sorted(axes) else None
 
 
 def _slice(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:

@@ -23,17 +23,14 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.matching import (
-    attribute_float,
-    attribute_int,
-    attribute_ints,
-    attribute_string,
+from pytest_modelcheck.graph.attributes import (
+    float_attribute,
     has_reference_attributes,
-    only_reader,
-    produced_by,
-    rank,
-    scope_of,
+    integer_attribute,
+    integers_attribute,
+    text_attribute,
 )
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -73,11 +70,11 @@ def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
     """The affine map of `norm`, or why it has no constant one."""
     if has_reference_attributes(norm):
         return "an attribute is set by the caller of the function"
-    if rewriter.opset() < 9 and attribute_int(norm, "spatial", 1) != 1:
+    if rewriter.opset() < 9 and integer_attribute(norm, "spatial", 1) != 1:
         return "the BatchNormalization has parameters for every element, not for every channel"
-    if rewriter.opset() < 7 and attribute_int(norm, "is_test", 0) != 1:
+    if rewriter.opset() < 7 and integer_attribute(norm, "is_test", 0) != 1:
         return "the BatchNormalization is in training mode"
-    if attribute_int(norm, "training_mode", 0) or any(
+    if integer_attribute(norm, "training_mode", 0) or any(
         output.uses() or output.is_graph_output() for output in norm.outputs[1:]
     ):
         return "the BatchNormalization is in training mode"
@@ -85,7 +82,7 @@ def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
     if any(parameter is None for parameter in parameters):
         return "the BatchNormalization parameters are not constants"
     scale, bias, mean, variance = (np.asarray(parameter, dtype=np.float64) for parameter in parameters)
-    guarded = variance + attribute_float(norm, "epsilon", 1e-5)
+    guarded = variance + float_attribute(norm, "epsilon", 1e-5)
     if not np.all(guarded > 0):
         return "variance + epsilon is not positive everywhere"
     factor = scale / np.sqrt(guarded)
@@ -97,7 +94,7 @@ def _channel_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: 
     constants = [rewriter.constant(value) for value in node.inputs if value is not linear.outputs[0]]
     channels = weight.shape[0]
     if linear.op_type == "ConvTranspose":
-        channels = weight.shape[1] * attribute_int(linear, "group", 1)
+        channels = weight.shape[1] * _group(linear)
     if rewriter.opset() < 7 or len(constants) != 1 or constants[0] is None:
         return f"the {node.op_type} has no constant operand that broadcasts"
     array = constants[0].astype(np.float64)
@@ -143,7 +140,7 @@ def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
         return rewriter.refuse("the BatchNormalization has another number of channels", norm)
     old_bias: Array = np.float64(0) if bias is None else bias.astype(np.float64)  # type: ignore[assignment]
     if linear.op_type == "Gemm":
-        old_bias = old_bias * attribute_float(linear, "beta", 1.0)
+        old_bias = old_bias * float_attribute(linear, "beta", 1.0)
     new_bias = old_bias * affine.factor + affine.shift
     op_type, attributes = _folded_form(linear)
     return _replace(
@@ -179,10 +176,11 @@ def _try_fold_forward(rewriter: Rewriter, norm: ir.Node) -> bool:
     affine = _affine(rewriter, norm)
     if isinstance(affine, str):
         return rewriter.refuse(affine, norm)
-    padded = any(attribute_ints(conv, "pads") or ()) or attribute_string(conv, "auto_pad", "NOTSET").startswith("SAME")
+    same = text_attribute(conv, "auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
+    padded = same or any(integers_attribute(conv, "pads", ()) or ())
     if padded and np.any(affine.shift):
         return rewriter.refuse("the Conv pads with zeros, which the BatchNormalization would have shifted", norm)
-    group = attribute_int(conv, "group", 1)
+    group = _group(conv)
     channels = weight.shape[1] * group
     if affine.factor.shape != (channels,):
         return rewriter.refuse("the BatchNormalization has another number of channels", norm)
@@ -198,18 +196,22 @@ def _try_fold_forward(rewriter: Rewriter, norm: ir.Node) -> bool:
     )
 
 
+def _group(conv: ir.Node) -> int:
+    return integer_attribute(conv, "group", 1) or 1
+
+
 def _scale_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array | None:
     """`weight` (float64) with its output channels multiplied by `factor`; None where the channel count differs."""
     trailing = (1,) * (weight.ndim - 2)
     if linear.op_type == "Conv":
         return weight * factor.reshape(-1, 1, *trailing) if weight.shape[0] == factor.size else None
     if linear.op_type == "ConvTranspose":
-        group = attribute_int(linear, "group", 1)
+        group = _group(linear)
         if weight.shape[1] * group != factor.size:
             return None
         grouped = weight.reshape(group, -1, *weight.shape[1:]) * factor.reshape(group, 1, -1, *trailing)
         return np.asarray(grouped.reshape(weight.shape))
-    if linear.op_type == "Gemm" and attribute_int(linear, "transB", 0):
+    if linear.op_type == "Gemm" and integer_attribute(linear, "transB", 0):
         return weight * factor[:, None] if weight.shape[0] == factor.size else None
     return weight * factor if weight.shape[1] == factor.size else None
 

@@ -15,13 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.matching import (
-    attribute_float,
-    has_reference_attributes,
-    only_reader,
-    produced_by,
-    scalar,
-)
+from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scalar
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -68,15 +63,15 @@ def _try_fuse(rewriter: Rewriter, conv: ir.Node, activation: ir.Node) -> bool:
 def _parameters(rewriter: Rewriter, activation: ir.Node) -> list[float] | None:
     """The ``activation_params`` of FusedConv, in its order; None where they are not known."""
     if activation.op_type == "LeakyRelu":
-        return [attribute_float(activation, "alpha", 0.01)]
+        return [float_attribute(activation, "alpha", 0.01)]
     if activation.op_type == "HardSigmoid":
-        return [attribute_float(activation, "alpha", 0.2), attribute_float(activation, "beta", 0.5)]
+        return [float_attribute(activation, "alpha", 0.2), float_attribute(activation, "beta", 0.5)]
     if activation.op_type != "Clip":
         return []
     widest = np.finfo(np.float32)
     low, high = float(widest.min), float(widest.max)
     if rewriter.opset() < 11:
-        return [attribute_float(activation, "min", low), attribute_float(activation, "max", high)]
+        return [float_attribute(activation, "min", low), float_attribute(activation, "max", high)]
     bounds = []
     for value, default in zip((*activation.inputs[1:], None, None), (low, high), strict=False):
         bound = default if value is None else scalar(value)

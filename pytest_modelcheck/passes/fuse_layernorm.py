@@ -18,16 +18,16 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.rewriting.matching import (
-    attribute_int,
-    attribute_ints,
     is_scalar,
     keeps_rank,
     only_reader,
     other_input,
     produced_by,
     rank,
+    reduced_axes,
     scalar,
     scope_of,
 )
@@ -139,12 +139,9 @@ def _quotient(root: ir.Node, centered: ir.Value) -> list[ir.Node] | None:
 
 def _trailing_axes(rewriter: Rewriter, mean: ir.Node) -> tuple[int, ...] | None:
     """The reduced axes as negative numbers, ascending to -1; None where they are not trailing, kept and constant."""
-    if attribute_int(mean, "keepdims", 1) != 1:
+    if integer_attribute(mean, "keepdims", 1) != 1:
         return None
-    axes = attribute_ints(mean, "axes")
-    if axes is None and len(mean.inputs) > 1:
-        constant = rewriter.constant(mean.inputs[1])
-        axes = None if constant is None else tuple(int(axis) for axis in constant.reshape(-1))
+    axes = reduced_axes(mean)
     if not axes:
         return None
     dimensions = rank(mean.inputs[0])

@@ -18,10 +18,11 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
 from pytest_modelcheck.passes.tidy import tidy
-from pytest_modelcheck.rewriting.matching import GEMM_TYPES, attribute_ints, only_reader, other_input, produced_by
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, other_input, produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
@@ -67,7 +68,7 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
     left, right = product.inputs
     turned = produced_by(right, "Transpose")
     attributes = {}
-    if turned is not None and attribute_ints(turned, "perm") in (None, (1, 0)):  # of a matrix: the MatMul has one here
+    if turned is not None and integers_attribute(turned, "perm", (1, 0)) == (1, 0):
         right, attributes = turned.inputs[0], {"transB": 1}
     gemm = rewriter.node("Gemm", [left, right, added], attributes, like=add.outputs[0])
     return rewriter.replace([product, add], [gemm], {add.outputs[0]: gemm.outputs[0]})

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute, text_attribute
+from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute, integers_attribute, text_attribute
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -68,11 +68,11 @@ def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
         return rewriter.refuse("the batch or the channels are padded", reader)
     if any(amount < 0 for axis in pads for amount in axis):
         return rewriter.refuse("the Pad cuts", reader)
-    own = reader.attributes.get("pads")
-    if own is not None and own.is_ref():
+    own = integers_attribute(reader, "pads", ())
+    if own is None:
         return rewriter.refuse(f"the padding of the {reader.op_type} is an attribute of its function", reader)
     amounts = [axis[end] for end in (0, 1) for axis in pads[2:]]
-    before = [0] * len(amounts) if own is None or auto_pad == "VALID" else list(own.as_ints())
+    before = [0] * len(amounts) if not own or auto_pad == "VALID" else own
     total = [a + b for a, b in zip(before, amounts, strict=True)]
     if reader.op_type == "MaxPool" and (reason := _not_the_same_maximum(reader, total)):
         return rewriter.refuse(reason, reader)
@@ -87,23 +87,22 @@ def _not_the_same_maximum(pool: ir.Node, pads: list[int]) -> str:
     """Why the maxima, or what is known of them, could differ once `pool` pads by `pads`; empty where they cannot."""
     if len(pool.outputs) > 1 and pool.outputs[1].name:
         return "the indices of the maxima count the padded elements"
-    kernel, dilations = pool.attributes.get("kernel_shape"), pool.attributes.get("dilations")
+    kernel, dilations = integers_attribute(pool, "kernel_shape"), integers_attribute(pool, "dilations", ())
     ceil_mode = integer_attribute(pool, "ceil_mode", 0)
-    if kernel is None or kernel.is_ref() or ceil_mode is None or (dilations is not None and dilations.is_ref()):
+    if kernel is None or ceil_mode is None or dilations is None:
         return "the windows of the MaxPool are an attribute of its function"
     if ceil_mode:
         return "the MaxPool rounds sizes up: a window may begin in the padding"
-    if dilations is not None and any(step != 1 for step in dilations.as_ints()):
+    if any(step != 1 for step in dilations):
         return "the MaxPool is dilated: a window may hold padding only"
-    if any(amount >= size for amount, size in zip(pads, [*kernel.as_ints()] * 2, strict=True)):
+    if any(amount >= size for amount, size in zip(pads, kernel * 2, strict=True)):
         return "the padding is as large as the kernel: a window may hold padding only"
     return ""
 
 
 def _writes(rewriter: Rewriter, pad: ir.Node, wanted: float) -> bool:
-    attribute = pad.attributes.get("value")  # before opset 11
-    if attribute is not None:
-        return not attribute.is_ref() and attribute.as_float() == wanted
+    if "value" in pad.attributes:  # before opset 11
+        return float_attribute(pad, "value", 0.0) == wanted
     if len(pad.inputs) < 3 or pad.inputs[2] is None:
         return wanted == 0
     fill = rewriter.constant(pad.inputs[2])
@@ -111,12 +110,11 @@ def _writes(rewriter: Rewriter, pad: ir.Node, wanted: float) -> bool:
 
 
 def _pads(rewriter: Rewriter, pad: ir.Node) -> Pads | None:
-    attribute = pad.attributes.get("pads")
-    if attribute is not None:  # before opset 11
-        amounts = None if attribute.is_ref() else list(attribute.as_ints())
+    if "pads" in pad.attributes:  # before opset 11
+        amounts = integers_attribute(pad, "pads")
     else:
         array = rewriter.constant(pad.inputs[1])
-        amounts = None if array is None else [int(amount) for amount in array.reshape(-1)]
+        amounts = None if array is None else tuple(int(amount) for amount in array.reshape(-1))
     shape = pad.outputs[0].shape
     if amounts is None or shape is None:
         return None

@@ -29,6 +29,7 @@ from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
 from pytest_modelcheck.shapes.symbolic_shapes import Shape, SymbolicShapes
 
@@ -265,21 +266,3 @@ def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) ->
     rewriter.set_input(node, 1, constant)
     rewriter.edited()
     return True
-
-
-def reshape_target(source: Shape | None, shape: Shape) -> tuple[int, ...] | None:
-    """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
-
-    0 stands for an axis that keeps its size, -1 for the one size that is not known.
-    """
-    target: list[int] = []
-    for axis, dim in enumerate(shape):
-        if isinstance(dim, int) and dim > 0:
-            target.append(dim)
-        elif source is not None and axis < len(source) and source[axis] == dim:
-            target.append(0)
-        elif isinstance(dim, int):
-            return None
-        else:
-            target.append(-1)
-    return tuple(target) if target.count(-1) <= 1 else None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
 from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.readers import read_once
 
@@ -62,10 +63,10 @@ def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
     array = None if value is None else constant_array(value)
     turned = produced_by(value, "Transpose") if array is None else None
-    if turned is None:
+    if turned is None or has_reference_attributes(turned):
         return array
     array = constant_array(turned.inputs[0])
-    return None if array is None else array.transpose(attribute_ints(turned, "perm"))
+    return None if array is None else array.transpose(integers_attribute(turned, "perm"))
 
 
 def is_scalar(value: ir.Value | None, expected: float) -> bool:
@@ -100,33 +101,13 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
-def attribute_int(node: ir.Node, name: str, default: int) -> int:
-    """An INT attribute or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
-
-
-def attribute_float(node: ir.Node, name: str, default: float) -> float:
-    """A FLOAT attribute or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_float()
-
-
-def attribute_ints(node: ir.Node, name: str) -> tuple[int, ...] | None:
-    """An INTS attribute, None where it is absent."""
-    attribute = node.attributes.get(name)
-    return None if attribute is None else tuple(attribute.as_ints())
-
-
-def attribute_string(node: ir.Node, name: str, default: str) -> str:
-    """A STRING attribute or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_string()
-
-
-def has_reference_attributes(node: ir.Node) -> bool:
-    """Whether an attribute of `node` is set by the caller of the function it stands in, and so is not known here."""
-    return any(attribute.ref_attr_name is not None for attribute in node.attributes.values())
+def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
+    """The axes of a reduction, attribute or constant input: () where none are given, None where they are not known."""
+    axes = integers_attribute(node, "axes", ())
+    if axes == () and len(node.inputs) > 1 and node.inputs[1] is not None:
+        array = constant_array(node.inputs[1])
+        axes = None if array is None else tuple(int(axis) for axis in array.reshape(-1))
+    return axes
 
 
 def scope_of(node: ir.Node) -> ir.Graph | ir.Function:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -76,7 +77,7 @@ def _difference(node: ir.Node, old_version: int, new_version: int) -> str | None
     if old.since_version < _CHANGED_MEANING.get(node.op_type, 0) <= new.since_version and not _is_unaffected(node):
         return "its meaning changed"
     if "axes" in node.attributes and "axes" not in new.attributes and any(i.name == "axes" for i in new.inputs):
-        return _AXES_MOVED
+        return "its axes are set by the caller of the function" if node.attributes["axes"].is_ref() else _AXES_MOVED
     for name in old.attributes:
         if name not in new.attributes:
             if name in node.attributes or not any(i.name == name for i in new.inputs):
@@ -99,8 +100,7 @@ def _difference(node: ir.Node, old_version: int, new_version: int) -> str | None
 def _is_unaffected(node: ir.Node) -> bool:
     if node.op_type == "Split":
         return len(node.inputs) > 1 and node.inputs[1] is not None
-    ceil = node.attributes.get("ceil_mode")
-    return node.op_type == "AveragePool" and (ceil is None or ceil.as_int() == 0)
+    return node.op_type == "AveragePool" and integer_attribute(node, "ceil_mode", 0) == 0
 
 
 def _default(schema: onnx.defs.OpSchema, name: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.shapes.dims import Dim
 
 Partial = Sequence[Dim | None] | None
@@ -25,9 +26,8 @@ class Known(Protocol):
 
 def axes_of(node: ir.Node, known: Known, index: int = 1) -> tuple[int, ...] | None:
     """The axes of Squeeze, Unsqueeze or a reduction, attribute or input: () where absent, None where unknown."""
-    attribute = node.attributes.get("axes")
-    if attribute is not None:
-        return None if attribute.is_ref() else tuple(attribute.as_ints())
+    if "axes" in node.attributes:
+        return integers_attribute(node, "axes")
     if len(node.inputs) <= index or node.inputs[index] is None:
         return ()
     return known.constant_content(node.inputs[index])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, product, subtract
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of
@@ -73,11 +73,8 @@ def _transpose(node: ir.Node, known: Known) -> list[Partial]:
     shape = known.shape(node.inputs[0])
     if shape is None:
         return []
-    attribute = node.attributes.get("perm")
-    if attribute is not None and attribute.is_ref():
-        return [[None] * len(shape)]
-    order = tuple(attribute.as_ints()) if attribute is not None else tuple(range(len(shape)))[::-1]
-    return [[shape[axis] for axis in order]]
+    order = integers_attribute(node, "perm", tuple(range(len(shape)))[::-1])
+    return [[None] * len(shape) if order is None else [shape[axis] for axis in order]]
 
 
 def _reshape(node: ir.Node, known: Known) -> list[Partial]:

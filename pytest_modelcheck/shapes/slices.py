@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
 from pytest_modelcheck.shapes.dims import Dim, is_nonnegative, minimum, subtract
 from pytest_modelcheck.shapes.known import Known
 
@@ -17,10 +18,9 @@ def slice_bounds(node: ir.Node, known: Known) -> dict[int, tuple[Dim, Dim, Dim]]
     if shape is None:
         return None
     if "starts" in node.attributes:  # opset 1
-        attributes = [node.attributes.get(name) for name in ("starts", "ends", "axes")]
-        if any(attribute is not None and attribute.is_ref() for attribute in attributes):
+        if has_reference_attributes(node):
             return None
-        parts: list[tuple[Dim, ...] | None] = [None if a is None else tuple(a.as_ints()) for a in attributes]
+        parts: list[tuple[Dim, ...] | None] = [integers_attribute(node, name) for name in ("starts", "ends", "axes")]
     else:
         if len(node.inputs) < 3:
             return None
@@ -65,9 +65,5 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
 
 def pads_nothing(node: ir.Node, known: Known) -> bool:
     """Whether every pad of the Pad `node` is known to be 0."""
-    attribute = node.attributes.get("pads")
-    if attribute is not None:
-        pads = None if attribute.is_ref() else tuple(attribute.as_ints())
-    else:
-        pads = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
+    pads = integers_attribute(node, "pads", known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None)
     return pads is not None and not any(pads)

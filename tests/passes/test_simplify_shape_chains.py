@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from fusing_checks import fires, ignores, in_subgraph, make, refuses
 
-from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains, reshape_target
+from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 from pytest_modelcheck.pipeline import run_pass
 
 HEADS = """<ir_version: 8, opset_import: ["": 17]>
@@ -201,18 +201,6 @@ def test_an_unnamed_axis_is_not_taken_for_another_unnamed_axis():
         HEADER + "(float[?, ?] x, float[?, ?] z) => (float[?, ?] y) { s = Shape(z) e = Expand(x, s) y = Relu(e) }"
     )
     ignores(SimplifyShapeChains(), made)
-
-
-@pytest.mark.parametrize(
-    ("source", "shape", "target"),
-    [
-        ((2, 3), (6,), (6,)),
-        ((2, 3), (0, 6), None),
-        (None, (3, 4), (3, 4)),
-    ],
-)
-def test_reshape_target(source, shape, target):
-    assert reshape_target(source, shape) == target
 
 
 def test_several_reshapes_of_one_reshape_all_read_its_input():

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
-from pytest_modelcheck.passes.attention.reshapes import reshape_target
-from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints, only_reader, scope_of
+from pytest_modelcheck.rewriting.matching import only_reader, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
@@ -55,7 +56,7 @@ def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
     start, shape = shapes.shape(value), shapes.shape(reshape.outputs[0])
     if transpose is None or transpose.outputs[0].is_graph_output() or start is None or shape is None or len(shape) != 4:
         return None
-    perm = attribute_ints(transpose, "perm")
+    perm = integers_attribute(transpose, "perm")
     batch, sequence, count, depth = shape
     if perm not in (_HEADS_FIRST, KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
         return None
@@ -68,7 +69,7 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     """Rules 1 and 2 for one Split."""
     whole = split.inputs[0]
     start = shapes.shape(whole)
-    if whole is None or start is None or attribute_int(split, "axis", 0) not in (-1, len(start) - 1):
+    if whole is None or start is None or integer_attribute(split, "axis", 0) not in (-1, len(start) - 1):
         return False
     maybe = [heads_of(shapes, output) for output in split.outputs]
     heads = [h for h in maybe if h is not None]
@@ -113,7 +114,7 @@ def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Nod
     """Rule 3 for one Split."""
     whole = split.inputs[0]
     start = shapes.shape(whole)
-    if whole is None or start is None or attribute_int(split, "axis", 0) not in (-1, len(start) - 1):
+    if whole is None or start is None or integer_attribute(split, "axis", 0) not in (-1, len(start) - 1):
         return False
     reshapes = [only_reader(output, "Reshape") for output in split.outputs]
     found = [node for node in reshapes if node is not None]

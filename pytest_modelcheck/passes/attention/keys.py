@@ -22,11 +22,11 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import KEYS_LAST, Heads, heads_of
 from pytest_modelcheck.passes.attention.projections import Projection, projection_of
-from pytest_modelcheck.passes.attention.reshapes import reshape_target
 from pytest_modelcheck.passes.attention.search import find_attention
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of, weight_content
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import least
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 

@@ -23,16 +23,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
 from pytest_modelcheck.passes.attention.masks import SoftMasks, can_do_without_lowest
 from pytest_modelcheck.passes.attention.nan_guard import may_leave_an_empty_row
-from pytest_modelcheck.passes.attention.reshapes import reshape_target
 from pytest_modelcheck.passes.attention.scales import all_scalings
 from pytest_modelcheck.passes.attention.search import Attention
-from pytest_modelcheck.rewriting.matching import FLOATS, attribute_ints, only_reader, produced_by, rank, scope_of
+from pytest_modelcheck.rewriting.matching import FLOATS, only_reader, produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, multiply
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
@@ -147,8 +148,8 @@ def _operand(
     rewriter: Rewriter, shapes: SymbolicShapes, value: ir.Value | None, perm: tuple[int, ...]
 ) -> _Operand | None:
     transpose = produced_by(value, "Transpose")
-    if transpose is None or attribute_ints(transpose, "perm") != perm:
-        if perm != _KEYS_LAST or transpose is None or attribute_ints(transpose, "perm") != (0, 1, 3, 2):
+    if transpose is None or integers_attribute(transpose, "perm") != perm:
+        if perm != _KEYS_LAST or transpose is None or integers_attribute(transpose, "perm") != (0, 1, 3, 2):
             return None
         return _operand(rewriter, shapes, transpose.inputs[0], _HEADS_FIRST)
     reshape = produced_by(transpose.inputs[0], "Reshape")
@@ -169,7 +170,7 @@ def _operand(
 def _merge_of_heads(shapes: SymbolicShapes, attention: Attention) -> ir.Node | None:
     """The Reshape behind the context that makes (batch, sequence, heads * depth), or the flattened view of that."""
     transpose = only_reader(attention.context.outputs[0], "Transpose")
-    if transpose is None or attribute_ints(transpose, "perm") != _HEADS_FIRST:
+    if transpose is None or integers_attribute(transpose, "perm") != _HEADS_FIRST:
         return None
     reshape = only_reader(transpose.outputs[0], "Reshape")
     start = shapes.shape(transpose.outputs[0])
@@ -234,9 +235,13 @@ def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan
 def _keys_first(rewriter: Rewriter, key: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
     """k as (batch, heads, keys, depth), from (batch, heads, depth, keys)."""
     transpose = produced_by(key, "Transpose")
-    if transpose is not None and attribute_ints(transpose, "perm") == (0, 1, 3, 2) and transpose.inputs[0] is not None:
+    if (
+        transpose is not None
+        and integers_attribute(transpose, "perm") == (0, 1, 3, 2)
+        and transpose.inputs[0] is not None
+    ):
         return transpose.inputs[0], []
-    if transpose is not None and attribute_ints(transpose, "perm") == _KEYS_LAST:
+    if transpose is not None and integers_attribute(transpose, "perm") == _KEYS_LAST:
         turned = rewriter.node("Transpose", [transpose.inputs[0]], {"perm": list(_HEADS_FIRST)}, dtype=key.dtype)
     else:
         turned = rewriter.node("Transpose", [key], {"perm": [0, 1, 3, 2]}, dtype=key.dtype)

@@ -19,16 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes, integer_attribute
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
-from pytest_modelcheck.rewriting.matching import (
-    GEMM_TYPES,
-    attribute_float,
-    attribute_int,
-    only_reader,
-    scope_of,
-    weight_content,
-)
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, scope_of, weight_content
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes import dims
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -105,13 +99,13 @@ def projection_of(rewriter: Rewriter, product: ir.Node) -> Projection | None:
     """`product` and its bias as a projection; None where its weight is no constant matrix."""
     x, weight = product.inputs[0], product.inputs[1]
     matrix = weight_content(weight)
-    if x is None or weight is None or matrix is None or matrix.ndim != 2:
+    if x is None or weight is None or matrix is None or matrix.ndim != 2 or has_reference_attributes(product):
         return None
     bias = product.inputs[2] if len(product.inputs) > 2 else None
-    transposed = bool(attribute_int(product, "transB", 0))
+    transposed = bool(integer_attribute(product, "transB", 0))
     if product.op_type == "Gemm":
-        plain = attribute_float(product, "alpha", 1.0) == attribute_float(product, "beta", 1.0) == 1.0
-        if not plain or attribute_int(product, "transA", 0):
+        plain = float_attribute(product, "alpha", 1.0) == float_attribute(product, "beta", 1.0) == 1.0
+        if not plain or integer_attribute(product, "transA", 0):
             return None
         if bias is not None and not _is_bias(rewriter, bias, weight, transposed):
             return None

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.layouts import Layout, Step, shortest_chain
-from pytest_modelcheck.rewriting.matching import attribute_ints, only_reader, produced_by, scope_of
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
@@ -55,7 +57,10 @@ def try_shorten(rewriter: Rewriter, shapes: SymbolicShapes, chain: Sequence[ir.N
     layout = Layout(start)
     for node in chain:
         if node.op_type == "Transpose":
-            layout.transpose(attribute_ints(node, "perm") or tuple(reversed(range(len(layout.axes)))))
+            order = integers_attribute(node, "perm", tuple(reversed(range(len(layout.axes)))))
+            if order is None:
+                return rewriter.refuse("the order of axes of a Transpose is set by the caller of the function", node)
+            layout.transpose(order)
             continue
         shape = shapes.shape(node.outputs[0])
         if shape is None or not layout.reshape(shape):
@@ -102,22 +107,6 @@ def _nodes(
         made.append(node)
         current = node.outputs[0]
     return made
-
-
-def reshape_target(start: Sequence[Dim], final: Sequence[Dim]) -> tuple[int, ...] | None:
-    """A constant target (allowzero=0) for a Reshape from `start` to `final`; None where there is none.
-
-    A dimension that is not a number is copied (0) where it stays in its place; at most one is left to be deduced (-1).
-    """
-    target = []
-    for index, dim in enumerate(final):
-        if isinstance(dim, int):
-            if dim == 0:
-                return None
-            target.append(dim)
-        else:
-            target.append(0 if index < len(start) and start[index] == dim else -1)
-    return tuple(target) if target.count(-1) <= 1 else None
 
 
 def _is_absolute(rewriter: Rewriter, reshape: ir.Node) -> bool:

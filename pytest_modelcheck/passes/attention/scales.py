@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.search import Attention, produced_by_projection, scaling_of
-from pytest_modelcheck.rewriting.matching import attribute_int, only_reader, produced_by, scope_of, weight_content
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of, weight_content
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity")
@@ -164,7 +165,7 @@ def _projection(rewriter: Rewriter, source: ir.Value) -> _Projection | None:
 def _columns(rewriter: Rewriter, split: ir.Node, part: ir.Value) -> tuple[int, int] | None:
     """First and last-plus-one column of `part`, where `split` divides the last axis at known places."""
     whole = split.inputs[0]
-    if whole is None or whole.shape is None or attribute_int(split, "axis", 0) not in (-1, len(whole.shape) - 1):
+    if whole is None or whole.shape is None or integer_attribute(split, "axis", 0) not in (-1, len(whole.shape) - 1):
         return None
     start = 0
     for output in split.outputs:
@@ -190,7 +191,7 @@ def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection:
         array = weight_content(node.inputs[index])
         if array is None:
             return False
-        transposed = node is product and index == 1 and bool(attribute_int(product, "transB", 0))
+        transposed = node is product and index == 1 and bool(integer_attribute(product, "transB", 0))
         factors: float | Array = total
         if projection.columns is not None:
             width = array.shape[0 if transposed else -1] if array.ndim else 1
@@ -205,7 +206,7 @@ def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection:
         return False
     for (node, index), array in zip(edits, arrays, strict=True):
         value = node.inputs[index]
-        key = ("scaled", value, total, projection.columns, attribute_int(product, "transB", 0))
+        key = ("scaled", value, total, projection.columns, integer_attribute(product, "transB", 0))
         hint = value.name if value is not None and value.name else "scaled"
         rewriter.set_input(node, index, derived.get(scope_of(node), key, partial(np.asarray, array), hint))
     return True

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import has_reference_attributes, integer_attribute
 from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.matching import (
-    attribute_int,
     is_scalar,
     keeps_rank,
     only_reader,
@@ -61,7 +61,7 @@ class Attention:
 
 def find_attention(softmax: ir.Node) -> Attention | None:
     """The attention around `softmax`, None where there is none."""
-    last = attribute_int(softmax, "axis", -1)
+    last = integer_attribute(softmax, "axis", -1)
     dimensions = rank(softmax.outputs[0]) or rank(softmax.inputs[0])
     if last != -1 and (dimensions is None or last != dimensions - 1):
         return None
@@ -132,4 +132,6 @@ def _nan_guard(softmax: ir.Node) -> tuple[ir.Node, ir.Node] | None:
 def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
     """The MatMul or Gemm with a constant right operand that makes `value`, else None."""
     node = produced_by(value, "MatMul", "Gemm")
-    return node if node is not None and weight_content(node.inputs[1]) is not None else None
+    if node is None or has_reference_attributes(node):
+        return None
+    return node if weight_content(node.inputs[1]) is not None else None

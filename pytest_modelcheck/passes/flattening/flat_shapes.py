@@ -9,13 +9,8 @@ import onnx_ir as ir
 from pytest_modelcheck.passes.flattening.roles import Lead
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
-
-
-def constant_target(shape: Sequence[Dim]) -> tuple[int, ...] | None:
-    """`shape` with at most one -1; None where two sizes are unknown or one is zero."""
-    target = tuple(dim if isinstance(dim, int) else -1 for dim in shape)
-    return None if target.count(-1) > 1 or 0 in target else target
 
 
 class Targets:
@@ -31,24 +26,24 @@ class Targets:
 
     def can_make(self, shape: Sequence[Dim]) -> bool:
         """Whether `make` can; to be asked before anything is edited."""
-        if constant_target(shape) is not None:
+        if reshape_target(None, shape) is not None:
             return True
         tail = shape[len(self._lead) :]
         return (
             tuple(shape[: len(self._lead)]) == self._lead
             and self._origin is not None
             and len(tail) > 0
-            and constant_target(tail) is not None
+            and reshape_target(None, tail) is not None
         )
 
     def needs_computing(self, shape: Sequence[Dim]) -> bool:
         """Whether `shape` has no constant target."""
-        return constant_target(shape) is None
+        return reshape_target(None, shape) is None
 
     def make(self, shape: Sequence[Dim]) -> ir.Value:
         """An int64 vector that reshapes the view to `shape`; equal ones are made once."""
-        constant = constant_target(shape)
-        tail = constant if constant is not None else constant_target(shape[len(self._lead) :])
+        constant = reshape_target(None, shape)
+        tail = constant if constant is not None else reshape_target(None, shape[len(self._lead) :])
         if tail is None:
             raise ValueError(f"no Reshape target for {shape}: ask can_make first")
         if constant is not None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.passes.flattening.flat_shapes import Targets
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
-from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints, scope_of
+from pytest_modelcheck.rewriting.matching import scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -142,9 +143,9 @@ class Flattener:
 
     def _adjust_axes(self, node: ir.Node) -> None:
         """Name the last axis -1, which is right for the view as well."""
-        if node.op_type in _AXIS_OPS and attribute_int(node, "axis", -1) not in (-1,):
+        if node.op_type in _AXIS_OPS and integer_attribute(node, "axis", -1) not in (-1,):
             self._rewriter.set_attributes(node, {"axis": -1})
-        elif attribute_ints(node, "axes") is not None:
+        elif integers_attribute(node, "axes") is not None:
             self._rewriter.set_attributes(node, {"axes": [-1]})
         elif node.op_type.startswith("Reduce") and len(node.inputs) > 1:
             axes = self._rewriter.constant(node.inputs[1])

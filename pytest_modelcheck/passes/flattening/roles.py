@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.matching import attribute_int, attribute_ints
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting.matching import reduced_axes
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -79,20 +80,11 @@ def _is_along_the_last(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node
         return weight is not None and len(weight) == 2
     if node.op_type in _NORMALIZATIONS:
         vectors = all(value is None or len(shapes.shape(value) or (0, 0)) <= 1 for value in node.inputs[1:])
-        return vectors and len(node.outputs) == 1 and attribute_int(node, "axis", -1) in (-1, last)
+        return vectors and len(node.outputs) == 1 and integer_attribute(node, "axis", -1) in (-1, last)
     if node.op_type in _SOFTMAXES:
-        return rewriter.opset() >= 13 and attribute_int(node, "axis", -1) in (-1, last)
+        return rewriter.opset() >= 13 and integer_attribute(node, "axis", -1) in (-1, last)
     if node.op_type == "Split":
-        return attribute_int(node, "axis", 0) in (-1, last)
+        return integer_attribute(node, "axis", 0) in (-1, last)
     if node.op_type in _REDUCTIONS:
-        return attribute_int(node, "keepdims", 1) == 1 and reduced_axes(rewriter, node) in ((-1,), (last,))
+        return integer_attribute(node, "keepdims", 1) == 1 and reduced_axes(node) in ((-1,), (last,))
     return False
-
-
-def reduced_axes(rewriter: Rewriter, node: ir.Node) -> tuple[int, ...] | None:
-    """The axes of a reduction, from the attribute or a constant input; None for all axes or unknown ones."""
-    axes = attribute_ints(node, "axes")
-    if axes is None and len(node.inputs) > 1:
-        constant = rewriter.constant(node.inputs[1])
-        axes = None if constant is None else tuple(int(axis) for axis in constant.reshape(-1))
-    return axes or None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -56,9 +57,8 @@ def permutation(node: ir.Node | None) -> Perm | None:
     """The order of axes of a Transpose; None for any other node, and where neither order nor rank is known."""
     if node is None or node.op_type != "Transpose" or node.domain != "":
         return None
-    attribute = node.attributes.get("perm")
-    if attribute is not None:
-        return None if attribute.is_ref() else tuple(attribute.as_ints())
+    if "perm" in node.attributes:
+        return integers_attribute(node, "perm")
     value = node.inputs[0] if node.inputs and node.inputs[0] is not None else None
     shape = (value.shape if value is not None else None) or node.outputs[0].shape
     return None if shape is None else tuple(range(len(shape)))[::-1]

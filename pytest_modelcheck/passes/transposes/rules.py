@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting.matching import reduced_axes
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 Perm = tuple[int, ...]
@@ -71,26 +72,18 @@ def _one_axis(default: int | None) -> Rule:
 
 def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
     keep = integer_attribute(node, "keepdims", 1)
-    attribute = node.attributes.get("axes")
-    if attribute is not None:
-        if attribute.is_ref():
-            return _not_constant(node)
-        axes = tuple(attribute.as_ints())
-    elif len(node.inputs) > 1 and node.inputs[1] is not None:
-        array = rewriter.constant(node.inputs[1])
-        if array is None:
-            return _not_constant(node)
-        axes = tuple(int(axis) for axis in array.reshape(-1))
-    else:
-        axes = ()
-    axes = tuple(axis % len(perm) for axis in axes)
+    given = reduced_axes(node)
+    if given is None:
+        return _not_constant(node)
+    axes = tuple(axis % len(perm) for axis in given)
     moved = tuple(sorted(perm[axis] for axis in axes))
     if not keep:
         kept = [perm[axis] for axis in range(len(perm)) if axis not in axes]
         if not axes or kept != sorted(kept):
             return None
-    attributes: dict[str, int | tuple[int, ...]] = {"axes": moved} if attribute is not None else {}
-    constants = {1: np.array(moved, dtype=np.int64)} if attribute is None and axes else {}
+    by_attribute = "axes" in node.attributes
+    attributes: dict[str, int | tuple[int, ...]] = {"axes": moved} if by_attribute else {}
+    constants = {1: np.array(moved, dtype=np.int64)} if axes and not by_attribute else {}
     return Move((0,), attributes, constants, ends=not keep)
 
 

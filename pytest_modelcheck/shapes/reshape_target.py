@@ -1,0 +1,25 @@
+"""The constant target of a Reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_modelcheck.shapes.dims import Dim
+
+
+def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[int, ...] | None:
+    """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
+
+    With allowzero=0: 0 stands for an axis that keeps its size, -1 for the one size that is not known.
+    """
+    target: list[int] = []
+    for axis, dim in enumerate(shape):
+        if isinstance(dim, int) and dim > 0:
+            target.append(dim)
+        elif source is not None and axis < len(source) and source[axis] == dim:
+            target.append(0)
+        elif isinstance(dim, int):
+            return None
+        else:
+            target.append(-1)
+    return tuple(target) if target.count(-1) <= 1 else None
