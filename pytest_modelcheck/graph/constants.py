@@ -21,12 +21,15 @@ _SPELLED_OUT = {
 }
 """Attributes of Constant that hold plain numbers or texts, and the numpy type of the tensor that they stand for."""
 
+_PLAIN = frozenset({ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64})
+_SMALL_BYTES = 256
+
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor of a constant value, else None.
 
     Constant means: the output of a Constant node, or an initializer that is not at the same time a graph input (such a
-    one is a default that the caller may override). A Constant is none where its value is sparse, or an attribute of the
+    one is a default that the caller may override). A Constant is none where its value is an attribute of the
     function that it belongs to.
     """
     if value is None or value.is_graph_input():
@@ -40,12 +43,18 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
         if attribute.is_ref():
             return None
         if name == "value":
-            tensor: ir.TensorProtocol = attribute.value
-            return tensor
+            return _decoded_once(value, attribute.value)
         if (dtype := _SPELLED_OUT.get(name)) is not None:
             content = np.array(attribute.value, dtype=dtype)
             return ir.StringTensor(content) if dtype is np.bytes_ else ir.Tensor(content)
     return None
+
+
+def _decoded_once(value: ir.Value, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """`tensor`; a small one is decoded and remembered at `value`, because passes look at axes and scales many times."""
+    if isinstance(tensor, ir.TensorProtoTensor) and tensor.dtype in _PLAIN and tensor.nbytes <= _SMALL_BYTES:
+        value.const_value = tensor = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    return tensor
 
 
 def constant_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:

@@ -4,8 +4,11 @@ import onnx_ir as ir
 
 from benchmarks.peers.growing import chain
 from pytest_modelcheck.graph.scopes import is_sorted
+from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import run_pipeline
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+PASSES_WITHOUT_EQUAL_NODES = [pass_ for pass_ in PASSES if pass_.name != "eliminate_common_subexpressions"]
 
 
 def copied_readers(nodes, monkeypatch):
@@ -29,6 +32,45 @@ def copied_readers(nodes, monkeypatch):
 def test_the_readers_of_a_constant_that_all_layers_share_are_not_listed_at_each_of_them(monkeypatch):
     few, many = copied_readers(1_300, monkeypatch), copied_readers(2_600, monkeypatch)
     assert 0 < many <= 2.1 * few
+
+
+def wide(readers):
+    """One value that so many nodes read, and one Concat that reads so many values."""
+    names = ", ".join(f"v{i}" for i in range(readers))
+    nodes = " ".join(f"v{i} = Exp(x)" for i in range(readers))
+    return ir.from_onnx_text(
+        f"""<ir_version: 10, opset_import: ["": 18]> g (float[1] x) => (float[n] y)
+        {{ {nodes} y = Concat <axis = 0> ({names}) }}"""
+    )
+
+
+def copied_inputs(readers, monkeypatch, work):
+    """How many inputs ``replace_input_with``, which copies all of a node's, has copied during `work`."""
+    copied = 0
+    replace = ir.Node.replace_input_with
+
+    def counted(node, index, value):
+        nonlocal copied
+        copied += len(node.inputs)
+        replace(node, index, value)
+
+    model = wide(readers)
+    with monkeypatch.context() as patched:
+        patched.setattr(ir.Node, "replace_input_with", counted)
+        work(model)
+    return copied
+
+
+def test_the_order_of_uses_does_not_copy_the_inputs_of_a_node_for_each_of_them(monkeypatch):
+    assert copied_inputs(500, monkeypatch, lambda model: rewriter(model).order_uses()) == 0
+
+
+def test_what_the_pipeline_copies_of_a_wide_concat_is_linear(monkeypatch):
+    few, many = (
+        copied_inputs(readers, monkeypatch, lambda model: run_pipeline(model, PASSES_WITHOUT_EQUAL_NODES))
+        for readers in (200, 400)
+    )
+    assert many <= 2.1 * few + 10
 
 
 SORTED = """<ir_version: 10, opset_import: ["" : 18]>
