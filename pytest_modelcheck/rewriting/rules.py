@@ -1,0 +1,88 @@
+"""Rules: what is looked for as a formula, when it is left alone, and what is put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.readers import read_outside, reads
+from pytest_modelcheck.rewriting.formulas import Match, Op, Pattern
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+
+_MAX_READERS = 4
+"""A value that more nodes read is inside no formula."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A rewrite.
+
+    Attributes:
+        name: Of the rule, one of its pass's `rules`.
+        formula: What is looked for.
+        anchor: The operator of the formula around which it is looked for: without one the rule costs nothing.
+        reach: How many operators there are at most from the anchor to the result.
+        called: What the formula is, for the reason "a value inside the ... is read by something else".
+        fits: Why a match is left alone; None where it is not.
+        makes: The nodes to put in for a match, the last one making the result; or why it cannot.
+    """
+
+    name: str
+    formula: Pattern
+    anchor: Op
+    reach: int
+    called: str
+    fits: Callable[[Rewriter, Match], str | None] = lambda rewriter, match: None
+    makes: Callable[[Rewriter, Match], list[ir.Node] | str]
+
+
+def apply(rewriter: Rewriter, rules: Sequence[Rule]) -> None:
+    """Rewrite wherever one of `rules` matches; of several, the first decides."""
+    by_anchor: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_anchor.setdefault(rule.anchor.op_type, []).append(rule)
+    for anchor in rewriter.nodes(*by_anchor):
+        any(_try(rewriter, rule, anchor) for rule in by_anchor[anchor.op_type])
+
+
+def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
+    """Whether `rule` matches around `anchor`: rewritten then, or refused."""
+    if next(rule.anchor.find(anchor.outputs[0], Match()), None) is None:
+        return False
+    shared: Match | None = None
+    for root in _roots(anchor, rule.formula.operators(), rule.reach):
+        for match in rule.formula.find(root, Match()):
+            if match.named[rule.anchor.name] is not anchor:
+                continue
+            rewriter.begin_rule(rule.name)
+            if _is_shared(match):
+                shared = shared or match
+                continue
+            made = rule.fits(rewriter, match) or rule.makes(rewriter, match)
+            if isinstance(made, str):
+                rewriter.refuse(made, match.root)
+            else:
+                rewriter.replace(match.nodes, made, {match.result: made[-1].outputs[0]})
+            return True
+    if shared is not None:
+        rewriter.refuse(f"a value inside the {rule.called} is read by something else", shared.root)
+    return shared is not None
+
+
+def _roots(anchor: ir.Node, operators: frozenset[str], reach: int) -> list[ir.Value]:
+    """What `operators` make of the result of `anchor`, the farthest first: one of these may be the whole formula."""
+    found = level = [anchor.outputs[0]]
+    for _ in range(reach):
+        readers = [use.node for value in level if reads(value) <= _MAX_READERS for use in value.uses()]
+        makers = [n for n in readers if n.domain == "" and n.op_type in operators and n.graph is anchor.graph]
+        level = [value for value in dict.fromkeys(node.outputs[0] for node in makers) if value not in found]
+        found = [*level, *found]
+    return found
+
+
+def _is_shared(match: Match) -> bool:
+    inside = set(match.nodes)
+    outputs = [output for node in match.nodes[:-1] for output in node.outputs]
+    return any(output.is_graph_output() or read_outside(output, inside) for output in outputs)
