@@ -8,8 +8,8 @@ With ``factor = scale / sqrt(var + epsilon)`` and ``shift = bias - mean * factor
 3. ``BN(MatMul(a, B)) -> Gemm(a, B * factor, shift)``, where both are matrices.
 4. ``Conv(BN(x), W, b) -> Conv(x, W * factor, b + sum(W * shift))``, factors along the input channels, where the Conv
    pads nothing (a padded zero is not moved by the shift, and so would be wrong) or the shift is zero.
-5. A Mul or Add of one constant per channel after a Conv or ConvTranspose, as which frozen BatchNormalization is
-   exported, like 1.
+5. ``Conv(x, W, b) * factor`` and ``Conv(x, W, b) + shift``, constants per channel, as which frozen BatchNormalization
+   is exported, like 1.
 
 Folded in float64. Weights are never changed in place: another node may read them. Source: the operators' definitions,
 https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXiv:1712.05877, section 3.2.
@@ -17,6 +17,7 @@ https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,32 +31,41 @@ from pytest_modelcheck.graph.attributes import (
     integers_attribute,
     text_attribute,
 )
-from pytest_modelcheck.rewriting.matching import only_reader, produced_by, rank, scope_of
+from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.rewriting.formulas import Match, Op, Var
+from pytest_modelcheck.rewriting.matching import rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting.rules import Rule, apply
 
 Array = np.ndarray[Any, Any]
 
-_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """A convolution or matrix product with constant parameters, in float64; without a bias, 0."""
+
+    node: ir.Node
+    weight: Array
+    bias: Array
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {name: attribute.value for name, attribute in self.node.attributes.items()}
 
 
-@dataclass(frozen=True)
-class FuseConvBatchnorm(Pass):
-    name: ClassVar[str] = "fuse_conv_batchnorm"
-    rules: ClassVar[tuple[str, ...]] = ("after a convolution", "after Gemm", "after MatMul", "before Conv", "frozen")
-
-    def rewrite(self, rewriter: Rewriter) -> None:
-        for norm in rewriter.nodes("BatchNormalization"):
-            if (linear := produced_by(norm.inputs[0], *_LINEAR)) is not None:
-                _try_fold_back(rewriter, linear, norm)
-            elif any(use.node.op_type == "Conv" and use.idx == 0 for use in norm.outputs[0].uses()):
-                _try_fold_forward(rewriter, norm)
-        for node in rewriter.nodes("Mul", "Add"):
-            for index in (0, 1):
-                linear = produced_by(node.inputs[index], "Conv", "ConvTranspose")
-                if linear is not None and rewriter.constant(node.inputs[1 - index]) is not None:
-                    _try_fold_back(rewriter, linear, node)
-                    break
+def _linear(node: ir.Node) -> _Linear | str:
+    """`node` with its parameters, or why they are not known."""
+    if has_reference_attributes(node):
+        return "an attribute is set by the caller of the function"
+    if node.op_type in ("Gemm", "MatMul") and (rank(node.outputs[0]) != 2 or rank(node.inputs[1]) != 2):
+        return f"the {node.op_type} is not proven to multiply matrices"
+    weight, bias = constant_array(node.inputs[1]), None
+    if weight is None:
+        return f"the {node.op_type} weight is not a constant"
+    if len(node.inputs) > 2 and node.inputs[2] is not None and (bias := constant_array(node.inputs[2])) is None:
+        return f"the {node.op_type} bias is not a constant"
+    return _Linear(node, weight.astype(np.float64), np.asarray(0 if bias is None else bias, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,10 @@ class _Affine:
     shift: Array
 
 
-def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
+def _affine(rewriter: Rewriter, norm: ir.Node, linear: _Linear) -> _Affine | str:
     """The affine map of `norm`, or why it has no constant one."""
+    if norm.op_type != "BatchNormalization":
+        return _constant_affine(rewriter, norm, linear)
     if has_reference_attributes(norm):
         return "an attribute is set by the caller of the function"
     if rewriter.opset() < 9 and integer_attribute(norm, "spatial", 1) != 1:
@@ -89,12 +101,13 @@ def _affine(rewriter: Rewriter, norm: ir.Node) -> _Affine | str:
     return _Affine(factor, bias - mean * factor)
 
 
-def _channel_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: Array) -> _Affine | str:
+def _constant_affine(rewriter: Rewriter, node: ir.Node, linear: _Linear) -> _Affine | str:
     """The affine map of a Mul or Add of a constant to the output of `linear` (a convolution), or why there is none."""
-    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.outputs[0]]
+    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.node.outputs[0]]
+    weight = linear.weight
     channels = weight.shape[0]
-    if linear.op_type == "ConvTranspose":
-        channels = weight.shape[1] * _group(linear)
+    if linear.node.op_type == "ConvTranspose":
+        channels = weight.shape[1] * _group(linear.node)
     if rewriter.opset() < 7 or len(constants) != 1 or constants[0] is None:
         return f"the {node.op_type} has no constant operand that broadcasts"
     array = constants[0].astype(np.float64)
@@ -109,91 +122,46 @@ def _channel_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: 
     return _Affine(np.ones(channels), each)
 
 
-def _try_fold_back(rewriter: Rewriter, linear: ir.Node, norm: ir.Node) -> bool:
+def _fold_back(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     """Rules 1 to 3 and 5."""
-    matrices = linear.op_type in ("Gemm", "MatMul")
-    after = f"after {linear.op_type}" if matrices else "after a convolution"
-    rewriter.begin_rule(after if norm.op_type == "BatchNormalization" else "frozen")
-    product = linear.outputs[0]
-    if only_reader(product) is not norm:
-        return rewriter.refuse(_used_reason(linear, product), norm)
-    if has_reference_attributes(linear):
-        return rewriter.refuse("an attribute is set by the caller of the function", norm)
-    if matrices and (rank(product) != 2 or rank(linear.inputs[1]) != 2):
-        return rewriter.refuse(f"the {linear.op_type} is not proven to multiply matrices", norm)
-    weight_value = linear.inputs[1]
-    weight = rewriter.constant(weight_value)
-    if weight is None or weight_value is None:
-        return rewriter.refuse(f"the {linear.op_type} weight is not a constant", norm)
-    bias_value = linear.inputs[2] if len(linear.inputs) > 2 else None
-    bias = rewriter.constant(bias_value)
-    if bias_value is not None and bias is None:
-        return rewriter.refuse(f"the {linear.op_type} bias is not a constant", norm)
-    if norm.op_type == "BatchNormalization":
-        affine = _affine(rewriter, norm)
-    else:
-        affine = _channel_affine(rewriter, norm, linear, weight)
+    linear = _linear(match.named["linear"])
+    if isinstance(linear, str):
+        return linear
+    affine = _affine(rewriter, match.named["norm"], linear)
     if isinstance(affine, str):
-        return rewriter.refuse(affine, norm)
-    folded = _scale_outputs(linear, weight.astype(np.float64), affine.factor)
+        return affine
+    folded = _scale_outputs(linear.node, linear.weight, affine.factor)
     if folded is None:
-        return rewriter.refuse("the BatchNormalization has another number of channels", norm)
-    old_bias: Array = np.float64(0) if bias is None else bias.astype(np.float64)  # type: ignore[assignment]
-    if linear.op_type == "Gemm":
-        old_bias = old_bias * float_attribute(linear, "beta", 1.0)
-    new_bias = old_bias * affine.factor + affine.shift
-    op_type, attributes = _folded_form(linear)
-    return _replace(
-        rewriter,
-        [linear, norm],
-        linear.inputs[0],
-        op_type,
-        attributes,
-        folded,
-        new_bias,
-        weight.dtype,
-        weight_value.name,
+        return "the BatchNormalization has another number of channels"
+    attributes = linear.attributes
+    attributes.pop("beta", None)  # goes into the bias
+    bias = linear.bias * (float_attribute(linear.node, "beta", 1.0) if linear.node.op_type == "Gemm" else 1.0)
+    return _folded(
+        rewriter, match, linear, linear.node.inputs[0], folded, bias * affine.factor + affine.shift, attributes
     )
 
 
-def _try_fold_forward(rewriter: Rewriter, norm: ir.Node) -> bool:
+def _fold_forward(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     """Rule 4."""
-    rewriter.begin_rule("before Conv")
-    middle = norm.outputs[0]
-    conv = only_reader(middle, "Conv")
-    if conv is None:
-        return rewriter.refuse(_used_reason(norm, middle), norm)
-    if has_reference_attributes(conv):
-        return rewriter.refuse("an attribute is set by the caller of the function", norm)
-    weight_value = conv.inputs[1]
-    weight = rewriter.constant(weight_value)
-    if weight is None or weight_value is None:
-        return rewriter.refuse("the Conv weight is not a constant", norm)
-    bias_value = conv.inputs[2] if len(conv.inputs) > 2 else None
-    bias = rewriter.constant(bias_value)
-    if bias_value is not None and bias is None:
-        return rewriter.refuse("the Conv bias is not a constant", norm)
-    affine = _affine(rewriter, norm)
+    linear = _linear(match.named["linear"])
+    if isinstance(linear, str):
+        return linear
+    conv, weight = linear.node, linear.weight
+    affine = _affine(rewriter, match.named["norm"], linear)
     if isinstance(affine, str):
-        return rewriter.refuse(affine, norm)
+        return affine
     same = text_attribute(conv, "auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    padded = same or any(integers_attribute(conv, "pads", ()) or ())
-    if padded and np.any(affine.shift):
-        return rewriter.refuse("the Conv pads with zeros, which the BatchNormalization would have shifted", norm)
+    if (same or any(integers_attribute(conv, "pads", ()) or ())) and np.any(affine.shift):
+        return "the Conv pads with zeros, which the BatchNormalization would have shifted"
     group = _group(conv)
-    channels = weight.shape[1] * group
-    if affine.factor.shape != (channels,):
-        return rewriter.refuse("the BatchNormalization has another number of channels", norm)
+    if affine.factor.shape != (weight.shape[1] * group,):
+        return "the BatchNormalization has another number of channels"
     # Output channel o of group g reads input channels g * W.shape[1] + i.
     per_group = (group, 1, weight.shape[1], *[1] * (weight.ndim - 2))
-    grouped = weight.astype(np.float64).reshape(group, -1, *weight.shape[1:])
+    grouped = weight.reshape(group, -1, *weight.shape[1:])
     folded = (grouped * affine.factor.reshape(per_group)).reshape(weight.shape)
     moved = (grouped * affine.shift.reshape(per_group)).reshape(weight.shape[0], -1).sum(axis=1)
-    new_bias = moved if bias is None else bias.astype(np.float64) + moved
-    attributes = {name: attribute.value for name, attribute in conv.attributes.items()}
-    return _replace(
-        rewriter, [norm, conv], norm.inputs[0], "Conv", attributes, folded, new_bias, weight.dtype, weight_value.name
-    )
+    return _folded(rewriter, match, linear, match.values["x"], folded, linear.bias + moved, linear.attributes)
 
 
 def _group(conv: ir.Node) -> int:
@@ -216,37 +184,63 @@ def _scale_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array | Non
     return weight * factor if weight.shape[1] == factor.size else None
 
 
-def _folded_form(linear: ir.Node) -> tuple[str, dict[str, Any]]:
-    attributes = {name: attribute.value for name, attribute in linear.attributes.items()}
-    attributes.pop("beta", None)  # already in the folded bias
-    return ("Gemm" if linear.op_type == "MatMul" else linear.op_type), attributes
-
-
-def _replace(
+def _folded(
     rewriter: Rewriter,
-    nodes: list[ir.Node],
+    match: Match,
+    linear: _Linear,
     data: ir.Value | None,
-    op_type: str,
-    attributes: dict[str, Any],
     weight: Array,
     bias: Array,
-    dtype: np.dtype[Any],
-    hint: str | None,
-) -> bool:
-    if not (np.all(np.isfinite(weight.astype(dtype))) and np.all(np.isfinite(bias.astype(dtype)))):
-        return rewriter.refuse(f"a folded weight is not finite in {dtype}", nodes[0])
-    output = nodes[-1].outputs[0]
-    scope = scope_of(nodes[-1])
-    stem = hint or op_type
-    new_weight = rewriter.constant_value(scope, weight.astype(dtype), stem)
-    new_bias = rewriter.constant_value(scope, bias.astype(dtype), f"{stem}_bias")
-    fused = rewriter.node(op_type, [data, new_weight, new_bias], attributes, like=output)
-    return rewriter.replace(nodes, [fused], {output: fused.outputs[0]})
+    attributes: Mapping[str, Any],
+) -> list[ir.Node] | str:
+    """`linear` of `data` with these parameters, stored in the type of its own."""
+    old = linear.node.inputs[1]
+    assert old is not None
+    assert old.dtype is not None
+    dtype = old.dtype.numpy()
+    parameters = [weight.astype(dtype), bias.astype(dtype)]
+    if not all(np.all(np.isfinite(array)) for array in parameters):
+        return f"a folded weight is not finite in {dtype}"
+    op_type = "Gemm" if linear.node.op_type == "MatMul" else linear.node.op_type
+    stem, scope = old.name or op_type, scope_of(match.root)
+    inputs = [
+        data,
+        *(rewriter.constant_value(scope, *new) for new in zip(parameters, (stem, f"{stem}_bias"), strict=True)),
+    ]
+    return [rewriter.node(op_type, inputs, attributes, like=match.result)]
 
 
-def _used_reason(node: ir.Node, value: ir.Value) -> str:
-    if value.is_graph_output():
-        return f"the {node.op_type} output is a graph output"
-    if len(value.uses()) == 1:
-        return f"the {node.op_type} output is read in a subgraph"
-    return f"the {node.op_type} output is used {len(value.uses())} times"
+def _is_constant(match: Match, value: ir.Value) -> bool:
+    return constant_array(value) is not None
+
+
+def _back(name: str, norm: Op) -> Rule:
+    return Rule(name=name, formula=norm, anchor=norm, reach=0, makes=_fold_back)
+
+
+_AFTER = {
+    "Conv": "after a convolution",
+    "ConvTranspose": "after a convolution",
+    "Gemm": "after Gemm",
+    "MatMul": "after MatMul",
+}
+_NORM = Op("BatchNormalization", Var("x"), name="norm")
+
+RULES = (
+    *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
+    Rule(name="before Conv", formula=Op("Conv", _NORM, name="linear"), anchor=_NORM, reach=1, makes=_fold_forward),
+    *(
+        _back("frozen", Op(op_type, Op(op, name="linear"), Var("constant", where=_is_constant), name="norm"))
+        for op_type in ("Mul", "Add")
+        for op in ("Conv", "ConvTranspose")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FuseConvBatchnorm(Pass):
+    name: ClassVar[str] = "fuse_conv_batchnorm"
+    rules: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(rule.name for rule in RULES))
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        apply(rewriter, RULES)

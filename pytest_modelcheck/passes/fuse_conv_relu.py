@@ -16,48 +16,32 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes
-from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scalar
+from pytest_modelcheck.rewriting.formulas import Match, Op
+from pytest_modelcheck.rewriting.matching import scalar
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-
-_ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid")
-
-
-@dataclass(frozen=True)
-class FuseConvRelu(Pass):
-    name: ClassVar[str] = "fuse_conv_relu"
-    rules: ClassVar[tuple[str, ...]] = _ACTIVATIONS
-
-    def rewrite(self, rewriter: Rewriter) -> None:
-        for activation in rewriter.nodes(*_ACTIVATIONS):
-            if (conv := produced_by(activation.inputs[0], "Conv")) is not None:
-                rewriter.begin_rule(activation.op_type)
-                _try_fuse(rewriter, conv, activation)
+from pytest_modelcheck.rewriting.rules import Rule, apply
 
 
-def _try_fuse(rewriter: Rewriter, conv: ir.Node, activation: ir.Node) -> bool:
-    if rewriter.target != "onnxruntime":
-        return rewriter.refuse("no standard operator combines a Conv with an activation", activation)
-    product = conv.outputs[0]
-    if product.is_graph_output():
-        return rewriter.refuse("the Conv output is a graph output", activation)
-    if only_reader(product) is not activation:
-        return rewriter.refuse(f"the Conv output is used {len(product.uses())} times", activation)
-    if product.dtype != ir.DataType.FLOAT:
-        return rewriter.refuse("the Conv is not known to be float32, which FusedConv needs", activation)
+def _fits(rewriter: Rewriter, match: Match) -> str | None:
+    return None if rewriter.target == "onnxruntime" else "no standard operator combines a Conv with an activation"
+
+
+def _makes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    conv, activation = match.named["Conv"], match.root
+    if conv.outputs[0].dtype != ir.DataType.FLOAT:
+        return "the Conv is not known to be float32, which FusedConv needs"
     if has_reference_attributes(conv) or has_reference_attributes(activation):
-        return rewriter.refuse("an attribute is set by the caller of the function", activation)
+        return "an attribute is set by the caller of the function"
     parameters = _parameters(rewriter, activation)
     if parameters is None:
-        return rewriter.refuse("the Clip bounds are not constants", activation)
+        return "the Clip bounds are not constants"
     attributes: dict[str, Any] = {name: attribute.value for name, attribute in conv.attributes.items()}
     attributes["activation"] = activation.op_type
     if parameters:
         attributes["activation_params"] = parameters
-    output = activation.outputs[0]
-    fused = rewriter.node("FusedConv", conv.inputs, attributes, domain="com.microsoft", like=output)
     rewriter.import_domain("com.microsoft", 1)
-    return rewriter.replace([conv, activation], [fused], {output: fused.outputs[0]})
+    return [rewriter.node("FusedConv", conv.inputs, attributes, domain="com.microsoft", like=match.result)]
 
 
 def _parameters(rewriter: Rewriter, activation: ir.Node) -> list[float] | None:
@@ -79,3 +63,20 @@ def _parameters(rewriter: Rewriter, activation: ir.Node) -> list[float] | None:
             return None
         bounds.append(bound)
     return bounds
+
+
+_ACTIVATIONS = [Op(name, Op("Conv")) for name in ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid")]
+
+RULES = tuple(
+    Rule(name=formula.op_type, formula=formula, anchor=formula, reach=0, fits=_fits, makes=_makes)
+    for formula in _ACTIVATIONS
+)
+
+
+@dataclass(frozen=True)
+class FuseConvRelu(Pass):
+    name: ClassVar[str] = "fuse_conv_relu"
+    rules: ClassVar[tuple[str, ...]] = tuple(rule.name for rule in RULES)
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        apply(rewriter, RULES)

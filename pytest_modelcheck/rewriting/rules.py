@@ -24,8 +24,9 @@ class Rule:
         formula: What is looked for.
         anchor: The operator of the formula around which it is looked for: without one the rule costs nothing.
         reach: How many operators there are at most from the anchor to the result.
-        called: What the formula is, for the reason "a value inside the ... is read by something else".
-        fits: Why a match is left alone; None where it is not.
+        called: What the formula is, for the reason "a value inside the ... is read by something else"; empty to say
+            which value.
+        fits: Why a match is left alone, whatever reads the values inside; None where it is not.
         makes: The nodes to put in for a match, the last one making the result; or why it cannot.
     """
 
@@ -33,7 +34,7 @@ class Rule:
     formula: Pattern
     anchor: Op
     reach: int
-    called: str
+    called: str = ""
     fits: Callable[[Rewriter, Match], str | None] = lambda rewriter, match: None
     makes: Callable[[Rewriter, Match], list[ir.Node] | str]
 
@@ -51,24 +52,26 @@ def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
     """Whether `rule` matches around `anchor`: rewritten then, or refused."""
     if next(rule.anchor.find(anchor.outputs[0], Match()), None) is None:
         return False
-    shared: Match | None = None
+    refused: tuple[str, ir.Node] | None = None
     for root in _roots(anchor, rule.formula.operators(), rule.reach):
         for match in rule.formula.find(root, Match()):
             if match.named[rule.anchor.name] is not anchor:
                 continue
             rewriter.begin_rule(rule.name)
-            if _is_shared(match):
-                shared = shared or match
+            made: list[ir.Node] | str | None = rule.fits(rewriter, match)
+            if made is None and (reason := _read_elsewhere(match, rule.called)):
+                refused = refused or (reason, match.root)  # a smaller match may still be free
                 continue
-            made = rule.fits(rewriter, match) or rule.makes(rewriter, match)
+            if made is None:
+                made = rule.makes(rewriter, match)
             if isinstance(made, str):
                 rewriter.refuse(made, match.root)
             else:
                 rewriter.replace(match.nodes, made, {match.result: made[-1].outputs[0]})
             return True
-    if shared is not None:
-        rewriter.refuse(f"a value inside the {rule.called} is read by something else", shared.root)
-    return shared is not None
+    if refused is not None:
+        rewriter.refuse(*refused)
+    return refused is not None
 
 
 def _roots(anchor: ir.Node, operators: frozenset[str], reach: int) -> list[ir.Value]:
@@ -82,7 +85,18 @@ def _roots(anchor: ir.Node, operators: frozenset[str], reach: int) -> list[ir.Va
     return found
 
 
-def _is_shared(match: Match) -> bool:
+def _read_elsewhere(match: Match, called: str) -> str | None:
+    """Why the nodes of `match` cannot go: something else needs a value inside; None where nothing does."""
     inside = set(match.nodes)
-    outputs = [output for node in match.nodes[:-1] for output in node.outputs]
-    return any(output.is_graph_output() or read_outside(output, inside) for output in outputs)
+    for node in match.nodes[:-1]:
+        for output in node.outputs:
+            if not output.is_graph_output() and not read_outside(output, inside):
+                continue
+            if called:
+                return f"a value inside the {called} is read by something else"
+            if output.is_graph_output():
+                return f"the {node.op_type} output is a graph output"
+            if reads(output) == 1:
+                return f"the {node.op_type} output is read in a subgraph"
+            return f"the {node.op_type} output is used {reads(output)} times"
+    return None
