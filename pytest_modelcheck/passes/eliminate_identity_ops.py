@@ -25,7 +25,7 @@ from pytest_modelcheck.graph.attributes import integer_attribute, integers_attri
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
+from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
@@ -114,13 +114,7 @@ def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.V
 
 
 def _slice(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
-    if shape is None or bounds is None:
-        return None
-    for axis, (start, end, step) in bounds.items():
-        if step != 1 or sliced(shape[axis], start, end, step) != shape[axis]:
-            return None
-    return node.inputs[0]
+    return node.inputs[0] if keeps_everything(node, known) else None
 
 
 def _pad(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:

@@ -30,7 +30,7 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.slices import pads_nothing, slice_bounds, sliced
+from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
 from pytest_modelcheck.shapes.symbolic_shapes import Shape, SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
@@ -146,7 +146,7 @@ def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> boo
     rewriter.begin_rule("remove")
     if node.op_type in ("Slice", "Pad"):
         source = node.inputs[0]
-        keeps = pads_nothing(node, known) if node.op_type == "Pad" else _keeps_everything(known, node)
+        keeps = pads_nothing(node, known) if node.op_type == "Pad" else keeps_everything(node, known)
         if source is None or not keeps:
             return False
         return rewriter.replace([node], [], {node.outputs[0]: source})
@@ -167,16 +167,6 @@ def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> boo
     if same is None or not rewriter.can_replace_value(node.outputs[0], same):
         return False if same is None else rewriter.refuse("a graph output would lose its name", node)
     return rewriter.replace([node], [], {node.outputs[0]: same})
-
-
-def _keeps_everything(known: SymbolicShapes, node: ir.Node) -> bool:
-    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
-    if shape is None or bounds is None:
-        return False
-    return all(
-        step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
-        for axis, (start, end, step) in bounds.items()
-    )
 
 
 def _has_unknown_sign(shape: Shape) -> bool:

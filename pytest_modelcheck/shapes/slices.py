@@ -63,6 +63,17 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
     return None
 
 
+def keeps_everything(node: ir.Node, known: Known) -> bool:
+    """Whether the Slice `node` is known to give all of its input."""
+    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
+    if shape is None or bounds is None:
+        return False
+    return all(
+        step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
+        for axis, (start, end, step) in bounds.items()
+    )
+
+
 def pads_nothing(node: ir.Node, known: Known) -> bool:
     """Whether every pad of the Pad `node` is known to be 0."""
     pads = integers_attribute(node, "pads", known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
-from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
+from pytest_modelcheck.passes.attention.joined_shapes import put_target, target_for
 from pytest_modelcheck.rewriting.matching import only_reader, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
-from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
@@ -81,23 +80,16 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     count = sum(h.count for h in heads)
     shape = (*first.leading, count, first.depth)
     scope = scope_of(split)
-    constant = reshape_target(start, shape)
-    leading = None if constant is not None else leading_sizes(shapes, first.reshape, 2)
-    joined = None if leading is None else joined_target(rewriter, scope, leading, (count, first.depth))
-    if constant is not None:
-        target = rewriter.integers(scope, constant, "shape")
-    elif joined is not None:
-        target = joined.outputs[0]
-    else:
+    target = target_for(shapes, whole, shape, first.reshape, 2)
+    if target is None:
         return rewriter.refuse("the shape of the merged heads is not known", split)
-    reshape = rewriter.node("Reshape", [whole, target], dtype=whole.dtype)
+    made: list[ir.Node] = []
+    reshape = rewriter.node("Reshape", [whole, put_target(rewriter, scope, target, shape[2:], made)], dtype=whole.dtype)
     transpose = rewriter.node("Transpose", [reshape.outputs[0]], {"perm": list(_HEADS_FIRST)}, dtype=whole.dtype)
     parts = rewriter.split(
         transpose.outputs[0], 1, [h.count for h in heads], scope, [h.transpose.outputs[0] for h in heads]
     )
-    made = [reshape, transpose, parts]
-    if joined is not None and joined.graph is None:
-        made.insert(0, joined)
+    made += [reshape, transpose, parts]
     values = {}
     for part, h in zip(parts.outputs, heads, strict=True):
         if h.perm == KEYS_LAST:
@@ -131,19 +123,11 @@ def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Nod
         return False
     (lead,) = leads
     scope = scope_of(split)
-    constant = reshape_target(start, (*lead, width))
+    target = target_for(shapes, whole, (*lead, width), found[0], 1)
+    if target is None:
+        return rewriter.refuse("the shape of the packed projection is not known", split)
     made: list[ir.Node] = []
-    if constant is not None:
-        target = rewriter.integers(scope, constant, "shape")
-    else:
-        leading = leading_sizes(shapes, found[0], 1)
-        if leading is None:
-            return rewriter.refuse("the shape of the packed projection is not known", split)
-        joined = joined_target(rewriter, scope, leading, (width,))
-        if joined.graph is None:
-            made.append(joined)
-        target = joined.outputs[0]
-    reshape = rewriter.node("Reshape", [whole, target], dtype=whole.dtype)
+    reshape = rewriter.node("Reshape", [whole, put_target(rewriter, scope, target, [width], made)], dtype=whole.dtype)
     sizes = [w for w in widths if isinstance(w, int)]
     parts = rewriter.split(reshape.outputs[0], -1, sizes, scope, [node.outputs[0] for node in found])
     values = {node.outputs[0]: part for node, part in zip(found, parts.outputs, strict=True)}

@@ -24,7 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integers_attribute
-from pytest_modelcheck.passes.attention.joined_shapes import joined_target, leading_sizes
+from pytest_modelcheck.passes.attention.joined_shapes import Target, put_target, target_for
 from pytest_modelcheck.passes.attention.masks import SoftMasks, can_do_without_lowest
 from pytest_modelcheck.passes.attention.nan_guard import may_leave_an_empty_row
 from pytest_modelcheck.passes.attention.scales import all_scalings
@@ -33,7 +33,6 @@ from pytest_modelcheck.rewriting.matching import FLOATS, only_reader, produced_b
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, multiply
-from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _HEADS_FIRST = (0, 2, 1, 3)
@@ -50,7 +49,7 @@ class _Operand:
 
     source: ir.Value
     shape: tuple[Dim, ...]
-    target: tuple[int, ...] | tuple[ir.Value, ...] = ()
+    target: Target = ()
     """Empty where the source has `shape`; else a constant Reshape target, or the begin of a computed one."""
 
 
@@ -163,7 +162,7 @@ def _operand(
         return _Operand(source, wanted)
     if start != (multiply(batch, sequence), wanted[2]):
         return None
-    target = reshape_target(start, wanted) or leading_sizes(shapes, reshape, 2)
+    target = target_for(shapes, source, wanted, reshape, 2)
     return None if target is None else _Operand(source, wanted, target)
 
 
@@ -189,7 +188,7 @@ def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan
     for operand in plan.operands:
         value = operand.source
         if operand.target:
-            target = _target(rewriter, scope, operand, made)
+            target = put_target(rewriter, scope, operand.target, operand.shape[2:], made)
             # onnxruntime 1.31 takes operands of unknown rank for ones with heads: no room for the output in a Scan.
             rank3 = [dim if isinstance(dim, int) else None for dim in operand.shape]
             node = rewriter.node("Reshape", [value, target], dtype=value.dtype, shape=rank3)
@@ -246,20 +245,3 @@ def _keys_first(rewriter: Rewriter, key: ir.Value) -> tuple[ir.Value, list[ir.No
     else:
         turned = rewriter.node("Transpose", [key], {"perm": [0, 1, 3, 2]}, dtype=key.dtype)
     return turned.outputs[0], [turned]
-
-
-def _target(rewriter: Rewriter, scope: ir.Graph | ir.Function, operand: _Operand, made: list[ir.Node]) -> ir.Value:
-    sizes = [size for size in operand.target if isinstance(size, int)]
-    if sizes:
-        return rewriter.integers(scope, sizes, "shape")
-    leading = [value for value in operand.target if isinstance(value, ir.Value)]
-    for node in made:
-        if node.op_type == "Concat" and list(node.inputs[:-1]) == leading:
-            return node.outputs[0]
-    width = operand.shape[2]
-    if not isinstance(width, int):
-        raise ValueError("the width of q, k and v is a number where the heads are")
-    joined = joined_target(rewriter, scope, leading, (width,))
-    if joined.graph is None:
-        made.append(joined)
-    return joined.outputs[0]

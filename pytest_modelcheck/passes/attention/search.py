@@ -14,9 +14,9 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, integer_attribute
 from pytest_modelcheck.graph.constants import constant_array
-from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.graph.readers import read_once, reads
+from pytest_modelcheck.rewriting.formulas import Match, Num, Op, Var
 from pytest_modelcheck.rewriting.matching import (
-    is_scalar,
     keeps_rank,
     only_reader,
     other_input,
@@ -112,21 +112,20 @@ def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node
     return None
 
 
+_WEIGHTS = Var("weights")
+_GUARD = Op("Where", Op("IsNaN", _WEIGHTS), Num(0.0), _WEIGHTS)
+
+
 def _nan_guard(softmax: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """``Where(IsNaN(p), 0, p)`` where nothing else reads p."""
     weights = softmax.outputs[0]
-    if weights.is_graph_output() or len(weights.uses()) != 2:
-        return None
-    readers = {use.node.op_type: use.node for use in weights.uses() if use.node.domain == ""}
-    test, choice = readers.get("IsNaN"), readers.get("Where")
-    if test is None or choice is None or choice.graph is not softmax.graph:
-        return None
-    matches = (
-        only_reader(test.outputs[0]) is choice
-        and choice.inputs[0] is test.outputs[0]
-        and choice.inputs[2] is weights
-        and is_scalar(choice.inputs[1], 0.0)
-    )
-    return (test, choice) if matches else None
+    for choice, index in weights.uses() if reads(weights) == 2 and not weights.is_graph_output() else ():
+        if index != 2 or choice.graph is not softmax.graph:
+            continue
+        for match in _GUARD.find(choice.outputs[0], Match()):
+            if match.values["weights"] is weights and read_once(match.named["IsNaN"].outputs[0]):
+                return match.named["IsNaN"], choice
+    return None
 
 
 def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
