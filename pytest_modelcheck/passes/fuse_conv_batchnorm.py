@@ -32,7 +32,7 @@ from pytest_modelcheck.graph.attributes import (
     text_attribute,
 )
 from pytest_modelcheck.graph.constants import constant_array
-from pytest_modelcheck.rewriting.formulas import Match, Op, Var
+from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
 from pytest_modelcheck.rewriting.matching import rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -224,16 +224,13 @@ _AFTER = {
     "Gemm": "after Gemm",
     "MatMul": "after MatMul",
 }
+_CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))
 _NORM = Op("BatchNormalization", Var("x"), name="norm")
 
 RULES = (
     *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
     Rule(name="before Conv", formula=Op("Conv", _NORM, name="linear"), anchor=_NORM, reach=1, makes=_fold_forward),
-    *(
-        _back("frozen", Op(op_type, Op(op, name="linear"), Var("constant", where=_is_constant), name="norm"))
-        for op_type in ("Mul", "Add")
-        for op in ("Conv", "ConvTranspose")
-    ),
+    *(_back("frozen", Op(op, _CONVOLUTION, Var("constant", where=_is_constant), name="norm")) for op in ("Mul", "Add")),
 )
 
 

@@ -50,10 +50,10 @@ def apply(rewriter: Rewriter, rules: Sequence[Rule]) -> None:
 
 def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
     """Whether `rule` matches around `anchor`: rewritten then, or refused."""
-    if next(rule.anchor.find(anchor.outputs[0], Match()), None) is None:
+    if rule.reach and next(rule.anchor.find(anchor.outputs[0], Match()), None) is None:
         return False
     refused: tuple[str, ir.Node] | None = None
-    for root in _roots(anchor, rule.formula.operators(), rule.reach):
+    for root in _roots(anchor, rule):
         for match in rule.formula.find(root, Match()):
             if match.named[rule.anchor.name] is not anchor:
                 continue
@@ -74,10 +74,11 @@ def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
     return refused is not None
 
 
-def _roots(anchor: ir.Node, operators: frozenset[str], reach: int) -> list[ir.Value]:
-    """What `operators` make of the result of `anchor`, the farthest first: one of these may be the whole formula."""
+def _roots(anchor: ir.Node, rule: Rule) -> list[ir.Value]:
+    """What the operators of the formula make of the result of `anchor`, the farthest first: one may be the whole."""
     found = level = [anchor.outputs[0]]
-    for _ in range(reach):
+    operators = rule.formula.operators() if rule.reach else ()
+    for _ in range(rule.reach):
         readers = [use.node for value in level if reads(value) <= _MAX_READERS for use in value.uses()]
         makers = [n for n in readers if n.domain == "" and n.op_type in operators and n.graph is anchor.graph]
         level = [value for value in dict.fromkeys(node.outputs[0] for node in makers) if value not in found]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
+import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sympy
 
-from pytest_modelcheck.passes import fuse_gelu, fuse_layernorm
+import pytest_modelcheck.passes
 from pytest_modelcheck.rewriting.formulas import AnyOf, Num, Op, Pattern, Product, Scalar, Var
 from pytest_modelcheck.rewriting.rules import Rule
 
@@ -101,10 +103,14 @@ DEFINITIONS = {
     ("fuse_layernorm", "RMSNormalization"): list(normalizations(centered=False)),
 }
 
+NOT_ELEMENTWISE = {"fuse_conv_batchnorm", "fuse_conv_relu"}
+"""Their formulas say which operators follow each other; what is made of the weights is compared by running it."""
+
 RULES = {
-    (module.__name__.rpartition(".")[2], rule.name): rule
-    for module in (fuse_gelu, fuse_layernorm)
-    for rule in module.RULES
+    (info.name, rule.name): rule
+    for info in pkgutil.iter_modules(pytest_modelcheck.passes.__path__)
+    for rule in getattr(importlib.import_module(f"pytest_modelcheck.passes.{info.name}"), "RULES", ())
+    if info.name not in NOT_ELEMENTWISE
 }
 
 

@@ -39,6 +39,13 @@ def test_one_number_for_all_channels_goes_into_the_conv():
     assert fires(FuseConvBatchnorm(), made, size=5) == {"Conv": 1, "Relu": 1}
 
 
+def test_a_batch_normalization_behind_them_is_folded_in_the_same_run():
+    text = (FROZEN % "Conv").replace("y = Relu(a)", "b = BatchNormalization(a, scale, mean, mean, scale) y = Relu(b)")
+    norm = {"scale": np.array([1, 2, 3], np.float32), "mean": np.array([0.5, 0, -0.5], np.float32)}
+    made = make(text, k=KERNEL.reshape(3, 2, 3, 3), **CHANNELS, **norm)
+    assert fires(FuseConvBatchnorm(), made, size=5) == {"Conv": 1, "Relu": 1}
+
+
 def test_inside_a_branch_and_inside_a_function_too():
     assert fires(FuseConvBatchnorm(), in_subgraph(frozen()), size=5) == {"Conv": 2, "If": 1, "Relu": 2}
     assert fires(FuseConvBatchnorm(), in_function(frozen()), size=5)["Conv"] == 1
