@@ -90,6 +90,8 @@ def _read_elsewhere(match: Match, called: str) -> str | None:
     """Why the nodes of `match` cannot go: something else needs a value inside; None where nothing does."""
     inside = set(match.nodes)
     for node in match.nodes[:-1]:
+        if node.graph is not match.root.graph:
+            return f"the {node.op_type} output is read in a subgraph"
         for output in node.outputs:
             if not output.is_graph_output() and not read_outside(output, inside):
                 continue
@@ -97,7 +99,5 @@ def _read_elsewhere(match: Match, called: str) -> str | None:
                 return f"a value inside the {called} is read by something else"
             if output.is_graph_output():
                 return f"the {node.op_type} output is a graph output"
-            if reads(output) == 1:
-                return f"the {node.op_type} output is read in a subgraph"
             return f"the {node.op_type} output is used {reads(output)} times"
     return None

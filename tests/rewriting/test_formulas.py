@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import onnx_ir as ir
 import pytest
 
@@ -119,9 +121,12 @@ def subtract(rewriter: Rewriter, match: Match) -> list[ir.Node]:
 RULE = Rule(name="subtract", formula=SUM, anchor=NEGATIONS, reach=1, called="difference", makes=subtract)
 
 
-def applied(body: str, rule: Rule = RULE, **options) -> tuple[list[str], list[str]]:
+RULE_AROUND_THE_SUM = dataclasses.replace(RULE, anchor=SUM, reach=0)
+
+
+def applied(body: str, rule: Rule = RULE, header: str = HEADER, **options) -> tuple[list[str], list[str]]:
     """The operators after `rule`, and why it was refused."""
-    model = ir.from_onnx_text(f"{HEADER} {{ {body} }}")
+    model = ir.from_onnx_text(f"{header} {{ {body} }}")
     rewriter = Rewriter(model, pass_name="subtract", target="portable", **options)
     apply(rewriter, [rule])
     return [node.op_type for node in model.graph], [refusal.reason for refusal in rewriter.refusals]
@@ -139,6 +144,21 @@ def test_a_value_inside_that_something_else_reads_is_refused():
     operators, reasons = applied("n = Neg(x) a = Add(n, z) y = Mul(a, n)")
     assert operators == ["Neg", "Add", "Mul"]
     assert reasons == ["a value inside the difference is read by something else"]
+
+
+def test_without_a_name_for_the_formula_the_value_is_named():
+    nameless = dataclasses.replace(RULE, called="")
+    assert applied("n = Neg(x) a = Add(n, z) y = Mul(a, n)", nameless)[1] == ["the Neg output is used 2 times"]
+    header = HEADER.replace("y)", "y, float[2, 3] n)")
+    assert applied("n = Neg(x) y = Add(n, z)", nameless, header)[1] == ["the Neg output is a graph output"]
+
+
+def test_a_value_of_the_scope_around_is_not_moved_into_a_subgraph():
+    header = HEADER.replace("float[2, 3] z)", "float[2, 3] z, bool c)")
+    branch = "{name} = g () => (float[2, 3] r_{name}) {{ r_{name} = {operator} }}"
+    body = f"""n = Neg(x) y = If (c) <{branch.format(name="then_branch", operator="Add(n, z)")},
+        {branch.format(name="else_branch", operator="Relu(z)")}>"""
+    assert applied(body, RULE_AROUND_THE_SUM, header) == (["Neg", "If"], ["the Neg output is read in a subgraph"])
 
 
 def test_a_guard_and_what_cannot_be_made_are_reasons():
