@@ -23,6 +23,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
@@ -62,8 +63,8 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
         return None
     if source.dtype == to:
         return source
-    inner = source.producer()
-    if inner is None or inner.op_type != "Cast" or inner.domain != "" or (origin := inner.inputs[0]) is None:
+    inner = produced_by(source, "Cast")
+    if inner is None or (origin := inner.inputs[0]) is None:
         return None
     if origin.dtype is None or not _loses_nothing(origin.dtype, source.dtype):
         return None
@@ -173,14 +174,12 @@ def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
 
 
 def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    source = node.inputs[0]
-    inner = None if source is None else source.producer()
-    return source if inner is not None and inner.op_identifier() == node.op_identifier() else None
+    return None if produced_by(node.inputs[0], node.op_type) is None else node.inputs[0]
 
 
 def _involution(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    inner = None if node.inputs[0] is None else node.inputs[0].producer()
-    return inner.inputs[0] if inner is not None and inner.op_identifier() == node.op_identifier() else None
+    inner = produced_by(node.inputs[0], node.op_type)
+    return None if inner is None else inner.inputs[0]
 
 
 def _refused(rewriter: Rewriter, node: ir.Node, reason: str) -> ir.Value | None:

@@ -17,10 +17,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.reshapes import try_shorten
 from pytest_modelcheck.passes.transposes.regions import permutation, try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -53,9 +53,8 @@ class EliminateRedundantTransposes(Pass):
 
 def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
     rewriter.begin_rule("compose")
-    source = node.inputs[0]
-    inner = None if source is None else source.producer()
-    if source is None or inner is None or inner.op_type != "Transpose" or inner.domain != "":
+    inner = produced_by(node.inputs[0], "Transpose")
+    if inner is None:
         return False
     second, first = permutation(node), permutation(inner)
     if first is None or second is None:
@@ -120,15 +119,11 @@ def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
 
 def _layout_producer(node: ir.Node) -> ir.Node | None:
     value = node.inputs[0]
-    producer = None if value is None else value.producer()
-    if value is None or producer is None or producer.op_type not in _LAYOUT or producer.domain != "":
-        return None
-    return producer if read_once(value) and producer.graph is node.graph else None
+    producer = produced_by(value, *_LAYOUT)
+    return producer if value is not None and producer is not None and only_reader(value) is node else None
 
 
 def _layout_reader(node: ir.Node) -> ir.Node | None:
     value = node.outputs[0]
-    if not read_once(value):
-        return None
-    ((user, index),) = value.uses()
-    return user if index == 0 and user.op_type in _LAYOUT and user.domain == "" and user.graph is node.graph else None
+    reader = only_reader(value, *_LAYOUT)
+    return reader if reader is not None and reader.inputs[0] is value else None

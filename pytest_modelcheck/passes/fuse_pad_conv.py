@@ -22,6 +22,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute, integers_attribute, text_attribute
 from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -48,8 +49,8 @@ class FusePadConv(Pass):
 
 def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
     value = reader.inputs[0]
-    pad = None if value is None else value.producer()
-    if value is None or pad is None or pad.op_type != "Pad" or pad.domain != "":
+    pad = produced_by(value, "Pad")
+    if value is None or pad is None:
         return False
     if not read_once(value):
         return rewriter.refuse("the padded tensor is read by something else too", reader)

@@ -25,6 +25,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.passes.fold_constants import fold
+from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
@@ -158,10 +159,8 @@ def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> boo
     while shape is not None and source is not None:
         if known.shape(source) == shape and not _has_unknown_sign(shape):
             same = source
-        producer = source.producer()
-        if producer is None or producer.domain != "" or producer.op_type not in _RESHAPES:
-            break
-        if node.op_type == "Expand":
+        producer = produced_by(source, *_RESHAPES)
+        if producer is None or node.op_type == "Expand":
             break
         source = producer.inputs[0]
     if same is None or not rewriter.can_replace_value(node.outputs[0], same):
@@ -179,8 +178,8 @@ def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
     source = node.inputs[0]
     if node.op_type not in _RESHAPES or source is None:
         return False
-    inner = source.producer()
-    if inner is None or inner.domain != "" or inner.op_type not in _RESHAPES or inner.graph is not node.graph:
+    inner = produced_by(source, *_RESHAPES)
+    if inner is None or inner.graph is not node.graph:
         return False
     if source.is_graph_output() or not all(_is_reshape_of(user, index, node.graph) for user, index in source.uses()):
         return False
