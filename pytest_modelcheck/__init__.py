@@ -16,7 +16,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `store`: results that are kept on disk
 - `attribution`, `pipeline`, `foreign`: running passes, other people's among them, and what each one did
 - `passes`: one file per pass or family
-- `rewriting`: the rewriter through which every edit of a graph goes, and matching
+- `rewriting`: the rewriter through which every edit of a graph goes, and rules as formulas
 - `shapes`: symbolic sizes and contents, broadcasting, slices, evaluation of constants
 - `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading, writing and checking an ONNX graph
 - `runtimes`: what runs a graph

@@ -1,1 +1,1 @@
-"""The rewriter through which every edit of a graph goes, and matching."""
+"""The rewriter through which every edit of a graph goes, and rules as formulas."""
