@@ -57,8 +57,8 @@ def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention
     query, key = attention.scores.inputs
     if query is None or key is None:
         return False
-    in_query, query_source = _scalings(query)
-    in_key, key_source = _scalings(key)
+    in_query, query_source = _scalings(query, *_LAYOUT)
+    in_key, key_source = _scalings(key, *_LAYOUT)
     scalings = [*in_query, *in_key, *_scalings_between(attention)]
     if not scalings:
         return False
@@ -87,35 +87,20 @@ def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value 
     between = _scalings_between(attention)
     if len(between) < sum(node.op_type in ("Mul", "Div") for node in attention.between):
         return None, query, key
-    found = list(between)
-    operands = []
-    for operand in (query, key):
-        while read_once(operand):
-            node = produced_by(operand, "Mul", "Div")
-            if node is None:
-                break
-            step = next((s for v in node.inputs if v is not None and (s := _scaling(node, v)) is not None), None)
-            if step is None:
-                break
-            found.append(step)
-            operand = step.data
-        operands.append(operand)
-    return found, operands[0], operands[1]
+    (in_query, query), (in_key, key) = _scalings(query), _scalings(key)
+    return [*between, *in_query, *in_key], query, key
 
 
-def _scalings(operand: ir.Value) -> tuple[list[_Scaling], ir.Value]:
-    """The scalings on the way back from `operand` through reshaping, and the value that the way starts from."""
+def _scalings(operand: ir.Value, *through: str) -> tuple[list[_Scaling], ir.Value]:
+    """The scalings on the way back from `operand`, also through these operators, and where the way starts."""
     found = []
     current = operand
-    while read_once(current):
-        node = produced_by(current, "Mul", "Div", *_LAYOUT)
-        if node is None:
-            break
+    while read_once(current) and (node := produced_by(current, "Mul", "Div", *through)) is not None:
         step = next((s for v in node.inputs if v is not None and (s := _scaling(node, v)) is not None), None)
         if step is not None:
             found.append(step)
             current = step.data
-        elif node.op_type in _LAYOUT and node.inputs[0] is not None:
+        elif node.op_type in through and node.inputs[0] is not None:
             current = node.inputs[0]
         else:
             break
