@@ -56,12 +56,11 @@ def alarms(cache: Path) -> None:
     """Green assessments, each with other seeds: every finding is a false alarm."""
     import dataclasses
 
-    from faulty_models import SMALL
-
     from pytest_modelcheck.accuracy import Subject, assess, standard_stages
     from pytest_modelcheck.calling import build_module, module_inputs
     from pytest_modelcheck.export import Exported, export
     from pytest_modelcheck.pipeline import optimize
+    from tests.accuracy.faulty_models import SMALL
 
     subjects = []
     for case in SMALL.values():
@@ -185,13 +184,12 @@ def _shown(spent: tuple[float, float]) -> str:
 
 def divergence(cache: Path, name: str = "bert-large") -> None:
     """One weight of BERT-large doubled in the middle of the graph, looked for from both sides."""
-    from fault_list import FAULTS
-
     from examples.zoo.registry import model
     from pytest_modelcheck.accuracy import find_first_divergence
     from pytest_modelcheck.calling import build_module, module_inputs
     from pytest_modelcheck.export import ExportCache, Exported, export
     from pytest_modelcheck.graph.shape_inference import infer_shapes
+    from tests.accuracy.fault_list import FAULTS
 
     case = model(name).case("torchscript")
     module = build_module(case)

@@ -20,11 +20,10 @@ BY = ("outputs", "weights", "cannot run")
 
 def measure(name: str, folder: Path, cache: Path, *, again: bool = False) -> Iterator[dict[str, Any]]:
     """Plant every fault of the list that `name`, a model of the zoo, has a place for; give each outcome as it comes."""
-    from fault_list import FAULTS
-    from planted import PlantedModel
-
     from examples.zoo.registry import model
     from pytest_modelcheck.export import ExportCache
+    from tests.accuracy.fault_list import FAULTS
+    from tests.accuracy.planted import PlantedModel
 
     kept = {} if again else read(name, folder)
     planted = None

@@ -1,5 +1,7 @@
 """BERT-large, DistilBERT, RoBERTa-base and ALBERT-base-v2: what their exports are, locked."""
 
+from typing import Any
+
 import pytest
 
 from examples.zoo.bert_family import ALBERT, BERT_LARGE, DISTILBERT, ROBERTA
@@ -19,7 +21,7 @@ ENCODER = {
     "fuse_matmul_add": ">=5%",
     "cleanup_attention": ">=5%",
 }
-BY_EXPORTER = {
+BY_EXPORTER: dict[str, Any] = {
     "dynamo": pytest.mark.expect_reduction(eliminate_redundant_transposes=">0", eliminate_common_subexpressions=0),
     "torchscript": pytest.mark.expect_reduction(fold_constants=">0", eliminate_common_subexpressions=">0"),
 }

@@ -1,5 +1,7 @@
 """GPT-2, SmolLM2 (Llama's architecture with grouped-query attention) and Phi-2: what their exports are, locked."""
 
+from typing import Any
+
 import pytest
 
 from examples.zoo.decoders import GPT2, PHI2, SMOLLM2
@@ -14,7 +16,7 @@ pytestmark = [
 
 
 # Gelu came with opset 20; the torchscript exporter stops before it.
-WRITTEN_GELU = {
+WRITTEN_GELU: dict[str, Any] = {
     "dynamo": pytest.mark.expect_reduction(fuse_gelu=">0"),
     "torchscript": pytest.mark.expect_reduction(fuse_gelu=0),
 }

@@ -35,7 +35,7 @@ def everything_imported():
 
 @pytest.fixture
 def project(pytester, everything_imported, monkeypatch):
-    from harness import Project
+    from tests.harness import Project
 
     # An edit of the same length within the same second would find the bytecode of the file before it.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

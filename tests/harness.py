@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ UNBUILDABLE = """
 class Project:
     """Files of a pytest project; every method but `run` gives the project back."""
 
-    def __init__(self, pytester) -> None:
+    def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
         self.path = pytester.path
         self._ini: dict[str, str] = {}
@@ -119,14 +120,14 @@ class Project:
         root = self.path / folder
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
-    def report(self, name: str = "out.json"):
+    def report(self, name: str = "out.json") -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
 
 class Run:
     """What one run printed and how it ended; every method gives the run back."""
 
-    def __init__(self, project: Project, result) -> None:
+    def __init__(self, project: Project, result: pytest.RunResult) -> None:
         self.project = project
         self.result = result
         self.text = "\n".join([*result.outlines, *result.errlines])

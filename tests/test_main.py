@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_modelcheck.__main__ import main
 from pytest_modelcheck.foreign import FOREIGN_PASSES
 from pytest_modelcheck.passes import PASSES
+from pytest_modelcheck.pipeline import pass_name
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\nagraph (float[2] x) => (float[2] y) '
 
@@ -67,7 +68,7 @@ def test_the_default_pipeline_and_other_optimizers_stand_in_one_list(model, caps
     names = ",".join(pass_.name for pass_ in FOREIGN_PASSES)
     assert main(["attribute", str(model), "--passes", names, "--passes", "default", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)  # and nothing of what they print themselves
-    assert [row["name"] for row in figures["passes"]] == [pass_.name for pass_ in (*FOREIGN_PASSES, *PASSES)]
+    assert [row["name"] for row in figures["passes"]] == [*map(pass_name, (*FOREIGN_PASSES, *PASSES))]
     assert {row["name"]: row["isolated"] for row in figures["passes"]}["onnxslim"] == -2
     assert "graph transformers that fired" in figures["passes"][4]["notes"][0]
 

@@ -1,7 +1,8 @@
 """What is wrong with a marker is said at collection, before anything is built, with the way out."""
 
 import pytest
-from harness import UNBUILDABLE
+
+from tests.harness import UNBUILDABLE
 
 BOUND = "write a number (72), a comparison ('>=5%', '<4'), a range ('60..80') or a fraction ('12/12')"
 

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import onnx_ir as ir
 import pytest
-from harness import CONFTEST, MODEL
 
 from pytest_modelcheck.pipeline import optimize
 from pytest_modelcheck.runtimes import runtime_named
+from tests.harness import CONFTEST, MODEL
 
 BLOCKED = "import sys; sys.modules.update(onnxruntime=None, openvino=None)\n"
 TESTS = """

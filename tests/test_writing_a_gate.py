@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from pages import ROOT, Page, run
+
+from tests.pages import ROOT, Page, run
 
 PAGE = Page("writing_a_gate.md")
 GATE, TESTS = PAGE.blocks("python")

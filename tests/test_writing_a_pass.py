@@ -5,12 +5,13 @@ import shutil
 
 import onnx
 import pytest
-from pages import ROOT, Page, make_diffs, run
 
 from pytest_modelcheck.foreign import FOREIGN_PASSES
+from tests.pages import ROOT, Page, make_diffs, run
 
 PAGE = Page("writing_a_pass.md")
 NAME = "fuse_reciprocal_mul"
+TESTS = "tests/passes"
 
 
 @pytest.fixture(scope="module")
@@ -18,22 +19,30 @@ def project(tmp_path_factory):
     """A folder with a copy of the package that has the page's file and lines, its tests, and a model."""
     root = tmp_path_factory.mktemp("project")
     PAGE.copy_of_the_package(root, f"passes/{NAME}.py", "passes/__init__.py")
-    for file in (ROOT / "tests" / "passes").glob("*.py"):
-        shutil.copy(file, root)
-    (root / f"test_{NAME}.py").write_text(PAGE.blocks("python")[1], encoding="utf-8")
+    shutil.copytree(ROOT / "tests" / "passes", root / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / TESTS / f"test_{NAME}.py").write_text(PAGE.blocks("python")[1], encoding="utf-8")
     header = '<ir_version: 10, opset_import: ["" : 18]>\ng (float[2] x, float[2] z) => (float[2] y) '
     onnx.save(onnx.parser.parse_model(header + "{ e = Exp(z) r = Reciprocal(e) y = Mul(x, r) }"), root / "model.onnx")
     return root
 
 
 def test_the_tests_of_the_page_are_green(project):
-    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{NAME}.py")
+    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{TESTS}/test_{NAME}.py")
     assert done.stdout.splitlines()[-1].startswith("7 passed"), done.stdout
 
 
 def test_its_rule_is_missed_until_it_has_brought_its_cases(project):
-    every = project / "test_every_rule.py"
-    command = ("-m", "pytest", "-vv", "-p", "no:cacheprovider", every.name, "-k", f"{NAME} or every_rule_of")
+    every = project / TESTS / "test_every_rule.py"
+    command = (
+        "-m",
+        "pytest",
+        "-vv",
+        "-p",
+        "no:cacheprovider",
+        f"{TESTS}/{every.name}",
+        "-k",
+        f"{NAME} or every_rule_of",
+    )
     done = run(project, *command)
     assert [line for line in PAGE.blocks("text")[0].splitlines() if line not in done.stdout] == []
     assert "= 1 failed, " in done.stdout.splitlines()[-1], done.stdout

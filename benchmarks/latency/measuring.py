@@ -38,7 +38,8 @@ class Recorded:
 
 def record(a: FreshSession, b: FreshSession, seconds: float) -> Recorded:
     """Rounds for so long; the first one, which finds nothing in any cache, is left out."""
-    done, lasted = Rounds(), []
+    done = Rounds()
+    lasted: list[float] = []
     until = time.perf_counter() + seconds
     with no_garbage_collection():
         while time.perf_counter() < until or len(lasted) < 3:

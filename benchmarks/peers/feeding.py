@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,12 @@ def _named(case: ModelCase, session: Session, seed: int) -> dict[str, Array]:
 
 
 def _draw(distribution: str, like: Array, generator: np.random.Generator) -> Array:
-    drawn = {
+    samplers: dict[str, Callable[[Any], Any]] = {
         "N(0, 1)": generator.standard_normal,
         "N(-2, 1)": lambda shape: generator.standard_normal(shape) - 2,
         "U(0, 1)": generator.random,
-    }[distribution](like.shape)
-    return np.asarray(drawn).astype(like.dtype)
+    }
+    return np.asarray(samplers[distribution](like.shape)).astype(like.dtype)
 
 
 def _mask(kind: str, given: Array) -> Array:

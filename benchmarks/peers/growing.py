@@ -67,7 +67,7 @@ def chain(nodes: int) -> onnx.ModelProto:
         flow = add("Mul", flow, add("Sigmoid", flow))
         flow = add("Add", flow, start)
         block += 1
-    shape = ["batch", "sequence", 8]
+    shape: list[str | int | None] = ["batch", "sequence", 8]
     output = helper.make_tensor_value_info(flow, TensorProto.FLOAT, shape)
     graph = helper.make_graph(
         made, "chain", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [output], weights

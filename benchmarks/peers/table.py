@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.peers.results import PEERS
@@ -196,9 +196,9 @@ def _firing_table(stored: Sequence[Results], *, only: Sequence[str] | None = Non
     yield from _header("pass", "files whose count it changes", "most")
     names = list(dict.fromkeys(name for results in stored for name in _own(results).get("passes", {})))
     for name in only or [*NAMED_PASSES, *(name for name in names if name not in NAMED_PASSES)]:
-        delta: Callable[[Results], int] = lambda results, name=name: _own(results)["passes"].get(name, 0)  # noqa: E731 - a key of three uses
-        fired = sorted((r for r in stored if "passes" in _own(r) and delta(r)), key=lambda r: (delta(r), r["label"]))
-        most = ", ".join(f"{r['model']} {r['exporter']} {delta(r):+d}" for r in fired[:3])
+        deltas = [(_own(r).get("passes", {}).get(name, 0), r["label"], r) for r in stored]
+        fired = sorted((entry for entry in deltas if entry[0]), key=lambda entry: entry[:2])
+        most = ", ".join(f"{r['model']} {r['exporter']} {delta:+d}" for delta, _, r in fired[:3])
         yield _row(f"`{name}`", len(fired), most or "none")
 
 

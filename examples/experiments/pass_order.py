@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def exported_model(name: str, exporter: str, cache: Path) -> ir.Model:
-    return ModelCheck(case(name, exporter), cache=cache).exported_model
+    return ModelCheck(case(name, exporter), cache=cache).graphs.exported_model
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def _cells(both: Mapping[str, Row]) -> list[str]:
     return [
         _nodes(both["dynamo"]),
         _nodes(both["torchscript"]),
-        _change(*size, 1) if size and size[0] else "no weights",
+        _change(size[0], size[1], 1) if size and size[0] else "no weights",
         _latency(shown),
         "not measured" if worst is None else f"{worst:.1e}",
         _coverage(both),

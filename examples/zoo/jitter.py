@@ -7,7 +7,7 @@ logits of a fresh EfficientNet-B0 are the same to the last bit for any image. No
 weights, so every figure taken without this would describe a model that nobody ships.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,7 +28,7 @@ def jitter(module: ModuleT, *, seed: int = 0, scale: float = 0.01) -> ModuleT:
 
     for parameter in module.parameters():
         if parameter.is_floating_point():
-            parameter += noise(parameter)
+            parameter.add_(noise(parameter))
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             buffer += noise(buffer)
@@ -53,7 +53,7 @@ def settle_convolutions(module: ModuleT, *inputs: torch.Tensor, bias: float = 0.
     same model.
     """
 
-    def settle(norm: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+    def settle(norm: Any, arguments: tuple[torch.Tensor, ...]) -> None:
         x = arguments[0].transpose(0, 1).flatten(1)
         variance = x.var(dim=1, unbiased=False).clamp(min=1e-3 * float(x.square().mean()) + 1e-12)
         exponent = variance.log2().round()

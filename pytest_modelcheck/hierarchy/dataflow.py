@@ -33,8 +33,8 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         inputs: The model's inputs.
         owner: The module that runs, and in which of its calls; None outside the model's forward, where nothing is
             recorded.
-        values: Compute every result. Else large ones have arbitrary numbers (`skipping.py`), and whoever asks for such
-            a number gets a `ValuesAskedForError`.
+        values: Compute every result. Else large ones have arbitrary numbers (`light_forward.py`), and reading such a
+            number raises a `ValuesAskedForError`.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ class Owned(Protocol):
 
 
 def direct_owners(model: ir.Model, scopes: Scopes) -> dict[ir.Node, Owner]:
-    """The *precise* strategy: only what the exporter says; of a plain file also what its node names suggest, deduced."""
+    """The *precise* strategy: what the exporter says, and what the node names of a plain file suggest, deduced."""
     owners = {}
     for node in all_nodes(model):
         found = scopes.direct_call(node)

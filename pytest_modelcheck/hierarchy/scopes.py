@@ -112,7 +112,7 @@ def _with_outer(stacks: Iterable[str]) -> Iterator[str]:
 
 
 def _first_calls(stack: str, known: Collection[str]) -> str:
-    """The stack without the numbers of later calls: ``/shared/conv_1`` is ``/shared/conv``, if that is called as well."""
+    """Drop the numbers of later calls: ``/shared/conv_1`` is ``/shared/conv``, if that is called as well."""
     first = ""
     for segment in stack.split("/")[1:]:
         name, _, number = segment.rpartition("_")

@@ -2,7 +2,8 @@
 
 import ml_dtypes
 import numpy as np
-from planting import (
+
+from tests.accuracy.planting import (
     Fault,
     attribute,
     bypass,

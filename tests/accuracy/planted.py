@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from planting import FaultPass
-
 from pytest_modelcheck.accuracy import (
     Subject,
     compare_weights,
@@ -20,6 +18,7 @@ from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.runtimes import open_session
+from tests.accuracy.planting import FaultPass
 
 LONGEST = 4
 """Nodes that a named stretch may have: what an inserted node, its reader and their neighbours come to."""

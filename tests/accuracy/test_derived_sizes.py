@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from gate_checks import ask, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.accuracy.variants import shape_variants
 from pytest_modelcheck.calling import ModuleInputs, resized
 from pytest_modelcheck.check import ModelCheck
+from tests.gate_checks import ask, said
 
 AXES = {
     "input_ids": {0: "batch", 1: "sequence"},

@@ -6,9 +6,10 @@
 import os
 
 import pytest
-from fault_list import FAULTS
-from faulty_models import SMALL
-from planted import PlantedModel
+
+from tests.accuracy.fault_list import FAULTS
+from tests.accuracy.faulty_models import SMALL
+from tests.accuracy.planted import PlantedModel
 
 FULL = os.environ.get("MODELCHECK_FAULTS") == "full"
 NAMED = 0.9

@@ -6,15 +6,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from fault_list import FAULTS
-from faulty_models import SMALL
-from planting import nodes, set_input
 
 from pytest_modelcheck import ModelCase, Verdict, runtimes
 from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.runtimes import How, Runtime, RuntimeMissingError, open_session
+from tests.accuracy.fault_list import FAULTS
+from tests.accuracy.faulty_models import SMALL
+from tests.accuracy.planting import nodes, set_input
 
 pytest.importorskip("openvino")
 

@@ -33,7 +33,7 @@ def test_files_go_when_their_stage_is_forgotten_and_the_folder_at_the_end():
         store.put("a", 0, {"y": np.ones(5)})
         store.put("b", 0, {"y": np.ones(5)})
         folder = store._folder.name
-        files = [store.get(stage, 0)["y"].filename for stage in "ab"]
+        files = [store.get(stage, 0)["y"].filename for stage in "ab"]  # type: ignore[attr-defined]
         store.keep_only({"b"})
         assert [file.exists() for file in files] == [False, True]
         with pytest.raises(KeyError):

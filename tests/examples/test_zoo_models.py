@@ -5,6 +5,7 @@ import importlib.util
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -112,8 +113,9 @@ def _architecture(name):
         return convolutional_networks.MobileNetV3Small()
     if name == "resnet50":
         return transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
-    kind, _ = model(name).build.args
-    config = {key: value for key, value in model(name).build.keywords.items() if key != "image"}
+    build: Any = model(name).build
+    kind, _ = build.args
+    config = {key: value for key, value in build.keywords.items() if key != "image"}
     made = getattr(transformers, kind)
     return made(made.config_class(**config))
 

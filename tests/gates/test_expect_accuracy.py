@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.accuracy import cause
 from pytest_modelcheck.gates import MarkerError
 from pytest_modelcheck.gates.accuracy import parse
 from pytest_modelcheck.pipeline import resolve_passes
+from tests.gate_checks import ask, check_of_module, said
 
 
 class Net(torch.nn.Module):

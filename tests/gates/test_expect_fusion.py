@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.fusion import FusionReport, Subgraph
+from tests.gate_checks import ask, check_of_module, said
 
 ATTENTION = """
     import torch

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.gates import MarkerError, registered_gates
 from pytest_modelcheck.golden import write_golden
+from tests.gate_checks import ask, check_of_module, said
 
 
 def net():

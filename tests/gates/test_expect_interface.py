@@ -2,13 +2,13 @@
 
 import onnx_ir as ir
 import pytest
-from gate_checks import ask, check_of_graph, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates import MarkerError
 from pytest_modelcheck.gates.interface import GATE, parse
+from tests.gate_checks import ask, check_of_graph, said
 
 GRAPH = """<ir_version: 8, opset_import: ["" : 17, "my.own" : 1]>
 g (float[batch,3] image, int64[batch] ids) => (float[batch,3] scores, int64[N] kept) {
@@ -150,7 +150,7 @@ def test_a_version_is_a_plain_number(bound, message):
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        ("Convv", "expect_interface: ONNX has no operator 'Convv'; did you mean 'Conv'?"),
+        ("Convv", "ONNX has no operator 'Convv'; did you mean 'Conv'?"),
         ("com.microsof:FusedConv", "there is no domain 'com.microsof'; did you mean 'com.microsoft'?"),
     ],
 )

@@ -7,11 +7,11 @@ import math
 import os
 
 import pytest
-from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.gates import latency_answers
 from pytest_modelcheck.latency import PairedLatency
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, said
 
 
 def measured(ratio, reach=0.01, noise=0.004):

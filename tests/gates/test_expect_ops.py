@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.gates import MarkerError
 from pytest_modelcheck.gates.ops import GATE
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 
 @pytest.fixture(scope="module")

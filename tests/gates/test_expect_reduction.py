@@ -1,10 +1,10 @@
 """expect_reduction: both sides of its bounds, its findings, and passes that fail or are not there."""
 
 import pytest
-from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.pipeline import optimize, resolve_passes
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, said
 
 
 @pytest.fixture(scope="module")

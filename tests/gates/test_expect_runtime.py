@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from gate_checks import ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict, runtimes
 from pytest_modelcheck.gates import MarkerError
 from pytest_modelcheck.gates.runtime import GATE, parse
 from pytest_modelcheck.runtimes import Runtime, Session, signature_of
+from tests.gate_checks import ask, check_of_graph, check_of_module, said
 
 LACKING = """<ir_version: 10, opset_import: ["" : 18, "com.microsoft" : 1]>
 g (float[3,3] x) => (float[3,3] y) {

@@ -5,13 +5,13 @@ import re
 
 import pytest
 import torch
-from gate_checks import TEN_NODES, ask, check_of_graph, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import latency_measures
 from pytest_modelcheck.latency import FreshSession
 from pytest_modelcheck.runtimes import SessionError, missing_provider
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, said
 
 RANDOM = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2,3] x) => (float[2,3] y) {

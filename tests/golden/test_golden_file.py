@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_an_array_and_an_equal_tensor_have_one_hash(dtype):
 
 NAN = some(2)
 NAN[1, 2] = np.nan
-USELESS = {
+USELESS: dict[str, dict[int, Any]] = {
     "output 'y' of seed 0 holds 1 NaN in 6 elements": {0: {"y": NAN}},
     "output 'y' of seed 0 is all zero": {0: {"y": np.zeros((2, 3), np.float32)}},
     "output 'y' of seed 0 is constant: all 6 elements are 0.5": {0: {"y": np.full((2, 3), 0.5)}},

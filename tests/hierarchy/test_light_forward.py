@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_modelcheck.hierarchy import case_calls, skipping
+from pytest_modelcheck.hierarchy import case_calls, light_forward
 from pytest_modelcheck.model_case import ModelCase
 from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case, swin_case
 
@@ -20,8 +20,8 @@ def everything_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _skip_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(skipping, "SKIPPED_FROM", 0)
-    monkeypatch.setattr(skipping, "SKIPPED_BY_RULE_FROM", 0)
+    monkeypatch.setattr(light_forward, "SKIPPED_FROM", 0)
+    monkeypatch.setattr(light_forward, "SKIPPED_BY_RULE_FROM", 0)
 
 
 @pytest.mark.parametrize("case", [bert_case, albert_case, resnet_case, cross_case, swin_case])
@@ -93,7 +93,7 @@ def test_a_forward_that_asks_for_a_number_of_its_inputs_runs_once() -> None:
 
 def test_small_operators_are_computed() -> None:
     x = torch.ones(4)
-    assert skipping.shaped_result(torch.ops.aten.relu.default, (x,), {}, [x]) is None
+    assert light_forward.shaped_result(torch.ops.aten.relu.default, (x,), {}, [x]) is None
 
 
 @pytest.mark.usefixtures("everything_skipped")
@@ -101,10 +101,10 @@ def test_views_writes_and_indices_are_computed_and_the_rest_has_its_shape() -> N
     x = torch.ones(2, 3)
     aten = torch.ops.aten
     for func, args in ((aten.relu_.default, (x,)), (aten.t.default, (x,)), (aten.argmax.default, (x,))):
-        assert skipping.shaped_result(func, args, {}, [x]) is None
-    made = skipping.shaped_result(aten.cat.default, ([x, x],), {}, [x, x])
+        assert light_forward.shaped_result(func, args, {}, [x]) is None
+    made = light_forward.shaped_result(aten.cat.default, ([x, x],), {}, [x, x])
     assert made.shape == (4, 3)
-    pair = skipping.shaped_result(aten.native_layer_norm.default, (x, [3], None, None, 1e-5), {}, [x])
+    pair = light_forward.shaped_result(aten.native_layer_norm.default, (x, [3], None, None, 1e-5), {}, [x])
     assert [part.shape for part in pair] == [(2, 3), (2, 1), (2, 1)]
 
 
@@ -112,5 +112,5 @@ def test_views_writes_and_indices_are_computed_and_the_rest_has_its_shape() -> N
 @pytest.mark.parametrize("arguments", [([1],), ([-1], True), ([0, -1],), ([-1, -2], True)])
 def test_a_mean_has_the_shape_that_torch_gives_it(arguments: tuple[object, ...]) -> None:
     x = torch.ones(2, 3, 5)
-    made = skipping.shaped_result(torch.ops.aten.mean.dim, (x, *arguments), {}, [x])
+    made = light_forward.shaped_result(torch.ops.aten.mean.dim, (x, *arguments), {}, [x])
     assert made.shape == x.mean(*arguments).shape

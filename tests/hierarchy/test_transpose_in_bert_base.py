@@ -23,7 +23,7 @@ def locked_and_changed() -> tuple[ModuleTable, ModelCheck]:
     """The module table of BERT-base at full size, and a check of the same model with the Transpose in it."""
     case = BERT_BASE.case("torchscript")
     before = ModelCheck(case)
-    model, locked = before.module, before.modules
+    model, locked = before.torch.module, before.modules
     attention = model.get_submodule(LAYER)
     forward = attention.forward
 

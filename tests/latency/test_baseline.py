@@ -4,7 +4,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from graphs_with_weights import two_layers
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.export import export
@@ -18,6 +17,7 @@ from pytest_modelcheck.latency.baseline import (
     with_weights,
 )
 from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, open_session
+from tests.latency.graphs_with_weights import two_layers
 
 X = {"x": np.ones((2, 64), np.float32)}
 

@@ -2,11 +2,11 @@
 
 import onnx
 import pytest
-from graphs_with_weights import two_layers
 
 from pytest_modelcheck.graph.files import save_model
 from pytest_modelcheck.latency.memcpy import copies_across, copies_text, count_copies
 from pytest_modelcheck.runtimes import How, SessionError, missing_provider
+from tests.latency.graphs_with_weights import two_layers
 
 AS_CUDA_RUNS_IT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2] x, bool c) => (float[2] y) {

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from editing import edited, numbers, own_weights, recorded
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.numbers import text, weights
 from pytest_modelcheck.numbers.results import ModuleNumbers, Numbers, OutputNumbers
 from pytest_modelcheck.numbers.sketch import Sketch
+from tests.numbers.editing import edited, numbers, own_weights, recorded
 
 
 def rounded(numbers):

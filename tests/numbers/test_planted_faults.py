@@ -1,11 +1,11 @@
 """Faults planted in the source of small models are red and named; rewrites that keep the function are green."""
 
 import pytest
-from editing import edited, numbers, own_weights, recorded, recorded_weights
-from fault_rows import FAULTS, HARMLESS, WEIGHT_FAULTS
 
 from pytest_modelcheck.numbers import text, weights
 from pytest_modelcheck.numbers.judging import judge
+from tests.numbers.editing import edited, numbers, own_weights, recorded, recorded_weights
+from tests.numbers.fault_rows import FAULTS, HARMLESS, WEIGHT_FAULTS
 
 
 @pytest.mark.parametrize(("name", "network", "old", "new", "words"), FAULTS, ids=lambda value: str(value)[:24])

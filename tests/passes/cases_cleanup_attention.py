@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from rule_cases import RuleCase
-from test_cleanup_attention import (
+
+from tests.passes.rule_cases import RuleCase
+from tests.passes.test_cleanup_attention import (
     BATCH,
     DEPTH,
     EAGER,

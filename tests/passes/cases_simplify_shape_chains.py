@@ -1,11 +1,11 @@
 """The rules of simplify_shape_chains."""
 
 import numpy as np
-from fusing_checks import make
-from rule_cases import RuleCase
-from test_simplify_shape_chains import HEADER, HEADS, NUMBERS
 
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
+from tests.passes.fusing_checks import make
+from tests.passes.rule_cases import RuleCase
+from tests.passes.test_simplify_shape_chains import HEADER, HEADS, NUMBERS
 
 PASS = SimplifyShapeChains()
 LENGTH = (

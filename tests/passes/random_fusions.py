@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper
 
 if TYPE_CHECKING:
-    from random_graphs import Builder
+    from tests.passes.random_graphs import Builder
 
 
 def _conv(b: Builder) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from random_fusions import FUSIONS
+
+from tests.passes.random_fusions import FUSIONS
 
 BATCH = 2
 _MAX_ELEMENTS = 400

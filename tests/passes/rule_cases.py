@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnx_ir as ir
-from fusing_checks import around, body_of, in_subgraph, worst_difference
 from onnx import helper
 
 from pytest_modelcheck.passes import Pass, PassOutcome, Target
 from pytest_modelcheck.pipeline import PassStatus, prepare, run_pass
+from tests.passes.fusing_checks import around, body_of, in_subgraph, worst_difference
 
 
 @dataclass(frozen=True, kw_only=True)

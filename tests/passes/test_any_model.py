@@ -14,16 +14,16 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from fusing_checks import in_function, worst_difference
 from hypothesis import HealthCheck, given, settings
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
-from random_graphs import BATCH, build, models
-from rule_cases import PLACES
 
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import PassStatus, run_pass, run_pipeline
+from tests.passes.fusing_checks import in_function, worst_difference
+from tests.passes.random_graphs import BATCH, build, models
+from tests.passes.rule_cases import PLACES
 
 THOROUGH = os.environ.get("MODELCHECK_THOROUGH") == "1"
 RANDOM = settings(

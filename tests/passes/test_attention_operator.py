@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, outputs
-from rule_cases import RuleCase
-from test_cleanup_attention import DEPTH, EAGER, HEADS, SDPA, SEQUENCE, WIDTH, attention
 
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
 from pytest_modelcheck.pipeline import optimize, run_pass
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, outputs
+from tests.passes.rule_cases import RuleCase
+from tests.passes.test_cleanup_attention import DEPTH, EAGER, HEADS, SDPA, SEQUENCE, WIDTH, attention
 
 PASS = CleanupAttention()
 MULTI_HEAD = "com.microsoft:MultiHeadAttention"

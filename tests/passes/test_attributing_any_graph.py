@@ -2,13 +2,13 @@
 
 import onnx_ir as ir
 from hypothesis import given, settings
-from random_graphs import models
 
 from pytest_modelcheck.attribution import attribute
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import PassStatus, prepare, run_prepared
+from tests.passes.random_graphs import models
 
 
 def figures_one_by_one(model, passes):

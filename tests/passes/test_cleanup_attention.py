@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 
 from pytest_modelcheck.passes.cleanup_attention import CleanupAttention
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 
 PASS = CleanupAttention()
 

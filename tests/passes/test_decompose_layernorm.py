@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.decompose_layernorm import DecomposeLayernorm
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = DecomposeLayernorm()
 SCALE, BIAS = np.linspace(0.5, 2, 5, dtype=np.float32), np.linspace(-1, 1, 5, dtype=np.float32)

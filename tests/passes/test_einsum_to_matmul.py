@@ -3,11 +3,11 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul, Equation, parse_equation
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = EinsumToMatmul()
 SIZES = {"b": 2, "h": 3, "i": 4, "j": 5, "d": 6, "k": 2, "e": 3}

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = EliminateCommonSubexpressions()
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>'

@@ -3,11 +3,11 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 HEADER = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[N, 4] x) => (float[N, 4] y)

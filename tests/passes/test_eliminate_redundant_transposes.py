@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> agraph (float[a, b, c] x) => '
 CANCELLING = (

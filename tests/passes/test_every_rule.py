@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 
-import cases_cleanup_attention
-import cases_simplify_shape_chains
 import pytest
-import test_attention_operator
-import test_decompose_layernorm
-import test_einsum_to_matmul
-import test_eliminate_common_subexpressions
-import test_eliminate_identity_ops
-import test_eliminate_redundant_transposes
-import test_eliminations
-import test_fold_constants
-import test_freeze_dynamic_shapes
-import test_fuse_conv_batchnorm
-import test_fuse_conv_relu
-import test_fuse_gelu
-import test_fuse_layernorm
-import test_fuse_matmul_add
-import test_fuse_pad_conv
-import test_settle
-import test_transpose_regions
-from fusing_checks import fires
-from rule_cases import NEVER_REFUSED, PLACES, RuleCase, fires_inside, missing, outcome, rules_of
 
 from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
+from tests.passes import (
+    cases_cleanup_attention,
+    cases_simplify_shape_chains,
+    test_attention_operator,
+    test_decompose_layernorm,
+    test_einsum_to_matmul,
+    test_eliminate_common_subexpressions,
+    test_eliminate_identity_ops,
+    test_eliminate_redundant_transposes,
+    test_eliminations,
+    test_fold_constants,
+    test_freeze_dynamic_shapes,
+    test_fuse_conv_batchnorm,
+    test_fuse_conv_relu,
+    test_fuse_gelu,
+    test_fuse_layernorm,
+    test_fuse_matmul_add,
+    test_fuse_pad_conv,
+    test_settle,
+    test_transpose_regions,
+)
+from tests.passes.fusing_checks import fires
+from tests.passes.rule_cases import NEVER_REFUSED, PLACES, RuleCase, fires_inside, missing, outcome, rules_of
 
 CASES: tuple[RuleCase, ...] = (
     *test_attention_operator.CASES,

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, make
 from hypothesis import HealthCheck, given, settings
-from random_graphs import models
 
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
 from pytest_modelcheck.passes.fold_constants import SPENT_KEY, FoldConstants
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 from pytest_modelcheck.pipeline import run_pass, run_pipeline
+from tests.passes.fusing_checks import fires, make
+from tests.passes.random_graphs import models
 
 RANDOM = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 

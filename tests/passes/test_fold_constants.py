@@ -4,13 +4,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
 from onnx import helper
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes import fold_constants
 from pytest_modelcheck.passes.fold_constants import FoldConstants
 from pytest_modelcheck.pipeline import PassStatus, run_pass
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
+from tests.passes.rule_cases import RuleCase
 
 TRANSPOSED_WEIGHT = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[N, 4] x) => (float[N, 2] y) {

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import make, outputs
 
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes.fold_constants import FoldConstants
 from pytest_modelcheck.pipeline import optimize, run_pass
 from pytest_modelcheck.shapes import evaluate
+from tests.passes.fusing_checks import make, outputs
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]> g (float[4] x)'
 SIGNED = np.array([[1, -2, -3, -4]], np.float32)
@@ -95,7 +95,7 @@ def test_a_chain_that_is_not_folded_keeps_one_intermediate(monkeypatch: pytest.M
     computed = []
     monkeypatch.setattr(
         "pytest_modelcheck.passes.fold_constants.evaluate",
-        lambda node, inputs, opset: computed.append(node.op_type) or evaluate.evaluate(node, inputs, opset),
+        lambda node, inputs, opset: computed.append(node.op_type) or evaluate.evaluate(node, inputs, opset),  # type: ignore[func-returns-value]
     )
     tracemalloc.start()
     _, record = run_pass(ir.from_proto(chain(20)), FoldConstants())

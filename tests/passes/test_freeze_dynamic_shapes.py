@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
-from fusing_checks import ignores, make, worst_difference
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.freeze_dynamic_shapes import FreezeDynamicShapes
 from pytest_modelcheck.pipeline import PassStatus, run_pass
+from tests.passes.fusing_checks import ignores, make, worst_difference
+from tests.passes.rule_cases import RuleCase
 
 TEXT = """<ir_version: 10, opset_import: ["" : 20]>
     g (float[batch,seq,5] x, float[batch,5] z) => (float[batch,seq,5] y) {

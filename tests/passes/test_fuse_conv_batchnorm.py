@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import test_fuse_frozen_batchnorm
-from fusing_checks import fires, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes import test_fuse_frozen_batchnorm
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = FuseConvBatchnorm()
 NORM = dict.fromkeys(("scale", "bias", "mean"), (0.3, 1.0)) | {"var": (0.5, 2.0)}

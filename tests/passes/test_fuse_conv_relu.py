@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = FuseConvRelu()
 FUSED = "com.microsoft:FusedConv"

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 FROZEN = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[n, 2, h, w] x) => (float[n, 3, p, q] y) {

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import onnx
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = FuseGelu()
 

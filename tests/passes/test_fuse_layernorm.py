@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = FuseLayernorm()
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fusing_checks import fires, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
+from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = FuseMatmulAdd()
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.fuse_pad_conv import FusePadConv
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 TEXT = """<ir_version: 8, opset_import: ["": 18]>
 agraph (float[n, 2, 6, 5] x) => (float[n, 3, p, q] y) {

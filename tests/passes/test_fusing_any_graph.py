@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import worst_difference
 from onnx import TensorProto, helper
 
 from pytest_modelcheck.passes import PASSES
@@ -18,6 +17,7 @@ from pytest_modelcheck.passes.eliminate_common_subexpressions import EliminateCo
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 from pytest_modelcheck.pipeline import PassStatus, run_pass, run_pipeline
+from tests.passes.fusing_checks import worst_difference
 
 WIDTH, HEADS = 4, 2
 

@@ -9,7 +9,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from fusing_checks import outputs
 from transformers import BertConfig, BertModel
 
 from examples.zoo.jitter import jitter
@@ -17,6 +16,7 @@ from pytest_modelcheck import ModelCase
 from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.pipeline import run_pipeline
+from tests.passes.fusing_checks import outputs
 
 LAYERS = 2
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}

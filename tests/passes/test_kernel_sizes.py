@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import outputs
 from onnx import helper
 
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.pipeline import optimize
+from tests.passes.fusing_checks import outputs
 
 X = np.linspace(-1, 1, 1 * 2 * 7 * 10, dtype=np.float32).reshape(1, 2, 7, 10)
 

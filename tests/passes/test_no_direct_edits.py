@@ -32,7 +32,8 @@ MAKERS = {"Node", "Value", "node"}
 
 def direct_edits(source: str) -> list[str]:
     """Every place in `source` that edits a graph other than through a rewriter, as ``line: code``."""
-    return [f"{node.lineno}: {ast.unparse(node)}" for node in ast.walk(ast.parse(source)) if _is_edit(node)]
+    edits = [node for node in ast.walk(ast.parse(source)) if _is_edit(node)]
+    return [f"{node.lineno}: {ast.unparse(node)}" for node in edits if isinstance(node, ast.expr | ast.stmt)]
 
 
 def _is_edit(node: ast.AST) -> bool:

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import make, outputs, worst_difference
 
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.pipeline import optimize, prepare
+from tests.passes.fusing_checks import make, outputs, worst_difference
 
 DRAW = np.random.default_rng(0)
 

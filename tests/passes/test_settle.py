@@ -6,8 +6,6 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 import pytest
-from fusing_checks import make, worst_difference
-from rule_cases import RuleCase
 
 from pytest_modelcheck.attribution import attribute
 from pytest_modelcheck.graph.counts import op_counts
@@ -17,6 +15,8 @@ from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 from pytest_modelcheck.pipeline import optimize, run_pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from tests.passes.fusing_checks import make, worst_difference
+from tests.passes.rule_cases import RuleCase
 
 BRANCHES = """{ y = If (c) <
     then_branch = then () => (float[2,N] t) { t = Relu (x) },

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import make, worst_difference
 
 from pytest_modelcheck.pipeline import optimize, prepare
+from tests.passes.fusing_checks import make, worst_difference
 
 ROWS = """<ir_version: 10, opset_import: ["" : 17]> g (float[N,3,4,4] x) => (float[N,5] y) {
     c = Conv (x, w) r = Relu (c) s = Shape (r) b = Gather (s, zero) u = Unsqueeze (b, axis)

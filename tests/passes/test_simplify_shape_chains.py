@@ -3,10 +3,10 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
-from fusing_checks import fires, ignores, in_subgraph, make, refuses
 
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
 from pytest_modelcheck.pipeline import run_pass
+from tests.passes.fusing_checks import fires, ignores, in_subgraph, make, refuses
 
 HEADS = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[batch, seq, 12] x) => (float[batch, seq, 3, 4] y) {

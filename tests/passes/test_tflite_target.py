@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import in_function, in_subgraph, make, outputs, refuses
 
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes import PASSES, passes_for
 from pytest_modelcheck.passes.check_tflite_ops import BUILTINS, CheckTfliteOps
 from pytest_modelcheck.pipeline import PassStatus, optimize, run_pass, run_pipeline
+from tests.passes.fusing_checks import in_function, in_subgraph, make, outputs, refuses
 
 CHECK = CheckTfliteOps()
 WEIGHTS = {
@@ -114,7 +114,7 @@ def test_a_contrib_operator_is_refused() -> None:
     model = ir.from_proto(one("y = Relu (x)"))
     model.graph[0].domain = "com.microsoft"
     model.opset_imports["com.microsoft"] = 1
-    (refused,) = CHECK(model).refusals
+    (refused,) = CHECK(model).refusals  # type: ignore[attr-defined]
 
     assert refused.reason == "com.microsoft:Relu is no standard operator"
 

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import onnx
 import pytest
-from fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
-from rule_cases import RuleCase
 
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
 from pytest_modelcheck.passes.transposes.rules import RULES
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.rule_cases import RuleCase
 
 PASS = EliminateRedundantTransposes()
 HEADER = '<ir_version: 8, opset_import: ["": 17]> agraph (float[a, b, c] x) => '

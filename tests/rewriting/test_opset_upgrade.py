@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import make, worst_difference
 
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from tests.passes.fusing_checks import make, worst_difference
 
 
 def raised(

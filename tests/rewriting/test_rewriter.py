@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from fusing_checks import in_function, in_subgraph, make
 
 from pytest_modelcheck.graph.metadata import OWNER_KEY, contributors
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from tests.passes.fusing_checks import in_function, in_subgraph, make
 
 CHAIN = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[n, 4] x) => (float[n, 4] y) {

@@ -3,14 +3,14 @@
 import dataclasses
 import re
 
-import parity_models as models
 import pytest
 import torch
-from parity_models import FAULTS, Decoder, decoder
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.torch_checks.cache import CacheProtocol, cache_parity
+from tests import parity_models as models
+from tests.parity_models import FAULTS, Decoder, decoder
 
 OWN = CacheProtocol(cache=("past", "present"), sequence={"ids": 1})
 

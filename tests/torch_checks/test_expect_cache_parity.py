@@ -1,12 +1,15 @@
 """expect_cache_parity: the marker, its arguments, and what a test that carries it says."""
 
+from pathlib import Path
+
 import pytest
-from gate_checks import ask, said
-from parity_models import Decoder, MaskWithoutCache, OffByOne, decoder
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import MarkerError, registered_gates
+from tests import parity_models
+from tests.gate_checks import ask, said
+from tests.parity_models import Decoder, MaskWithoutCache, OffByOne, decoder
 
 OWN = {"cache": ("past", "present"), "sequence": "ids"}
 
@@ -85,16 +88,15 @@ CONFTEST = """
 
     @pytest.fixture(scope="session")
     def model_case():
-        from parity_models import {kind}, decoder
+        from tests.parity_models import {kind}, decoder
         return decoder({kind})
 """
 MARKER = 'expect_cache_parity(cache=("past", "present"), sequence="ids", chunks=(1, 4))'
 
 
 def project_of(project, kind):
-    import parity_models
-
-    return project.conftest(CONFTEST.format(folder=str(parity_models.__file__.rpartition("/")[0]), kind=kind.__name__))
+    root = Path(parity_models.__file__).parents[1]
+    return project.conftest(CONFTEST.format(folder=str(root), kind=kind.__name__))
 
 
 def test_a_test_with_the_marker_passes_with_a_right_cache(project):

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 import torch
-from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 
 class Breaking(torch.nn.Module):

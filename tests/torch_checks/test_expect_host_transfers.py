@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.runtimes import missing_provider
+from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 
 class Clipping(torch.nn.Module):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from gate_checks import ask, check_of_module, said
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.gates import MarkerError, registered_gates
+from tests.gate_checks import ask, check_of_module, said
 
 
 def net():

@@ -12,12 +12,12 @@ from pathlib import PurePath
 
 import pytest
 import torch
-from test_host_transfers import MIXED, PLANTED, QUIET, Doing
-from test_hugging_face_transfers import ARCHITECTURES, ENCODER, text
 from torch.utils._pytree import tree_map
 
 from pytest_modelcheck.torch_checks.memory import peak_memory
 from pytest_modelcheck.torch_checks.transfers import host_transfers
+from tests.torch_checks.test_host_transfers import MIXED, PLANTED, QUIET, Doing
+from tests.torch_checks.test_hugging_face_transfers import ARCHITECTURES, ENCODER, text
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="compares with a CUDA device, and torch.cuda.is_available() is False here"

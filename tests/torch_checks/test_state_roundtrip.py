@@ -1,12 +1,12 @@
 """state_roundtrip: a module whose state is all there passes; each way to lose a part of it is found."""
 
-import parity_models
 import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.torch_checks.state import load_state, save_state, state_roundtrip
+from tests import parity_models
 
 
 class Net(torch.nn.Module):
