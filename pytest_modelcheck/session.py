@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -131,6 +133,8 @@ class Session:
             self._checked = (case, check)
         check = self._checked[1]
         check.recorded = lambda kind: None
+        check.kept_file = partial(_kept_file, item)
+        check.updating = bool(getattr(item.config.option, "update_snapshots", False))
         item.stash.setdefault(_TEST, TestState()).check = check
         return check
 
@@ -281,6 +285,16 @@ def properties(row: dict[str, Any] | None) -> list[tuple[str, object]]:
     """The verdict and the measurement of each gate, for reports of others: pytest writes them into its JUnit file."""
     gates = [] if row is None else row["gates"]
     return [(gate["gate"], f"{gate['verdict']}: {gate['measured']}") for gate in gates]
+
+
+def _kept_file(item: pytest.Item, name: str) -> Path:
+    """Where a gate keeps a file of its own for a test: beside its snapshots."""
+    from syrupy.location import PyTestLocation
+
+    from pytest_modelcheck.snapshots.extension import ModelCheckExtension
+
+    beside = Path(ModelCheckExtension.get_location(test_location=PyTestLocation(item), index="kept"))
+    return beside.with_name(f"{beside.name.removesuffix('.kept.txt')}.{name}")
 
 
 def keep_snapshots(test: str) -> None:

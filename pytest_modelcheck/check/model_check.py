@@ -49,6 +49,9 @@ class ModelCheck:
         source: How the case becomes an ONNX model; its `torch` is None for an .onnx file without a module.
         graphs: The exported and the optimized graph with all that is known of them.
         recorded: Kind of a snapshot -> what is locked for the running test; None where nothing is.
+        kept_file: File name, such as ``"golden.npz"`` -> where a gate keeps it for the running test, beside its
+            snapshots; None outside a pytest run.
+        updating: Whether the run records what is locked (``--snapshot-update``).
 
     Example:
         >>> ModelCheck(ModelCase.from_onnx("model.onnx")).attribution.nodes_after
@@ -81,6 +84,8 @@ class ModelCheck:
         self.source: Source = source_of(self.case, self.settings, self._results)
         self.graphs = Graphs(self.settings, self.source, self._results)
         self.recorded: Callable[[str], str | None] = lambda kind: None
+        self.kept_file: Callable[[str], Path] | None = None
+        self.updating = False
 
     # -- what users look at ------------------------------------------------------------------------------------------
 

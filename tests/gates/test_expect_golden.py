@@ -79,7 +79,6 @@ def test_an_exported_graph_with_other_numbers_fails_while_the_module_passes(path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "missing a required argument: 'path'"),
         ({"path": 3}, "path=3 must be the path of a golden file"),
         ({"path": "gone.npz"}, "path='gone.npz': there is no file "),
         ({"path": __file__, "stage": "onnx"}, "stage 'onnx' is unknown; choose torch, exported or optimized"),
