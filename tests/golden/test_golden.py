@@ -148,8 +148,22 @@ def test_other_inputs_are_their_own_finding(golden):
     assert "z of seed 0: on one side only" in said(checked(renamed))
 
 
+def test_a_tolerance_that_nothing_can_fail_is_refused(golden):
+    assert "found nothing can fail: atol 0.2 hides a change of 0.1 % of this output" in said(
+        checked(golden, tolerances=Tolerances(0.2, 0.0))
+    )
+
+
+class BarelyWeighted(Net):
+    def forward(self, x, mask):
+        return {"y": x[:, :2] + 1e-4 * super().forward(x, mask)["y"]}
+
+
 def test_a_tolerance_that_lets_a_changed_weight_pass_is_refused_as_blind(golden):
-    report = checked(golden, tolerances=Tolerances(0.2, 0.0))
+    case = dataclasses.replace(CASE, build=BarelyWeighted)
+    module = build_module(case)
+    outputs = {seed: {"y": module(**inputs(seed))["y"].detach().numpy()} for seed in golden.seeds}
+    report = checked(dataclasses.replace(golden, outputs=outputs), case, module, tolerances=Tolerances(1e-4, 0.0))
     assert said(report).startswith(
         "[error] expect_golden: golden expected a comparison that fails when one weight is changed by a tenth, found a "
         "blind one: 0 of 4 changed weights were seen in net\n  where: first.weight: largest effect "
