@@ -138,7 +138,7 @@ def cost(cache: Path, rounds: int = 3) -> None:
             ratios[name].append(ratio)
             print(f"  {name}: {_shown(spent)}: x{ratio[0]:.2f} wall, x{ratio[1]:.2f} processor", flush=True)
         (report,) = reports
-        check.graphs.results.forget(("accuracy", "None", "None", SEEDS, True))  # so that the next round measures
+        check.graphs.results.forget(("accuracy", "None", "None", SEEDS, True, "CPU"))  # so that the next round measures
         print("    " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()))
         for finding in report.findings:
             print(finding.render(), flush=True)

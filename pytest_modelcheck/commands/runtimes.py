@@ -31,6 +31,7 @@ def _figures(runtime: Runtime) -> dict[str, Any]:
         "installed": True,
         "version": runtime.version(),
         "providers": list(runtime.providers()),
+        "dtypes": sorted(runtime.dtypes),
         "shows": [name for name, has in shows.items() if has],
     }
 

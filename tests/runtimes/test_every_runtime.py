@@ -7,7 +7,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from pytest_modelcheck.accuracy import find_guilty_runtime_rewrite
 from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.latency import copies_across, module_times
 from pytest_modelcheck.runtimes import RUNTIMES, FeedError, How, SessionError, open_session, runtime_named, signature_of
 
 LINEAR = """<ir_version: 8, opset_import: ["" : 18]>
@@ -121,6 +123,17 @@ def test_openvino_is_imported_without_its_telemetry():
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "True []"
+
+
+def test_what_a_runtime_cannot_do_is_an_error_that_says_so(tmp_path):
+    how = How(runtime="reference")
+    ir.save(ir.from_onnx_text(LINEAR), tmp_path / "m.onnx")
+    with pytest.raises(OptionError, match="reference does not give the graph that it runs"):
+        copies_across(tmp_path / "m.onnx", how)
+    with pytest.raises(OptionError, match="reference has no profile of single nodes"):
+        module_times(tmp_path / "m.onnx", FEEDS, {}, how)
+    with pytest.raises(OptionError, match="reference cannot leave out single rewrites of its optimizer"):
+        find_guilty_runtime_rewrite(ir.from_onnx_text(LINEAR), FEEDS, how=how)
 
 
 def test_each_runtime_says_its_version_and_what_computes_here(name):
