@@ -115,12 +115,73 @@ def test_inspect_says_what_a_file_holds_and_that_nobody_owns_its_nodes(model, ca
     assert "no node names a module" in figures["reason"]
 
 
-def test_diff_tells_equal_from_different_by_its_exit_status(model, tmp_path, capsys):
+def test_inspect_prints_the_interface_and_the_operators(model, capsys):
+    assert main(["inspect", str(model)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:8] == [
+        "input: x float32 [2]",
+        "output: y float32 [2]",
+        "opset: ai.onnx 20",
+        "ir version: 10",
+        "files: one",
+        "initializers: -",
+        "metadata: -",
+        "operators of: ai.onnx",
+    ]
+    assert lines[8] == "nodes: 4, and 0 Constants"
+    assert lines[9].startswith("owners: 0.0% of the compute nodes (no node names a module: ")
+
+
+def test_diff_of_equal_files_has_nothing_to_say(model, capsys):
     assert main(["diff", str(model), str(model)]) == 0
-    assert capsys.readouterr().out == "no module changed its operators\n"
-    other = save(tmp_path, "{ a = Identity(x) b = Tanh(a) dead = Neg(b) y = Abs(b) }", "other.onnx")
-    assert main(["diff", str(model), str(other)]) == 1
-    assert capsys.readouterr().out == "(no module): -1 Relu, +1 Tanh\n"
+    assert capsys.readouterr().out == "no difference\n"
+
+
+WEIGHTED = "<float[2] w = {1, 2}, float[1] e = {0.5}> { a = Mul(x, w) b = Add(a, e) y = Relu(b) }"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (WEIGHTED, WEIGHTED.replace("Relu", "Tanh"), ["modules", "  (no module): -1 Relu, +1 Tanh"]),
+        (WEIGHTED, WEIGHTED.replace("0.5", "0.25"), [
+            "modules", "  (no module): Add(#1 0.5 -> 0.25)", "weights", "  1 with different values: e"
+        ]),
+        (WEIGHTED, WEIGHTED.replace("w = {1, 2}", "v = {1, 2}").replace("(x, w)", "(x, v)"), [
+            "weights", "  1 renamed: w -> v"
+        ]),
+        (WEIGHTED, WEIGHTED.replace("float[1] e = {0.5}", "float[2] e = {0.5, 1}"), [
+            "interface", "  initializers of float32 now take 16 B (were 12 B, +33 %)",
+            "modules", "  (no module): Add(#1 0.5 -> 0.5|1)",
+            "weights", "  1 of a different type or shape: e float[1] -> float[2]",
+        ]),
+        (WEIGHTED, "<float[1] e = {0.5}> { a = Mul(x, x) b = Add(a, e) y = Relu(b) }", [
+            "interface", "  initializers of float32 now take 4 B (were 12 B, -67 %)",
+            "modules", "  (no module): +1 Mul, -1 Mul(#1=1|2)", "weights", "  1 gone: w",
+        ]),
+        ("{ a = Relu(x) b = Tanh(a) y = Sub(a, b) }", "{ a = Relu(x) b = Tanh(a) y = Sub(b, a) }", [
+            "wiring", "  the same nodes over the same constants, connected or ordered otherwise"
+        ]),
+    ],
+)  # fmt: skip
+def test_diff_says_what_differs_with_exit_status_1(tmp_path, capsys, before, after, lines):
+    files = [save(tmp_path, body, name) for body, name in ((before, "a.onnx"), (after, "b.onnx"))]
+    assert main(["diff", *map(str, files)]) == 1
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_diff_says_first_what_whoever_runs_the_model_must_know(model, tmp_path, capsys):
+    other = onnx.load(model)
+    other.opset_import[0].version = 21
+    other.graph.output[0].name = other.graph.node[-1].output[0] = "scores"
+    onnx.save(other, tmp_path / "other.onnx")
+    assert main(["diff", str(model), str(tmp_path / "other.onnx"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "interface": ["output `y` is now `scores`", "opset of ai.onnx is now 21 (was 20)"],
+        "modules": [],
+        "weights": [],
+        "wiring": [],
+    }
 
 
 def matmul(op="MatMul", domain="", *, imports=(("", 18),), weight=None, **attributes):

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
-from pytest_modelcheck.capture import CaptureFailure, capture
-from pytest_modelcheck.commands.fusion_listing import report_figures, report_lines
+from pytest_modelcheck.commands.output import add_json, show
 from pytest_modelcheck.errors import ModelCheckError, OptionError
-from pytest_modelcheck.fusion.picture import fusion_svg, pictured_owner
-from pytest_modelcheck.fusion.views import analyse
 from pytest_modelcheck.model_case import ModelCase
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The case, and the picture of one module."""
+    parser.add_argument("case", metavar="MODULE:CASE")
+    parser.add_argument("--picture", metavar="FILE.svg", help="draw the fused subgraphs of one module")
+    parser.add_argument("--module", default="", metavar="PATH", help="which one; default: the first attention")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the fused subgraphs of a model case, named as package.module:NAME."""
+    picture = None if arguments.picture is None else Path(arguments.picture)
+    figures, lines = fusion_of(arguments.case, picture=picture, module=arguments.module)
+    show(arguments, figures, lines)
+    return 0
 
 
 def fusion_of(address: str, *, picture: Path | None = None, module: str = "") -> tuple[dict[str, Any], list[str]]:
@@ -26,6 +40,11 @@ def fusion_of(address: str, *, picture: Path | None = None, module: str = "") ->
     Raises:
         ModelCheckError: if there is no such case, or it cannot be captured.
     """
+    from pytest_modelcheck.capture import CaptureFailure, capture
+    from pytest_modelcheck.commands.fusion_listing import report_figures, report_lines
+    from pytest_modelcheck.fusion.picture import fusion_svg, pictured_owner
+    from pytest_modelcheck.fusion.views import analyse
+
     captured = capture(find_case(address))
     if isinstance(captured, CaptureFailure):
         raise ModelCheckError(captured.render())

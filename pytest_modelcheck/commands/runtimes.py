@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.runtimes import RUNTIMES, Runtime
+from pytest_modelcheck.commands.output import add_json, show
+
+if TYPE_CHECKING:
+    from pytest_modelcheck.runtimes import Runtime
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None but the form of the output."""
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the runtimes: version and providers, or the command that installs one."""
+    figures = runtime_figures()
+    show(arguments, figures, runtime_lines(figures))
+    return 0
 
 
 def runtime_figures() -> dict[str, Any]:
     """Name -> version and providers, or the one command that installs it."""
+    from pytest_modelcheck.runtimes import RUNTIMES
+
     return {runtime.name: _figures(runtime) for runtime in RUNTIMES}
 
 

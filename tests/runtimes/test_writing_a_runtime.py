@@ -54,7 +54,7 @@ def test_what_it_lacks_is_named(plain):
 
 def test_the_command_line_lists_it_and_says_how_to_install_what_is_not_here(plain, monkeypatch, capsys):
     absent = runtimes.Runtime(name="absent", package="no_such_package", install="pip install absent", open=None)
-    monkeypatch.setattr("pytest_modelcheck.commands.runtimes.RUNTIMES", (*runtimes.RUNTIMES, absent))
+    monkeypatch.setattr(runtimes, "RUNTIMES", (*runtimes.RUNTIMES, absent))
     assert main(["runtimes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["onnxruntime", "openvino", "reference", "plain", "absent"]

@@ -1,0 +1,76 @@
+"""``python -m pytest_modelcheck diff FILE OTHER``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pytest_modelcheck.commands.output import add_json, show
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_ALIKE = 5  # names that are shown of weights with the same fate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two files."""
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("other", metavar="OTHER")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what differs between two files: interface, modules, weights, wiring; exit status 1 if anything does."""
+    from pytest_modelcheck.graph.files import load_model
+
+    figures = differences(load_model(arguments.file), load_model(arguments.other))
+    lines = [line for part, found in figures.items() if found for line in (part, *(f"  {each}" for each in found))]
+    show(arguments, figures, lines or ["no difference"])
+    return 1 if lines else 0
+
+
+def differences(before: ir.Model, after: ir.Model) -> dict[str, list[str]]:
+    """What differs, by part: ``interface``, ``modules``, ``weights``; ``wiring`` where none of these can say it."""
+    from pytest_modelcheck.graph.compare import first_difference
+    from pytest_modelcheck.hierarchy import diff_tables, hierarchy_of_model, module_table
+    from pytest_modelcheck.interface import interface_differences, interface_of, interface_text
+    from pytest_modelcheck.numbers import numbers_of_file
+
+    pair = (before, after)
+    found = {
+        "interface": list(interface_differences(*(interface_text(interface_of(model)) for model in pair))),
+        "modules": list(diff_tables(*(module_table(model, hierarchy_of_model(model)) for model in pair))),
+        "weights": list(_weights(*(numbers_of_file(model).files for model in pair))),
+    }
+    first = "" if any(found.values()) else first_difference(before, after)
+    return {**found, "wiring": [first] if first else []}
+
+
+_Digests = Mapping[str, tuple[str, tuple[int, ...], str]]
+
+
+def _weights(before: _Digests, after: _Digests) -> Iterator[str]:
+    """Initializers by name and digest: renamed, gone, new, with a different shape or other values."""
+    gone = {name: each for name, each in before.items() if name not in after}
+    new = {each: name for name, each in after.items() if name not in before}
+    renamed = {name: new[each] for name, each in gone.items() if each in new}
+    yield from _several("renamed", [f"{old} -> {now}" for old, now in renamed.items()])
+    yield from _several("gone", [name for name in gone if name not in renamed])
+    yield from _several("new", [name for name in new.values() if name not in renamed.values()])
+    both = [(name, before[name], after[name]) for name in before if name in after and before[name] != after[name]]
+    shapes = [f"{name} {_port(was)} -> {_port(now)}" for name, was, now in both if was[:2] != now[:2]]
+    yield from _several("of a different type or shape", shapes)
+    yield from _several("with different values", [name for name, was, now in both if was[:2] == now[:2]])
+
+
+def _port(entry: tuple[str, tuple[int, ...], str]) -> str:
+    return f"{entry[0]}{list(entry[1])}"
+
+
+def _several(what: str, names: list[str]) -> Iterator[str]:
+    from pytest_modelcheck.result import listed
+
+    if names:
+        yield f"{len(names)} {what}: {listed(names, _ALIKE)}"
