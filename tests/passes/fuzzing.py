@@ -1,0 +1,79 @@
+"""One random graph through the pipeline: valid, the same numbers in onnxruntime, and nothing left for a second run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, get_args
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from fusing_checks import in_function
+from random_programs import Array, draw_program, feeds_of, session_of
+from random_steps import STEPS
+from rule_cases import PLACES
+
+from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.passes import Target
+from pytest_modelcheck.pipeline import PassStatus, run_pipeline
+
+TARGETS = [target for target in get_args(Target) if target != "tflite"]
+INSIDE: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+    "main graph": lambda model: model,
+    **PLACES,
+    "function": in_function,
+}
+
+
+def check_seed(seed: int) -> str:
+    """Draw the graph of `seed`, put it into one of `INSIDE`, and run the pipeline of one target over it twice.
+
+    Returns:
+        Where and for which target; empty where the seed draws no graph that onnxruntime runs.
+
+    Raises:
+        AssertionError: saying what is wrong; the seed repeats it.
+    """
+    model = draw_program(seed, STEPS)
+    if model is None:
+        return ""
+    draw = random.Random(seed)
+    place, target = draw.choice(["main graph", *INSIDE]), draw.choice(TARGETS)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        model = INSIDE[place](model)
+        session = session_of(model)
+    except Exception:  # what is valid is onnx's to say, and what runs is onnxruntime's
+        return ""
+    at = f"seed {seed} in {place}, target {target}"
+    once, records = run_pipeline(ir.from_proto(model), None, target)
+    errors = [(record.name, record.error) for record in records if record.status is PassStatus.ERROR]
+    assert not errors, f"{at}: {errors}"
+    after = ir.to_proto(once)
+    if target != "onnxruntime":
+        onnx.checker.check_model(after, full_check=True)
+    assert [value.name for value in after.graph.output] == [value.name for value in model.graph.output], at
+    optimized = session_of(after)
+    for feeds in feeds_of(model, seed):
+        try:
+            expected = session.run(None, feeds)
+        except Exception:  # not every graph takes all sizes
+            continue
+        for value, left, right in zip(model.graph.output, expected, optimized.run(None, feeds), strict=True):
+            assert _agree(left, right), f"{at}: {value.name} differs: {left!r} became {right!r}"
+    twice, _ = run_pipeline(once, None, target)
+    assert count_nodes(twice) == count_nodes(once), f"{at}: a second run finds {count_nodes(once)} nodes to be too many"
+    return f"{place} {target}"
+
+
+def _agree(left: Array, right: Array) -> bool:
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    if left.dtype.kind != "f":
+        return bool((left == right).all())
+    wide: tuple[Any, Any] = (left.astype(np.float64), right.astype(np.float64))
+    finite = np.abs(wide[0][np.isfinite(wide[0])])
+    scale = max(1.0, float(finite.max(initial=0)))
+    tolerance = 2e-2 if left.dtype == np.float16 else 2e-3
+    return bool(np.allclose(*wide, rtol=0, atol=tolerance * scale, equal_nan=True))
