@@ -35,7 +35,9 @@ class ModuleRow:
 class ModuleTable:
     """One row per module that ran or owns a node, in natural order of the paths.
 
-    Counted are all nodes but Constants, shape plumbing included; a fused node counts for its primary owner.
+    Counted are all nodes but Constants, shape plumbing included; a fused node counts for its primary owner. An Identity
+    of an initializer is left out: torchscript writes equal weights once, and such a node for each further name, so that
+    a fresh model has some that a trained one has not.
     """
 
     rows: tuple[ModuleRow, ...]
@@ -75,7 +77,7 @@ def module_table(model: ir.Model, report: HierarchyReport) -> ModuleTable:
         counts.update({path: Counter() for path in report.calls.ran})
     labels = node_labels(model, Weights.of(None if report.calls is None else report.calls.weights))
     for node, keys in named_outputs(model):
-        if is_constant(node):
+        if is_constant(node) or _names_a_weight(node):
             continue
         owner = next((found for key in keys if (found := report.owner(key)) is not None), None)
         path = owner.path if owner is not None and owner.known else None
@@ -84,4 +86,12 @@ def module_table(model: ir.Model, report: HierarchyReport) -> ModuleTable:
     return ModuleTable.of(
         ModuleRow(path, classes.get(path, "") if path is not None else "", tuple(sorted(ops.items())))
         for path, ops in counts.items()
+    )
+
+
+def _names_a_weight(node: ir.Node) -> bool:
+    return (
+        node.op_type == "Identity"
+        and not node.domain
+        and any(v is not None and v.is_initializer() for v in node.inputs)
     )
