@@ -23,6 +23,7 @@ from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.rewriting.pass_base import PassOutcome
 from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, installed_runtime
+from pytest_modelcheck.runtimes.interface import inlined
 
 _CONTRIB = "com.microsoft"
 
@@ -72,14 +73,7 @@ def through_proto(model: ir.Model, optimize: Optimizer, *, name: str) -> ir.Mode
     Raises:
         PassFailedError: if the function returns something else.
     """
-    copy = model.clone()
-    for graph in (copy.graph, *copy.graph.subgraphs()):
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
-    proto = ir.to_proto(copy)
-    del copy
-    made = optimize(proto)
+    made = optimize(ir.to_proto(inlined(model)))
     if not isinstance(made, onnx.ModelProto):
         raise PassFailedError(f"{name} returned {type(made).__name__}, not an onnx.ModelProto")
     after = model_from_proto(made, what="the result")

@@ -3,11 +3,10 @@
 import subprocess
 import sys
 
-import numpy as np
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.pipeline import optimize
+from pytest_modelcheck.pipeline import run_pipeline
 from pytest_modelcheck.runtimes import runtime_named
 from tests.harness import CONFTEST, MODEL
 
@@ -93,20 +92,32 @@ def test_onnxs_own_evaluator_is_always_there(run):
     assert "PASSED test_net.py::test_evaluator" in run
 
 
-CONVOLVED = """<ir_version: 8, opset_import: ["" : 18]>
-g (float[1,2,2,2] x) => (float[1,2,2,2] y) <float[1,1,4,4] image = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16},
-  float[2,1,3,3] w = {1,0,1,0,1,0,1,0,1, 0,1,0,1,0,1,0,1,0}> {
- folded = Conv(image, w)
- y = Add(x, folded)
+def test_names_of_a_domain_whose_runtime_is_missing_are_the_users_own_and_the_domains_are_known():
+    done = without(
+        "from pytest_modelcheck.gates.ops import wrong_operator\n"
+        "print([wrong_operator(op) for op in ('com.microsoft:FusedCnv', 'com.microsft:FusedConv', 'Cnv')])\n"
+    )
+    said = ["", "'com.microsft:FusedConv': there is no domain 'com.microsft'; did you mean 'com.microsoft'?"]
+    assert done.stdout.startswith(f"[{said[0]!r}, {said[1]!r}, "), done.stderr
+    assert "ONNX has no operator 'Cnv'; did you mean 'Conv'?" in done.stdout
+
+
+CONSTANTS = """<ir_version: 8, opset_import: ["" : 18]>
+g (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}> {
+ a = OP(w)
+ y = Add(x, a)
 }"""
 
 
-def test_the_pipeline_folds_to_the_same_graph_and_values(monkeypatch):
-    """Snapshots of structure must not depend on what is installed."""
-    models = [optimize(ir.from_onnx_text(CONVOLVED))]
+@pytest.mark.parametrize(("op", "folded"), [("Exp", True), ("Neg", True), ("MatMul", False)])
+def test_constants_that_onnxs_evaluator_computes_wrongly_are_refused_and_the_others_folded(monkeypatch, op, folded):
+    text = CONSTANTS.replace("OP(w)", "MatMul(w, s)" if op == "MatMul" else f"{op}(w)")
+    text = text.replace("3, 4}>", "3, 4}, float[4,4] s = {1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}>")
+    _, (with_it,) = run_pipeline(ir.from_onnx_text(text), ["fold_constants"])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert not runtime_named("onnxruntime").installed
-    models.append(optimize(ir.from_onnx_text(CONVOLVED)))
-    assert [[node.op_type for node in model.graph] for model in models] == [["Add"], ["Add"]]
-    left, right = (next(iter(model.graph.initializers.values())).const_value.numpy() for model in models)
-    np.testing.assert_array_equal(left, right)
+    _, (without_it,) = run_pipeline(ir.from_onnx_text(text), ["fold_constants"])
+    assert with_it.ops_after == {"Add": 1}
+    assert without_it.ops_after == ({"Add": 1} if folded else {"Add": 1, "MatMul": 1})
+    reasons = [refusal.reason for refusal in without_it.refusals]
+    assert reasons == ([] if folded else ["onnxruntime is not installed"])

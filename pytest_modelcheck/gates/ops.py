@@ -68,7 +68,7 @@ def wrong_operator(op: str) -> str:
     if domain not in known:
         close = difflib.get_close_matches(domain, filter(None, known), n=1, cutoff=0.8)
         return f"{op!r}: there is no domain {domain!r}; did you mean {close[0]!r}?" if close else ""
-    if name in known[domain]:
+    if name in known[domain] or not known[domain]:  # of a runtime that is not installed only the domain is known
         return ""
     close = difflib.get_close_matches(name, known[domain], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -87,7 +87,8 @@ def _known_operators() -> dict[str, set[str]]:
     for schema in onnx.defs.get_all_schemas():
         known.setdefault(schema.domain, set()).add(schema.name)
     for runtime in RUNTIMES:
-        for domain, names in runtime.operators().items() if runtime.installed else ():
+        has = runtime.operators() if runtime.installed else dict.fromkeys(runtime.domains, ())
+        for domain, names in has.items():
             known.setdefault(domain, set()).update(names)
     return known
 

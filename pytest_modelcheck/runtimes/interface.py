@@ -208,6 +208,7 @@ class Runtime:
         label: What messages call it; default: `name`.
         providers: Short names of what can compute here, e.g. ``("CPU", "CUDA")``.
         dtypes: Element types of inputs and outputs that it takes, as in `Port.element`.
+        domains: Domains beyond the standard that it has operators in, known without it.
         operators: Domain -> operators that it has beyond the standard.
         levels: Levels of its own graph optimizer; () where it has none that can be turned off.
         optimize: (model, how, level, whether with weights) -> the graph as it runs it; None where it does not give it.
@@ -224,6 +225,7 @@ class Runtime:
     label: str = ""
     providers: Callable[[], tuple[str, ...]] = lambda: ("CPU",)
     dtypes: frozenset[str] = frozenset()
+    domains: tuple[str, ...] = ()
     operators: Callable[[], Mapping[str, frozenset[str]]] = dict
     levels: tuple[str, ...] = ()
     optimize: Callable[[Path | onnx.ModelProto, How, str, bool], Optimized] | None = None

@@ -16,9 +16,6 @@ import onnx_ir as ir
 from pytest_modelcheck.runtimes.interface import How, Model, NodeTime, Optimized, Runtime, Session
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD
 
-DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
-"""Those that it has operators in, known without it."""
-
 MEMBERS = {
     "Level1_RuleBasedTransformer": (
         "EliminateIdentity",
@@ -95,6 +92,7 @@ RUNTIME = Runtime(
     open=_open,
     providers=_providers,
     dtypes=frozenset((*STANDARD, *EXTENDED)),
+    domains=("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"),
     operators=_operators,
     levels=("basic", "extended", "all"),
     optimize=_optimize,
