@@ -13,15 +13,12 @@ import argparse
 import collections
 import itertools
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "passes"))
+from tests.passes.fuzzing import check_seed
 
 
 def main() -> int:
     """Returns 1 where a seed failed."""
-    from fuzzing import check_seed
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=int, default=300)
     parser.add_argument("--count", type=int, help="default: no end")

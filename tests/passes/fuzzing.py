@@ -9,14 +9,14 @@ from typing import Any, get_args
 import numpy as np
 import onnx
 import onnx_ir as ir
-from fusing_checks import in_function
-from random_programs import Array, draw_program, feeds_of, session_of
-from random_steps import STEPS
-from rule_cases import PLACES
 
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import PassStatus, run_pipeline
+from tests.passes.fusing_checks import in_function
+from tests.passes.random_programs import Array, draw_program, feeds_of, session_of
+from tests.passes.random_steps import STEPS
+from tests.passes.rule_cases import PLACES
 
 TARGETS = [target for target in get_args(Target) if target != "tflite"]
 INSIDE: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {

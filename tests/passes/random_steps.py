@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper
-from random_programs import DTYPES, FLOATS, NUMBERS, Program, Step, Value
+
+from tests.passes.random_programs import DTYPES, FLOATS, NUMBERS, Program, Step, Value
 
 
 def _axis(p: Program, value: Value) -> int:

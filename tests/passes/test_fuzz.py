@@ -8,11 +8,11 @@ import collections
 import numpy as np
 import onnx
 import pytest
-from fuzzing import INSIDE, TARGETS, check_seed
-from random_programs import draw_program
-from random_steps import STEPS
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
+from tests.passes.fuzzing import INSIDE, TARGETS, check_seed
+from tests.passes.random_programs import draw_program
+from tests.passes.random_steps import STEPS
 
 
 @pytest.mark.parametrize("block", range(10))
