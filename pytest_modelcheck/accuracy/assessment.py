@@ -59,7 +59,7 @@ def assess(
         # One look at the module before it runs: every lending after it is given back builds it again.
         vocabularies, changed = _look_at_module(subject, drawn, held)
         variants = standard_variants(subject, drawn, vocabularies) if varied else ()
-        stages = (_giving_back(stages[0], held), *stages[1:])
+        stages = (giving_back(stages[0], held), *stages[1:])
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     entries = {entry.seed: entry for entry in plan(seeds, variants)}
     named = {stage.name: stage for stage in stages}
@@ -92,7 +92,7 @@ def _look_at_module(
     return vocabularies_of(subject.case, module, drawn), finding
 
 
-def _giving_back(stage: Stage, held: contextlib.ExitStack) -> Stage:
+def giving_back(stage: Stage, held: contextlib.ExitStack) -> Stage:
     """`stage`, which gives back what `held` holds when it is closed."""
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from pytest_modelcheck.accuracy.assessment import standard_variants
+from pytest_modelcheck.accuracy.assessment import giving_back, standard_variants
 from pytest_modelcheck.accuracy.cause import Subject, answered, other_runtimes, second_opinion
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.places import node_place
@@ -90,8 +90,11 @@ def check_in_runtime(
         name = f"{stage} in {label}"
         loaded[name] = _Loaded()
         stages.append(_stage(name, path, subject, reference.name, loaded[name]))
-    variants = _variants(subject, inputs(seeds[0])) if varied else ()
-    report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
+    with contextlib.ExitStack() as held:  # one look at the module before it runs: see `assess`
+        variants = _variants(subject, inputs(seeds[0]), held) if varied else ()
+        stages[0] = giving_back(reference, held)
+        report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
+    stages[0] = reference
     findings = []
     for finding in report.findings:
         pair = next((pair for pair in report.pairs if pair.finding is finding), None)
@@ -151,11 +154,11 @@ def _stage(name: str, path: Path, subject: Subject, against: str, loaded: _Loade
     return Stage(name=name, open=opened, against=against, step=CONVERSION)
 
 
-def _variants(subject: Subject, drawn: Inputs) -> tuple[Variant, ...]:
+def _variants(subject: Subject, drawn: Inputs, held: contextlib.ExitStack) -> tuple[Variant, ...]:
     if subject.module is None:
         return standard_variants(subject, drawn, {})
-    with subject.module() as module:
-        return standard_variants(subject, drawn, vocabularies_of(subject.case, module, drawn))
+    module = held.enter_context(subject.module())
+    return standard_variants(subject, drawn, vocabularies_of(subject.case, module, drawn))
 
 
 def _planned(seeds: Sequence[int], variants: Sequence[Variant]) -> Callable[[int, Inputs], Inputs]:

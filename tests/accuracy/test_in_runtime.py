@@ -232,3 +232,19 @@ def test_a_runtime_that_is_not_installed_is_an_error_that_names_the_command(net,
     monkeypatch.setattr(runtimes, "RUNTIMES", (*runtimes.RUNTIMES, absent))
     with pytest.raises(RuntimeMissingError, match="absent is not installed: pip install absent"):
         net.check("absent")
+
+
+def test_the_module_is_built_once_for_its_variants_and_its_runs(net):
+    lent = []
+
+    @contextlib.contextmanager
+    def lend():
+        lent.append("lent")
+        yield net.module
+        lent.append("given back")
+
+    subject = Subject(case=net.case, module=lend, exported=net.model, optimized=None, how=How(runtime="openvino"))
+    check_in_runtime(
+        {"exported": net.artifact.path}, lambda seed: module_inputs(net.case, net.module, seed), subject, seeds=[0]
+    )
+    assert lent == ["lent", "lent", "given back", "given back"]
