@@ -30,20 +30,27 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         made: What was chosen, in order.
         random: Whether an operator drew random numbers.
+        higher_order: Whether an operator took functions, as `torch.cond` does.
         lost: Whether the forward came to a choice that does not fit `taken`.
     """
+
+    supports_higher_order_operators = True  # else `torch.cond` fails, and its failure stays in dynamo's cache
 
     def __init__(self, taken: Sequence[tuple[torch.Tensor, ...]] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._taken = taken
         self.made: list[tuple[torch.Tensor, ...]] = []
         self.random = False
+        self.higher_order = False
         self.lost = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if not isinstance(func, torch._ops.OpOverload):  # `torch.cond` and its like
+            self.higher_order = True
+            return func(*args, **kwargs)
         self.random |= torch.Tag.nondeterministic_seeded in func.tags
         name = func._schema.name.partition("::")[2]
         if name in _BY_MASK:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_modelcheck.hierarchy.folded_rows import ROOT
 from pytest_modelcheck.numbers.naming import recorded_names
-from pytest_modelcheck.numbers.results import PROBES, TOLERANCE, Numbers, OutputNumbers, Probe
+from pytest_modelcheck.numbers.results import PROBES, SEE_NOTE, TOLERANCE, Numbers, OutputNumbers, Probe
 from pytest_modelcheck.numbers.sketch import Sketch
 from pytest_modelcheck.numbers.text import parse, rows
 from pytest_modelcheck.result import Change
@@ -48,16 +48,17 @@ def _judged(before: Numbers, now: Numbers) -> Change:
     red = outputs.red()
     if not red:
         return Change(found=f"{plain[0]}; the function is the same", where=tuple(plain[1:])) if plain else Change()
-    if any(
-        sketch != now.inputs.get(name) and not _same_input(sketch, now.inputs.get(name))
-        for name, sketch in before.inputs.items()
-    ):
+    lines = tuple(line.text for line in red)
+    if any(made.unlocked == SEE_NOTE for probes in now.outputs.values() for made in probes.values()):
+        reason = now.notes[-1].partition("; ")[2]
+        return Change(found=f"values can no longer be compared: {reason}", where=(*plain, *lines))
+    if any(not _same_input(sketch, now.inputs.get(name)) for name, sketch in before.inputs.items()):
         return Change(found="other inputs: what they give cannot be compared", where=tuple(plain))
     probe = red[0].probe
     place = _missing(before, now) or _first(before, now, probe, outputs.tolerance) or _own_code(now)
     words = [f"the function {'is now random' if red[0].random else 'changed'}", place]
     words += [QUIET_ONLY] if probe == "quiet" else []
-    return Change(found=", ".join(words), where=(*plain, *(line.text for line in red), *_structure(before, now)))
+    return Change(found=", ".join(words), where=(*plain, *lines, *_structure(before, now)))
 
 
 def _missing(before: Numbers, now: Numbers) -> str:

@@ -17,6 +17,10 @@ TOLERANCE = 1e-4
 versions of torch by at most 3e-6, in T5 by 2e-5."""
 
 
+SEE_NOTE = "see note"
+"""Why no value of any output is locked: a note says it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputNumbers:
     """One output under one probe.

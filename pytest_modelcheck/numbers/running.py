@@ -16,7 +16,7 @@ from pytest_modelcheck.numbers.choices import Choices
 from pytest_modelcheck.numbers.drawing import HALVES, QUIET, Drawable, drawable, drawn_weights
 from pytest_modelcheck.numbers.inventory import module_numbers, not_drawn
 from pytest_modelcheck.numbers.movement import Movement, moved_places
-from pytest_modelcheck.numbers.results import PROBES, TOLERANCE, Numbers, OutputNumbers, Probe
+from pytest_modelcheck.numbers.results import PROBES, SEE_NOTE, TOLERANCE, Numbers, OutputNumbers, Probe
 from pytest_modelcheck.numbers.sketch import Sketch, sketch
 from pytest_modelcheck.numbers.watching import Watched, watching
 
@@ -69,7 +69,7 @@ class Subject:
         except ModelCaseError as error:
             runs, unlocked = dict.fromkeys(PROBES, self._run(module, inputs)), {}
             how = "in float32 with drawn weights" if _halved(found) else "with drawn weights"
-            reason = str(error).rpartition("] raised ")[2].partition("\n")[0] or str(error)
+            reason = str(error).partition(") raised ")[2].partition("\n")[0] or str(error)
             notes += (f"not locked: values; forward() does not run {how}: {reason}",)
             locked = False
         plain = runs["plain"]
@@ -79,7 +79,7 @@ class Subject:
                 name: {
                     probe: OutputNumbers(
                         sketch=run.outputs.get(name, before),
-                        unlocked=unlocked.get((name, probe), "") if locked else "not locked",
+                        unlocked=unlocked.get((name, probe), "") if locked else SEE_NOTE,
                     )
                     for probe, run in runs.items()
                 }
@@ -126,9 +126,12 @@ class Subject:
                     torch.manual_seed(seed)
                     outputs = run_module(self.case, module, inputs, watching=watcher)
                 break
-            except ModelCaseError:  # `torch.cond` does not run under a dispatch mode
+            except ModelCaseError:  # some forwards do not run under a dispatch mode
                 if watcher is None:
                     raise
+            finally:
+                if choices.higher_order:
+                    torch._dynamo.reset()  # what it compiled under a dispatch mode fails without
         return _Run({name: sketch(value) for name, value in outputs.items()}, watched, choices)
 
     def _settled(self, base: Numbers, chosen: Choices) -> Numbers:
