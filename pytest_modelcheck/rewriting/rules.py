@@ -45,7 +45,9 @@ def apply(rewriter: Rewriter, rules: Sequence[Rule]) -> None:
     for rule in rules:
         by_anchor.setdefault(rule.anchor.op_type, []).append(rule)
     for anchor in rewriter.nodes(*by_anchor):
-        any(_try(rewriter, rule, anchor) for rule in by_anchor[anchor.op_type])
+        for rule in by_anchor[anchor.op_type]:
+            if _try(rewriter, rule, anchor):
+                break
 
 
 def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
@@ -55,7 +57,7 @@ def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
     refused: tuple[str, ir.Node] | None = None
     for root in _roots(anchor, rule):
         for match in rule.formula.find(root, Match()):
-            if match.named[rule.anchor.name] is not anchor:
+            if match.named.get(rule.anchor.name) is not anchor:
                 continue
             rewriter.begin_rule(rule.name)
             made: list[ir.Node] | str | None = rule.fits(rewriter, match)

@@ -174,6 +174,11 @@ def test_a_guard_and_what_cannot_be_made_are_reasons():
     assert applied("n = Neg(x) y = Add(n, z)", guarded) == (["Neg", "Add"], ["not today"])
 
 
+def test_a_form_without_the_anchor_is_not_found_around_it():
+    two_forms = dataclasses.replace(RULE, formula=AnyOf(SUM, Op("Sub", x, Op("Abs", z))))
+    assert applied("n = Neg(x) a = Abs(z) y = Sub(n, a)", two_forms) == (["Neg", "Abs", "Sub"], [])
+
+
 def test_a_limit_of_rewrites_holds():
     operators, _ = applied("n = Neg(x) a = Add(n, z) m = Neg(a) y = Add(m, z)", max_rewrites=1)
     assert operators == ["Sub", "Neg", "Add"]
