@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -121,7 +122,8 @@ def _near(old: str, new: str) -> bool:
         a, b = float(old), float(new)
     except ValueError:
         return False
-    return not (old.lstrip("-").isdecimal() and new.lstrip("-").isdecimal()) and abs(a - b) <= _ROUNDING * abs(a)
+    whole = old.lstrip("-").isdecimal() and new.lstrip("-").isdecimal()
+    return math.isfinite(a - b) and not whole and abs(a - b) <= _ROUNDING * abs(a)
 
 
 def op_changes(before: ModuleTable, after: ModuleTable, op: str) -> tuple[str, ...]:

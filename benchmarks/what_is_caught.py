@@ -1,0 +1,81 @@
+"""What the locked kinds say of each change of `tests/regressions`: writes docs/what_is_caught.md.
+
+``python -m benchmarks.what_is_caught`` from the root of the repository; some minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.regressions.changes import CHANGES
+from tests.regressions.running import Row, said
+
+PAGE = Path(__file__).parent.parent / "docs" / "what_is_caught.md"
+
+Said = Mapping[tuple[str, str], Mapping[str, str]]
+"""(row, exporter) -> kind -> its message."""
+
+_LONGEST = 150
+
+
+def measure() -> Said:
+    """Make every change, and ask the kinds."""
+    found = {}
+    for row in CHANGES:
+        for exporter in row.exporters:
+            with tempfile.TemporaryDirectory() as folder:
+                found[str(row), exporter] = said(row, exporter, Path(folder))
+    return found
+
+
+def page(found: Said) -> str:
+    """The page: totals, misses, and one row per change."""
+    runs = [(row, exporter, found[str(row), exporter]) for row in CHANGES for exporter in row.exporters]
+    right = Counter(row.verdict for row, _, messages in runs if is_right(row, messages))
+    total = Counter(row.verdict for row, _, _ in runs)
+    wrong = [(row, exporter, messages) for row, exporter, messages in runs if not is_right(row, messages)]
+    lines = [
+        "# What is caught",
+        "",
+        f"{len(CHANGES)} changes to seven small models, {len(runs)} runs by both exporters, each made as a user, a",
+        "library's release or a tool makes it, held against `interface`, `modules` and `numbers` of the model before",
+        "it (`weights` where only weights change). The list is `tests/regressions/changes.py`, each row a test;",
+        "this page is written by `python -m benchmarks.what_is_caught`.",
+        "",
+        "| change | runs | right |",
+        "|---|---:|---:|",
+        f"| must be red, and named | {total['red']} | {right['red']} |",
+        f"| harmless: every kind is silent | {total['harmless']} | {right['harmless']} |",
+        f"| harmless, by other operators: at most `modules` says it | {total['graph']} | {right['graph']} |",
+        f"| cannot be seen by these kinds | {total['blind']} | {right['blind']} |",
+        "",
+        "Misses: " + (", ".join(f"{row} ({exporter})" for row, exporter, _ in wrong) or "none") + ".",
+        "",
+        "| model | change | exporter | expected | said by | first words |",
+        "|---|---|---|---|---|---|",
+        *(_line(row, exporter, messages) for row, exporter, messages in runs),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def is_right(row: Row, messages: Mapping[str, str]) -> bool:
+    """Whether a run says what its row expects."""
+    text = "\n".join(messages.values())
+    if row.verdict == "red":
+        return bool(messages) and all(words in text for words in row.words)
+    return not messages or (row.verdict == "graph" and set(messages) == {"modules"})
+
+
+def _line(row: Row, exporter: str, messages: Mapping[str, str]) -> str:
+    first = next(iter(messages.values()), "").split("\n")
+    words = first[1] if len(first) > 1 and "difference" in first[0] else first[0]
+    shown = words.replace("|", "\\|")
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST].rstrip()} ..."
+    return f"| {row.model} | {row.name} | {exporter} | {row.verdict} | {', '.join(messages) or '-'} | {shown} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(measure()), encoding="utf-8")
