@@ -7,6 +7,7 @@
 4. Add or Sub of 0, Mul or Div of 1, Pow of 1, And of true, Or of false, where broadcasting does not change the shape.
    Exactly 0 and 1: an Add of a small epsilon is not one of them.
 5. ``Relu(Relu(x))``, and Abs, Ceil, Floor, Round, Sign of themselves; ``Not(Not(x))`` and ``Neg(Neg(x))``.
+6. An initial state of LSTM, GRU or RNN that is zero (zero_states.py).
 
 The output's name never changes: where a graph output would have to be named by a graph input, a constant or another
 output, the node stays. Sources: https://onnx.ai/onnx/operators/
@@ -23,6 +24,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -225,7 +227,7 @@ _RULES: dict[str, Rule] = {
 @dataclass(frozen=True)
 class EliminateIdentityOps(Pass):
     name: ClassVar[str] = "eliminate_identity_ops"
-    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast")
+    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast", RULE)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         known = SymbolicShapes(rewriter.model)
@@ -234,3 +236,4 @@ class EliminateIdentityOps(Pass):
             source = _RULES[node.op_type](rewriter, known, node)
             if source is not None and source is not node.outputs[0]:
                 rewriter.replace([node], [], {node.outputs[0]: source})
+        drop_zero_states(rewriter)

@@ -28,6 +28,7 @@ from tests.passes import (
     test_fuse_pad_conv,
     test_settle,
     test_transpose_regions,
+    test_zero_states,
 )
 from tests.passes.fusing_checks import fires
 from tests.passes.rule_cases import NEVER_REFUSED, PLACES, RuleCase, fires_inside, missing, outcome, rules_of
@@ -51,6 +52,7 @@ CASES: tuple[RuleCase, ...] = (
     *test_fuse_pad_conv.CASES,
     *test_settle.CASES,
     *test_transpose_regions.CASES,
+    *test_zero_states.CASES,
     *cases_simplify_shape_chains.CASES,
 )
 """One line for each file of tests."""
