@@ -5,6 +5,7 @@ A command line default is always None: an option that was not given must not hid
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from pytest_modelcheck.targets import TARGETS, Target
 if TYPE_CHECKING:
     import pytest
 
-INCONCLUSIVE_CHOICES = ("warn", "fail", "skip")
+INCONCLUSIVE_CHOICES = ("warn", "missed", "fail", "skip")
 REPORT_SUFFIXES = (".html", ".md", ".json")
 
 
@@ -33,7 +34,8 @@ class Options:
         passes: Names of passes (or ``module:attribute``) that make the pipeline; empty for the default pipeline.
         gates: Further gates, ``module:attribute``.
         snapshots: Directory of the locked snapshots.
-        inconclusive: What an inconclusive latency does: ``warn``, ``fail`` or ``skip``.
+        inconclusive: What an inconclusive latency does: ``warn``, ``fail``, ``skip``, or ``missed``: fail where the
+            estimate misses the bound (the default where the environment says ``CI=true``).
         latency_budget: Seconds a latency gate may measure.
     """
 
@@ -118,7 +120,7 @@ _TABLE: tuple[_Option, ...] = (
         name="modelcheck_inconclusive",
         flag="--modelcheck-inconclusive",
         metavar="CHOICE",
-        help=f"what an inconclusive latency does: {', '.join(INCONCLUSIVE_CHOICES)} (default: warn)",
+        help=f"an inconclusive latency: {', '.join(INCONCLUSIVE_CHOICES)} (default: warn; missed with CI=true)",
     ),
     _Option(
         name="modelcheck_latency_budget",
@@ -162,7 +164,7 @@ def read_options(config: pytest.Config) -> Options:
         gates=tuple(value["modelcheck_gates"] or ()),
         snapshots=root / (value["modelcheck_snapshot_dir"] or "snapshots"),
         inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
-        or "warn",
+        or ("missed" if os.environ.get("CI", "").lower() in ("true", "1") else "warn"),
         latency_budget=_seconds("modelcheck_latency_budget", value["modelcheck_latency_budget"]),
     )
 

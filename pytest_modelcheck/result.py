@@ -45,6 +45,7 @@ class Finding:
         where: One line per place, most specific first.
         next: What the reader can do about it.
         verdict: Never `Verdict.PASS`.
+        missed: Whether an inconclusive measurement has its estimate outside the bound.
     """
 
     gate: str
@@ -56,6 +57,7 @@ class Finding:
     where: tuple[str, ...] = ()
     next: str = ""
     verdict: Verdict = Verdict.FAIL
+    missed: bool = False
 
     def render(self) -> str:
         """The finding as text: one headline, then the labelled blocks `where:` and `next:`."""

@@ -113,7 +113,7 @@ def test_each_option_from_each_source_and_the_command_line_wins(project, argumen
         (
             [],
             {"modelcheck_inconclusive": "pass"},
-            "modelcheck_inconclusive: 'pass' is unknown; choose one of warn, fail, skip",
+            "modelcheck_inconclusive: 'pass' is unknown; choose one of warn, missed, fail, skip",
         ),
         ([], {"modelcheck_latency_budget": "long"}, "modelcheck_latency_budget: 'long' is not a number of seconds"),
         ([], {"modelcheck_latency_budget": "0"}, "modelcheck_latency_budget: '0' must be above 0 and finite"),

@@ -80,10 +80,19 @@ def _error(modelcheck: ModelCheck, entry: Declared, found: str) -> Finding:
 
 
 def failing(results: Iterable[GateResult], inconclusive: str) -> tuple[Finding, ...]:
-    """The findings that fail a test, each once; `inconclusive` is ``warn``, ``fail`` or ``skip``."""
-    failing_verdicts = {Verdict.FAIL, Verdict.ERROR} | ({Verdict.INCONCLUSIVE} if inconclusive == "fail" else set())
+    """The findings that fail a test, each once.
+
+    Args:
+        inconclusive: ``warn``, ``fail``, ``skip``, or ``missed``: as ``fail`` where the estimate misses the bound.
+    """
     findings = (finding for result in results for finding in result.findings)
-    return tuple(dict.fromkeys(finding for finding in findings if finding.verdict in failing_verdicts))
+    return tuple(dict.fromkeys(finding for finding in findings if _fails(finding, inconclusive)))
+
+
+def _fails(finding: Finding, inconclusive: str) -> bool:
+    if finding.verdict is Verdict.INCONCLUSIVE:
+        return inconclusive == "fail" or (inconclusive == "missed" and finding.missed)
+    return finding.verdict in (Verdict.FAIL, Verdict.ERROR)
 
 
 def inconclusive_findings(results: Iterable[GateResult]) -> tuple[Finding, ...]:

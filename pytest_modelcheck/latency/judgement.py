@@ -64,10 +64,11 @@ class PairedLatency:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a measurement says about a bound, and why."""
+    """What a measurement says about a bound, and why; `missed` where it is inconclusive and the estimate is outside."""
 
     verdict: Verdict
     reason: str
+    missed: bool = False
 
 
 Judge = Callable[[PairedLatency], Judgement]
@@ -98,15 +99,15 @@ def _evaluate(
         ):
             if 0 < latency.rounds < MIN_ROUNDS:
                 needed = f"about {latency.seconds / latency.rounds * MIN_ROUNDS:.3g} s"
-                return Judgement(
-                    Verdict.INCONCLUSIVE, f"{said}; {MIN_ROUNDS} rounds at least are needed to say so, {needed}"
-                )
+                reason = f"{said}; {MIN_ROUNDS} rounds at least are needed to say so, {needed}"
+                return Judgement(Verdict.INCONCLUSIVE, reason, missed=True)
             return Judgement(Verdict.FAIL, said)
         equal = f"{latency.spread_of} differ by up to {100 * latency.spread:g} %"
-        return Judgement(Verdict.INCONCLUSIVE, f"{said}; {equal}")
+        return Judgement(Verdict.INCONCLUSIVE, f"{said}; {equal}", missed=True)
     ends = [end for end in (bound.low, bound.high) if math.isfinite(end)]
     distance = min(abs(value - end) for end in ends) if ends else 0.0
-    return Judgement(Verdict.INCONCLUSIVE, f"{said}; {_needed(latency, distance, (high - low) / 2)}")
+    reason = f"{said}; {_needed(latency, distance, (high - low) / 2)}"
+    return Judgement(Verdict.INCONCLUSIVE, reason, missed=not bound.holds(value))
 
 
 def _needed(latency: PairedLatency, distance: float, reach: float) -> str:

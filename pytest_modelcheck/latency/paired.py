@@ -44,11 +44,13 @@ def measure_paired(
 
     Args:
         a, b: What to run. A callable or an open session is the same one in every round.
-        budget_s: Wall time in seconds for everything, warm-up and opening included.
+        budget_s: Seconds for everything, warm-up and opening included: of this process's processor time, so that a
+            busy machine takes longer instead of measuring less (`rounds.budget_clock`). Where it is spent and the
+            estimate misses the bound, three times as much.
         judge: The question, e.g. ``functools.partial(evaluate_speedup, bound=bound)``: measuring stops when it answers
             pass or fail. None: it stops when the interval is narrow.
         clock: Seconds, for the samples and the budget; a test's own clock makes the result exact. None: processor time
-            of this thread for two sessions of one thread each, else the wall clock; the budget is wall time.
+            of this thread for two sessions of one thread each, else the wall clock.
 
     Returns:
         The measurement. A run that raises, a budget too small for a round: verdict `ERROR` with the reason.

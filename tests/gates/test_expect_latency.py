@@ -98,6 +98,30 @@ def test_what_an_inconclusive_measurement_does_is_an_option(project, monkeypatch
     run.has("1 inconclusive")
 
 
+@pytest.mark.parametrize(
+    ("ci", "option", "ratio", "outcomes"),
+    [
+        ("true", [], 1.011, {"failed": 1}),  # 1.0 to 1.02: unclear, and the estimate misses 1.02
+        ("true", [], 1.025, {"passed": 1}),  # unclear, and the estimate meets it
+        ("true", ["--modelcheck-inconclusive=warn"], 1.011, {"passed": 1}),
+        ("", [], 1.011, {"passed": 1}),
+        ("", ["--modelcheck-inconclusive=missed"], 1.011, {"failed": 1}),
+    ],
+)
+def test_in_ci_an_unclear_latency_whose_estimate_misses_the_bound_fails(
+    project, monkeypatch, ci, option, ratio, outcomes
+):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(ratio))
+    project.gated("expect_latency(speedup='>=1.02')").run(*option).outcomes(**outcomes)
+
+
+def test_in_ci_one_and_the_same_graph_never_fails(project, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(0.985))
+    project.gated("expect_latency(speedup='>=0.99')").run().outcomes(passed=1).has("1 inconclusive")
+
+
 def test_an_inconclusive_latency_hides_no_failed_gate(project, monkeypatch):
     monkeypatch.setattr(latency_answers, "measure_speedup", lambda check, bound, how: measured(1.02))
     project.ini(modelcheck_inconclusive="skip").gated("expect_latency(speedup='>=1.02')", "expect_ops(Gemm=3)")

@@ -43,6 +43,7 @@ def test_the_content_of_a_run_with_a_failed_test(project):
             "where": ["first: 1 x Gemm", "last: 1 x Gemm"],
             "next": "If the change is meant, write Gemm=2 in the marker.",
             "verdict": "fail",
+            "missed": False,
         }
     ]
     assert red["findings"][0]["gate"] == "snapshot"
