@@ -183,6 +183,10 @@ def _compare_strings(name: str, reference: Array, candidate: Array) -> OutputCom
 
 def _compare_numbers(name: str, reference: Array, candidate: Array, tolerances: Tolerances) -> OutputComparison:
     if is_float(reference):
+        if tolerances.equal_nan and np.array_equal(np.isnan(reference), np.isnan(candidate)):
+            reference, candidate = (
+                np.where(np.isnan(reference), array.dtype.type(0), array) for array in (reference, candidate)
+            )
         tolerance = tolerances.of(name, reference.dtype)
         sizes = magnitudes(reference, tolerance)
         tolerance = tolerance.fitted(sizes.largest)

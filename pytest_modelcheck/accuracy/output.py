@@ -142,7 +142,8 @@ def _found(output: OutputComparison) -> str:
 
 _NEXT = {
     OutputStatus.REFERENCE_NAN: "The reference itself is broken: look for NaN or infinite weights, then for the first "
-    "operation that makes a NaN (0/0, log of a negative number, softmax over a fully masked row).",
+    "operation that makes a NaN (0/0, log of a negative number, softmax over a fully masked row). Where NaN is meant, "
+    "expect_accuracy(equal_nan=True) takes it for agreement at equal places.",
     OutputStatus.CONSTANT: "Nothing was compared. Give zero-initialised weights a value (jitter them under a seed) or "
     "name other outputs in output_names.",
     OutputStatus.UNFAILABLE: "Give this output a smaller tolerance (atol and rtol take dicts by output name), leave "

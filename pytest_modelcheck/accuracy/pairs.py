@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
+from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran
 from pytest_modelcheck.accuracy.stages import CONVERSION, EXPORT, PASSES, RUNTIME, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
@@ -39,6 +40,12 @@ def compare_pair(
     worst, worst_entry, worst_rank = None, None, None
     failed: list[Planned] = []
     both = [entry for entry in candidate.planned if entry.seed not in reference.refused]
+    compared = {
+        entry.seed: _compared(reference.stage, candidate.stage, entry, store, tolerances, model)
+        for entry in both
+        if entry.seed not in candidate.refused
+    }
+    measured = _measured_outputs(compared.values())
     for entry in both:
         if entry.seed in candidate.refused:
             results.append(
@@ -46,7 +53,7 @@ def compare_pair(
             )
             failed.append(entry)
             continue
-        comparison = _compared(reference.stage, candidate.stage, entry, store, tolerances, model)
+        comparison = _excused(compared[entry.seed], measured)
         results.append(
             SeedResult(
                 seed=entry.seed,
@@ -86,6 +93,23 @@ def compare_pair(
         worst_variant="" if worst_entry is None else worst_entry.label,
         finding=finding,
     )
+
+
+def _measured_outputs(comparisons: Iterable[Comparison]) -> frozenset[str]:
+    """The outputs that some seed measured."""
+    return frozenset(
+        output.name
+        for comparison in comparisons
+        for output in comparison.outputs
+        if output.status is OutputStatus.EQUAL_ENOUGH
+    )
+
+
+def _excused(comparison: Comparison, measured: frozenset[str]) -> Comparison:
+    """A seed that agrees and of which some outputs measure nothing, such as no detection in it, where others do."""
+    if any(output.status.failed or output.name not in measured for output in comparison.outputs):
+        return comparison
+    return dataclasses.replace(comparison, finding=None)
 
 
 def _rank(comparison: Comparison, entry: Planned) -> tuple[int, bool, float]:

@@ -103,6 +103,8 @@ class Tolerances:
 
     atol: Width = None
     rtol: Width = None
+    equal_nan: bool = False
+    """Whether NaN at equal places is agreement, for outputs that are NaN by design."""
 
     def of(self, output: str, dtype: np.dtype[Any]) -> Tolerance:
         """The tolerance of one output: what was asked for, else the default of its dtype.
@@ -120,7 +122,7 @@ class Tolerances:
     def inside(self) -> Tolerances:
         """For values inside a graph, about which a tolerance by output name says nothing."""
         atol, rtol = (width if isinstance(width, int | float) else None for width in (self.atol, self.rtol))
-        return Tolerances(atol, rtol)
+        return replace(self, atol=atol, rtol=rtol)
 
 
 DEFAULTS = Tolerances()

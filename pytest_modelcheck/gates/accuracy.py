@@ -27,25 +27,35 @@ class ExpectAccuracy:
     seeds: int
     varied: bool
     provider: Provider = "CPU"
+    equal_nan: bool = False
 
 
 def parse(
-    atol: Any = None, rtol: Any = None, seeds: Any = 20, varied: Any = True, *, provider: str = "CPU"
+    atol: Any = None,
+    rtol: Any = None,
+    seeds: Any = 20,
+    varied: Any = True,
+    *,
+    provider: str = "CPU",
+    equal_nan: Any = False,
 ) -> ExpectAccuracy:
     """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * magnitude), every seed
 
     `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype. `varied`
     lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py). `provider`
-    is what computes the graphs in onnxruntime: CPU or CUDA.
+    is what computes the graphs in onnxruntime: CPU or CUDA. `equal_nan` takes NaN at equal places as agreement.
 
     Raises:
-        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a `varied` that is no bool, or
-            a provider that is not known.
+        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a switch that is no bool, or a
+            provider that is not known.
     """
-    if not isinstance(varied, bool):
-        raise MarkerError(f"varied={varied!r} must be True or False")
+    for name, switch in (("varied", varied), ("equal_nan", equal_nan)):
+        if not isinstance(switch, bool):
+            raise MarkerError(f"{name}={switch!r} must be True or False")
     on = choice("provider", provider, PROVIDERS)
-    return ExpectAccuracy(read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied, on)
+    return ExpectAccuracy(
+        read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied, on, equal_nan=equal_nan
+    )
 
 
 def read_seeds(seeds: Any) -> int:
@@ -110,6 +120,7 @@ def measure_accuracy(
     seeds: int = 20,
     varied: bool = True,
     provider: str = "CPU",
+    equal_nan: bool = False,
 ) -> SweepReport:
     """Run torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance.
 
@@ -122,7 +133,14 @@ def measure_accuracy(
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
     settings, graphs, runs = modelcheck.settings, modelcheck.graphs, How(threads=own_cores(), provider=provider)
-    how = {"atol": repr(atol), "rtol": repr(rtol), "seeds": seeds, "varied": varied, "provider": provider}
+    how = {
+        "atol": repr(atol),
+        "rtol": repr(rtol),
+        "seeds": seeds,
+        "varied": varied,
+        "provider": provider,
+        "equal_nan": equal_nan,
+    }
 
     def sweep() -> SweepReport:
         return_freed_memory()
@@ -141,7 +159,7 @@ def measure_accuracy(
             ),
             seeds=range(seeds),
             varied=varied,
-            tolerances=Tolerances(atol, rtol),
+            tolerances=Tolerances(atol, rtol, equal_nan),
             folder=None if settings.cache is None else settings.cache / "replay",
         )
 

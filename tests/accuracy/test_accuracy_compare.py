@@ -8,6 +8,8 @@ import pytest
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.accuracy import OutputStatus, compare
+from pytest_modelcheck.accuracy.comparison import compare_within
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.errors import OptionError
 
 REFERENCE = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -8.0]], np.float32)
@@ -142,6 +144,27 @@ def test_an_infinity_on_one_side_is_named_with_its_place():
     assert status_of(comparison) == [OutputStatus.INFINITE]
     assert "inf instead of 2 at [1]" in comparison.finding.render()
     assert comparison.max_abs == math.inf
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_nan_at_equal_places_is_agreement_where_it_is_asked_for(dtype):
+    asked = Tolerances(equal_nan=True)
+    reference = REFERENCE.astype(dtype)
+    reference[0, 1] = np.nan
+    other_place, elsewhere, more = (reference.copy() for _ in range(3))
+    other_place[0, 1], other_place[0, 0] = REFERENCE[0, 1], np.nan
+    elsewhere[1, 1] = 7.0
+    more[1, 1] = np.nan
+    assert compare_within({"y": reference}, {"y": reference.copy()}, asked).passed
+    for wrong in (other_place, elsewhere, more, REFERENCE.astype(dtype)):
+        assert not compare_within({"y": reference}, {"y": wrong}, asked).passed
+    finding = compare_within({"y": reference}, {"y": reference}, Tolerances()).finding
+    assert "expect_accuracy(equal_nan=True) takes it for agreement" in finding.next
+
+
+def test_an_output_of_nothing_but_nan_measures_nothing():
+    array = np.full(4, np.nan, np.float32)
+    assert compare_within({"y": array}, {"y": array}, Tolerances(equal_nan=True)).finding.verdict is Verdict.ERROR
 
 
 # -- names, types, shapes -----------------------------------------------------------------------------------------

@@ -286,3 +286,46 @@ def test_sessions_are_opened_once_and_closed_before_the_next_one_opens():
 
     assert sweep([watched("a"), watched("b", "a"), watched("c", "a")], drawn).passed
     assert events == [f"{verb} {name}" for name in "abc" for verb in ("open", "close")]
+
+
+def of_outputs(name, outputs, **kwargs):
+    """A stage that gives `outputs[seed]`; the inputs of a seed are the seed."""
+
+    @contextlib.contextmanager
+    def opened():
+        yield lambda inputs: outputs[int(inputs["seed"])]
+
+    return Stage(name=name, open=opened, **kwargs)
+
+
+def between(reference, candidate):
+    stages = [of_outputs("torch", reference), of_outputs("exported", candidate, against="torch")]
+    return sweep(stages, lambda seed: {"seed": np.array(seed)}, seeds=range(len(reference)))
+
+
+DETECTED = {"boxes": np.array([[1.0, 2.0]], np.float32), "scores": np.array([0.5, 0.25], np.float32)}
+NOTHING_THERE = {"boxes": np.zeros((0, 2), np.float32), "scores": np.zeros(2, np.float32)}
+
+
+def moved(outputs, by):
+    return {name: array + np.float32(by) for name, array in outputs.items()}
+
+
+def test_a_seed_on_which_an_output_is_all_zero_is_fine_where_another_seed_measured_it():
+    seeds = [NOTHING_THERE, DETECTED, moved(DETECTED, 1), NOTHING_THERE]
+    report = between(seeds, seeds)
+    assert report.passed
+    assert [result.passed for result in report.pair("exported").seeds] == [True] * 4
+
+
+def test_an_output_that_is_all_zero_on_every_seed_is_an_error():
+    seeds = [DETECTED | {"scores": NOTHING_THERE["scores"]}, moved(DETECTED, 1) | {"scores": NOTHING_THERE["scores"]}]
+    (finding,) = between(seeds, seeds).findings
+    assert finding.verdict is Verdict.ERROR
+    assert "output 'scores'" in finding.subject
+
+
+def test_a_seed_that_measures_nothing_excuses_no_difference():
+    right = [NOTHING_THERE, DETECTED, moved(DETECTED, 1)]
+    assert not between(right, [moved(NOTHING_THERE, 0.01), *right[1:]]).passed
+    assert not between(right, [right[0], moved(DETECTED, 0.01), right[2]]).passed

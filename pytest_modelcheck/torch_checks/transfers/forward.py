@@ -160,6 +160,11 @@ class _Calls(TorchFunctionMode):
             if func is torch.nn.functional.one_hot and (*args[1:], kwargs.get("num_classes", -1))[0] == -1:
                 record.add(TransferKind.READ, "")
             return self._unrecorded(func, args, kwargs)
+        if func in _INDICES_ON_THE_HOST and any(map(record.on_device, tensors_in((args[1:], kwargs)))):
+            raise ModelCaseError(
+                f"the forward would raise on a device: {_call_name(func)} takes where to split from the host only, "
+                f"at {source_line()}; call .cpu() there, which is a transfer, or use Python numbers"
+            )
         wanted = _is_device(kwargs.get("device"))
         host = not wanted and (kwargs.get("device") is not None or not tensors_in((args, kwargs)))
         if wanted:
@@ -254,6 +259,7 @@ _READERS = {
     torch.Tensor.__format__,
 }
 _FROM_PYTHON = {torch.tensor, torch.as_tensor, torch.Tensor.new_tensor, torch.Tensor.new, torch.asarray}
+_INDICES_ON_THE_HOST = {torch.tensor_split, torch.Tensor.tensor_split}
 _INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 # They look at the values to check them on the CPU, and leave that out on a device, "to avoid synchronizing".
 _CHECKED_ON_THE_CPU = {
