@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pytest_modelcheck.commands import COMMANDS
 from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.result import printable
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except (ModelCheckError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     return status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -68,7 +69,26 @@ class Finding:
         ]
         lines += _labelled("where:", self.where)
         lines += _labelled("next:", tuple(self.next.splitlines()))
-        return "\n".join(lines)
+        return printable("\n".join(lines))
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
+
+
+def printable(text: str) -> str:
+    """Escape what a model's names could do to a terminal or a CI log: control characters, ``::error::`` on a line.
+
+    >>> printable("a\\x1b[31mb") == r"a\x1b[31mb"
+    True
+    """
+    escaped = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return _COMMAND.sub(r"\1\\x3a", escaped)
+
+
+def printable_line(text: str) -> str:
+    """`printable`, for what is one line: a newline in it is a name's own, and is escaped too."""
+    return printable(text.replace("\n", "\\n"))
 
 
 def first_lines(lines: Sequence[str], shown: int, what: str = "") -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_modelcheck import Finding, Verdict
-from pytest_modelcheck.result import first_lines, listed
+from pytest_modelcheck.result import first_lines, listed, printable, printable_line
 
 
 def test_a_finding_shows_figures_then_place_then_next_step():
@@ -46,3 +46,14 @@ def test_what_is_left_out_is_counted(shown, lines, text):
 
 def test_the_rest_needs_no_name():
     assert first_lines(("a", "b"), 1) == ("a", "... and 1 more")
+
+
+def test_names_of_a_model_do_nothing_to_a_terminal_or_a_ci_log():
+    hostile = "a\x1b[31mb\r\x07\u202ec"
+    assert printable(hostile) == r"a\x1b[31mb\r\x07\u202ec"
+    assert printable("two\n::error::owned\n  ::add-mask::x") == "two\n\\x3a:error::owned\n  \\x3a:add-mask::x"
+    assert printable("café a::b\t:c") == "café a::b\t:c"
+    assert printable_line("two\n::error::owned") == r"two\n::error::owned"
+    finding = Finding(gate="g", model=hostile, subject="s", expected="e", found="x\n::error::y", where=(hostile,))
+    assert not set("\x1b\r\x07\u202e") & set(finding.render())
+    assert "\n::" not in finding.render()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.result import printable_line
 from pytest_modelcheck.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def show(arguments: argparse.Namespace, figures: dict[str, Any], lines: Sequence[str]) -> None:
     """Print the figures with ``--json``, else the lines."""
-    print(json.dumps(figures, indent=2) if arguments.json else "\n".join(lines))
+    print(json.dumps(figures, indent=2) if arguments.json else "\n".join(map(printable_line, lines)))
 
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:

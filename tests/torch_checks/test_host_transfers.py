@@ -229,7 +229,7 @@ def test_a_forward_that_raises_is_a_typed_error_and_leaves_no_hooks():
 @pytest.mark.parametrize("split", [torch.tensor_split, torch.Tensor.tensor_split])
 def test_splitting_at_places_that_lie_on_the_device_would_raise_there(split):
     with pytest.raises(
-        ModelCaseError, match="would raise on a device: .*tensor_split takes where to split from the host"
+        ModelCaseError, match=r"would raise on a device: .*tensor_split takes where to split from the host"
     ):
         transfers_of(lambda x: split(x, (x[:1] * 2).long())[0])
     assert len(transfers_of(lambda x: split(x, (x[:1] * 2).long().cpu())[0])) == 1
