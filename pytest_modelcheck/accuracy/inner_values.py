@@ -18,8 +18,7 @@ def in_tolerances(reference: Array, candidate: Array, tolerances: Tolerances, ou
     limits = allowed(reference, tolerances.of(output, reference.dtype))
     r, c = wide(reference), wide(candidate)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        difference = np.abs(c - r)
-        difference[(r == c) | (np.isnan(r) & np.isnan(c))] = 0.0
+        difference = np.where((r == c) | (np.isnan(r) & np.isnan(c)), 0.0, np.abs(c - r))
         shares = np.where(difference > 0, difference / limits, 0.0)
     return math.inf if not np.isfinite(difference).all() else float(shares.max(initial=0.0))
 

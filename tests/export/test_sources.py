@@ -97,7 +97,7 @@ def test_names_of_files_are_the_same_in_every_checkout(tmp_path):
 
 def test_our_own_export_code_counts():
     names = {path.name for path in OWN_FILES}
-    assert {"dynamo.py", "torchscript.py", "exporting.py", "forward.py", "model_case.py", "files.py"} <= names
+    assert {"dynamo.py", "torchscript.py", "to_onnx.py", "forward.py", "model_case.py", "files.py"} <= names
     assert all(path.is_file() for path in OWN_FILES)
 
 

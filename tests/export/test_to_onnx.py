@@ -200,7 +200,7 @@ def test_a_branch_that_the_tracer_froze_is_kept_as_a_warning():
     case = ModelCase("frozen", Branch, lambda seed: (torch.ones(2),), exporter="torchscript")
     (warning,) = exported(case).warnings
     assert "might cause the trace to be incorrect" in warning
-    assert "test_exporting.py" in warning
+    assert "test_to_onnx.py" in warning
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)

@@ -50,21 +50,21 @@ def test_the_file_begins_with_the_kind_the_counting_rule_and_the_versions(locked
     assert ", torch 2." in lines[2]
     assert lines[3:7] == ["", "target: portable", "nodes: 3 -> 3", "constants: 0 -> 0"]
     assert lines[7].startswith("passes: eliminate_dead_nodes, ")
-    assert lines[7].endswith(", fuse_gelu")
+    assert lines[7].endswith(", fuse_gelu, settle")
     assert lines[8:] == []
 
 
 def test_each_difference_is_named(locked):
     locked.run("--snapshot-update")
     edit(locked, "nodes: 3 -> 3", "nodes: 4 -> 3")
-    edit(locked, ", fuse_gelu\n", ", old_pass\n\nfold_constants  0  -1  fired\nold_pass  -2  -2  fired\n")
+    edit(locked, ", settle\n", ", old_pass\n\nfold_constants  0  -1  fired\nold_pass  -2  -2  fired\n")
     run = locked.run().outcomes(failed=1)
     run.has(
         """
         snapshot: attribution expected the recorded rows, found 4 differences in net (torchscript, target portable)
         where: nodes: 4 -> 3, now 3 -> 3
         fold_constants: isolated 0, in order -1, fired, now isolated 0, in order 0, no_op
-        fuse_gelu: new, isolated 0, in order 0, no_op
+        settle: new, isolated 0, in order 0, no_op
         old_pass: gone, was isolated -2, in order -2, fired
         next:  If the change is meant, run pytest --modelcheck --snapshot-update and review the diff of
         """
@@ -287,7 +287,7 @@ def test_in_parallel_nothing_is_lost_and_what_is_unused_is_found(project):
     files = project.files()
     assert files == [f"test_{f}/test_net[{n}].attribution.txt" for f in ("one", "two") for n in range(3)]
     for file in files:
-        assert (project.path / "snapshots" / file).read_text(encoding="utf-8").endswith(", fuse_gelu\n")
+        assert (project.path / "snapshots" / file).read_text(encoding="utf-8").endswith(", fuse_gelu, settle\n")
     project.run().outcomes(passed=6).has("6 snapshots passed.").lacks("snapshot unused", "snapshots unused")
     edit(project, "nodes: 3", "nodes: 5", files[4])
     project.test(PARALLEL.replace("range(3)", "range(2)"), "test_one.py")
