@@ -59,7 +59,7 @@ def rows(name: str, exporter: str, runtime: str, seeds: int, cache: Path, tolera
 
             with torch.no_grad():
                 for inputs in drawn:
-                    torch_side.module(**inputs.forward_arguments())
+                    torch_side.module(**inputs.forward_arguments())  # type: ignore[union-attr]
 
         torch_side.module  # noqa: B018 - built, so that building is in neither figure
         try:
@@ -69,7 +69,7 @@ def rows(name: str, exporter: str, runtime: str, seeds: int, cache: Path, tolera
         reports: list[Any] = []
         torch_side.module  # noqa: B018
         whole = spent(
-            lambda stage=stage, path=path, subject=subject, reports=reports: reports.append(
+            lambda stage=stage, path=path, subject=subject, reports=reports: reports.append(  # type: ignore[misc]
                 check_in_runtime(
                     {stage: path},
                     check.graphs.inputs,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 import pytest
-from tests.passes.fusing_checks import worst_difference
 
 from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES, TARGETS
 from pytest_modelcheck.pipeline import run_pipeline
+from tests.passes.fusing_checks import worst_difference
 
 BODIES = {
     "normalization": (
