@@ -77,5 +77,5 @@ def fusion_report(modelcheck: ModelCheck) -> FusionReport:
 
 @pytest.fixture
 def modelcheck_snapshot(request: pytest.FixtureRequest, modelcheck: ModelCheck, snapshot: Any) -> ModelCheckSnapshot:
-    """Compares a result with its recorded snapshot; ``--snapshot-update`` records it anew."""
+    """Compares a result with its recorded snapshot; ``--snapshot-update`` records it again."""
     return session_of(request.config).snapshot_for(request.node, modelcheck, snapshot)

@@ -88,7 +88,7 @@ _TABLE: tuple[_Option, ...] = (
         flag="--modelcheck-no-cache",
         action="store_true",
         ini_type="bool",
-        help="export every model anew and keep nothing",
+        help="bypass the cache: export every model and keep nothing",
     ),
     _Option(
         name="modelcheck_exporter",

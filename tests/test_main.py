@@ -160,7 +160,7 @@ WEIGHTED = "<float[2] w = {1, 2}, float[1] e = {0.5}> { a = Mul(x, w) b = Add(a,
             "modules", "  (no module): +1 Mul, -1 Mul(#1=1|2)", "weights", "  1 gone: w",
         ]),
         ("{ a = Relu(x) b = Tanh(a) y = Sub(a, b) }", "{ a = Relu(x) b = Tanh(a) y = Sub(b, a) }", [
-            "wiring", "  the same nodes over the same constants, connected or ordered otherwise"
+            "wiring", "  the same operators over the same constants, wired or ordered differently"
         ]),
     ],
 )  # fmt: skip

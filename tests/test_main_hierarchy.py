@@ -61,6 +61,6 @@ def test_a_stripped_file_has_no_owners_until_its_sidecar_lies_beside_it(model, c
 def test_a_sidecar_that_is_none_is_an_error(model, tmp_path, capsys):
     (tmp_path / "other.json").write_text("{}")
     assert main(["hierarchy", str(model), "--sidecar", str(tmp_path / "other.json")]) == 2
-    assert "is no hierarchy sidecar" in capsys.readouterr().err
+    assert "is not a hierarchy sidecar" in capsys.readouterr().err
     assert main(["hierarchy", str(model), "--sidecar", str(tmp_path / "missing.json")]) == 2
     assert "missing.json" in capsys.readouterr().err

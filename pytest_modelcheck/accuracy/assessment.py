@@ -28,7 +28,7 @@ from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
 
 EXPORT_CHANGED = (
     "The exported file does not hold the module's weights: the module was changed after the export, the file after it "
-    "was written, or the exporter computed them anew. Export again, or compare the two named values."
+    "was written, or the exporter computed them again. Export again, or compare the two named values."
 )
 
 

@@ -131,7 +131,7 @@ def _guilty_pass(subject: Subject, inputs: Inputs, tolerances: Tolerances, *, we
         how=subject.how,
         weights=weights,
     )
-    return guilty.describe() if guilty else ("no pass: the pipeline, run again, keeps the numbers",)
+    return guilty.describe() if guilty else ("no pass reproduces the difference",)
 
 
 def answered(ask: Callable[[], Sequence[str]]) -> Sequence[str]:

@@ -109,7 +109,7 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
     except FileNotFoundError:
         raise ReplayError(f"{file}: no such file") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ReplayError(f"{file}: is no replay file: {error}") from error
+        raise ReplayError(f"{file}: is not a replay file: {error}") from error
     if not Path(replay.path).is_file():
         raise ReplayError(f"{file}: its model {replay.path} is gone: run the test again")
     session = open_session(replay.path, replay.how, name=replay.candidate)

@@ -132,7 +132,7 @@ def _of_forward(
     elif re.search(SYMPTOMS[4].pattern, said):
         kind, remedy = K.SIGNATURE_MISMATCH, SYMPTOMS[4].remedy
     else:
-        kind, remedy = K.FORWARD_FAILED, "mend the forward, or the shapes that inputs() gives it: it raises by itself"
+        kind, remedy = K.FORWARD_FAILED, "fix forward() or the input shapes: the module already fails in eager mode"
     return CaptureFailure(case_name=case.name, kind=kind, reason=said, where=where, next=remedy)
 
 

@@ -55,7 +55,7 @@ def capture(
         kind = CaptureFailureKind.INPUTS_FAILED
         inputs = module_inputs(case, module, EXAMPLE_SEED) if inputs is None else inputs
     except ModelCaseError as error:
-        step = "mend build() or inputs() of the case: it raises by itself"
+        step = "fix build() or inputs() of the case: it already fails in eager mode"
         return CaptureFailure(case_name=case.name, kind=kind, reason=str(error), next=step)
     try:
         with quiet(), eval_mode(module), torch.no_grad():

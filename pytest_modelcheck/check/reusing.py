@@ -1,7 +1,7 @@
 """What a check takes from an earlier run instead of computing it again, and on what that depends.
 
 Only results of a cached export are kept, beside it, under its key and everything else that decides them; of the
-accuracy only a sweep that passed, of the latency only a ratio that met its bound: a failure is always measured anew.
+accuracy only a sweep that passed, of the latency only a ratio that met its bound: a failure is always measured again.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def export(
         module = build_module(case) if module is None else module
     except ModelCaseError as error:
         return classify(
-            case, error, otherwise=FailureKind.BUILD_FAILED, next_step="mend build(), which raises by itself"
+            case, error, otherwise=FailureKind.BUILD_FAILED, next_step="fix build(), which raises on its own"
         )
     if (wrong := check_module(case, module)) is not None:
         return wrong
@@ -105,7 +105,7 @@ def _export(
     except ModelCaseError as error:
         forward_raised = error.__cause__ is not None
         kind = FailureKind.FORWARD_FAILED if forward_raised else FailureKind.OUTPUTS_FAILED
-        step = "call the module with inputs(0) by itself and mend that" if forward_raised else "mend output_names="
+        step = "call the module with inputs(0) on its own and fix that" if forward_raised else "fix output_names="
         return classify(case, error, otherwise=kind, next_step=step)
     if (wrong := check_names(case, inputs, outputs)) is not None:
         return wrong

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExpectLatency:
-    """Bounds on exported time / optimized time, on what the optimized graph takes more than the locked one, and than
+    """Bounds on exported time / optimized time, on the slowdown versus the locked graph, and than
     the time that is stored for this machine; with how many threads, by which execution provider, and the batch sizes
     whose throughput is shown."""
 

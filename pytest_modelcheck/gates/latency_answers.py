@@ -109,7 +109,7 @@ def _notes(modelcheck: ModelCheck, how: How) -> tuple[str, ...]:
     """What a reader of the figures should know of the graph and the machine."""
     notes = []
     if drawn := sorted(RANDOM & modelcheck.graphs.op_counts("exported").keys()):
-        notes.append(f"the graph draws random numbers ({', '.join(drawn)}): its runs may differ by what is drawn")
+        notes.append(f"random ops ({', '.join(drawn)}): outputs vary between runs")
     if how.threads > (cores := own_cores()):
         notes.append(f"{how.threads} threads share {cores} core{'' if cores == 1 else 's'}")
     elif cores == 1:

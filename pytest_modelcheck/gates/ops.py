@@ -1,4 +1,4 @@
-"""``expect_ops``: how often an operator stands in the graph."""
+"""``expect_ops``: operator counts."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _since_recorded(modelcheck: ModelCheck, op: str) -> tuple[str, ...]:
         return ()
     try:
         before = parse(split(recorded).body)
-    except ValueError:  # the comparison of the snapshot itself says that it is no module table
+    except ValueError:  # the comparison of the snapshot itself says that it is not a module table
         return ()
     return shortened([f"{line}, against the snapshot" for line in op_changes(before, modelcheck.modules, op)])
 

@@ -216,7 +216,7 @@ def _blind(case: ModelCase, probes: Sequence[GoldenProbe], stage: str) -> list[F
                 case,
                 "golden",
                 f"a comparison that fails when one {kind} is changed by a tenth",
-                f"a blind one: {len(seen)} of {len(made)} changed {kind}s were seen",
+                f"an insensitive one: {len(seen)} of {len(made)} perturbed {kind}s were detected",
                 where=first_lines(
                     [f"{probe.name}: largest effect {probe.effect:.3g}" for probe in made if not probe.seen], _SHOWN
                 ),

@@ -114,11 +114,11 @@ def read_golden(path: str | Path) -> Golden:
     path = Path(path)
     members = _members(path)
     if _HEADER not in members:
-        raise GoldenError(f"{path}: is no golden file: it has no {_HEADER}")
+        raise GoldenError(f"{path}: is not a golden file: it has no {_HEADER}")
     try:
         header = json.loads(members[_HEADER])
         if header["format"] != FORMAT:
-            raise GoldenError(f"{path}: is no golden file: its format is {header['format']!r}")
+            raise GoldenError(f"{path}: is not a golden file: its format is {header['format']!r}")
         if header["format_version"] > FORMAT_VERSION:
             raise GoldenError(
                 f"{path}: has format version {header['format_version']}, this release reads up to {FORMAT_VERSION}"

@@ -56,7 +56,7 @@ def first_difference(left: ir.Model, right: ir.Model) -> str:
             return f"node {number} is {op_label(b)} instead of {op_label(a)}"
         if (words := _node_difference(a, b)) != "":
             return f"{words} of {op_label(b)} {b.name or b.outputs[0].name!r} (node {number})"
-    return "the same nodes over the same constants, connected or ordered otherwise"
+    return "the same operators over the same constants, wired or ordered differently"
 
 
 def _node_difference(left: ir.Node, right: ir.Node) -> str:

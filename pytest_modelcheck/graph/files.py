@@ -56,7 +56,7 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
         if not data.exists():
             raise InvalidModelError(f"{path}: {where} needs {data}, which does not exist")
         if not data.is_file():
-            raise InvalidModelError(f"{path}: {where} needs {data}, which is no file")
+            raise InvalidModelError(f"{path}: {where} needs {data}, which is not a file")
         if (tensor.offset or 0) + tensor.nbytes > data.stat().st_size:
             raise InvalidModelError(f"{path}: {where} ends beyond the end of {data}")
 

@@ -153,7 +153,7 @@ def _choices(atom: str) -> list[str]:
     if not atom.startswith("["):
         return [unescape(atom)]
     if not re.fullmatch(r"\[\d+(-\d+)?(,\d+(-\d+)?)*\]", atom):
-        raise ValueError(f"{atom!r} is no folded index; write [0-11] or [0,2,5-7]")
+        raise ValueError(f"{atom!r} is not a folded index; write [0-11] or [0,2,5-7]")
     numbers: list[str] = []
     for run in atom[1:-1].split(","):
         low, _, high = run.partition("-")

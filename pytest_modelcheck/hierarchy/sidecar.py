@@ -107,7 +107,7 @@ def read_sidecar(path: str | Path) -> Sidecar:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise SidecarError(f"{path}: schema {content['schema']!r}; this version reads {SCHEMA}. Write it anew.")
+            raise SidecarError(f"{path}: schema {content['schema']!r}; this version reads {SCHEMA}. Write it again.")
         return Sidecar(
             owners={key: _read_owner(row) for key, row in content["owners"].items()},
             calls=None if content["forward"] is None else _read_calls(content["modules"], content["forward"]),
@@ -116,7 +116,7 @@ def read_sidecar(path: str | Path) -> Sidecar:
             statistics=content["statistics"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SidecarError(f"{path} is no hierarchy sidecar: {type(error).__name__}: {error}") from error
+        raise SidecarError(f"{path} is not a hierarchy sidecar: {type(error).__name__}: {error}") from error
 
 
 def reattach(model: ir.Model, sidecar: Sidecar, *, strategy: StrategyName = "auto") -> HierarchyReport:

@@ -40,7 +40,7 @@ def parse(text: str) -> ModuleTable:
     for number, line in enumerate(text.splitlines(), start=1):
         match = _ROW.fullmatch(line)
         if match is None:
-            raise ValueError(f"line {number} is no row of a module table: {line!r}")
+            raise ValueError(f"line {number} is not a row of a module table: {line!r}")
         paths = unfold(match["path"])
         if len(paths) != int(match["count"] or 1):
             raise ValueError(f"line {number}: {match['path']} stands for {len(paths)} modules, not {match['count']}")
@@ -57,5 +57,5 @@ def ops_text(ops: tuple[tuple[str, int], ...]) -> str:
 def _op(item: str, number: int) -> tuple[str, int]:
     label, _, count = item.rpartition(" ")
     if not label or not count.isdecimal():
-        raise ValueError(f"line {number}: {item!r} is no operator with a count")
+        raise ValueError(f"line {number}: {item!r} is not an operator with a count")
     return label, int(count)

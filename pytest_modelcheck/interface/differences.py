@@ -32,7 +32,7 @@ def interface_differences(recorded: str, now: str) -> tuple[str, ...]:
     try:
         before = parse_interface(recorded)
     except ValueError as error:
-        return (f"the recorded text is no interface: {error}",)
+        return (f"the recorded text is not an interface: {error}",)
     return differences_between(before, parse_interface(now))
 
 

@@ -114,12 +114,12 @@ def read_baseline(text: str) -> ir.Model:
     """
     _, found, packed = text.partition("\n" + _GRAPH)
     if not found:
-        raise BaselineError("the locked baseline holds no graph; record it anew with --snapshot-update")
+        raise BaselineError("the locked baseline holds no graph; record it again with --snapshot-update")
     try:
         content = zlib.decompress(base64.b85decode("".join(packed.split("\n")[1:])))
         model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(content))
     except (ValueError, zlib.error, google.protobuf.message.DecodeError) as error:
-        raise BaselineError(f"the locked baseline cannot be read ({error}); record it anew") from error
+        raise BaselineError(f"the locked baseline cannot be read ({error}); record it again") from error
     return model
 
 
@@ -241,7 +241,7 @@ def map_inputs(baseline: ir.Model, today: ir.Model, feeds: Mapping[str, Any]) ->
     if len(old) != len(new) or not all(_fits(old[was], new[now], feeds[now]) for was, now in pairs):
         raise BaselineError(
             f"the locked graph takes {_listed(old)}; today's takes {_listed(new)}: they cannot be timed side by side. "
-            f"Record the baseline anew with --snapshot-update"
+            f"Record the baseline again with --snapshot-update"
         )
     notes = tuple(f"the locked graph's input {was!r} is fed what {now!r} is fed" for was, now in pairs if was != now)
     return {was: feeds[now] for was, now in pairs}, notes

@@ -65,9 +65,9 @@ class CheckTfliteOps(Pass):
 
 def _obstacle(node: ir.Node, model: ir.Model) -> str | None:
     if node.domain != "":
-        return (
-            None if node.op_identifier() in model.functions else f"{node.domain}:{node.op_type} is no standard operator"
-        )
+        if node.op_identifier() in model.functions:
+            return None
+        return f"{node.domain}:{node.op_type} is not a standard operator"
     if node.op_type not in BUILTINS:
         return f"TensorFlow Lite has no built-in operator for {node.op_type}"
     return _condition(node)

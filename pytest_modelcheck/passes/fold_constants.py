@@ -238,7 +238,7 @@ class _Folder:
         read = [index for index, output in enumerate(node.outputs) if is_needed(output)]
         growth = sum(result.nbytes[index] for index in read) - self._freed_bytes(node)
         if growth > self.budget - self.spent:
-            return self.rewriter.refuse("the constant would make the file too much larger", node)
+            return self.rewriter.refuse("folding would exceed the size budget", node)
         self.spent += max(growth, 0)
         constants: dict[ir.Value, ir.Value] = {}
         nodes: list[ir.Node] = []

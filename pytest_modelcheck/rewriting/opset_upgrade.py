@@ -75,7 +75,7 @@ def _difference(node: ir.Node, old_version: int, new_version: int) -> str | None
     if new.deprecated:
         return "it is deprecated there"
     if old.since_version < _CHANGED_MEANING.get(node.op_type, 0) <= new.since_version and not _is_unaffected(node):
-        return "its meaning changed"
+        return "its semantics differ there"
     if "axes" in node.attributes and "axes" not in new.attributes and any(i.name == "axes" for i in new.inputs):
         return "its axes are set by the caller of the function" if node.attributes["axes"].is_ref() else _AXES_MOVED
     for name in old.attributes:

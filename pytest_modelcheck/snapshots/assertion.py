@@ -157,7 +157,7 @@ class ModelCheckSnapshot:
                 subject=kind.name,
                 expected=f"a recorded snapshot in {execution.snapshot_location}",
                 found=f"{type(execution.exception).__name__}: {execution.exception}",
-                next=f"Delete or restore what stands there; to record it anew, {UPDATE}.",
+                next=f"Delete or restore what stands there; to record it again, {UPDATE}.",
                 verdict=Verdict.ERROR,
             )
         if execution.recalled_data is None:

@@ -66,11 +66,11 @@ class SnapshotKind:
 
 
 def module_differences(recorded: str, now: str) -> tuple[str, ...]:
-    """What each module gained or lost; the plain rows where the recorded text is no module table."""
+    """What each module gained or lost; the plain rows where the recorded text is not a module table."""
     try:
         before = parse(recorded)
     except ValueError as error:
-        return (f"the recorded text is no module table: {error}", *block_differences(recorded, now))
+        return (f"the recorded text is not a module table: {error}", *block_differences(recorded, now))
     return diff_tables(before, parse(now))
 
 

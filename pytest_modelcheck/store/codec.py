@@ -83,7 +83,7 @@ def _name(kind: type) -> str:
 def _class(name: str, base: type) -> type:
     module, _, qualname = name.partition(":")
     if module.partition(".")[0] != _PACKAGE:
-        raise NotKeepableError(f"{name} is no class of {_PACKAGE}")
+        raise NotKeepableError(f"{name} is not a class of {_PACKAGE}")
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)

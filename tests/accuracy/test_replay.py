@@ -107,7 +107,7 @@ def test_what_is_no_replay_file_is_one_error(tmp_path, capsys, content):
     file = tmp_path / "worst.npz"
     file.write_bytes(content)
     assert main(["replay", str(file)]) == 2
-    assert f"error: {file}: is no replay file" in capsys.readouterr().err
+    assert f"error: {file}: is not a replay file" in capsys.readouterr().err
 
 
 def test_a_missing_file_and_a_missing_model_are_named(failed, tmp_path, capsys):

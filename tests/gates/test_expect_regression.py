@@ -117,7 +117,7 @@ def test_inputs_of_another_shape_are_an_error_that_shows_both(locked):
 def test_a_locked_graph_that_was_cut_short_is_an_error(locked):
     path = locked.path / "snapshots" / FILE
     path.write_text(path.read_text()[:-200])
-    locked.run().outcomes(failed=1).has("the locked baseline cannot be read", "record it anew")
+    locked.run().outcomes(failed=1).has("the locked baseline cannot be read", "record it again")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_session_that_fails_on_the_second_run(tmp_path, monkeypatch):
 
 def test_random_outputs_are_timed_and_the_verdict_says_so(tmp_path):
     check = check_of_graph(RANDOM, tmp_path, latency_budget=20)
-    note = "(the graph draws random numbers (RandomNormalLike): its runs may differ by what is drawn)"
+    note = "(random ops (RandomNormalLike): outputs vary between runs)"
     assert ask(check, "expect_latency", speedup=">=0.01").measured.endswith(note)
 
 

@@ -165,8 +165,8 @@ def test_a_tolerance_that_lets_a_changed_weight_pass_is_refused_as_blind(golden)
     outputs = {seed: {"y": module(**inputs(seed))["y"].detach().numpy()} for seed in golden.seeds}
     report = checked(dataclasses.replace(golden, outputs=outputs), case, module, tolerances=Tolerances(1e-4, 0.0))
     assert said(report).startswith(
-        "[error] expect_golden: golden expected a comparison that fails when one weight is changed by a tenth, found a "
-        "blind one: 0 of 4 changed weights were seen in net\n  where: first.weight: largest effect "
+        "[error] expect_golden: golden expected a comparison that fails when one weight is changed by a tenth, found "
+        "an insensitive one: 0 of 4 perturbed weights were detected in net\n  where: first.weight: largest effect "
     )
     assert report.comparisons[0].passed
 
@@ -182,7 +182,9 @@ def test_outputs_that_no_input_reaches_are_refused_as_blind(golden):
     outputs = {0: {"y": module(**inputs(0))["y"].detach().numpy()}}
     reference = dataclasses.replace(golden, inputs={0: golden.inputs[0]}, outputs=outputs)
     report = checked(reference, case)
-    assert "one input is changed by a tenth, found a blind one: 0 of 2 changed inputs were seen" in said(report)
+    assert "one input is changed by a tenth, found an insensitive one: 0 of 2 perturbed inputs were detected" in said(
+        report
+    )
     assert "x: largest effect 0" in said(report)
 
 

@@ -144,8 +144,8 @@ def rewritten(path, change):
 
 
 EDITS = {
-    "is no golden file: it has no header.json": lambda header, members: members.pop("header.json"),
-    "is no golden file: its format is 'other'": lambda header, members: header.update(format="other"),
+    "is not a golden file: it has no header.json": lambda header, members: members.pop("header.json"),
+    "is not a golden file: its format is 'other'": lambda header, members: header.update(format="other"),
     "has format version 2, this release reads up to 1": lambda header, members: header.update(format_version=2),
     "its header.json cannot be read: KeyError: 'producer'": lambda header, members: header.pop("producer"),
     "output 'y' is missing: there is no outputs/0/0.npy": lambda header, members: members.pop("outputs/0/0.npy"),

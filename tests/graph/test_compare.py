@@ -25,7 +25,7 @@ Twice (v) => (t) { t = Add(v, v) }
 """
 
 
-ORDERED = "the same nodes over the same constants, connected or ordered otherwise"
+ORDERED = "the same operators over the same constants, wired or ordered differently"
 
 
 def made(text=TEXT):

@@ -128,7 +128,7 @@ def test_external_data_of_a_constant_node_is_found_beside_the_model(tmp_path):
     ("location", "message"),
     [
         ("none.data", "attribute 'value' of node 'const' needs {folder}/none.data, which does not exist"),
-        (".", "attribute 'value' of node 'const' needs {folder}, which is no file"),
+        (".", "attribute 'value' of node 'const' needs {folder}, which is not a file"),
         ("../outside.data", "attribute 'value' of node 'const' points outside the model's folder: "),
         ("/etc/hostname", "attribute 'value' of node 'const' points outside the model's folder: /etc/hostname"),
     ],

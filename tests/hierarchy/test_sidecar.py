@@ -92,11 +92,11 @@ def test_weights_and_attributes_are_no_part_of_the_fingerprint_and_connections_a
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nonsense", "is no hierarchy sidecar: JSONDecodeError"),
-        ("{}", "is no hierarchy sidecar: KeyError: 'schema'"),
-        ('{"schema": 99}', "schema 99; this version reads 1. Write it anew."),
-        ('{"schema": 1, "owners": {"a": {"path": "m", "kind": "sure"}}}', "is no hierarchy sidecar: ValueError"),
-        ("[]", "is no hierarchy sidecar: TypeError"),
+        ("nonsense", "is not a hierarchy sidecar: JSONDecodeError"),
+        ("{}", "is not a hierarchy sidecar: KeyError: 'schema'"),
+        ('{"schema": 99}', "schema 99; this version reads 1. Write it again."),
+        ('{"schema": 1, "owners": {"a": {"path": "m", "kind": "sure"}}}', "is not a hierarchy sidecar: ValueError"),
+        ("[]", "is not a hierarchy sidecar: TypeError"),
     ],
 )
 def test_a_file_that_is_no_sidecar_is_refused_by_name(content: str, message: str, tmp_path: Path) -> None:

@@ -271,9 +271,9 @@ def test_an_expression_of_inputs_axes_stays():
 @pytest.mark.parametrize(
     ("recorded", "message"),
     [
-        ("nonsense\n", "the recorded text is no interface: line 1 cannot be read: 'nonsense'"),
-        ("input: x\n", "the recorded text is no interface: line 1 names no input or output: 'x'"),
-        ("input: x float32 [2]\n", "the recorded text is no interface: there is no line 'opset'"),
+        ("nonsense\n", "the recorded text is not an interface: line 1 cannot be read: 'nonsense'"),
+        ("input: x\n", "the recorded text is not an interface: line 1 names no input or output: 'x'"),
+        ("input: x float32 [2]\n", "the recorded text is not an interface: there is no line 'opset'"),
     ],
 )
 def test_a_recorded_text_that_cannot_be_read_is_said(recorded, message):

@@ -157,5 +157,5 @@ def test_another_number_of_inputs_is_refused():
 
 @pytest.mark.parametrize("text", ["", "nodes: 3\n", "a\ngraph: 3 bytes\n!!!\n", "a\ngraph: 3 bytes\nabcde\n"])
 def test_a_text_that_holds_no_graph_is_refused(text):
-    with pytest.raises(BaselineError, match="record it anew"):
+    with pytest.raises(BaselineError, match="record it again"):
         read_baseline(text)

@@ -103,7 +103,7 @@ def test_a_chain_that_is_not_folded_keeps_one_intermediate(monkeypatch: pytest.M
     tracemalloc.stop()
 
     assert not record.changed
-    assert {refused.reason for refused in record.refusals} == {"the constant would make the file too much larger"}
+    assert {refused.reason for refused in record.refusals} == {"folding would exceed the size budget"}
     assert len(computed) == 21  # once each
     assert peak < 8 * 2**20
 

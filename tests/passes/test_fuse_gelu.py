@@ -106,7 +106,7 @@ def test_below_opset_20_target_opset23_raises_the_opset() -> None:
 def test_an_opset_that_cannot_be_raised_is_refused() -> None:
     body = ERF.replace("y = Mul (m, half)", "g = Mul (m, half)\n b, c = Split <axis = 2> (g)\n y = Add (b, c)")
 
-    reason = "opset 23 would change Split: its meaning changed"
+    reason = "opset 23 would change Split: its semantics differ there"
     assert refuses(PASS, gelu(body, opset=14, x="float[2,n,6]"), target="opset23") == {reason}
 
 

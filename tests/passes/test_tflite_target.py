@@ -116,7 +116,7 @@ def test_a_contrib_operator_is_refused() -> None:
     model.opset_imports["com.microsoft"] = 1
     (refused,) = CHECK(model).refusals  # type: ignore[attr-defined]
 
-    assert refused.reason == "com.microsoft:Relu is no standard operator"
+    assert refused.reason == "com.microsoft:Relu is not a standard operator"
 
 
 def test_optimize_names_the_nodes_that_cannot_be_converted_and_writes_nothing(tmp_path: Any) -> None:

@@ -120,8 +120,8 @@ def test_a_hook_that_replaces_a_parameter_and_raises_is_undone(file):
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "is no complete state file"),
-        (b"text", "is no complete state file (File is not a zip file)"),
+        (b"", "is not a complete state file"),
+        (b"text", "is not a complete state file (File is not a zip file)"),
     ],
 )
 def test_what_is_no_state_file_is_said_so(tmp_path, content, message):

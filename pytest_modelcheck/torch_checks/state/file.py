@@ -66,7 +66,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise StateFileError(f"{path}: there is no such file") from None
     except Exception as error:  # a damaged directory of the archive: zipfile raises whatever its fields lead to
-        raise StateFileError(f"{path}: is no complete state file ({error})") from error
+        raise StateFileError(f"{path}: is not a complete state file ({error})") from error
     if damaged is not None:
         raise StateFileError(f"{path}: is damaged: its part {damaged!r} has a wrong checksum or kind")
     try:
