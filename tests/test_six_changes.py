@@ -54,7 +54,7 @@ def inputs(seed):
 
 TEST = """
 import pytest
-from tests.regressions.models.encoder import build, inputs
+from encoder import build, inputs
 from pytest_modelcheck import ModelCase
 
 CASES = [ModelCase("encoder", build, inputs, opset=20, exporter=e, output_names=["hidden"]) for e in EXPORTERS]

@@ -33,8 +33,7 @@ def drop_zero_states(rewriter: Rewriter) -> None:
         for index in zeros:
             rewriter.set_input(node, index, None)
         if zeros:
-            given = max(index for index, value in enumerate(node.inputs) if value is not None)
-            node.resize_inputs(given + 1)
+            rewriter.trim_inputs(node)
             rewriter.edited()
 
 

@@ -252,6 +252,11 @@ class Rewriter:
         if old is not None:
             drop_value_if_dead(old)
 
+    def trim_inputs(self, node: ir.Node) -> None:
+        """Take omitted inputs off the end of `node`."""
+        given = [index for index, value in enumerate(node.inputs) if value is not None]
+        node.resize_inputs(max(given, default=-1) + 1)
+
     def set_attributes(self, node: ir.Node, attributes: Mapping[str, int | Sequence[int] | None]) -> None:
         """Set integer attributes of `node`; None removes one."""
         for name, number in attributes.items():

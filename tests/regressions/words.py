@@ -231,8 +231,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "detector: scores not squashed": ("after the last module: in the code of (root) (Detector)",),
     "detector: mean of the classes": ("after the last module: in the code of (root) (Detector)",),
     "detector: input not divided by 255": (
-        "first where stem",
-        "is no longer called",
+        "(root): -1 Div(#1=255)",
+        "first at the input of stem (Sequential), in the code of (root) (Detector)",
     ),
     "detector: batch norm epsilon of the framework": ("first at the output of stem.1 (BatchNorm2d)",),
     "detector: silu became relu": ("first at the output of body.2 (ReLU)",),
