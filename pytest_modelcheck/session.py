@@ -116,7 +116,7 @@ class Session:
 
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
-        from pytest_modelcheck.check import ModelCheck
+        from pytest_modelcheck.check import Locked, ModelCheck
 
         if not isinstance(case, ModelCase):
             raise pytest.UsageError(f"the fixture `model_case` must return a ModelCase, got {type(case).__name__}")
@@ -132,9 +132,8 @@ class Session:
             )
             self._checked = (case, check)
         check = self._checked[1]
-        check.recorded = lambda kind: None
-        check.kept_file = partial(_kept_file, item)
-        check.updating = bool(getattr(item.config.option, "update_snapshots", False))
+        updating = bool(getattr(item.config.option, "update_snapshots", False))
+        check.locked = Locked(file=partial(_kept_file, item), updating=updating)
         item.stash.setdefault(_TEST, TestState()).check = check
         return check
 
@@ -148,7 +147,7 @@ class Session:
             model=check.case.name, context=check.settings.context, versions=check.settings.versions, kinds=self._kinds()
         )
         state.snapshot = ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
-        check.recorded = state.snapshot.recorded
+        check.locked.text = state.snapshot.recorded
         return state.snapshot
 
     def _kinds(self) -> tuple[SnapshotKind, ...]:

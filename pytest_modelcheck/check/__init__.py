@@ -11,6 +11,6 @@ What one gate measures belongs to that gate, which asks `ModelCheck.once` to kee
 """
 
 from pytest_modelcheck.check.model_check import ModelCheck
-from pytest_modelcheck.check.settings import Settings
+from pytest_modelcheck.check.settings import Locked, Settings
 
-__all__ = ["ModelCheck", "Settings"]
+__all__ = ["Locked", "ModelCheck", "Settings"]

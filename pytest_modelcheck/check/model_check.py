@@ -13,7 +13,7 @@ import onnx_ir as ir
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.check.graphs import Graphs
 from pytest_modelcheck.check.results import Figures, Results, merge_figures
-from pytest_modelcheck.check.settings import Settings
+from pytest_modelcheck.check.settings import Locked, Settings
 from pytest_modelcheck.check.sources import Source, source_of
 from pytest_modelcheck.check.torch_side import TorchSide
 from pytest_modelcheck.errors import ModelCaseError
@@ -48,10 +48,7 @@ class ModelCheck:
         settings: What the check is made under.
         source: How the case becomes an ONNX model; its `torch` is None for an .onnx file without a module.
         graphs: The exported and the optimized graph with all that is known of them.
-        recorded: Kind of a snapshot -> what is locked for the running test; None where nothing is.
-        kept_file: File name, such as ``"golden.npz"`` -> where a gate keeps it for the running test, beside its
-            snapshots; None outside a pytest run.
-        updating: Whether the run records what is locked (``--snapshot-update``).
+        locked: What is locked for the running test.
 
     Example:
         >>> ModelCheck(ModelCase.from_onnx("model.onnx")).attribution.nodes_after
@@ -83,9 +80,7 @@ class ModelCheck:
         self._results = Results(progress=lambda text: progress(f"{subject}: {text}" if text else ""))
         self.source: Source = source_of(self.case, self.settings, self._results)
         self.graphs = Graphs(self.settings, self.source, self._results)
-        self.recorded: Callable[[str], str | None] = lambda kind: None
-        self.kept_file: Callable[[str], Path] | None = None
-        self.updating = False
+        self.locked = Locked()
 
     # -- what users look at ------------------------------------------------------------------------------------------
 

@@ -84,6 +84,22 @@ class Settings:
             raise self.error(subject, "a working model case", str(error)) from error
 
 
+@dataclass(slots=True)
+class Locked:
+    """What is locked for the running test; nothing is outside a pytest run.
+
+    Attributes:
+        text: Kind of a snapshot -> what is recorded under it; None where nothing is.
+        file: File name, such as ``"golden.npz"`` -> where a gate keeps it, beside the snapshots of the test; None
+            outside a pytest run.
+        updating: Whether the run records what is locked (``--snapshot-update``).
+    """
+
+    text: Callable[[str], str | None] = lambda kind: None
+    file: Callable[[str], Path] | None = None
+    updating: bool = False
+
+
 @cache
 def installed_versions() -> dict[str, str]:
     """Library -> installed version, of those in `VERSIONED` that are installed."""

@@ -54,12 +54,12 @@ def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
 
     if expectation.path is not None:
         return _result(_report(modelcheck, expectation, expectation.path))
-    if modelcheck.kept_file is None:
+    if modelcheck.locked.file is None:
         finding = modelcheck.finding(
             GATE.name, "golden", "a file", "none: outside a pytest run nothing is recorded; name a path"
         )
         return GateResult(gate=GATE.name, measured="", findings=(finding,))
-    path = modelcheck.kept_file("golden.npz")
+    path = modelcheck.locked.file("golden.npz")
     try:
         return _recorded(modelcheck, expectation, path)
     except GoldenError as error:
@@ -71,7 +71,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
 
 def _recorded(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> GateResult:
     """The result against the file that is recorded for the running test."""
-    if not path.is_file() and not modelcheck.updating:
+    if not path.is_file() and not modelcheck.locked.updating:
         finding = modelcheck.finding(
             GATE.name,
             "golden",
@@ -80,7 +80,7 @@ def _recorded(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> 
             next=f"To record it, {_UPDATE} and commit the file. If it was deleted by mistake, restore it.",
         )
         return GateResult(gate=GATE.name, measured="", findings=(finding,))
-    if modelcheck.updating and not _is_right(modelcheck, expectation, path):
+    if modelcheck.locked.updating and not _is_right(modelcheck, expectation, path):
         from pytest_modelcheck.golden import record_golden
 
         torch = modelcheck.torch

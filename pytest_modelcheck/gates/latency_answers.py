@@ -47,7 +47,7 @@ def speedup(modelcheck: ModelCheck, bound: Bound, how: How) -> GateResult:
 
 
 def regression(modelcheck: ModelCheck, bound: Bound, how: How) -> GateResult:
-    locked = modelcheck.recorded("baseline")
+    locked = modelcheck.locked.text("baseline")
     if locked is None:
         return _result(modelcheck, "regression", bound, "", Verdict.ERROR, "no locked graph to compare with", (), _LOCK)
     if bound.holds(0) and same_graph(locked, modelcheck.baseline):

@@ -141,7 +141,7 @@ def _since_recorded(modelcheck: ModelCheck, op: str) -> tuple[str, ...]:
     from pytest_modelcheck.hierarchy import op_changes, parse
     from pytest_modelcheck.snapshots.text import split
 
-    recorded = modelcheck.recorded("modules")
+    recorded = modelcheck.locked.text("modules")
     if recorded is None:
         return ()
     try:

@@ -45,7 +45,7 @@ def test_the_finding_of_expect_ops_names_exactly_that_module(
     locked_and_changed: tuple[ModuleTable, ModelCheck],
 ) -> None:
     locked, changed = locked_and_changed
-    changed.recorded = {"modules": render(locked)}.get
+    changed.locked.text = {"modules": render(locked)}.get
     counted = sum(count for row in locked.rows for label, count in row.ops if label == "Transpose")
     finding = finding_of(changed, "expect_ops", stage="exported", Transpose=counted)
     assert finding.found == str(counted + 1)
