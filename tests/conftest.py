@@ -44,6 +44,7 @@ def project(pytester, everything_imported, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def not_a_worker(monkeypatch):
-    """The runs inside a test are no xdist workers, though the test may be in one: syrupy asks the environment."""
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+    """The runs inside a test are not xdist workers and not in CI, though the test may be: both are read from the
+    environment, by syrupy and by the options."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID", "CI"):
         monkeypatch.delenv(name, raising=False)
