@@ -48,7 +48,7 @@ def test_a_path_with_two_rows_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["a.[", "a.[]", "a.[0-]", "a.[x]"])
 def test_text_that_is_no_folded_path_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no folded index"):
+    with pytest.raises(ValueError, match="is not a folded index"):
         unfold(text)
 
 

@@ -330,11 +330,11 @@ def test_a_label_of_an_unknown_domain_keeps_its_domain_and_every_text() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "line 1 is no row"),
-        ("a: Add 1\nb [x: Add 1", "line 2 is no row"),
+        ("nonsense", "line 1 is not a row of a module table"),
+        ("a: Add 1\nb [x: Add 1", "line 2 is not a row of a module table"),
         ("layer.[0-2] x2: Add 1", "stands for 3 modules, not 2"),
         ("layer.[0-2]: Add 1", "stands for 3 modules"),
-        ("a: Add", "no operator with a count"),
+        ("a: Add", "is not an operator with a count"),
         ("a: Add 1\na: Mul 1", "'a' has two rows"),
     ],
 )
