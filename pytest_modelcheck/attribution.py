@@ -187,7 +187,7 @@ def _tell(watch: Watch | None, index: int, model: ir.Model) -> None:
 
 
 def _columns(passes: Sequence[AnyPass]) -> list[str]:
-    """The names of the rows: a pass that stands in the pipeline again is ``name#2``, so that no row hides another."""
+    """The names of the rows: a pass that occurs in the pipeline again is ``name#2``, so that no row hides another."""
     seen: Counter[str] = Counter()
     names = []
     for name in map(pass_name, passes):

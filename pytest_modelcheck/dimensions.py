@@ -67,7 +67,7 @@ def check_axes(axes: Axes) -> None:
             if unknown := [name for name in names if name not in plain]:
                 known = ", ".join(sorted(plain)) or "none"
                 raise ModelCaseError(
-                    f"{place}: {dimension!r} uses {unknown[0]!r}, which is no axis's own dimension; there are: {known}"
+                    f"{place}: {dimension!r} uses {unknown[0]!r}, which no axis is named; named axes: {known}"
                 )
 
 

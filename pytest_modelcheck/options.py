@@ -28,7 +28,7 @@ class Options:
     Attributes:
         enabled: Whether model checks run at all.
         reports: Files to write the report to.
-        cache: Directory of cached exports; None to export anew into a temporary directory.
+        cache: Directory of cached exports; None to export into a temporary directory.
         exporter: Overrides the exporter of every model case; None leaves it.
         target: What the optimized graph may contain.
         passes: Names of passes (or ``module:attribute``) that make the pipeline; empty for the default pipeline.

@@ -30,8 +30,8 @@ def test_declaring_a_case_builds_nothing():
         (
             ("m", build, inputs),
             {"dynamic_axes": {"ids": {1: "sequence"}, "mask": {1: "past + sequence"}}},
-            "ModelCase 'm': dynamic_axes, axis 1 of 'mask': 'past + sequence' uses 'past', which is no axis's own "
-            "dimension; there are: sequence",
+            "ModelCase 'm': dynamic_axes, axis 1 of 'mask': 'past + sequence' uses 'past', which no axis is named; "
+            "named axes: sequence",
         ),
         (
             ("m", build, inputs),

@@ -31,7 +31,7 @@ PLACES = 5
 
 
 class UnusableReferenceError(ModelCheckError):
-    """A model that gives NaN cannot say which pass made another one differ."""
+    """A model that gives NaN cannot say which pass made another model differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ class Magnitudes:
     """What each element of one output is held against.
 
     Attributes:
-        largest: The largest finite magnitude that is no mask; 0.0 where there is none.
+        largest: The largest finite magnitude that is not a mask; 0.0 where there is none.
         scale: The magnitude before the element's own is considered: one number, or one per slice.
         inner: For slices: how many elements follow each other in memory in one slice.
         exceeded: Whether an element can be larger than its scale.
@@ -107,7 +107,7 @@ def allowed(array: Array, tolerance: Tolerance) -> Array:
 
 
 def _unmasked(array: Array, top: float) -> tuple[float, float]:
-    """The largest magnitude that is no mask, and the smallest that is one (inf where there is none)."""
+    """The largest magnitude that is not a mask, and the smallest that is one (inf where there is none)."""
     masks_from = math.inf
     while top >= MASKS_FROM:
         below = _largest(array, top / BAND)

@@ -117,7 +117,7 @@ def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
             raise ValueError(f"stage {stage.name!r}: every is at least 1, and 1 for a stage others are held against")
         before[stage.name] = stage
     if all(stage.against is None for stage in stages):
-        raise ValueError("no stage is compared with another one: nothing would be measured")
+        raise ValueError("no stage is compared with another: nothing would be measured")
 
 
 def _unmeasured(stage: Stage, model: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Whether one tensor is another one: as it is, transposed, times one factor per channel, or a little off."""
+"""Whether one tensor matches another: as it is, transposed, times one factor per channel, or a little off."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ModuleInputs:
     Attributes:
         names: One name per tensor: the argument's own, or for a nested argument the path to it, e.g. ``"states.0"``.
         values: The tensors, on their own device.
-        arguments: Argument name -> its value with every tensor replaced by its place; what is no tensor is a constant.
+        arguments: Argument name -> its value, every tensor replaced by its place; what is not a tensor is a constant.
             None: every tensor is an argument by its name.
     """
 

@@ -174,7 +174,7 @@ def _counts_values(node: torch.fx.Node) -> bool:
 
 
 def source_line(error: BaseException, module: torch.nn.Module) -> str:
-    """The innermost line of the traceback that stands in the source file of one of the module's classes."""
+    """The innermost line of the traceback that is in the source file of one of the module's classes."""
     files = {_source_file(type(submodule)) for submodule in module.modules()}
     files = {file for file in files if file and f"{Path('torch') / 'nn'}" not in file}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]

@@ -1,6 +1,6 @@
 """`ModelCheck`: one model case under check, each result computed on first use and kept.
 
-It is put together from parts that stand alone:
+It is composed of parts that work alone:
 
     Results     once(key, make): computed once, timed, an error remembered; what the report asks
     TorchSide   the module: built, called, captured

@@ -13,7 +13,7 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
 Figures = Callable[[Any], Mapping[str, Any]]
-"""A result -> plain data for the reports, by the name of the section it stands in."""
+"""A result -> plain data for the reports, by the name of its section."""
 
 _T = TypeVar("_T")
 

@@ -68,7 +68,7 @@ def find_case(address: str) -> ModelCase:
     """
     name, separator, attribute = address.partition(":")
     if not separator or not attribute:
-        raise OptionError(f"{address!r} is no address of a model case; write package.module:NAME")
+        raise OptionError(f"{address!r} is not an address of a model case; write package.module:NAME")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -85,7 +85,7 @@ class ExportCache:
             entry = _read_entry(folder)
             _verify_files(folder, entry["files"])
             if ExportKey.from_json(entry["key"]).digest != key.digest:
-                raise ValueError("its recorded key is another one")
+                raise ValueError("its recorded key differs")
             exported = Exported(
                 case=case,
                 exporter=case.exporter,

@@ -77,7 +77,7 @@ class Describer:
                 self.undescribed[path] = f"a {type(value).__name__} that raises {type(error).__name__} when it is read"
 
     def add_file(self, file: str | pathlib.Path | None) -> None:
-        """Note a source file; what is no file (``"<string>"``) is left out, the bytecode stands for it."""
+        """Note a source file; what is not a file (``"<string>"``) is left out, the bytecode stands for it."""
         if file is not None and pathlib.Path(file).is_file():
             self.files.add(pathlib.Path(file))
 

@@ -21,7 +21,7 @@ class Exported:
         case: The case it was made of; its `exporter` is the one that was used.
         exporter: ``"dynamo"`` or ``"torchscript"``; ``"onnx"`` for a case that is an .onnx file.
         path: The .onnx file; large weights lie beside it in ``<name>.onnx.data``.
-        key: Everything that could have made the file another one.
+        key: Everything that could have changed the file.
         seconds: Wall time of the export that made the file, also where that was an earlier run.
         cached: Whether an earlier run made the file.
         why: Where it was exported now although there is a cache: what differs from the last time, in words.

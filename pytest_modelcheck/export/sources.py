@@ -1,7 +1,7 @@
 """Which source files a model is made of: the files that define it, and everything of the user's that they import.
 
 Installed packages are told apart by their version; files outside them have none, so their content counts, and that of
-every file that they import, wherever in the file the import stands.
+every file that they import, wherever in the file the import is.
 """
 
 from __future__ import annotations

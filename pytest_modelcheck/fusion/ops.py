@@ -67,7 +67,7 @@ class OpGraph:
 
     Attributes:
         ops: In graph order.
-        bookkeeping: How many bookkeeping nodes stand beside them.
+        bookkeeping: How many bookkeeping nodes come with them.
         outputs: The compute nodes whose results the graph returns, in order; None for an input that is handed through.
         made: Graph node -> its compute node.
     """

@@ -36,7 +36,7 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
     in no subgraph yet; where the rule joins, u takes in other subgraphs that end before it in the same way. So a
     subgraph is a tree, and only its last operator is read from outside: subgraphs are connected and convex, and fusing
     all of them at once creates no cycle. With `attention`, projections that read one input and meet
-    in one attention are grouped first, where none of them stands behind anything that another reads.
+    in one attention are grouped first, where none of them comes after anything that another reads.
 
     Args:
         captured: From `capture` or `decompose`.
@@ -125,7 +125,7 @@ def _place(op: Op, part_of: dict[Op, _Part], table: tuple[Rule, ...]) -> None:
                     ended = [other for other in ended if other is not part]
     if home is None:
         home = _Part([], [])
-    home.ops.append(op)  # it stands behind all the others
+    home.ops.append(op)  # it comes after all the others
     part_of[op] = home
 
 

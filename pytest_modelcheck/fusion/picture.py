@@ -90,7 +90,7 @@ def _bare(label: str) -> str:
 def _place(boxes: dict[int, _Box], edges: list[tuple[int, int]], inside: list[int]) -> tuple[float, float]:
     """Rows by the longest way from an input; boxes of a row side by side, in graph order. Gives width and height."""
     row = dict.fromkeys(boxes, 0)
-    for number in inside:  # in graph order: what a subgraph reads stands before it
+    for number in inside:  # in graph order: what a subgraph reads comes before it
         row[number] = max([row[source] + 1 for source, reader in edges if reader == number], default=0)
     rows = [[number for number in sorted(boxes) if row[number] == level] for level in range(max(row.values()) + 1)]
     widths = [sum(boxes[number].width + _GAP_X for number in level) - _GAP_X for level in rows]

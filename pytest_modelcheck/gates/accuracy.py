@@ -46,7 +46,7 @@ def parse(
     is what computes the graphs in onnxruntime: CPU or CUDA. `equal_nan` takes NaN at equal places as agreement.
 
     Raises:
-        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a switch that is no bool, or a
+        MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a switch that is not a bool, or a
             provider that is not known.
     """
     for name, switch in (("varied", varied), ("equal_nan", equal_nan)):
@@ -173,7 +173,7 @@ def measure_accuracy(
 
 
 def accuracy_figures(report: SweepReport) -> dict[str, Any]:
-    """The scaled maximal difference of each pair of stages; text where one is no number."""
+    """The scaled maximal difference of each pair of stages; text where one is not a number."""
     from pytest_modelcheck.check.figures import json_number
 
     pairs = [

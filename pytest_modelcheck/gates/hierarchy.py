@@ -38,7 +38,7 @@ def parse(
 
     Raises:
         MarkerError: when nothing is expected, or on an unknown stage or strategy.
-        BoundError: on a bound that cannot be read, or is no percentage.
+        BoundError: on a bound that cannot be read, or is not a percentage.
     """
     chosen = choice("stage", stage, STAGES)
     chosen_strategy = choice("strategy", strategy, STRATEGIES)

@@ -72,7 +72,7 @@ def parse(
     Raises:
         MarkerError: when nothing is expected; on an unknown stage, a port that cannot be read, or no list where one is
             needed.
-        BoundError: on a bound that cannot be read, or that is no version.
+        BoundError: on a bound that cannot be read, or that is not a version.
     """
     if all(value is None for value in (inputs, outputs, opset, ir_version, single_file, domains, operators)):
         raise MarkerError('expects nothing; write e.g. inputs=("image float32 [batch, 3, 32, 32]",) or opset="<=17"')

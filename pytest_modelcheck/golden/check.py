@@ -197,7 +197,7 @@ def _described(comparison: Comparison, golden: Golden, versions: Mapping[str, st
             finding,
             gate="expect_golden",
             where=(*finding.where, *where),
-            next=finding.next or "Weights and inputs are those of the reference, so the computation is another one.",
+            next=finding.next or "Weights and inputs are those of the reference, so the computation differs.",
         )
     ]
 

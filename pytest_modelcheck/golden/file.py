@@ -1,6 +1,6 @@
 """Golden files: outputs that another framework, or another version, computed, and everything needed to trust them.
 
-The container is an .npz, a zip of .npy arrays, that any numpy reads; nothing in it is pickled. Beside the arrays stands
+The container is an .npz, a zip of .npy arrays, that any numpy reads; nothing in it is pickled. Beside the arrays is
 ``header.json``: who computed them with which versions, the seeds, and the SHA-256 of every weight, input and output.
 Two writes of the same content give the same bytes, so that a golden file can live in version control.
 

@@ -62,7 +62,7 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
 
 
 def _external_tensors(model: ir.Model) -> Iterator[tuple[str, ir.ExternalTensor]]:
-    """Where each tensor stands whose data lies in another file: initializers, and tensors of nodes."""
+    """The location of each tensor whose data lies in another file: initializers, and tensors of nodes."""
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, value in graph.initializers.items():
             if isinstance(value.const_value, ir.ExternalTensor):
@@ -96,7 +96,7 @@ def save_model(model: ir.Model, path: str | Path, *, source: str | Path | None =
     Args:
         model: What to write.
         path: Where.
-        source: The file that `model` was read from, where that is another one: its weights stay.
+        source: The file that `model` was read from, where that is a different file: its weights stay.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ KIND_KEY = "modelcheck.owner_kind"
 """How the owner is known: ``direct``, ``inherited`` or ``root``."""
 
 CALL_KEY = "modelcheck.owner_call"
-"""Of a module that is called several times: in which of its calls the node stands, from 1."""
+"""Of a module that is called several times: in which of its calls the node ran, from 1."""
 
 CONTRIBUTORS_KEY = "modelcheck.owners"
 """JSON list of the owners of everything a rewrite merged into this node, primary owner first."""

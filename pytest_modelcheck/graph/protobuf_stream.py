@@ -1,7 +1,7 @@
 """Writing a model as one protobuf without holding it as one.
 
 ``SerializeToString`` needs a message that holds a copy of every weight, and makes another copy of the whole. A protobuf
-is a sequence of fields, each a tag, a length and its content, and the fields of a message may stand in any order: so
+is a sequence of fields, each a tag, a length and its content, and the fields of a message may come in any order: so
 everything but the large weights is serialised as usual, and the weights are appended to the graph one at a time.
 
 Source: https://protobuf.dev/programming-guides/encoding/
@@ -92,7 +92,7 @@ def _length_delimited(tag: bytes, content: bytes) -> bytes:
 
 
 def _without_large_tensors(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.TensorProtocol | None]]:
-    """The model with a placeholder for each large initializer, and per initializer what is to stand there, or None.
+    """The model with a placeholder for each large initializer, and per initializer what belongs there, or None.
 
     `model` is changed for as long as it takes to serialise it, and put back.
     """

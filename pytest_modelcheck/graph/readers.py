@@ -29,7 +29,7 @@ def read_outside(value: ir.Value, nodes: Collection[ir.Node]) -> bool:
 
 
 def read_once(value: ir.Value) -> bool:
-    """Whether `value` is read exactly once and is no graph output: free to disappear into a rewrite."""
+    """Whether `value` is read exactly once and is not a graph output: free to disappear into a rewrite."""
     return len(_uses(value)) == 1 and not value.is_graph_output()
 
 

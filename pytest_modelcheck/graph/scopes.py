@@ -54,7 +54,7 @@ def detach_subgraphs(node: ir.Node) -> None:
 
 
 def is_sorted(scope: Scope) -> bool:
-    """Whether every node stands behind all that it reads: sorting, which takes five times as long, changes nothing.
+    """Whether every node comes after all that it reads: sorting, which takes five times as long, changes nothing.
 
     False, too, where a node has a subgraph.
     """

@@ -61,7 +61,7 @@ def align(nodes: Sequence[ir.Node], trace: Sequence[TorchOp], known: Mapping[ir.
 def calls_in_order(
     nodes: Sequence[ir.Node], trace: Sequence[TorchOp], paths: Mapping[ir.Node, str], shared: Collection[str]
 ) -> dict[ir.Node, int]:
-    """In which call of its module each node stands, for modules that are called more than once.
+    """In which call of its module each node ran, for modules that are called more than once.
 
     Args:
         nodes: In the order of the graph.

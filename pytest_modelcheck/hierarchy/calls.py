@@ -74,7 +74,7 @@ def modules_that_ran(case: ModelCase, module: torch.nn.Module, inputs: ModuleInp
 
     A forward that asks for numbers which were left out is run again with all of them. One that does not run under
     torch's dispatch modes (`torch.cond` is one) is run without: then every module that worked counts as used, and there
-    is no trace.
+    is not a trace.
 
     Raises:
         ModelCaseError: if the forward raises, or its outputs do not fit the case.

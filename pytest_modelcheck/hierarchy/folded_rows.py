@@ -72,7 +72,7 @@ def unfold(text: str) -> tuple[str | None, ...]:
     """The paths that a folded path stands for, in natural order.
 
     Raises:
-        ValueError: if `text` is no folded path.
+        ValueError: if `text` is not a folded path.
     """
     if text == NO_MODULE:
         return (None,)

@@ -35,7 +35,7 @@ _WITH_INDICES = frozenset({"max_pool2d_with_indices", "max_pool3d_with_indices"}
 
 @dataclass(frozen=True, slots=True)
 class OperatorTraits:
-    """What the schema of an ATen operator says; asked for once, since each question makes the schema's parts anew.
+    """What the schema of an ATen operator says; asked for once, since each question makes the schema's parts again.
 
     Attributes:
         name: Without namespace and overload.

@@ -29,7 +29,7 @@ class Branch:
         class_name: ``""`` for a container that never runs, as nn.ModuleList.
         before, after: Nodes of the module and all inside; of folded layers, of each.
         inner: What it holds, in natural order.
-        count: How many equal modules the branch stands for.
+        count: How many equal modules the branch represents.
     """
 
     name: str

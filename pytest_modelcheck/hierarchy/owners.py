@@ -101,7 +101,7 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
     The rules, each applied to what the ones before left open:
 
     1. The node names a parameter of one module, or is the only one to read it.
-    2. In the order of execution it stands where one module ran an operator that becomes such a node (`alignment.py`).
+    2. In the order of execution it is where one module ran an operator that becomes such a node (`alignment.py`).
     3. Everything around it that has an owner - readers and producers - has the same one, or it reads constants only
        and all its readers have the same one; repeated until nothing changes.
     4. It is a Reshape beside a Gemm: optimizers that turn a MatMul of three dimensions into a Gemm put one before it
@@ -136,7 +136,7 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
 
 
 def number_calls(model: ir.Model, owners: dict[ir.Node, Owner], calls: ModuleCalls) -> None:
-    """Say of each node of a module that ran several times in which of its calls it stands, where that follows."""
+    """Say of each node of a module that ran several times in which of its calls it ran, where that follows."""
     shared = {path for path, count in calls.counts.items() if count > 1}
     open_ = {node for node, owner in owners.items() if owner.path in shared and owner.known and not owner.call}
     if not open_:

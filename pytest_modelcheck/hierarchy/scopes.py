@@ -4,7 +4,7 @@ dynamo writes `metadata_props`: ``pkg.torch.onnx.name_scopes`` is the repr of a 
 (``""``) inwards, whose last element is the operator's own name.
 
 torchscript writes the call stack into the node's name, ``/encoder/layer.0/attention/self/MatMul_1``: one segment per
-called module, each the end of its path from the last atom that is no number (``encoder.layer.0`` called by ``encoder``
+called module, each the end of its path from its last non-numeric atom on (``encoder.layer.0`` called by ``encoder``
 is ``layer.0``, the child ``1`` of a called Sequential ``block`` is ``block.1``; source: torch.onnx's
 `_unqualified_variable_name`). A later call of the same stack has its number behind it: ``/encoder/layer.0_2/MatMul``.
 In a plain file, whose modules are not known, the stack itself is the path, as a deduction: a module that is reached

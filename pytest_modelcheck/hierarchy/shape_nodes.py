@@ -58,7 +58,7 @@ def node_roles(model: ir.Model) -> NodeRoles:
     """Sort the nodes of `model` by the rule above."""
     nodes = list(all_nodes(model))
     plumbing: set[ir.Node] = set()
-    # Readers of a value stand behind its producer, so one sweep from the back settles every node; nodes of a subgraph
+    # Readers of a value come after its producer, so one sweep from the back settles every node; nodes of a subgraph
     # are listed with their scope, and what they read from outside is settled after them in the same way.
     for node in reversed(nodes):
         if not is_constant(node) and _is_plumbing(node, plumbing):

@@ -33,7 +33,7 @@ VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "transformers")
 
 
 class SidecarError(ModelCheckError):
-    """A file that is no sidecar of ours, or of another schema."""
+    """A file that is not a sidecar of ours, or of another schema."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

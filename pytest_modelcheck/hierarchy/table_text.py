@@ -34,7 +34,7 @@ def parse(text: str) -> ModuleTable:
     """The table that `text` was rendered from.
 
     Raises:
-        ValueError: naming the line that is no row, or whose count does not fit its path.
+        ValueError: naming the line that is not a row, or whose count does not fit its path.
     """
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):

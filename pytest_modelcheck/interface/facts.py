@@ -14,7 +14,7 @@ class Port:
 
     Attributes:
         name: Its name, by which a runtime feeds or fetches it.
-        dtype: ``"float32"``, ``"int64"``, ``"bool"``, ...; ``"seq(float32)"`` for what is no tensor.
+        dtype: ``"float32"``, ``"int64"``, ``"bool"``, ...; ``"seq(float32)"`` for what is not a tensor.
         dims: One entry per axis; None where not even the rank is declared.
     """
 

@@ -1,7 +1,7 @@
 """A graph that is kept to be timed against later ones: the nodes as they were, the weights as names and hashes.
 
 A later run gives the graph weights again: today's, where a weight has the same content or at least the same name and
-shape, else random ones. Times then stand side by side, on whatever machine runs; no millisecond is kept.
+shape, else random ones. Times are then compared side by side, on whatever machine runs; no millisecond is kept.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RestoredWeights:
 def render_baseline(baseline: BaselineGraph) -> str:
     """Rows for people (opset, inputs, outputs, operators), then the graph, compressed: 18 kB for a BERT-base."""
     model, hashes = without_weights(baseline.model)
-    for node in _all_nodes(model):  # the owner stays: a slower graph is told by its modules
+    for node in _all_nodes(model):  # the owner stays: a slower graph is reported by its modules
         owner = node.metadata_props.get(OWNER_KEY)
         node.metadata_props.clear()
         node.doc_string = None
@@ -110,7 +110,7 @@ def read_baseline(text: str) -> ir.Model:
     """The graph of a text that `render_baseline` made; its weights are stubs.
 
     Raises:
-        BaselineError: if the text is no such thing.
+        BaselineError: if the text is not one.
     """
     _, found, packed = text.partition("\n" + _GRAPH)
     if not found:

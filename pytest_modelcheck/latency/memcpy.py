@@ -1,7 +1,7 @@
 """Copies between host and device in a graph that an execution provider other than the CPU's runs.
 
 onnxruntime puts a Memcpy node wherever a value crosses from a provider's device to the host or back, as before an
-operator that has no kernel there. They stand in the graph as onnxruntime runs it, which it writes on request.
+operator that has no kernel there. They are in the graph as onnxruntime runs it, which it writes on request.
 """
 
 from __future__ import annotations

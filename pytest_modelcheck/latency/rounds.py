@@ -1,7 +1,7 @@
 """Two graphs in sessions that are opened again and again: what a single pair of sessions cannot tell apart.
 
-A round opens both sessions anew, in turns a first and b first, times them in blocks A B B A, and closes them. What lies
-between two sessions of one graph (where their memory lies) is drawn anew each time, and so it is in the interval: one
+A round opens both sessions, in turns a first and b first, times them in blocks A B B A, and closes them. What lies
+between two sessions of one graph (where their memory lies) is drawn again each time, and so it is in the interval: one
 round is one sample. At any time two sessions are open.
 """
 

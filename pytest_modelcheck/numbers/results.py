@@ -59,7 +59,7 @@ class Numbers:
     Attributes:
         inputs: Input name -> sketch.
         outputs: Output name -> probe -> numbers.
-        modules: Path -> numbers, in the order of the first call; a module that was not called and owns weights stands
+        modules: Path -> numbers, in the order of the first call; a module that was not called and owns weights comes
             after its parent.
         dtypes: Of the weights.
         tied: Further name of a weight -> its first name.

@@ -1,7 +1,7 @@
 """A tensor as a few numbers that rounding barely moves and that a change anywhere in it does.
 
 The elements, in logical order, fall into 16 blocks; each gives the sum of its elements under fixed signs, over the root
-of their number. Beside them stand the root mean square (rms) and the largest magnitude. A permutation, a shift, or a
+of their number. With them come the root mean square (rms) and the largest magnitude. A permutation, a shift, or a
 change of one row changes several of the sums. Integers and bools are locked exactly, by a checksum.
 """
 

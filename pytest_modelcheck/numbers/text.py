@@ -17,7 +17,7 @@ layers.[0-1].attention.query (Linear) weight[32,32] bias[32] x2: out 3.86 4.11 |
 
 A module's row has one number per tensor that first appears there: going ``in`` (made by the code around the module),
 coming ``out``; the plain probe's, then after ``|`` the quiet one's, ``=`` where they are equal and ``~`` for one that
-is too unstable. Repeated modules share a row, their numbers one after another. Rows stand in the order of calls; a
+is too unstable. Repeated modules share a row, their numbers one after another. Rows are in the order of calls; a
 module with neither weights nor new tensors has none.
 """
 

@@ -1,7 +1,7 @@
 """``check_tflite_ops``: names every node for which TensorFlow Lite has no built-in operator. It changes nothing.
 
 A converter writes such a node as a Flex or custom operator, which the plain interpreter does not run, or gives up. The
-table says by which built-in operators each ONNX operator can be written; a condition on an attribute stands in
+table says by which built-in operators each ONNX operator can be written; a condition on an attribute is in
 `_condition`. Not listed and so refused, among others: Erf (there is GELU, but no ERF), GridSample, Einsum, Attention,
 and the contrib operators of other runtimes.
 

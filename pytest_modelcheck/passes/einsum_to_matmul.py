@@ -69,7 +69,7 @@ def parse_equation(text: str, ranks: Sequence[int]) -> Equation | str:
         if len(letters) != dimensions:
             return "the equation does not fit its operands"
         if len(set(letters)) != len(letters):
-            return "a letter stands twice in one term"
+            return "a letter occurs twice in one term"
         written.append(letters)
     return Equation(tuple(written), right.replace("...", hidden))
 

@@ -131,7 +131,7 @@ def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
 
 def _neutral(element: float, *, commutes: bool) -> Rule:
     def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-        if rewriter.opset() < 7:  # broadcasting was another one
+        if rewriter.opset() < 7:  # broadcasting had different rules
             return None
         for index in (1, 0) if commutes else (1,):
             if (

@@ -7,7 +7,7 @@
    initializers, and for a graph output, whose name a node must produce.
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
    may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead. What
-   has been spent stands in the model's metadata, so that a second run may not spend it again.
+   has been spent is kept in the model's metadata, so that a second run may not spend it again.
 4. An ``If`` with a constant condition is replaced by the branch that runs.
 5. The QuantizeLinear and DequantizeLinear of a quantized model stay, with their constants: runtimes read from them what
    to compute in integers, and the file would be four times as large. `quantized` folds them.
@@ -80,7 +80,7 @@ class FoldConstants(Pass):
 
 
 def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
-    """Infer shapes anew where that tells more than is known; False where no Shape waits for it.
+    """Infer shapes again where that tells more than is known; False where no Shape waits for it.
 
     Args:
         asked: The nodes whose shape inference was asked for before: each is asked for once.

@@ -1,6 +1,6 @@
 """``freeze_dynamic_shapes``: symbolic and unknown axes of graph inputs become numbers, for static-shape converters.
 
-1. Every axis of a graph input that is no number gets the one that `sizes` has for its name, else `default`; equal names
+1. Every axis of a graph input that has no size gets the one that `sizes` has for its name, else `default`; equal names
    get equal numbers, in graph outputs and intermediate values too. Each frozen axis is noted, as
    ``input_ids axis 0 'batch' -> 1``.
 2. With neither a size nor a default for one axis nothing is frozen: half-frozen shapes serve nobody.

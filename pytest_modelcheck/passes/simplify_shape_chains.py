@@ -173,7 +173,7 @@ def _has_unknown_sign(shape: Shape) -> bool:
 
 
 def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
-    """Rule 4: this reshape reads the output of another one that nothing else reads."""
+    """Rule 4: this reshape reads the output of another reshape that nothing else reads."""
     rewriter.begin_rule("merge")
     source = node.inputs[0]
     if node.op_type not in _RESHAPES or source is None:

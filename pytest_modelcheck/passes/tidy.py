@@ -13,7 +13,7 @@ def tidy(rewriter: Rewriter) -> None:
 
     A view of a constant, a second view of one value, a shape computed once more: without this the pipeline would find
     them in a second run. What was there before the pass is the business of the passes before it, and what is left alone
-    here is no refusal of this one.
+    here is not a refusal of this one.
     """
     if not rewriter.made:
         return

@@ -30,7 +30,7 @@ def file_figures(
         depth: Levels of the tree below the root; None for all.
 
     Raises:
-        InvalidModelError: if `path` is no model.
+        InvalidModelError: if `path` is not a model.
         SidecarError: if the sidecar is none.
         OSError: if a file cannot be read.
     """

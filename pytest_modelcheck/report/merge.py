@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON report that `write_report` wrote.
 
     Raises:
-        OptionError: naming the file, if it cannot be read, is no report, or is one of another schema.
+        OptionError: naming the file, if it cannot be read, is not a report, or is one of another schema.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ MATRIX = "nodes changed by each pass: alone / in its place in the pipeline (-72 
 """What the cells of `pass_cells` are."""
 
 COVERAGE = "; coverage after it: nodes whose module is known, (-3) means it lost the owners of 3 nodes"
-"""What stands behind the counts where the owners of nodes were followed through the passes."""
+"""What explains the counts where the owners of nodes were followed through the passes."""
 
 
 def matrix_caption(models: Sequence[dict[str, Any]]) -> str:

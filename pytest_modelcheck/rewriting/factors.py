@@ -49,7 +49,7 @@ def factored(value: ir.Value, stop: frozenset[ir.Value], budget: int = _MAX_NODE
 
 
 def _scaled(node: ir.Node) -> tuple[float, list[tuple[ir.Value, float]]] | None:
-    """`node` as a number times powers of its inputs; None where it is no such product."""
+    """`node` as a number times powers of its inputs; None where it is not such a product."""
     left, right = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
     if left is None:
         return None

@@ -100,7 +100,7 @@ class Rewriter:
     def begin_rule(self, name: str) -> None:
         """Say which rule makes the rewrites from here on.
 
-        A name that is no rule of this pass changes nothing: a function of another pass, called on behalf of a rule of
+        A name that is not a rule of this pass changes nothing: a function of another pass, called for a rule of
         this one, works for that rule.
         """
         if name in self._rules:
@@ -294,7 +294,7 @@ class Rewriter:
         """
         producer = value.producer()
         if producer is None or producer.graph is None:
-            raise ValueError(f"{self.pass_name}: value {value.name!r} has no producer to stand behind")
+            raise ValueError(f"{self.pass_name}: value {value.name!r} has no producer to insert after")
         output = node.outputs[0]
         moved = [use for use in value.uses() if use.node is not node and use.node not in but]
         self.insert_after(producer, node)

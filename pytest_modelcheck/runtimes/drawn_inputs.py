@@ -36,7 +36,7 @@ def inputs_from_signature(model: Takes, seed: int) -> dict[str, Array]:
     """Arrays for every input of `model`; equal seeds give equal arrays.
 
     Raises:
-        FeedError: for an input that is no tensor (a sequence, a map), or of a packed 4-bit type.
+        FeedError: for an input that is not a tensor (a sequence, a map), or of a packed 4-bit type.
     """
     generator = np.random.default_rng(seed)
     return {port.name: _draw(port, shape, generator) for port, shape in _shapes(model)}

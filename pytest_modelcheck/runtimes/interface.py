@@ -52,7 +52,7 @@ class How:
         spare_memory: For one run of a large model, not for many: map the weights that lie in a file instead of
             copying them, and give every value back as soon as nothing reads it. The file must still be the one that
             the model was read from. With `optimizer` off, onnxruntime packs no weights for its kernels then, which
-            rounds differently: compare such a session with another one of its kind.
+            rounds differently: compare such a session with one of its kind.
     """
 
     runtime: str = "onnxruntime"

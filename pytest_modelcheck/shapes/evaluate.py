@@ -3,7 +3,7 @@
 So onnxruntime computes it. What is exact in any implementation (moving data, comparing, sums and products of two
 numbers), and what onnxruntime has no kernel for, is computed by the ONNX reference implementation, which starts faster.
 It is not trusted with more: in onnx 1.23 its LpNormalization of order 1 forgets the absolute value, its GatherElements
-raises where index and data sizes differ, and its text of a number is another one.
+raises where index and data sizes differ, and it prints numbers differently.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `SymbolicShapes` walks from a value to its sources and applies one rule per operator: shape_rules.py for shapes,
 content_rules.py for the content of shape tensors (what Shape, Gather, Concat ... compute). A named dimension of a graph
-input is the same number wherever the name stands (ONNX IR, "Static tensor shapes").
+input is the same number wherever the name occurs (ONNX IR, "Static tensor shapes").
 """
 
 from __future__ import annotations

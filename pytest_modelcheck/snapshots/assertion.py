@@ -27,7 +27,7 @@ _REORDERED = "the same rows, in a different order or with different spaces"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotContext:
-    """What a snapshot knows of the test it stands in.
+    """What a snapshot knows of the test it is used in.
 
     Attributes:
         model: The label of the model case in findings.
@@ -157,7 +157,7 @@ class ModelCheckSnapshot:
                 subject=kind.name,
                 expected=f"a recorded snapshot in {execution.snapshot_location}",
                 found=f"{type(execution.exception).__name__}: {execution.exception}",
-                next=f"Delete or restore what stands there; to record it again, {UPDATE}.",
+                next=f"Delete or restore what is there; to record it again, {UPDATE}.",
                 verdict=Verdict.ERROR,
             )
         if execution.recalled_data is None:

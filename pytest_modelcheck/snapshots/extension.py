@@ -51,7 +51,7 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
-        """``test[kind]``: syrupy takes what stands in front of the bracket for the test."""
+        """``test[kind]``: syrupy takes what precedes the bracket for the test."""
         name = cls._test_name(test_location)
         return f"{name}[{index}]" if index else name
 

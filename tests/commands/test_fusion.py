@@ -91,7 +91,10 @@ def test_a_module_without_subgraphs_has_no_picture():
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("tests.structure_models", "'tests.structure_models' is no address of a model case; write package.module:NAME"),
+        (
+            "tests.structure_models",
+            "'tests.structure_models' is not an address of a model case; write package.module:NAME",
+        ),
         ("no_such_module:CASE", "'no_such_module:CASE': No module named 'no_such_module'"),
         ("tests.structure_models:nothing", "tests.structure_models has no nothing"),
         ("tests.structure_models:VOCABULARY", "'tests.structure_models:VOCABULARY' is a int, not a ModelCase"),

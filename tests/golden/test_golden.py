@@ -97,7 +97,7 @@ def test_another_computation_is_found_with_the_producer_and_the_versions(golden)
         "reference: numpy, float64 (numpy 1.0); now numpy 2.0",
         "written by hand from the formula",
     )
-    assert finding.next == "Weights and inputs are those of the reference, so the computation is another one."
+    assert finding.next == "Weights and inputs are those of the reference, so the computation differs."
 
 
 def test_another_weight_is_its_own_finding_and_no_numbers_are_compared(golden):

@@ -83,7 +83,7 @@ def test_inside_a_function_the_ranks_are_those_of_its_call() -> None:
 
 
 def test_a_diagonal_is_refused() -> None:
-    assert refuses(PASS, einsum("ii->i", "4,4")) == {"a letter stands twice in one term"}
+    assert refuses(PASS, einsum("ii->i", "4,4")) == {"a letter occurs twice in one term"}
 
 
 def test_sizes_that_may_differ_are_refused() -> None:
@@ -123,6 +123,6 @@ CASES = (
         rule="einsum_to_matmul",
         fires=einsum("bhid,bhjd->bhij"),
         refused=einsum("ii->i", "4,4"),
-        reason="a letter stands twice in one term",
+        reason="a letter occurs twice in one term",
     ),
 )

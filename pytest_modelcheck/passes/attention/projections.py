@@ -96,7 +96,7 @@ def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
 
 
 def projection_of(rewriter: Rewriter, product: ir.Node) -> Projection | None:
-    """`product` and its bias as a projection; None where its weight is no constant matrix."""
+    """`product` and its bias as a projection; None where its weight is not a constant matrix."""
     x, weight = product.inputs[0], product.inputs[1]
     matrix = weight_content(weight)
     if x is None or weight is None or matrix is None or matrix.ndim != 2 or has_reference_attributes(product):

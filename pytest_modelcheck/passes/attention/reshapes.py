@@ -79,7 +79,7 @@ def try_shorten(rewriter: Rewriter, shapes: SymbolicShapes, chain: Sequence[ir.N
 def _nodes(
     rewriter: Rewriter, source: ir.Value, start: Sequence[Dim], steps: Sequence[Step], chain: Sequence[ir.Node]
 ) -> list[ir.Node] | None:
-    """`steps` as nodes; None where a Reshape target is no constant and not the chain's own last one."""
+    """`steps` as nodes; None where a Reshape target is not a constant and not the chain's own last one."""
     targets: list[tuple[int, ...] | ir.Value | None] = []
     shape: Sequence[Dim] = start
     last = chain[-1]

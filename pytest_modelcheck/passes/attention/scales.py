@@ -164,7 +164,7 @@ def _columns(rewriter: Rewriter, split: ir.Node, part: ir.Value) -> tuple[int, i
 
 
 def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection: _Projection, total: float) -> bool:
-    """Put `total` into weight and bias. False, with nothing edited, where a bias is no constant."""
+    """Put `total` into weight and bias. False, with nothing edited, where a bias is not a constant."""
     product, add = projection.product, projection.add
     edits: list[tuple[ir.Node, int]] = [(product, 1)]
     if len(product.inputs) > 2 and product.inputs[2] is not None:

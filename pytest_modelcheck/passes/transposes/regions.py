@@ -154,7 +154,7 @@ def _gain(rewriter: Rewriter, region: Region) -> int:
     """How many Transposes fewer there are after the flip."""
     inside = set(region.values())
     if any(entry.inputs[0] in inside for entry in region.entries):
-        return 0  # such a Transpose would have to stand inside and outside at once
+        return 0  # such a Transpose would have to be inside and outside at once
     gain = 0
     for entry in region.entries:
         output = entry.outputs[0]

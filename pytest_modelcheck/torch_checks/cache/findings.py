@@ -25,7 +25,7 @@ _NEXT_INTERRUPTED = (
 
 
 def stream_findings(results: Sequence[StreamResult], streams: Sequence[Stream], *, interrupted: int) -> list[Finding]:
-    """One finding for the first stream that fails; the others stand in its `where`.
+    """One finding for the first stream that fails; the others are in its `where`.
 
     Args:
         results, streams: In the same order; the first stream took all positions at once.

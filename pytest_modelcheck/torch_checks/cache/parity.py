@@ -109,7 +109,7 @@ def cache_parity(
         protocol: How the cache goes in and out; None for a Hugging Face decoder.
         chunks: Sizes of the chunks, in positions.
         atol, rtol: As in `accuracy.compare`.
-        seeds: One set of inputs each; another one is drawn for the sequence that comes between.
+        seeds: One set of inputs each; a further set is drawn for the sequence that comes between.
     """
     protocol = protocol or CacheProtocol()
     streams: list[StreamResult] = []

@@ -159,7 +159,7 @@ def _result(
 
 
 def _joined(reference: Arrays, along: Sequence[str], chunks: Sequence[Chunk], axis: int) -> tuple[Arrays, Arrays]:
-    """Both sides over the stream's positions; an output that is the same at each step stands once per step."""
+    """Both sides over the stream's positions; an output that is the same at each step counts once per step."""
     covered = range(chunks[0].start, chunks[-1].stop)
     whole, joined = {}, {}
     for name, array in reference.items():

@@ -72,5 +72,5 @@ def save_cache(cache: Any, path: Path) -> None:
 
 
 def load_cache(like: Any, path: Path) -> Any:
-    """A copy of the cache `like` with every tensor as it stands in the file."""
+    """A copy of the cache `like` with every tensor as it is in the file."""
     return with_tensors(like, torch.load(path, weights_only=True))

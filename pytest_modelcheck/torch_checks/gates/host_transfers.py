@@ -107,7 +107,7 @@ def _memcpy(modelcheck: ModelCheck, bound: Bound, provider: Provider) -> tuple[l
 
 
 def _where(found: tuple[Transfer, ...]) -> tuple[str, ...]:
-    """One line per place, in the order of the forward; a place in a loop stands once, with its count."""
+    """One line per place, in the order of the forward; a place in a loop has one line, with its count."""
     places = Counter(found)
     lines = [
         f"{transfer.module or 'the root module'}: {transfer.op} ({transfer.kind}) at {transfer.source_line}"

@@ -29,7 +29,7 @@ def parse(older: Any = (), save: Any = None, load: Any = None, seeds: Any = 3) -
     """save(module, path) and load(module, path) give back every output bit for bit; bad files change nothing
 
     Raises:
-        MarkerError: on an older file that does not exist, or a `save` or `load` that is no function.
+        MarkerError: on an older file that does not exist, or a `save` or `load` that is not a function.
     """
     for label, function in (("save", save), ("load", load)):
         if function is not None and not callable(function):

@@ -77,7 +77,7 @@ def bad_files(module: torch.nn.Module, good: Path, folder: Path, save: Save) -> 
 
 
 def _flipped(content: bytes, module: torch.nn.Module) -> bytes:
-    """One bit in the middle of the largest tensor's bytes; of the file, where they do not stand in it as they are."""
+    """One bit in the middle of the largest tensor's bytes; of the file, where they are not in it as they are."""
     tensors = [value for value in module.state_dict().values() if isinstance(value, torch.Tensor) and value.numel()]
     largest = max(tensors, key=lambda tensor: tensor.numel() * tensor.element_size())
     raw = largest.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
