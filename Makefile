@@ -15,7 +15,7 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 .PHONY: demo test quick check zoo zoo-run clean
 
 demo: $(STAMP)
-	$(BIN)/pytest --modelcheck examples/test_bert_base.py examples/test_resnet50.py
+	$(BIN)/pytest --modelcheck -v examples/test_bert_base.py examples/test_resnet50.py
 
 test: $(STAMP) check
 	$(BIN)/pytest --modelcheck -n 2 examples/

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from pytest_modelcheck.commands import COMMANDS
 from pytest_modelcheck.errors import ModelCheckError
@@ -14,6 +15,8 @@ from pytest_modelcheck.result import printable
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pytest_modelcheck", description=__doc__)
+    version = f"pytest-modelcheck {metadata.version('pytest-modelcheck')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"pytest_modelcheck.commands.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,15 @@ class Reporting:
         from pytest_modelcheck.report.terminal import summary_lines
 
         width = max(terminalreporter._tw.fullwidth, 80)
-        lines = summary_lines(self._in_order(), width=width, trees=terminalreporter.verbosity > 0)
+        lines = summary_lines(self._in_order(), width=width, verbose=terminalreporter.verbosity > 0)
         if lines or self._unwritten:
             terminalreporter.write_sep("=", "modelcheck")
             for line in [*lines, *self._unwritten]:
                 terminalreporter.write_line(line)
+        from pytest_modelcheck.report.github import annotation_lines
+
+        for line in annotation_lines(self._in_order(), terminalreporter.config.rootpath, os.environ):
+            terminalreporter.write_line(line)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
@@ -50,10 +55,16 @@ class Reporting:
 
     def _write(self, session: pytest.Session) -> None:
         from pytest_modelcheck.report.files import write_report
+        from pytest_modelcheck.report.github import write_summary
 
+        exit_status = int(session.exitstatus)
+        try:
+            write_summary(self._in_order(), os.environ, exit_status=exit_status)
+        except OSError as error:  # the tests are judged all the same
+            self._unwritten.append(f"WARNING: the job's summary cannot be written: {error}")
         for path in self._reports:
             try:
-                write_report(self._in_order(), path, exit_status=int(session.exitstatus))
+                write_report(self._in_order(), path, exit_status=exit_status)
             except OSError as error:
                 self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -60,6 +60,7 @@ class Session:
     gates: Gates
     outer_place: Any = None
     _checked: tuple[ModelCase, ModelCheck] | None = None
+    _line: Callable[[str], None] | None = None
 
     def declare(self, item: pytest.Item) -> None:
         """Read the gates of a test.
@@ -219,20 +220,19 @@ class Session:
         )
 
     def _progress(self) -> Callable[[str], None]:
-        """Progress on the terminal, past pytest's capturing; none for -q, for workers, and where nobody watches."""
-        from pytest_modelcheck.report.progress import line_progress, no_progress
+        """Progress past pytest's capturing: a line on a terminal, sometimes one in a log; none for -q and workers."""
+        from pytest_modelcheck.report.progress import line_progress, no_progress, plain_progress
 
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         capture = self.config.pluginmanager.getplugin("capturemanager")
-        if reporter is None or not reporter.isatty or reporter.verbosity < 0:
+        if reporter is None or reporter.verbosity < 0:
             return no_progress
-
-        line: Callable[[str], None] | None = None
+        if self._line is None:  # one for all checks: it knows the line it overwrites, and when it last wrote one
+            self._line = line_progress() if reporter.isatty else plain_progress(reporter.write_line)
+        line = self._line
 
         def show(text: str) -> None:
-            nonlocal line
             with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-                line = line or line_progress()  # one for all lines: it knows the width of the line it overwrites
                 line(text)
 
         return show
@@ -246,7 +246,8 @@ class Session:
             return None
         model = None if state.check is None else state.check.summary(result.figures for result in state.results)
         locked = () if state.snapshot is None else state.snapshot.compared
-        return row_of_test(item.nodeid, outcome, model, state.results, state.body, locked)
+        file, line, _ = item.location
+        return row_of_test(item.nodeid, (file, (line or 0) + 1), outcome, model, state.results, state.body, locked)
 
 
 def start(config: pytest.Config, options: Options) -> None:

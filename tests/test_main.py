@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import onnx
@@ -293,3 +294,10 @@ def test_a_place_that_cannot_be_written_leaves_what_is_there(model, tmp_path, ca
 def test_a_model_may_be_optimized_in_its_place(model):
     assert main(["optimize", str(model), str(model)]) == 0
     assert [node.op_type for node in onnx.load(model).graph.node] == ["Relu", "Abs"]
+
+
+def test_the_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pytest-modelcheck {metadata.version('pytest-modelcheck')}\n"

@@ -9,18 +9,19 @@ from typing import Any
 
 
 def write_report(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int = 0) -> None:
-    """Write the report of a run as JSON, Markdown or HTML, and its folder where there is none.
+    """Write the report of a run in the form that the file's name asks for, and its folder where there is none.
 
     Args:
         rows: One per test, see `rows.row_of_test`.
-        path: Its suffix is one of `options.REPORT_SUFFIXES`.
+        path: Its suffix is one of `options.REPORT_SUFFIXES`; ``.codequality.json`` and ``.benchmark.json`` are forms
+            of their own.
         exit_status: Of the whole run, as pytest knows it.
 
     Raises:
         OSError: if the folder cannot be made or written.
         ValueError: if a figure for a JSON report is NaN or infinite.
     """
-    text = _text(rows, path.suffix, exit_status)
+    text = _text(rows, path.name, exit_status)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,12 +31,16 @@ def write_report(rows: Sequence[dict[str, Any]], path: Path, *, exit_status: int
         scratch.unlink(missing_ok=True)
 
 
-def _text(rows: Sequence[dict[str, Any]], suffix: str, exit_status: int) -> str:
-    if suffix == ".json":
+def _text(rows: Sequence[dict[str, Any]], name: str, exit_status: int) -> str:
+    if name.endswith((".codequality.json", ".benchmark.json")):
+        from pytest_modelcheck.report.ci_files import benchmark, code_quality
+
+        return code_quality(rows) if name.endswith(".codequality.json") else benchmark(rows)
+    if name.endswith(".json"):
         from pytest_modelcheck.report.json_file import json_report
 
         return json_report(rows, exit_status=exit_status)
-    if suffix == ".md":
+    if name.endswith(".md"):
         from pytest_modelcheck.report.markdown import markdown
 
         return markdown(rows, exit_status=exit_status)

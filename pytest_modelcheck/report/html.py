@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelcheck.report.markdown import findings_of
-from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
+from pytest_modelcheck.report.models import (
+    OVERVIEW,
+    matrix_caption,
+    models_of,
+    notes,
+    overview,
+    pass_cells,
+    pass_names,
+    state,
+)
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -33,7 +42,7 @@ def html(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         failed=[row["test"] for row in rows if row["outcome"] == "failed"],
         exit_status=exit_status,
         overview_header=OVERVIEW,
-        overview=[(_state(model), overview(model)) for model in models],
+        overview=[(state(model), overview(model)) for model in models],
         findings=findings_of(rows),
         notes=[(model["name"], model["exporter"], note) for model in models for note in notes(model)],
         matrix_caption=matrix_caption(models),
@@ -49,10 +58,3 @@ def html(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         steps=list(dict.fromkeys(step for model in models for step in model.get("seconds", {}))),
         models=models,
     )
-
-
-def _state(model: dict[str, Any]) -> str:
-    verdicts = {gate["verdict"] for gate in model["gates"]}
-    if "failed" in model["outcomes"] or {"fail", "error"} & verdicts:
-        return "fail"
-    return "inconclusive" if "inconclusive" in verdicts else "pass"

@@ -1,4 +1,8 @@
-"""The report as Markdown: what a pull request's comment or a CI job's summary shows."""
+"""The report as Markdown: what a pull request's comment or a CI job's summary shows.
+
+Its first line is invisible: by it a workflow finds the comment that it renews. What explains rather than decides is
+folded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 
 from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
 from pytest_modelcheck.report.rows import finding_text
+
+MARK = "<!-- pytest-modelcheck -->"
 
 
 def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
@@ -19,22 +25,27 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
     models = models_of(rows)
     failed = [row["test"] for row in rows if row["outcome"] == "failed"]
     title = "Model checks: " + (f"{len(failed)} of {len(rows)} tests failed" if failed else f"{len(rows)} tests passed")
-    parts = [f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
+    parts = [MARK, f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
     parts.append(_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
     for test, findings in findings_of(rows):
         parts += [f"## {test}", *(f"```text\n{text}\n```" for text in findings)]
     told = [f"- {model['name']} [{model['exporter']}]: {note}" for model in models for note in notes(model)]
-    parts += ["## Notes", "\n".join(told)] if told else []
+    parts += [_folded("Notes", "\n".join(told))] if told else []
     if names := pass_names(models):
         measured = [model for model in models if model.get("passes")]
         columns = [pass_cells(model, names) for model in measured]
         header = ["pass", *(f"{model['name']} {model['exporter']}" for model in measured)]
         caption = matrix_caption(models)
-        parts += ["## Passes", f"{caption[0].upper()}{caption[1:]}."]
-        parts.append(_table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True))))
+        table = _table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True)))
+        parts.append(_folded("Passes", f"{caption[0].upper()}{caption[1:]}.\n\n{table}"))
     if costs := list(_costs(models)):
-        parts += ["## Seconds", _table(["model", "exporter", "step", "seconds"], costs)]
+        parts.append(_folded("Seconds", _table(["model", "exporter", "step", "seconds"], costs)))
     return "\n\n".join(parts) + "\n"
+
+
+def _folded(title: str, text: str) -> str:
+    """A section that opens on a click. GitHub renders Markdown in it after an empty line."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def findings_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -72,6 +72,14 @@ def verdict(model: dict[str, Any]) -> str:
     return ", ".join(parts) or "no gate"
 
 
+def state(model: dict[str, Any]) -> str:
+    """``"fail"``, ``"inconclusive"`` or ``"pass"``: the worst that its gates and tests say."""
+    verdicts = {gate["verdict"] for gate in model["gates"]}
+    if "failed" in model["outcomes"] or {"fail", "error"} & verdicts:
+        return "fail"
+    return "inconclusive" if "inconclusive" in verdicts else "pass"
+
+
 def notes(model: dict[str, Any]) -> list[str]:
     """What the exporter warned about and the accuracy sweep noticed: no verdict, and still worth reading."""
     warnings = [f"exporter: {text}" for text in model.get("export", {}).get("warnings", ())]
@@ -84,8 +92,10 @@ def not_locked(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def pass_names(models: Sequence[dict[str, Any]]) -> list[str]:
-    """The passes of all models, in the order in which they first appear."""
-    return list(dict.fromkeys(row["name"] for model in models for row in model.get("passes", ())))
+    """The passes that changed or failed something in one of the models, in the order in which they first appear."""
+    rows = [row for model in models for row in model.get("passes", ())]
+    active = {row["name"] for row in rows if row["isolated"] or row["in_order"] or row["status"] in ("fired", "error")}
+    return [name for name in dict.fromkeys(row["name"] for row in rows) if name in active]
 
 
 def pass_cells(model: dict[str, Any], names: Sequence[str]) -> list[str]:

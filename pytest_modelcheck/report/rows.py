@@ -16,15 +16,28 @@ SCHEMA = 1
 
 def row_of_test(
     test: str,
+    place: tuple[str, int],
     outcome: str,
     model: dict[str, Any] | None,
     gates: Sequence[GateResult],
     body: Sequence[Finding],
     locked: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """One test: its node id, outcome, the figures of its model, its gates, the findings of its body, what it locks."""
+    """One test: what the report holds of it.
+
+    Args:
+        test: Its node id.
+        place: Its file, relative to the root directory of the run, and its line, from 1.
+        outcome: As pytest names it.
+        model: The figures of its model.
+        gates: Its gates.
+        body: The findings of its body.
+        locked: The kinds of snapshots that it compared.
+    """
     return {
         "test": test,
+        "file": place[0],
+        "line": place[1],
         "outcome": outcome,
         "model": model,
         "gates": [

@@ -1,7 +1,8 @@
-"""The terminal summary: one line per model, then the matrix of passes. Plain data in, lines out."""
+"""The terminal summary: one line per model, and what explains those that are not green. Plain data in, lines out."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,25 +15,35 @@ from pytest_modelcheck.report.models import (
     overview,
     pass_cells,
     pass_names,
+    state,
 )
-from pytest_modelcheck.result import first_lines
+from pytest_modelcheck.result import first_lines, listed
 
-_NOTES, _NOTE_WIDTH, _NAMED = 3, 200, 3
+_NOTES, _NOTE_WIDTH, _NAMED = 5, 200, 3
+_HIDDEN = "what each pass changed, and notes: -v"
 
 
-def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, trees: bool = False) -> list[str]:
-    """The whole summary of a run; empty where no test checked a model. `trees` adds the modules of each model."""
+def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, verbose: bool = False) -> list[str]:
+    """The whole summary of a run; empty where no test checked a model.
+
+    Args:
+        rows: One per test, see `rows.row_of_test`.
+        width: Characters of a line.
+        verbose: Notes and passes of green models too, and the modules of each model.
+    """
     models = models_of(rows)
     if not models:
         return []
     lines = table(OVERVIEW, map(overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
-    lines += [line for model in models for line in _note_lines(model)]
     lines += _unlocked_lines(models)
-    if any(model.get("passes") for model in models):
-        lines += ["", matrix_caption(models)]
-        lines += _matrix([model for model in models if model.get("passes")], width)
-    for model in models if trees else ():
+    shown = [model for model in models if verbose or state(model) != "pass"]
+    lines += _note_lines(shown)
+    if measured := [model for model in shown if pass_names([model])]:
+        lines += ["", matrix_caption(measured), *_matrix(measured, width)]
+    if any(model.get("passes") or notes(model) for model in models if model not in shown):
+        lines.append(f"  {_HIDDEN}")
+    for model in models if verbose else ():
         if model.get("tree"):
             lines += ["", f"modules of {model['name']} [{model['exporter']}], nodes exported -> optimized"]
             lines += model["tree"]
@@ -52,13 +63,20 @@ def _unlocked_lines(models: Sequence[dict[str, Any]]) -> list[str]:
             open_in.setdefault(kinds, []).append(f"{model['name']} [{model['exporter']}]")
     lines = []
     for kinds, names in open_in.items():
-        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-        lines.append(f"  not locked by a snapshot: {', '.join(kinds)} of {shown}")
+        lines.append(f"  not locked by a snapshot: {', '.join(kinds)} of {listed(names, _NAMED)}")
     return lines
 
 
-def _note_lines(model: dict[str, Any]) -> list[str]:
-    lines = [f"note on {model['name']} [{model['exporter']}]: {note[:_NOTE_WIDTH]}" for note in notes(model)]
+def _note_lines(models: Sequence[dict[str, Any]]) -> list[str]:
+    """Each note once, with the models that it is about."""
+    about: dict[str, list[str]] = {}
+    for model in models:
+        for note in notes(model):
+            about.setdefault(note, []).append(f"{model['name']} [{model['exporter']}]")
+    lines = [
+        f"note on {listed(names, _NAMED)}: {textwrap.shorten(note, _NOTE_WIDTH, placeholder=' ...')}"
+        for note, names in about.items()
+    ]
     return [f"  {line}" for line in first_lines(lines, _NOTES, "in the JSON report")]
 
 

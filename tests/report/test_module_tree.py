@@ -70,7 +70,7 @@ def test_names_with_brackets_and_parentheses_stay_readable():
 def test_the_summary_shows_trees_only_where_it_is_asked_to():
     model = {"name": "bert", "exporter": "dynamo", "target": "portable", "versions": {}, "seconds": {}}
     row = {"test": "t", "outcome": "passed", "model": model | {"tree": ["(root)  1 -> 1"]}, "gates": [], "findings": []}
-    assert summary_lines([row], trees=True)[-2:] == [
+    assert summary_lines([row], verbose=True)[-2:] == [
         "modules of bert [dynamo], nodes exported -> optimized",
         "(root)  1 -> 1",
     ]
@@ -96,7 +96,7 @@ def test_the_matrix_has_the_coverage_after_each_pass_and_what_the_pass_lost():
         "owners": owners,
     }
     row = {"test": "t", "outcome": "passed", "model": model, "gates": [], "findings": []}
-    lines = summary_lines([row])
+    lines = summary_lines([row], verbose=True)
     assert any(line.startswith("nodes changed by each pass") and "coverage after it" in line for line in lines)
     assert [line.split("  ", 1)[1].strip() for line in lines if line.startswith(("one", "two"))] == [
         "-1 / -1  100.0%",

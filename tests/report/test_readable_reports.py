@@ -28,7 +28,7 @@ def row(name="net", outcome="passed", findings=(), **figures):
         "target": "portable",
         "seconds": {"export": 1.25},
         "nodes": {"before": 9, "after": 7},
-        "passes": [{"name": "fold_constants", "isolated": -2, "in_order": 0}],
+        "passes": [{"name": "fold_constants", "isolated": -2, "in_order": 0, "status": "no_op"}],
     }
     verdict = "fail" if findings else "pass"
     gates = [{"gate": "expect_ops", "verdict": verdict, "measured": "2", "seconds": 0.0, "findings": list(findings)}]
@@ -58,15 +58,16 @@ class Tags(HTMLParser):
 
 def test_markdown_of_a_green_run():
     assert markdown([row()]) == (
-        "# Model checks: 1 tests passed\n\n"
+        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 tests passed\n\n"
         "| model | exporter | nodes | max diff | coverage | latency | verdict |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n"
         "| net | dynamo | 9 -> 7 | not measured | not measured | not measured | 1 pass |\n\n"
-        "## Passes\n\n"
+        "<details><summary>Passes</summary>\n\n"
         "Nodes changed by each pass: alone / in its place in the pipeline (-72 means 72 nodes fewer).\n\n"
-        "| pass | net dynamo |\n| --- | --- |\n| fold_constants | -2 / 0 |\n\n"
-        "## Seconds\n\n"
-        "| model | exporter | step | seconds |\n| --- | --- | --- | --- |\n| net | dynamo | export | 1.2 |\n"
+        "| pass | net dynamo |\n| --- | --- |\n| fold_constants | -2 / 0 |\n\n</details>\n\n"
+        "<details><summary>Seconds</summary>\n\n"
+        "| model | exporter | step | seconds |\n| --- | --- | --- | --- |\n| net | dynamo | export | 1.2 |\n\n"
+        "</details>\n"
     )
 
 
@@ -74,9 +75,9 @@ def test_markdown_of_a_red_run_holds_each_finding_whole():
     text = markdown(
         [row(outcome="failed", findings=[FINDING]), row("other", accuracy={"text": "1", "notes": ["a note"]})]
     )
-    assert text.startswith("# Model checks: 1 of 2 tests failed\n")
+    assert text.startswith("<!-- pytest-modelcheck -->\n\n# Model checks: 1 of 2 tests failed\n")
     assert f"## test_it.py::test_net\n\n```text\n{TEXT}\n```" in text
-    assert "## Notes\n\n- other [dynamo]: a note" in text
+    assert "<summary>Notes</summary>\n\n- other [dynamo]: a note" in text
 
 
 def test_a_bar_in_a_cell_ends_no_column():
@@ -84,12 +85,14 @@ def test_a_bar_in_a_cell_ends_no_column():
 
 
 def test_a_run_that_ended_badly_without_a_failed_test_says_so():
-    assert markdown([row()], exit_status=2).startswith("# Model checks: 1 tests passed (exit status 2)\n")
+    assert markdown([row()], exit_status=2).startswith(
+        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 tests passed (exit status 2)\n"
+    )
     assert "1 tests passed (exit status 2)" in html([row()], exit_status=2)
 
 
 def test_a_run_without_models():
-    assert markdown([]) == "# Model checks: 0 tests passed\n\nNo model was checked.\n"
+    assert markdown([]) == "<!-- pytest-modelcheck -->\n\n# Model checks: 0 tests passed\n\nNo model was checked.\n"
     assert Tags(html([])).open == []
 
 
@@ -126,7 +129,7 @@ def test_a_run_that_fuses_draws_one_module_in_html_and_not_in_json(project):
     assert "pictures" not in model
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".md", "# Model checks: 1 of 1"), (".html", "<!DOCTYPE html>")])
+@pytest.mark.parametrize(("suffix", "start"), [(".md", "<!-- pytest-modelcheck -->"), (".html", "<!DOCTYPE html>")])
 def test_the_file_is_written_by_a_run(project, suffix, start):
     project.gated("expect_ops(Gemm=3)").run(f"--modelcheck-report=deep/out{suffix}").outcomes(failed=1)
     text = (project.pytester.path / f"deep/out{suffix}").read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ def test_no_row_is_no_summary():
 
 def test_everything_measured():
     figures = MEASURED | {"passes": passes(("fold_constants", -72, 0, "no_op"), ("fuse_gelu", 0, 12, "fired"))}
-    assert summary_lines([row(model(**figures), "pass", "pass")]) == [
+    assert summary_lines([row(model(**figures), "pass", "pass")], verbose=True) == [
         "model  exporter  nodes       max diff  coverage  latency                verdict",
         "bert   dynamo    447 -> 411  4.0e-06   99.3%     x1.040 [1.032, 1.047]  2 pass",
         "",
@@ -89,7 +89,7 @@ def test_the_tests_of_one_model_are_one_line_and_two_exporters_are_two():
 def test_a_pass_that_failed_and_one_that_is_not_in_a_pipeline_have_words():
     one = MEASURED | {"passes": passes(("fold_constants", None, None, "error"))}
     two = MEASURED | {"passes": passes(("fuse_gelu", -1, -1, "fired"))}
-    lines = summary_lines([row(model(**one)), row(model("vit", **two))])
+    lines = summary_lines([row(model(**one)), row(model("vit", **two))], verbose=True)
     assert lines[6:8] == [
         "                         dynamo           dynamo",
         "fold_constants    error / error  not in pipeline",
@@ -101,11 +101,47 @@ def test_a_wide_matrix_is_cut_into_blocks_that_fit():
     names = [f"model-number-{n}" for n in range(6)]
     figures = MEASURED | {"passes": passes(("fold_constants", -1, -1, "fired"))}
     rows = [row(model(name, **figures)) for name in names]
-    lines = summary_lines(rows, width=60)
+    lines = summary_lines(rows, width=60, verbose=True)
     matrix = lines[lines.index("") + 2 :]
     assert max(map(len, matrix)) <= 60
     assert sum(line.startswith("fold_constants") for line in matrix) == 3
     shown = " ".join(line for line in matrix if line.startswith("pass")).split()
     assert [word for word in shown if word != "pass"] == names
-    one_block = summary_lines(rows, width=400)
+    one_block = summary_lines(rows, width=400, verbose=True)
     assert sum(line.startswith("fold_constants") for line in one_block) == 1
+
+
+def test_a_green_model_is_one_line_and_a_red_one_shows_its_passes_and_notes():
+    figures = MEASURED | {
+        "passes": passes(("fold_constants", -72, 0, "no_op")),
+        "accuracy": {"text": "0", "notes": ["word " * 60]},
+    }
+    green = row(model(**figures), "pass")
+    red = row(model("vit", **figures), "fail", outcome="failed")
+    assert summary_lines([green])[2:] == ["  what each pass changed, and notes: -v"]
+    lines = summary_lines([green, red])
+    assert lines[-1] == "  what each pass changed, and notes: -v"
+    assert [line for line in lines if line.startswith(("pass", "fold"))] == [
+        "pass                   vit",
+        "fold_constants     -72 / 0",
+    ]
+    note = next(line for line in lines if "note on" in line)
+    assert note.startswith("  note on vit [dynamo]: word word")
+    assert note.endswith("word ...")
+
+
+def test_ten_green_models_take_less_than_fifteen_lines():
+    figures = MEASURED | {"passes": passes(("fold_constants", -1, -1, "fired"), ("fuse_gelu", 0, 0, "no_op"))}
+    assert len(summary_lines([row(model(f"net{n}", **figures), "pass") for n in range(10)])) == 12
+
+
+def test_a_note_of_several_models_is_one_line():
+    noted = {"accuracy": {"text": "0", "notes": ["seed 3 was left out"]}}
+    lines = summary_lines([row(model(name, **noted), "pass") for name in ("a", "b", "c", "d")], verbose=True)
+    assert lines[-1] == "  note on a [dynamo], b [dynamo], c [dynamo] and 1 more: seed 3 was left out"
+
+
+def test_a_pass_that_changed_nothing_anywhere_has_no_row():
+    figures = MEASURED | {"passes": passes(("fuse_gelu", 0, 0, "no_op"), ("tidy", 0, 0, "fired"))}
+    lines = summary_lines([row(model(**figures), "pass")], verbose=True)
+    assert [line.split()[0] for line in lines[5:]] == ["dynamo", "tidy", "nodes"]
