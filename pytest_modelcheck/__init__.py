@@ -6,6 +6,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `plugin`, `fixtures`, `run_report`, `session`, `options`: the pytest edge
 - `__main__`, `commands`: the same library from the shell
 - `report`: findings and figures as terminal lines, Markdown, HTML, JSON
+- `checking`: the gates as a plain function
 - `performance`: the public names for what is counted and timed
 - `torch_checks`: what concerns the module alone (cache parity, state, host transfers, compilation, memory)
 - `gates`: one file per marker: reading, check, figures
@@ -26,7 +27,8 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 Importing this package loads neither torch nor onnx.
 """
 
+from pytest_modelcheck.checking import CheckedExport, check_export
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.result import Finding, Verdict
 
-__all__ = ["Finding", "ModelCase", "Verdict"]
+__all__ = ["CheckedExport", "Finding", "ModelCase", "Verdict", "check_export"]
