@@ -6,6 +6,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `plugin`, `fixtures`, `run_report`, `session`, `options`: the pytest edge
 - `__main__`, `commands`: the same library from the shell
 - `report`: findings and figures as terminal lines, Markdown, HTML, JSON
+- `scaffold`: a first test of a model
 - `checking`: the gates as a plain function
 - `performance`: the public names for what is counted and timed
 - `torch_checks`: what concerns the module alone (cache parity, state, host transfers, compilation, memory)

@@ -3,4 +3,16 @@
 A new command is a file here and a name in `COMMANDS`. What is heavy is imported by `run`.
 """
 
-COMMANDS = ("attribute", "optimize", "inspect", "diff", "hierarchy", "strip", "replay", "merge", "fusion", "runtimes")
+COMMANDS = (
+    "init",
+    "attribute",
+    "optimize",
+    "inspect",
+    "diff",
+    "hierarchy",
+    "strip",
+    "replay",
+    "merge",
+    "fusion",
+    "runtimes",
+)

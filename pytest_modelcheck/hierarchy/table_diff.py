@@ -106,11 +106,11 @@ def _close(old: str, new: str) -> bool:
         [float(figure) for match in _SKETCH.findall(text) for figure in match.split(":")] for text in (old, new)
     ]
     if any(sketches):
-        same_rest = _SKETCH.sub("~", old) == _SKETCH.sub("~", new) and len(sketches[0]) == len(sketches[1])
+        same_rest = _SKETCH.sub("~", old) == _SKETCH.sub("~", new)
+        if not same_rest or len(sketches[0]) != len(sketches[1]):
+            return False
         scales = (abs(sketches[0][0]), *[1.0] * (len(sketches[0]) - 1))  # the sums are in units of the rms
-        return same_rest and all(
-            abs(a - b) <= _SKETCHED * max(scale, abs(a)) for a, b, scale in zip(*sketches, scales, strict=True)
-        )
+        return all(abs(a - b) <= _SKETCHED * max(scale, abs(a)) for a, b, scale in zip(*sketches, scales, strict=True))
     figures = [text.split("|") for text in (old, new)]
     return len(figures[0]) == len(figures[1]) and all(_near(a, b) for a, b in zip(*figures, strict=True))
 

@@ -314,6 +314,15 @@ def test_a_sketch_survives_rounding_and_nothing_else(now: list[float], line: str
         assert found[0].startswith("rope: Mul(#1 float32[6]~0.3894")
 
 
+def test_a_number_that_became_a_table_is_a_change() -> None:
+    before, after = (
+        ModuleTable.of([ModuleRow("rope", "Rope", ((f"Mul(#1={value})", 1),))])
+        for value in ("0.5", sketch(np.ones(5, np.float32)))
+    )
+    assert diff_tables(before, after) == ("rope: Mul(#1 0.5 -> float32[5]~1:0.4472:-1.342)",)
+    assert diff_tables(after, before) == ("rope: Mul(#1 float32[5]~1:0.4472:-1.342 -> 0.5)",)
+
+
 def test_a_sketch_of_a_mask_counts_what_is_masked() -> None:
     mask = np.triu(np.full((3, 3), np.finfo(np.float32).min), 1)
     assert sketch(mask).startswith("float32[3|3]~0:0:0!3.")
