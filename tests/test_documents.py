@@ -62,6 +62,12 @@ def test_the_readme_lists_every_option():
     assert missing == []
 
 
+def test_the_readmes_plain_function_checks_and_raises_nothing(capsys):
+    (block,) = [block for block in code_blocks(README, "python") if "import check_export" in block]
+    exec(block, {})
+    assert capsys.readouterr().out == "3\n"
+
+
 def test_the_readmes_runtimes_run_the_graphs(project):
     pytest.importorskip("openvino")
     (block,) = [block for block in code_blocks(README, "python") if "expect_runtime" in block]

@@ -1,0 +1,46 @@
+"""The CI files that are written, shipped and documented say the same and can be read."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from pytest_modelcheck.report.markdown import MARK
+from pytest_modelcheck.scaffold.files import WORKFLOW
+
+ROOT = Path(__file__).parents[2]
+
+
+def runs(steps):
+    return [step["run"] for step in steps if "run" in step]
+
+
+def test_the_workflow_that_is_written_runs_the_checks_and_keeps_the_cache():
+    job = yaml.safe_load(WORKFLOW)["jobs"]["modelcheck"]
+    assert [command.split()[0] for command in runs(job["steps"])] == ["pip", "pip", "pytest"]
+    assert any(step.get("with", {}).get("path") == ".modelcheck" for step in job["steps"])
+
+
+def test_the_page_shows_the_same_steps():
+    page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
+    shown, written = (
+        yaml.safe_load(text)["jobs"]["modelcheck"]["steps"]
+        for text in (page.split("```yaml\n")[1].split("```")[0], WORKFLOW)
+    )
+    assert [step for step in shown if "run" not in step] == [step for step in written if "run" not in step][:3]
+    assert MARK in page
+
+
+@pytest.mark.parametrize("name", ["action.yml", "gitlab-ci.yml"])
+def test_a_shipped_file_can_be_read_and_writes_the_reports_it_uploads(name):
+    text = (ROOT / "ci" / name).read_text(encoding="utf-8")
+    assert yaml.safe_load(text)
+    reports = re.findall(r"--modelcheck-report=(\S+)", text)
+    assert len(reports) == 2
+    for report in reports:
+        assert text.count(report) >= 2
+
+
+def test_the_comment_is_found_by_the_first_line_of_the_report():
+    assert f'startswith("{MARK}")' in (ROOT / "ci/action.yml").read_text(encoding="utf-8")
