@@ -73,3 +73,17 @@ def test_the_readmes_runtimes_run_the_graphs(project):
     (block,) = [block for block in code_blocks(README, "python") if "expect_runtime" in block]
     project.file("test_deployed.py", block)
     project.run().outcomes(passed=1)
+
+
+def test_the_page_of_fears_names_every_marker_and_what_it_shows_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("old.pt", "reference.npz"):
+        (tmp_path / name).touch()
+    page = (ROOT / "docs/which_marker.md").read_text(encoding="utf-8")
+    gates = registered_gates()
+    shown = re.findall(r"`(expect_\w+)\(([^`]*)\)`", page)
+    assert {name for name, _ in shown} == set(gates)
+    for name, arguments in shown:
+        args, kwargs = eval(f"(lambda *a, **k: (a, k))({arguments.replace('...', 'None')})")
+        if "..." not in arguments:
+            gates[name].expectation(args, kwargs, ())
