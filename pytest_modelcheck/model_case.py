@@ -39,7 +39,7 @@ class ModelCase:
         output_names: Which outputs to export, and their names. For a dict or dataclass output they pick by key
             or field; for a tuple they name the elements in order.
         export_options: Further keyword arguments for ``torch.onnx.export``.
-        onnx_path: Set by `from_onnx` only.
+        onnx_path, input_names: Set by `from_onnx` only.
     """
 
     name: str
@@ -51,6 +51,7 @@ class ModelCase:
     output_names: Sequence[str] | None = field(default=None, kw_only=True)
     export_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     onnx_path: Path | None = field(default=None, kw_only=True)
+    input_names: Sequence[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -70,17 +71,43 @@ class ModelCase:
                         f"ModelCase {self.name!r}: {label} must be callable, got {type(value).__name__}; "
                         f"wrap it in a function, or use ModelCase.from_onnx for a file"
                     )
+        elif self.build is not None and not _builds(self.build):
+            raise ModelCaseError(
+                f"ModelCase {self.name!r}: module must be a function that builds the torch module, "
+                f"got {type(self.build).__name__}; write module=lambda: ..."
+            )
 
     @classmethod
     def from_onnx(
-        cls, path: str | Path, inputs: Callable[[int], Mapping[str, Any]] | None = None, *, name: str | None = None
+        cls,
+        path: str | Path,
+        inputs: Callable[[int], Any] | None = None,
+        *,
+        module: Callable[[], torch.nn.Module] | None = None,
+        name: str | None = None,
     ) -> ModelCase:
-        """A model that is only an .onnx file.
+        """A model that is an .onnx file, alone or beside the torch module that it was made of.
+
+        ```python
+        ModelCase.from_onnx("shipped.onnx")
+        ModelCase.from_onnx("shipped.onnx", module=build)   # accuracy, module table and numbers as for an export
+        ```
 
         Args:
             path: The file. It is read later, when something about it is asked for.
-            inputs: ``seed -> {input name: array}``; None draws them from the file's signature.
+            inputs: ``seed -> {input name: array}``; with a `module` what its forward takes, as for any case. None
+                draws them from the file's signature.
+            module: ``() -> torch.nn.Module`` with the weights that the file should have. Its inputs and outputs are
+                matched with the file's by name, and where names differ in order (`calling.file_names`).
             name: Defaults to the file's stem.
+
+        Raises:
+            ModelCaseError: if `module` is a module, not a function that builds it.
         """
         path = Path(path)
-        return cls(name or path.stem, None, inputs, onnx_path=path)
+        return cls(name or path.stem, module, inputs, onnx_path=path)
+
+
+def _builds(value: object) -> bool:
+    """Whether `value` is called to get a module. A module itself is callable, too: it would run its forward."""
+    return callable(value) and (isinstance(value, type) or not hasattr(value, "named_parameters"))

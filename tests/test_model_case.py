@@ -46,6 +46,20 @@ def test_a_wrong_declaration_is_refused_with_the_way_out(arguments, options, mes
     assert message in str(caught.value)
 
 
+def test_a_module_beside_a_file_is_a_function_that_builds_it():
+    import torch
+
+    assert ModelCase.from_onnx("a.onnx", module=build).build is build
+    assert ModelCase.from_onnx("a.onnx", module=torch.nn.ReLU).build is torch.nn.ReLU
+    for wrong in (torch.nn.ReLU(), "net"):
+        with pytest.raises(ModelCaseError) as caught:
+            ModelCase.from_onnx("a.onnx", module=wrong)
+        assert str(caught.value) == (
+            "ModelCase 'a': module must be a function that builds the torch module, "
+            f"got {type(wrong).__name__}; write module=lambda: ..."
+        )
+
+
 def test_a_case_of_a_file_takes_its_name_from_the_file():
     assert ModelCase.from_onnx("models/encoder.onnx").name == "encoder"
     assert ModelCase.from_onnx("models/encoder.onnx", name="e").name == "e"

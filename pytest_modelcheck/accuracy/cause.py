@@ -17,7 +17,7 @@ from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import find_guilty_pass
 from pytest_modelcheck.accuracy.metrics import Array
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, Inputs, Lent, Stage, session_stage
+from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, SHIPPED, Inputs, Lent, Stage, session_stage
 from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.switches import find_guilty_runtime_rewrite
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
@@ -87,7 +87,7 @@ def explained(
         candidate = subject.graph(pair.candidate)
         if candidate is None:
             return ()
-        lent = subject.module if pair.step == EXPORT else None
+        lent = subject.module if pair.step in (EXPORT, SHIPPED) else None
         with contextlib.nullcontext(subject.exported) if lent is None else lent() as reference:
             found = find_first_divergence(
                 reference, candidate, inputs, case=subject.case, tolerances=tolerances, how=subject.how
@@ -105,6 +105,7 @@ def explained(
 
     asked: dict[str, tuple[Callable[[], Sequence[str]], ...]] = {
         EXPORT: (divergence, opinion),
+        SHIPPED: (divergence, opinion),
         PASSES: (guilty_pass, divergence),
         RUNTIME: (runtime_rewrite, opinion),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from pytest_modelcheck.accuracy.comparison import Comparison, compare_within
 from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran
-from pytest_modelcheck.accuracy.stages import CONVERSION, EXPORT, PASSES, RUNTIME, Stage
+from pytest_modelcheck.accuracy.stages import CONVERSION, EXPORT, PASSES, RUNTIME, SHIPPED, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
 from pytest_modelcheck.accuracy.tolerance import Tolerances
@@ -200,6 +200,7 @@ BAKED = (
 
 _NEXT = {
     EXPORT: "The exporter changed the numbers, before any pass ran: try the other exporter or another opset.",
+    SHIPPED: "The file does not compute what the module does: export it again, or build its own module.",
     PASSES: "A pass changed the numbers (find_guilty_pass names it): repair it, or take it out of the pipeline.",
     RUNTIME: "onnxruntime's own graph optimizer changes the numbers of this graph: a bug of the runtime, not of the "
     "export or of a pass. Look for its issue, or leave the rewrite out with disabled_optimizers.",

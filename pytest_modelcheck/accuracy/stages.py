@@ -29,6 +29,7 @@ Run = Callable[[Inputs], Mapping[str, Array]]
 """Inputs -> outputs by name, in the order of the outputs."""
 
 EXPORT = "export"
+SHIPPED = "shipped file"
 PASSES = "passes"
 RUNTIME = "onnxruntime's optimizer"
 CONVERSION = "a runtime's conversion"
@@ -46,7 +47,7 @@ class Stage:
         name: Unique, e.g. ``"exported"``.
         open: Makes it runnable for the time of a `with` block.
         against: Name of the earlier stage that is its reference; None for the first reference of all.
-        step: What was done to get here from there: `EXPORT`, `PASSES`, `RUNTIME` or other words.
+        step: What was done to get here from there: `EXPORT`, `SHIPPED`, `PASSES`, `RUNTIME` or other words.
         nonfinite: Names the weights that hold a NaN or an infinity; asked only where an output does.
         every: Run the first of every so many seeds only. A stage that others are compared with runs all of theirs.
     """
@@ -148,9 +149,8 @@ def standard_stages(
         runtime_every: See `Stage.every`, for the stages under onnxruntime's optimizer.
     """
     stages = [] if module is None else [torch_stage(case, module)]
-    stages.append(
-        session_stage("exported", exported, against=None if module is None else "torch", step=EXPORT, how=how)
-    )
+    step, against = EXPORT if case.onnx_path is None else SHIPPED, None if module is None else "torch"
+    stages.append(session_stage("exported", exported, against=against, step=step, how=how))
     if optimized is not None:
         stages.append(session_stage("optimized", optimized, against="exported", step=PASSES, how=how))
     for name, model in (("exported", exported), ("optimized", optimized)):

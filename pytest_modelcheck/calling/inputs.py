@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pytest_modelcheck.calling.file_names import file_names, fits
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
 
@@ -75,13 +76,22 @@ def module_inputs(case: ModelCase, module: torch.nn.Module | inspect.Signature, 
             f"{case.name}: inputs({seed}) must return a dict of tensors or a tuple of tensors, got "
             f"{'an empty ' if isinstance(made, Mapping | list | tuple) else ''}{type(made).__name__}"
         )
+    forward = module if isinstance(module, inspect.Signature) else inspect.signature(module.forward)
+    keys: tuple[str, ...] = ()
+    if case.input_names is not None and isinstance(made, Mapping) and not fits(forward, tuple(made)):
+        keys, made = tuple(made), tuple(made.values())  # under the file's names, in the order of the forward
     if not isinstance(made, Mapping):
-        made = dict(zip(_positional_names(case, module, len(made)), made, strict=True))
+        made = dict(zip(_positional_names(case, forward, len(made)), made, strict=True))
+    given = dict(zip(made, keys, strict=False))
     leaves: dict[str, torch.Tensor] = {}
     arguments = {str(name): _take_leaves(case, value, str(name), leaves) for name, value in made.items()}
     if not leaves:
         raise ModelCaseError(f"{case.name}: inputs({seed}) holds no tensor: {', '.join(arguments)}")
-    return ModuleInputs(tuple(leaves), tuple(leaves.values()), arguments)
+    names = tuple(given.get(name, name) for name in leaves)
+    if case.input_names is not None:
+        of_file = file_names(case, "input", names, case.input_names)
+        names = tuple(of_file.get(name, name) for name in names)
+    return ModuleInputs(names, tuple(leaves.values()), arguments)
 
 
 def _take_leaves(case: ModelCase, value: Any, path: str, leaves: dict[str, torch.Tensor]) -> Any:
@@ -120,10 +130,9 @@ def _like_sequence(original: Sequence[Any], items: list[Any]) -> Any:
     return tuple(items) if isinstance(original, tuple) else items
 
 
-def _positional_names(case: ModelCase, module: torch.nn.Module | inspect.Signature, count: int) -> tuple[str, ...]:
-    signature = module if isinstance(module, inspect.Signature) else inspect.signature(module.forward)
+def _positional_names(case: ModelCase, forward: inspect.Signature, count: int) -> tuple[str, ...]:
     names: list[str] = []
-    for parameter in signature.parameters.values():
+    for parameter in forward.parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
             return tuple(names[:count])

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pytest_modelcheck.calling.file_names import named_after_file
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
 
@@ -18,13 +19,16 @@ def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
     With `output_names`, a mapping or dataclass is picked by key or field (a field that holds several tensors gives all
     of them); a tuple is named in order, and its length must fit. Without, every tensor is kept: mapping keys, field
     names and indices joined with ``.``, elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
-    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``.
+    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``. For a case that is a shipped file,
+    `output_names` are those of the file: whatever the forward returns is flattened and matched by `file_names`.
 
     Raises:
         ModelCaseError: if a named output does not exist, something is neither a tensor nor None, or there is no tensor.
     """
     wanted = None if case.output_names is None else tuple(case.output_names)
     fields = named_fields(outputs)
+    if case.onnx_path is not None and wanted is not None:
+        return named_after_file(case, "output", dict(_flatten(case, outputs, "")), wanted)
     if wanted is not None and fields is not None:
         outputs = {name: value for name, value in fields.items() if _is_wanted(name, wanted)}
     flat: dict[str, torch.Tensor] = {}

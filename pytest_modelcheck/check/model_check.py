@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import onnx_ir as ir
 
 from pytest_modelcheck.attribution import Attribution
+from pytest_modelcheck.check.file_and_module import named_after_its_file
 from pytest_modelcheck.check.graphs import Graphs
 from pytest_modelcheck.check.results import Figures, Results, merge_figures
 from pytest_modelcheck.check.settings import Locked, Settings
@@ -67,6 +68,7 @@ class ModelCheck:
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         from_file = case.onnx_path is not None
+        case = named_after_its_file(case)
         self.case = case if exporter is None or from_file else dataclasses.replace(case, exporter=exporter)
         self.settings = Settings(
             model=case.name,
@@ -121,11 +123,12 @@ class ModelCheck:
 
     @property
     def numbers(self) -> Numbers:
-        """What the module computes on ``inputs(0)`` with weights drawn by name; of a file, its weights by digest."""
+        """What the module computes on ``inputs(0)`` with weights drawn by name; of a file its weights by digest."""
         side = self.source.torch
         if side is None:
             return self.once("numbers", lambda: numbers_of_file(self.exported.model), step="numbers")
-        made = partial(numbers_of, self.case, lambda: side.module)
+        file = None if self.case.onnx_path is None else self.exported.model
+        made = partial(numbers_of, self.case, lambda: side.module, file)
         return self.once("numbers", lambda: self.settings.working("numbers", made), step="numbers")
 
     @property

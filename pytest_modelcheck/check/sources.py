@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.check.file_and_module import misfit
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.check.torch_side import TorchSide
@@ -77,7 +78,10 @@ class OnnxFile:
     torch: TorchSide | None = None
 
     def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
-        return export(self.case)
+        opened = export(self.case)
+        if self.torch is None or isinstance(opened, ExportFailure):
+            return opened
+        return misfit(self.torch, opened) or opened
 
     def inputs(self, seed: int, exported: Exported) -> Inputs:
         if self.torch is not None:

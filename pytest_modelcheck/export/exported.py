@@ -61,6 +61,7 @@ class FailureKind(StrEnum):
     DYNAMIC_SHAPE = "dynamic_shape"
     INVALID_OPTION = "invalid_option"
     INVALID_MODEL = "invalid_model"
+    FILE_DIFFERS = "file_differs"
     DISK_FULL = "disk_full"
     OUT_OF_MEMORY = "out_of_memory"
     UNKNOWN = "unknown"

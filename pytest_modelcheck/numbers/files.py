@@ -12,7 +12,12 @@ _NOTE = "not locked: the function; an .onnx file has no module to draw weights f
 
 
 def numbers_of_file(model: ir.Model) -> Numbers:
-    """A digest of every initializer of the graph and its subgraphs, by name."""
+    """A digest of every initializer."""
+    return Numbers(notes=(_NOTE,), files=digests(model))
+
+
+def digests(model: ir.Model) -> dict[str, tuple[str, tuple[int, ...], str]]:
+    """(dtype, shape, digest) of every initializer of the graph and its subgraphs, by name."""
     files = {}
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, value in graph.initializers.items():
@@ -20,4 +25,4 @@ def numbers_of_file(model: ir.Model) -> Numbers:
             if tensor is not None:
                 shape = tuple(int(size) for size in tensor.shape.numpy())
                 files[name] = (tensor.dtype.name.lower(), shape, hashlib.sha256(tensor.tobytes()).hexdigest()[:12])
-    return Numbers(notes=(_NOTE,), files=files)
+    return files

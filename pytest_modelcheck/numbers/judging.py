@@ -40,8 +40,12 @@ def judge(recorded: str, now: Numbers) -> Change:
 
 
 def _judged(before: Numbers, now: Numbers) -> Change:
-    if before.files or now.files:
-        return _files(before, now)
+    function, files = _function(before, now), _files(before, now)
+    found = "; ".join(change.found for change in (function, files) if change.found)
+    return Change(found=found, where=(*function.where, *files.where))
+
+
+def _function(before: Numbers, now: Numbers) -> Change:
     inputs = list(_inputs(before.inputs, now.inputs))
     outputs = _Outputs(before, now)
     plain = [*inputs, *_dtypes(before, now), *outputs.around]

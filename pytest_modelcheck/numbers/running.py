@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -44,10 +44,12 @@ class Subject:
     Attributes:
         case: Whose inputs are drawn and whose outputs are selected.
         module: Gives the module; it may have to build it again.
+        files: Initializers of a shipped file of the module, as in `Numbers`.
     """
 
     case: ModelCase
     module: Callable[[], torch.nn.Module]
+    files: Mapping[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)
 
     def numbers(self, keys: Mapping[str, str] | None = None) -> Numbers:
         """Both probes, once. `keys` as in `drawn_weights`.
@@ -89,6 +91,7 @@ class Subject:
             dtypes=found.dtypes,
             tied={alias: weight.name for weight in found.weights for alias in weight.aliases},
             notes=notes,
+            files=self.files,
             events=tuple(plain.watched.events) if locked else (),
             redraw=self.numbers,
         )
