@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
@@ -36,8 +38,32 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
             output_names=list(outputs),
             **arguments,
         )
+    if program is not None and _rename_inner_values(program.model, outputs):
+        program.save(
+            path,
+            include_initializers=arguments.get("export_params", True),
+            keep_initializers_as_inputs=arguments.get("keep_initializers_as_inputs", False),
+            external_data=arguments["external_data"],
+        )
     if program is not None and program.exported_program is not None:
         _warn_of_bounds(case, inputs, program.exported_program)
+
+
+def _rename_inner_values(model: ir.Model, outputs: Sequence[str]) -> bool:
+    """Give inner values that are named like an output other names; whether there were any.
+
+    torch 2.13 renames the outputs without a look at the other names: an output ``embedding`` of a model with an
+    `Embedding` is declared twice, and the file is invalid.
+    """
+    own = set(model.graph.outputs)
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    taken = {value.name for value in values} | set(model.graph.initializers) | {v.name for v in model.graph.inputs}
+    twice = [value for value in values if value.name in outputs and value not in own]
+    for value in twice:
+        number = next(number for number in itertools.count(1) if f"{value.name}_{number}" not in taken)
+        value.name = f"{value.name}_{number}"
+        taken.add(value.name)
+    return bool(twice)
 
 
 def _warn_of_bounds(case: ModelCase, inputs: ModuleInputs, program: torch.export.ExportedProgram) -> None:

@@ -342,6 +342,19 @@ def test_a_tensor_returned_twice_and_an_input_passed_through_keep_their_names(ex
     assert_same_numbers(case, result)
 
 
+def test_an_output_may_have_the_name_of_a_value_that_the_exporter_makes():
+    case = ModelCase(
+        "embedder",
+        lambda: nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3)),
+        lambda seed: {"input": torch.tensor([[1, seed % 10]])},
+        output_names=("embedding",),
+    )
+    result = exported(case)
+    assert [value.name for value in result.model.graph.outputs] == ["embedding"]
+    assert next(node.outputs[0].name for node in result.model.graph) == "embedding_1"
+    assert_same_numbers(case, result)
+
+
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_forward_that_writes_a_buffer_starts_every_time_from_what_build_made(exporter):
     class Counter(nn.Module):
