@@ -6,10 +6,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_modelcheck.fusion.ops import Op, OpGraph
-from pytest_modelcheck.fusion.rules import ATTENTION, CONV, GATHER, LINEAR, MATMUL, NORM, POINTWISE, SOFTMAX, VIEW
+from pytest_modelcheck.fusion.rules import (
+    ATTENTION,
+    CONV,
+    GATHER,
+    LINEAR,
+    MATMUL,
+    NORM,
+    POINTWISE,
+    SOFTMAX,
+    VIEW,
+    names,
+)
 
-_THROUGH_WEIGHTS = POINTWISE | VIEW
-_THROUGH_HEADS = POINTWISE | VIEW | NORM | GATHER | frozenset({"cat", "repeat", "repeat_interleave", "stack", "roll"})
+_THROUGH_WEIGHTS = POINTWISE | VIEW | names("tanh")
+"""Between a softmax and the product it reads or weighs; tanh is the soft cap of scores (Gemma 2)."""
+
+_THROUGH_HEADS = (
+    (POINTWISE - names("sin cos"))
+    | VIEW
+    | NORM
+    | GATHER
+    | names("cat repeat repeat_interleave stack roll type_as mean sum linalg_vector_norm view_as_complex view_as_real")
+)
+"""Between a projection and its head: its layout, a normalization, a rotation. The angles of a rotation are left out:
+what stands behind their sin and cos is often a product, ``inverse_frequencies @ positions``, and no projection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +62,21 @@ def _cores(graph: OpGraph) -> Iterator[tuple[Op, tuple[Op | None, Op | None, Op 
             query, key, value = (graph.of(argument) for argument in op.node.args[:3])
             yield op, (query, key, value)
         elif op.name in MATMUL:
-            weights, value = (graph.of(argument) for argument in op.node.args[-2:])
-            softmax = _first(weights, SOFTMAX, _THROUGH_WEIGHTS)
-            scores = _first(softmax.inputs[0], MATMUL, _THROUGH_WEIGHTS) if softmax and softmax.inputs else None
-            if scores is not None and not graph.is_weight(scores.node.args[-1]):  # by a weight it is a projection
-                query, key = (graph.of(argument) for argument in scores.node.args[-2:])
-                yield op, (query, key, value)
+            left, right = (graph.of(argument) for argument in op.node.args[-2:])
+            for weights, value in ((left, right), (right, left)):  # P V, or as columns, V^T P^T (YOLO's area attention)
+                if (scores := _scores(weights, graph)) is not None:
+                    query, key = (graph.of(argument) for argument in scores.node.args[-2:])
+                    yield op, (query, key, value)
+                    break
+
+
+def _scores(weights: Op | None, graph: OpGraph) -> Op | None:
+    """The product Q K^T whose softmax is `weights`; None where they are something else."""
+    softmax = _first(weights, SOFTMAX, _THROUGH_WEIGHTS)
+    scores = _first(softmax.inputs[0], MATMUL, _THROUGH_WEIGHTS) if softmax and softmax.inputs else None
+    if scores is None or graph.is_weight(scores.node.args[-1]):  # by a weight it is a projection
+        return None
+    return scores
 
 
 def _first(start: Op | None, wanted: frozenset[str], through: frozenset[str]) -> Op | None:

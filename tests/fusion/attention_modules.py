@@ -19,6 +19,8 @@ class Attention(nn.Module):
         self.packed = nn.Linear(16, 48)
         self.narrow = nn.Linear(16, 8)
         self.norm = nn.LayerNorm(8)
+        self.scale = nn.Parameter(torch.rand(8))
+        self.register_buffer("frequencies", torch.rand(1, 4, 1))
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         q, k, v = getattr(self, f"_{self.form}")(x, y)
@@ -26,7 +28,12 @@ class Attention(nn.Module):
             return scaled_dot_product_attention(q, k, v, enable_gqa=self.form == "grouped")
         if self.form == "grouped":
             k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
-        return torch.softmax(q @ k.transpose(-2, -1) / 8**0.5, -1) @ v
+        scores = q @ k.transpose(-2, -1) / 8**0.5
+        if self.form == "capped":  # Gemma 2
+            scores = torch.tanh(scores / 50) * 50
+        if self.form == "columns":  # the area attention of YOLO: V^T P^T
+            return v.transpose(-2, -1) @ torch.softmax(scores, -1).transpose(-2, -1)
+        return torch.softmax(scores, -1) @ v
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.view(x.size(0), x.size(1), -1, 8).transpose(1, 2)
@@ -52,6 +59,40 @@ class Attention(nn.Module):
 
     def _normed(self, x: torch.Tensor, _: torch.Tensor) -> Any:
         return self.norm(self._heads(self.query(x))), self.norm(self._heads(self.key(x))), self._heads(self.value(x))
+
+    def _capped(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        return self._self(x, x)
+
+    def _columns(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        return self._self(x, x)
+
+    def _normed_by_one_more(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        """Gemma 3: behind the transpose, in float32, by 1 + weight."""
+
+        def norm(h: torch.Tensor) -> torch.Tensor:
+            wide = h.float()
+            wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+            return (wide * (1.0 + self.scale)).type_as(h)
+
+        q, k, v = self._self(x, x)
+        return norm(q), norm(k), v
+
+    def _unit_length(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        q, k, v = self._self(x, x)
+        return nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1), v
+
+    def _rotary_by_matmul(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        """Llama in transformers up to 5.10: the angles are a product of a buffer and the positions."""
+        positions = torch.arange(x.size(1))[None, None, :].float()
+        angles = (self.frequencies @ positions).transpose(1, 2)
+        angles = torch.cat((angles, angles), -1)
+        q, k, v = self._self(x, x)
+        rotate = lambda h: h * angles.cos() + torch.cat([-h[..., 4:], h[..., :4]], -1) * angles.sin()  # noqa: E731 - used twice
+        return rotate(q), rotate(k), v
+
+    def _two_queries(self, x: torch.Tensor, _: torch.Tensor) -> Any:
+        q, k, v = self._self(x, x)
+        return q + self._heads(self.key(x * 2)), k, v
 
     def _rotary(self, x: torch.Tensor, _: torch.Tensor) -> Any:
         angles = torch.arange(x.size(1))[:, None] * torch.ones(8)

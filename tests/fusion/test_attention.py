@@ -42,6 +42,9 @@ SHAPES = ((1, 5, 16), (1, 6, 16))
         ("shared", []),
         ("normed", [3]),
         ("rotary", [3]),
+        ("rotary_by_matmul", [3]),
+        ("normed_by_one_more", [3]),
+        ("unit_length", [3]),
     ],
 )
 def test_every_form_of_attention_is_one_layer_with_its_projections(form: str, eager: bool, grouped: list[int]) -> None:
@@ -49,6 +52,17 @@ def test_every_form_of_attention_is_one_layer_with_its_projections(form: str, ea
     assert (found.attention_layers, found.qkv) == (1, 1)
     assert found.unfused == ()
     assert groups(found) == grouped
+
+
+@pytest.mark.parametrize("form", ["capped", "columns"])
+def test_a_soft_cap_and_a_product_by_columns_are_attention(form: str) -> None:
+    found = report(module_case(Attention(form, eager=True).eval(), *SHAPES), written_out=True)
+    assert (found.attention_layers, found.qkv, found.unfused, groups(found)) == (1, 1, (), [3])
+
+
+def test_two_projections_behind_q_are_not_grouped() -> None:
+    found = report(module_case(Attention("two_queries", eager=False).eval(), *SHAPES), written_out=True)
+    assert (found.attention_layers, found.qkv, found.unfused) == (1, 0, (("", "2 projections behind Q"),))
 
 
 @pytest.mark.parametrize("decomposed", [False, True])
