@@ -30,7 +30,7 @@ def main() -> int:
         for seed in seeds if arguments.count is None else itertools.islice(seeds, arguments.count):
             try:
                 ran[check_seed(seed)] += 1
-            except Exception as error:
+            except Exception as error:  # whatever broke is what the fuzzer looks for; its seed is printed
                 failed += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}"[:1000], flush=True)
     except KeyboardInterrupt:

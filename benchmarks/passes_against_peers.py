@@ -3,7 +3,7 @@
     python -m benchmarks.passes_against_peers                  # everything; hours on two cores, but it can be stopped
     python -m benchmarks.passes_against_peers --only bert-base # files whose name holds this, then the table of all
     python -m benchmarks.passes_against_peers --table          # the table of what was measured so far
-    python -m benchmarks.passes_against_peers --write          # ... and into README.md and docs/
+    python -m benchmarks.passes_against_peers --write          # ... and into docs/
 
 Every optimizer runs in a process of its own, from file to file. Its result is right if onnxruntime, its own optimizer
 off, loads it and gives the outputs of the exported file: to 1e-5 of the largest value, on seeded inputs of three
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="files whose name holds this; repeatable")
     parser.add_argument("--again", action="store_true", help="forget what is stored, and export anew")
     parser.add_argument("--table", action="store_true", help="measure nothing")
-    parser.add_argument("--write", action="store_true", help="write the tables into README.md and docs/")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables into docs/zoo.md and docs/passes_against_peers.md"
+    )
     parser.add_argument("--limit", type=float, default=600, metavar="SECONDS", help="that one optimizer may take")
     arguments = parser.parse_args()
     cases = peer_cases()
@@ -50,7 +52,7 @@ def main() -> None:
     print(page)
     if arguments.write:
         (ROOT / "docs" / "passes_against_peers.md").write_text(page, encoding="utf-8")
-        _replace_between_markers(ROOT / "README.md", compact(stored, read(GROWTH), files=len(cases)))
+        _replace_between_markers(ROOT / "docs" / "zoo.md", compact(stored, read(GROWTH), files=len(cases)))
 
 
 def _replace_between_markers(path: Path, text: str) -> None:

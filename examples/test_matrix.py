@@ -29,8 +29,8 @@ def table_after(name: str, heading: str) -> dict[str, dict[str, str]]:
     return rows_of(re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0])
 
 
-README_TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-README = table_after("README.md", "<!-- zoo table: begin -->")
+ZOO_TEXT = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+ZOO = table_after("docs/zoo.md", "<!-- zoo table: begin -->")
 GUIDE = table_after("docs/choosing_a_model_strategy.md", "<!-- strategies: begin -->")
 MATRIX = {exporter: table_after("docs/attribution_matrix.md", f"## {exporter}") for exporter in EXPORTERS}
 
@@ -55,12 +55,12 @@ LOCKED = [(key, cells) for key in KEYS if (cells := locked(*key))]
 @whole_zoo
 def test_no_table_lacks_a_model_or_a_figure():
     names = {model.name for model in MODELS}
-    for table in (README, GUIDE, *MATRIX.values()):
+    for table in (ZOO, GUIDE, *MATRIX.values()):
         assert table.keys() == names
         for cells in table.values():
             assert "" not in cells.values()
             assert not [cell for cell in cells.values() if "ot measured" in cell]
-    assert "Not measured" not in README_TEXT
+    assert "Not measured" not in ZOO_TEXT
     assert {key for key, _ in LOCKED} == {key for key in KEYS if "failed" not in MATRIX[key[1]][key[0]]["nodes"]}
 
 
@@ -69,7 +69,7 @@ def test_the_published_tables_hold_what_the_snapshot_of_each_model_locks(key, ce
     name, exporter = key
     published = MATRIX[exporter][name]
     assert published["nodes"] == " -> ".join(cells["nodes"])
-    assert README[name][f"nodes, {exporter}"].split(" (")[0] == published["nodes"]
+    assert ZOO[name][f"nodes, {exporter}"].split(" (")[0] == published["nodes"]
     shown = {pass_: tuple(cell.split(" / ")[:2]) for pass_, cell in published.items() if pass_ != "nodes"}
     changed = {pass_: figures for pass_, figures in cells.items() if pass_ != "nodes" and set(figures) != {"0"}}
     assert changed == {pass_: figures for pass_, figures in shown.items() if set(figures) != {"0"}}
@@ -110,14 +110,14 @@ def test_attention_cleanup_removes_a_twentieth_of_bert_base(exporter):
     assert -int(cells["cleanup_attention"][1]) >= 0.05 * int(cells["nodes"][0])
 
 
-@pytest.mark.parametrize("name", README)
+@pytest.mark.parametrize("name", ZOO)
 def test_every_model_keeps_its_numbers(name):
-    assert float(README[name]["max diff"]) < 1e-5
+    assert float(ZOO[name]["max diff"]) < 1e-5
 
 
 def test_no_model_takes_two_percent_more_time_and_one_is_more_than_two_percent_faster():
     """At onnxruntime's default level; the exported over the optimized graph's time, so that 1 / 1.02 is 2 % more."""
-    line = re.search(rf"^Latency over 66 exports: slowest [^;]* {RATIO}, fastest [^;]* {RATIO}\.$", README_TEXT, re.M)
+    line = re.search(rf"^Latency over 66 exports: slowest [^;]* {RATIO}, fastest [^;]* {RATIO}\.$", ZOO_TEXT, re.M)
     slowest, _, fastest, fastest_low = map(float, line.groups())
     assert slowest >= 1 / 1.02
     assert fastest > 1.02

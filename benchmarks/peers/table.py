@@ -101,7 +101,7 @@ def full(stored: Sequence[Results], failures: dict[str, str], growth: dict[str, 
 
 
 def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) -> str:
-    """What the README shows: BERT-base, sums, and where every number is."""
+    """What docs/zoo.md shows: BERT-base, sums, and where every number is."""
     chosen = [results for results in stored if results["model"].startswith("bert-base")]
     worst = max((value for results in stored if (value := _own(results).get("scaled")) is not None), default=None)
     lines = [
@@ -115,7 +115,7 @@ def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) ->
         "",
         f"Measured: {len(stored)} of {files} files. Largest difference of ours over them: "
         f"{'not measured' if worst is None else f'{worst:.1e}'}. {' '.join(_growth_lines(growth))}",
-        "All files and peers: [docs/passes_against_peers.md](docs/passes_against_peers.md).",
+        "Every file and peer: [all files](passes_against_peers.md).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -53,7 +53,7 @@ def compile_report(module: torch.nn.Module, inputs: AnyInputs, further: Sequence
             found = [(_line(reason.reason, reason.user_stack), reason.reason) for reason in explained.break_reasons]
             found += _unlisted(module, args, kwargs, tuple(torch._dynamo.utils.counters["graph_break"]), found)
             return CompileReport(tuple(line for line, _ in found), recompiles)
-        except Exception as error:
+        except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the compiled forward raised {type(error).__name__}: {error}") from error
         finally:
             torch._dynamo.reset()

@@ -5,10 +5,10 @@ import pytest
 
 from examples.experiments import measure, strategy_guide
 from examples.experiments.pass_order import Orders
-from examples.experiments.readme_table import BEGIN, END, latency_line, replaced, zoo_table
 from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
 from examples.experiments.size_and_nodes import changes, correlation
 from examples.experiments.yolo_transposes import adjacent
+from examples.experiments.zoo_table import BEGIN, END, latency_line, replaced, zoo_table
 
 
 def row(model="bert-base", exporter="dynamo", **changed):

@@ -64,7 +64,7 @@ def peak_memory(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
             return _count_fake(module, args, kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
             return _count_computed(module, args, kwargs)
-        except Exception as error:
+        except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
 
 
@@ -112,7 +112,7 @@ def _count_computed(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict
     with _Allocations([*module.parameters(), *module.buffers(), *tensors_in((args, kwargs))]) as allocations:
         try:
             module(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
     return MemoryUse(allocations.peak, allocations.total, computed=True)
 

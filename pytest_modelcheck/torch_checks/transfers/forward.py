@@ -57,7 +57,7 @@ def host_transfers(
                 module(*args, **kwargs)
         except ModelCaseError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
     return tuple(record.transfers)
 

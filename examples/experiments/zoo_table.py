@@ -1,6 +1,6 @@
-"""The README's table of the zoo, written between two marker comments.
+"""The table of `docs/zoo.md`, written between two marker comments.
 
-``python -m examples.experiments.readme_table``
+``python -m examples.experiments.zoo_table``
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from examples.experiments.rows import ROOT, Row, arguments, between, measured_rows, read_rows, table
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "zoo.md"
 BEGIN, END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
 
 
@@ -95,19 +95,19 @@ def _qkv(row: Row) -> str:
     return f"{fused['qkv']}/{fused['attention_layers']}" if fused["attention_layers"] else "no attention"
 
 
-def replaced(readme: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> str:
-    """The README with today's table between its markers, and the names of the models that it lacks.
+def replaced(page: str, rows: Sequence[Row], absent: Sequence[str] = ()) -> str:
+    """The page with today's table between its markers, and the names of the models that it lacks.
 
     Raises:
         ValueError: if the markers are not there.
     """
     note = f"\nNot measured: {', '.join(absent)}.\n" if absent else ""
-    return between(readme, BEGIN, END, f"{zoo_table(rows)}\n{latency_line(rows)}\n{note}")
+    return between(page, BEGIN, END, f"{zoo_table(rows)}\n{latency_line(rows)}\n{note}")
 
 
 def main() -> None:
     arguments(__doc__).parse_args()
-    README.write_text(replaced(README.read_text(encoding="utf-8"), *measured_rows(read_rows())), encoding="utf-8")
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), *measured_rows(read_rows())), encoding="utf-8")
 
 
 if __name__ == "__main__":
