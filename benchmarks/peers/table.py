@@ -115,7 +115,7 @@ def compact(stored: Sequence[Results], growth: dict[str, Any], *, files: int) ->
         "",
         f"Measured: {len(stored)} of {files} files. Largest difference of ours over them: "
         f"{'not measured' if worst is None else f'{worst:.1e}'}. {' '.join(_growth_lines(growth))}",
-        "Every file and peer: [all files](passes_against_peers.md).",
+        "Every file and peer: [the whole table](passes_against_peers.md).",
     ]
     return "\n".join(lines) + "\n"
 
