@@ -49,7 +49,7 @@ def page(found: Said) -> str:
         "|---|---:|---:|",
         f"| must be red, and named | {total['red']} | {right['red']} |",
         f"| harmless: every kind is silent | {total['harmless']} | {right['harmless']} |",
-        f"| harmless, by other operators: at most `modules` says it | {total['graph']} | {right['graph']} |",
+        f"| equivalent, by other operators: only `modules` may report it | {total['graph']} | {right['graph']} |",
         f"| cannot be seen by these kinds | {total['blind']} | {right['blind']} |",
         "",
         "Misses: " + (", ".join(f"{row} ({exporter})" for row, exporter, _ in wrong) or "none") + ".",

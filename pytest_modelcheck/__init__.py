@@ -25,6 +25,10 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `calling`: building and calling a module
 - `model_case`, `dimensions`, `targets`, `result`, `bounds`, `errors`: the words
 
+The road of a case: a hook of `plugin` finds a test, `session` reads its markers, the fixture `modelcheck` hands out a
+`check.ModelCheck`, and after the test's body `session.judge` lets `gates.evaluate` run each gate. What a gate finds is
+a `result.Finding`, which fails the test, and a row of `report`.
+
 Importing this package loads neither torch nor onnx.
 """
 

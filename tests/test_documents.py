@@ -32,10 +32,11 @@ def test_the_pass_of_the_contributing_page_fires_refuses_and_keeps_the_result():
 
     from pytest_modelcheck.passes import Pass
     from pytest_modelcheck.pipeline import run_pass
+    from pytest_modelcheck.rewriting.matching import produced_by
     from pytest_modelcheck.rewriting.rewriter import Rewriter
 
     source = "from dataclasses import dataclass\nfrom typing import ClassVar\n" + code_blocks(CONTRIBUTING, "python")[0]
-    namespace = {"Pass": Pass, "Rewriter": Rewriter, "ir": ir}
+    namespace = {"Pass": Pass, "Rewriter": Rewriter, "ir": ir, "produced_by": produced_by}
     exec(source, namespace)
     double_negation = namespace["EliminateDoubleNegation"]()
     header = '<ir_version: 10, opset_import: ["" : 20]>\nagraph (float[2] x) => (float[2] y) '

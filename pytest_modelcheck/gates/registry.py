@@ -22,6 +22,10 @@ class Gates(Mapping[str, Gate]):
     _load: Mapping[str, Callable[[], Gate]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Gate:
+        if name not in self._load:
+            raise KeyError(
+                f"no installed package registers a gate {name!r}; a new line in pyproject.toml needs `make check`"
+            )
         return self._load[name]()
 
     def __iter__(self) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -152,15 +153,35 @@ def reason(error: Exception | str) -> str:
     return text.removeprefix("[ONNXRuntimeError] : ") or type(error).__name__
 
 
+@contextmanager
+def loading(name: str, label: str) -> Iterator[None]:
+    """Make whatever is raised while a model is loaded a `SessionError` with its reason.
+
+    Args:
+        name: What messages call the model.
+        label: What they call the runtime.
+    """
+    try:
+        yield
+    except SessionError:
+        raise
+    except Exception as error:  # the errors of runtimes share no base class but Exception
+        raise SessionError(f"{name}: {label} cannot load the model: {reason(error)}") from error
+
+
 def graph_of(model: Model, name: str) -> ir.Model:
-    """The graph, whatever it came as; weights that lie in a file are not read.
+    """The graph, whatever it came as; weights that lie in a file are not read. To be called in `loading`.
 
     Raises:
         SessionError: if there is no such file.
+        ValueError: for an empty file.
     """
-    if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model)
-    return model if isinstance(model, ir.Model) else ir.load(existing_file(model, name))
+    if isinstance(model, ir.Model):
+        return model
+    loaded = ir.from_proto(model) if isinstance(model, onnx.ModelProto) else ir.load(existing_file(model, name))
+    if not loaded.graph.outputs and not len(loaded.graph):
+        raise ValueError("it holds no graph")
+    return loaded
 
 
 def inlined(model: ir.Model) -> ir.Model:

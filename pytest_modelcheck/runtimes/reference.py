@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, graph_of, inlined, reason
+from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, graph_of, inlined, loading
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD, Array, signature_of
 
 _LABEL = "onnx's reference evaluator"
@@ -18,15 +18,9 @@ _LABEL = "onnx's reference evaluator"
 def _open(model: Model, how: How, name: str) -> Session:
     from onnx.reference import ReferenceEvaluator
 
-    try:
+    with loading(name, _LABEL):
         loaded = graph_of(model, name)
-        if not loaded.graph.outputs:  # of an empty file, too
-            raise SessionError(f"{name}: {_LABEL} cannot load the model: it has no output")
         evaluator = ReferenceEvaluator(model if isinstance(model, onnx.ModelProto) else ir.to_proto(inlined(loaded)))
-    except SessionError:
-        raise
-    except Exception as error:  # the evaluator's errors share no base class but Exception
-        raise SessionError(f"{name}: {_LABEL} cannot load the model: {reason(error)}") from error
     return Session(signature=signature_of(loaded, name), how=how, start=partial(_start, evaluator), label=_LABEL)
 
 

@@ -17,12 +17,11 @@ from syrupy.assertion import SnapshotAssertion
 from pytest_modelcheck.model_case import EXPORTERS
 from pytest_modelcheck.result import Change, Finding, FindingError, Verdict, first_lines
 from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
-from pytest_modelcheck.snapshots.text import compose, split, version_changes
+from pytest_modelcheck.snapshots.text import REORDERED, compose, differences_found, split, version_changes
 
 _EXPLAINED = "the result is not the recorded one"
 UPDATE = "run pytest --modelcheck --snapshot-update"
 _SHOWN = 12
-_REORDERED = "the same rows, in a different order or with different spaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,14 +169,14 @@ class ModelCheckSnapshot:
                 next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
             )
         recorded = split(str(execution.recalled_data))
-        changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (_REORDERED,)
+        changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (REORDERED,)
         versions = version_changes(recorded.versions, self._versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         meant = "To upgrade the file" if recorded.format < kind.format else "If the change is meant"
         return finding(
             subject=kind.name,
             expected="the recorded rows",
-            found=change.found or f"{len(changed)} difference{'s' if len(changed) != 1 else ''}",
+            found=change.found or differences_found(changed),
             where=changed,
             next=f"{lead}{meant}, {UPDATE} and review the diff of\n{execution.snapshot_location}",
         )

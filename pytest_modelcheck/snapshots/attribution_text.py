@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from pytest_modelcheck.attribution import Attribution, PassAttribution
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.pipeline import PassStatus
+from pytest_modelcheck.result import Change
+from pytest_modelcheck.snapshots.text import REORDERED, differences_found
 
 RULE = "nodes: the graph, its subgraphs and its functions, Constant nodes left out; -72 means 72 nodes fewer"
 _REFUSED = "  refused "
@@ -60,11 +62,17 @@ def _cell(delta: int | None) -> str:
 
 
 def differences(recorded: str, now: str) -> tuple[str, ...]:
-    """One line per difference: totals, then passes in the order of today's pipeline, then passes that are gone."""
+    """One line per difference: totals, then passes in the order of today's pipeline, then passes that are gone.
+
+    A pass that came and did nothing is no difference: a new one leaves the snapshots of the models alone on which it
+    never fires.
+    """
     before, after = dict(_parse(recorded)), dict(_parse(now))
     lines = []
     for key in [*after, *(key for key in before if key not in after)]:
         if key not in before:
+            if after[key] == _IDLE:
+                continue
             lines.append(f"{key}: new, {after[key]}")
         elif key not in after:
             lines.append(f"{key}: gone, was {before[key]}")
@@ -73,6 +81,24 @@ def differences(recorded: str, now: str) -> tuple[str, ...]:
     if not lines and "\npasses: " not in recorded:
         lines.append("passes: recorded by version 0.1 or older, with a row for every pass")
     return tuple(lines)
+
+
+def judge(recorded: str, now: Attribution) -> Change:
+    """What changed; new passes that did nothing make the recorded text stale, no more."""
+    text = render(now)
+    lines = differences(recorded, text)
+    if not lines and _of_known_passes(text, dict(_parse(recorded))) != recorded:
+        lines = (REORDERED,)
+    return Change(found=differences_found(lines), where=lines, stale=text != recorded)
+
+
+def _of_known_passes(text: str, known: Container[str]) -> str:
+    lines = text.splitlines(keepends=True)
+    for index, line in enumerate(lines):
+        if line.startswith("passes: "):
+            names = line.removeprefix("passes: ").rstrip().split(", ")
+            lines[index] = f"passes: {', '.join(name for name in names if name in known)}\n"
+    return "".join(lines)
 
 
 def _same_after(key: str, before: str, after: str) -> str:

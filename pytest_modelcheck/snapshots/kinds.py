@@ -18,7 +18,7 @@ from pytest_modelcheck.numbers.judging import judge as judge_numbers
 from pytest_modelcheck.result import Change
 from pytest_modelcheck.snapshots import attribution_text
 from pytest_modelcheck.snapshots.blocks import block_differences
-from pytest_modelcheck.snapshots.text import SnapshotText
+from pytest_modelcheck.snapshots.text import SnapshotText, differences_found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class SnapshotKind:
         if self.former is None:
             return Change(found=f"{words}: they cannot be compared with format {self.format}", stale=True)
         lines = self.former(recorded.body, result)
-        count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else "no difference"
+        count = differences_found(lines) or "no difference"
         return Change(found=f"{words}: {count} in their terms", where=lines, stale=True)
 
 
@@ -83,7 +83,7 @@ def _former_modules(recorded: str, now: ModuleTable) -> tuple[str, ...]:
 
 
 def _change(lines: tuple[str, ...]) -> Change:
-    return Change(found=f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else "", where=lines)
+    return Change(found=differences_found(lines), where=lines)
 
 
 KINDS: tuple[SnapshotKind, ...] = (
@@ -101,6 +101,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         rule=attribution_text.RULE,
         render=attribution_text.render,
         differences=attribution_text.differences,
+        judge=attribution_text.judge,
     ),
     SnapshotKind(
         name="modules",

@@ -6,12 +6,15 @@ The header holds the counting rule and the versions that recorded the file. It n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _KIND = "# pytest-modelcheck "
 _FORMAT = re.compile(rf"{_KIND}\S+, format (\d+)")
 _RECORDED = "# recorded with: "
+
+REORDERED = "the same rows, in a different order or with different spaces"
+"""What differs where no row does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ def split(text: str) -> SnapshotText:
             versions = dict(pair.rsplit(" ", 1) for pair in pairs if " " in pair)
         index += 1
     return SnapshotText(versions, "\n".join(lines[index:]).strip("\n") + "\n", int(known[1]) if known else 1)
+
+
+def differences_found(lines: Sequence[str]) -> str:
+    """``"2 differences"``; empty for none."""
+    return f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else ""
 
 
 def version_changes(recorded: Mapping[str, str], now: Mapping[str, str]) -> str:

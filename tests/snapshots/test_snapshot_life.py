@@ -61,15 +61,22 @@ def test_each_difference_is_named(locked):
     run = locked.run().outcomes(failed=1)
     run.has(
         """
-        snapshot: attribution expected the recorded rows, found 4 differences in net (torchscript, target portable)
+        snapshot: attribution expected the recorded rows, found 3 differences in net (torchscript, target portable)
         where: nodes: 4 -> 3, now 3 -> 3
         fold_constants: isolated 0, in order -1, fired, now isolated 0, in order 0, no_op
-        settle: new, isolated 0, in order 0, no_op
         old_pass: gone, was isolated -2, in order -2, fired
         next:  If the change is meant, run pytest --modelcheck --snapshot-update and review the diff of
         """
     )
     run.has(FILE).lacks("Recorded with")
+
+
+def test_a_new_pass_that_does_nothing_leaves_the_snapshot_alone(locked):
+    locked.run("--snapshot-update")
+    edit(locked, ", fuse_gelu, settle\n", ", settle\n")
+    locked.run().outcomes(passed=1)
+    locked.run("--snapshot-update").outcomes(passed=1)
+    assert ", fuse_gelu, settle\n" in (locked.path / "snapshots" / FILE).read_text(encoding="utf-8")
 
 
 def test_passes_in_another_order_are_a_difference_with_words(locked):

@@ -94,6 +94,12 @@ def test_a_pass_that_came_or_went_is_named():
     assert differences(BODY, without) == ("eliminate_identity_ops: gone, was isolated -2, in order -2, fired",)
 
 
+def test_a_new_pass_that_does_nothing_is_no_difference_and_a_lost_one_is():
+    without = BODY.replace("fold_constants, ", "")
+    assert differences(without, BODY) == ()
+    assert differences(BODY, without) == ("fold_constants: gone, was isolated 0, in order 0, no_op",)
+
+
 def test_a_pass_without_a_row_did_nothing():
     row = "eliminate_identity_ops                 -2       -2  fired\n"
     fired, idle = "isolated -2, in order -2, fired", "isolated 0, in order 0, no_op"
