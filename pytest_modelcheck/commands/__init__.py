@@ -13,6 +13,7 @@ COMMANDS = (
     "strip",
     "replay",
     "merge",
+    "compare",
     "fusion",
     "runtimes",
 )

@@ -26,7 +26,7 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
     failed = [row["test"] for row in rows if row["outcome"] == "failed"]
     title = "Model checks: " + (f"{len(failed)} of {len(rows)} tests failed" if failed else f"{len(rows)} tests passed")
     parts = [MARK, f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
-    parts.append(_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
+    parts.append(markdown_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
     for test, findings in findings_of(rows):
         parts += [f"## {test}", *(f"```text\n{text}\n```" for text in findings)]
     told = [f"- {model['name']} [{model['exporter']}]: {note}" for model in models for note in notes(model)]
@@ -36,10 +36,10 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         columns = [pass_cells(model, names) for model in measured]
         header = ["pass", *(f"{model['name']} {model['exporter']}" for model in measured)]
         caption = matrix_caption(models)
-        table = _table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True)))
+        table = markdown_table(header, ([name, *cells] for name, *cells in zip(names, *columns, strict=True)))
         parts.append(_folded("Passes", f"{caption[0].upper()}{caption[1:]}.\n\n{table}"))
     if costs := list(_costs(models)):
-        parts.append(_folded("Seconds", _table(["model", "exporter", "step", "seconds"], costs)))
+        parts.append(_folded("Seconds", markdown_table(["model", "exporter", "step", "seconds"], costs)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,7 +65,7 @@ def _costs(models: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
             yield [model["name"], model["exporter"], step, f"{seconds:.1f}"]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [list(header), ["---"] * len(header), *map(list, rows)]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 

@@ -1,0 +1,27 @@
+"""``python -m pytest_modelcheck compare BEFORE.json AFTER.json``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_modelcheck.commands.output import add_json, show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two reports."""
+    parser.add_argument("before", metavar="BEFORE.json")
+    parser.add_argument("after", metavar="AFTER.json")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what differs between two JSON reports, as a table for a pull request; exit status 1 if anything does."""
+    from pytest_modelcheck.report.compare import HEADER, compare, compared_text
+    from pytest_modelcheck.report.merge import read_json
+
+    before, after = (read_json(Path(name))["tests"] for name in (arguments.before, arguments.after))
+    rows = compare(before, after)
+    figures = {"differences": [dict(zip(HEADER, row, strict=True)) for row in rows]}
+    show(arguments, figures, compared_text(rows).splitlines())
+    return 1 if rows else 0
