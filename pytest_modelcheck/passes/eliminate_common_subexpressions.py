@@ -33,6 +33,7 @@ _MAX_ATTRIBUTE_BYTES = 4096
 @dataclass(frozen=True)
 class EliminateCommonSubexpressions(Pass):
     name: ClassVar[str] = "eliminate_common_subexpressions"
+    reads_shapes: ClassVar[bool] = False
 
     def rewrite(self, rewriter: Rewriter) -> None:
         merge_equal_nodes(rewriter)

@@ -29,6 +29,7 @@ _SAMPLED_ELEMENTS = 16
 @dataclass(frozen=True)
 class EliminateDuplicateConstants(Pass):
     name: ClassVar[str] = "eliminate_duplicate_constants"
+    reads_shapes: ClassVar[bool] = False
 
     def rewrite(self, rewriter: Rewriter) -> None:
         roots: list[Scope] = [rewriter.model.graph, *rewriter.model.functions.values()]
@@ -79,7 +80,8 @@ def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
 
 
 def _fingerprint(tensor: ir.TensorProtocol) -> Hashable:
-    array = tensor.numpy().reshape(-1)
-    sample = array[:: max(1, array.size // _SAMPLED_ELEMENTS)][: 2 * _SAMPLED_ELEMENTS]
+    array = tensor.numpy()
+    step = max(1, array.size // _SAMPLED_ELEMENTS)
+    sample = array.flat[: 2 * _SAMPLED_ELEMENTS * step : step]  # a folded Transpose is a view: reshape would copy it
     content = tuple(sample) if sample.dtype == object else np.ascontiguousarray(sample).tobytes()
     return tensor.dtype, tuple(tensor.shape), content

@@ -5,12 +5,14 @@ If. Each round runs all rules over the whole graph, on what the round before has
 
 1. What the passes before it would do to their own result is done; shapes are inferred again where one of them has
    changed something. What they leave alone is their own refusal, not this pass'.
-2. It ends with a round that changes nothing; after `_MAX_ROUNDS` of them it gives up, and says so.
+2. It ends when every pass has found nothing in the graph as it is, which the last ones of the pipeline may have done
+   before it (`idle`); after `_MAX_ROUNDS` rounds it gives up, and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,9 +30,11 @@ class Settle(Pass):
 
     Attributes:
         passes: Those that come before it in the pipeline.
+        idle: Those of them that have found nothing to do in the graph as it is.
     """
 
     passes: tuple[Pass, ...] = ()
+    idle: frozenset[Pass] = frozenset()
 
     name: ClassVar[str] = "settle"
 
@@ -38,17 +42,30 @@ class Settle(Pass):
         """The same for a pipeline that does not have the pass of this name."""
         return dataclasses.replace(self, passes=tuple(pass_ for pass_ in self.passes if pass_.name != left_out))
 
+    def knowing(self, idle: Collection[Pass]) -> Settle:
+        """The same where these passes have found nothing to do in the graph as it is."""
+        return dataclasses.replace(self, idle=frozenset(idle))
+
     def rewrite(self, rewriter: Rewriter) -> None:
         refusals = list(rewriter.refusals)
+        idle = set(self.idle)
+        shapes_known = True
         for _ in range(_MAX_ROUNDS):
-            before = rewriter.rewrites
             for pass_ in self.passes:
-                done = rewriter.rewrites
-                dataclasses.replace(pass_, target=self.target).rewrite(rewriter)
-                if rewriter.rewrites > done and not rewriter.exhausted:
-                    rewriter.sort()
+                if pass_ in idle or rewriter.exhausted:
+                    continue
+                if pass_.reads_shapes and not shapes_known:
                     infer_shapes(rewriter.model)
+                    shapes_known = True
+                before = rewriter.rewrites
+                dataclasses.replace(pass_, target=self.target).rewrite(rewriter)
+                if rewriter.rewrites == before:
+                    idle.add(pass_)
+                    continue
+                rewriter.sort()
+                idle.clear()
+                shapes_known = False
             rewriter.refusals[:] = refusals
-            if rewriter.rewrites == before or rewriter.exhausted:
+            if rewriter.exhausted or idle.issuperset(self.passes):
                 return
         rewriter.refuse(f"there is still something to do after {_MAX_ROUNDS} rounds", next(iter(rewriter.nodes())))

@@ -1,12 +1,13 @@
 """Running passes over a model, and the record of what each one really did.
 
 A pass is one of ours (`passes.Pass`), any `onnx_ir.passes.PassBase`, or any function from `onnx.ModelProto` to
-`onnx.ModelProto`. One file each for running (running.py), what a run leaves behind (records.py), and names (naming.py).
+`onnx.ModelProto`. One file each for running with a check after every pass (run.py) and with a single one (in_place.py),
+for what a run leaves behind (records.py), and for names (pass_names.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -16,8 +17,10 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
-from pytest_modelcheck.passes import Target
+from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
+from pytest_modelcheck.pipeline.in_place import run_in_place
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
 from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
@@ -90,27 +93,50 @@ def optimize(
         PassFailedError: if a pass raises or leaves an invalid model, or if nodes are left that the target does not
             have; nothing is written.
     """
+    check_target(target)
+    chosen = as_passes(passes, target)
     if isinstance(model, ir.Model):
-        return _optimized(model, passes, target)
+        check_model(model)
+        return _optimized(model.clone, chosen, target)
     if isinstance(model, onnx.ModelProto):
-        return ir.to_proto(_optimized(model_from_proto(model), passes, target))
+        proto = model
+        check_model(model_from_proto(proto))
+        return ir.to_proto(_optimized(lambda: model_from_proto(proto), chosen, target))
     path = Path(model)
     destination = Path(output) if output else path.with_name(f"{path.stem}.optimized.onnx")
-    save_model(_optimized(load_model(path), passes, target), destination, source=path)
+    save_model(_optimized(lambda: load_model(path), chosen, target), destination, source=path)
     return destination
 
 
-def _optimized(model: ir.Model, passes: Sequence[AnyPass | str] | None, target: Target) -> ir.Model:
+def _optimized(read: Callable[[], ir.Model], passes: Sequence[AnyPass], target: Target) -> ir.Model:
+    """What `passes` make of the valid model that `read` gives, a new object each time."""
+    model = read()
+    described = any(_is_described(value) for value in _inner_values(model))
+    ours = [pass_ for pass_ in passes if isinstance(pass_, Pass)]
+    refusals = run_in_place(model, ours, target) if len(ours) == len(passes) else None
+    if refusals is None:
+        model, refusals = _step_by_step(read(), passes, target)
+    if refused := refusals.get(CheckTfliteOps.name):
+        raise PassFailedError(_not_convertible(refused))
+    if not described:
+        for value in _inner_values(model):
+            value.type = value.shape = None
+    return model
+
+
+def _step_by_step(
+    model: ir.Model, passes: Sequence[AnyPass], target: Target
+) -> tuple[ir.Model, dict[str, tuple[Refused, ...]]]:
+    """`run_in_place` with a check after every pass.
+
+    Raises:
+        PassFailedError: naming the pass that raised, or left an invalid model.
+    """
     optimized, records = run_pipeline(model, passes, target)
     for record in records:
         if record.status is PassStatus.ERROR:
             raise PassFailedError(f"{record.name}: {record.error}")
-        if record.name == CheckTfliteOps.name and record.refusals:
-            raise PassFailedError(_not_convertible(record.refusals))
-    if not any(_is_described(value) for value in _inner_values(model)):
-        for value in _inner_values(optimized):
-            value.type = value.shape = None
-    return optimized
+    return optimized, {record.name: record.refusals for record in records}
 
 
 def _inner_values(model: ir.Model) -> Iterator[ir.Value]:

@@ -14,9 +14,14 @@ def prepare(model: ir.Model) -> ir.Model:
     """A copy of `model`, weights shared, in normal form, with every type and shape that follows from its inputs."""
     copy = model.clone()
     remember_declared(copy)
-    bring_to_normal_form(copy)
-    infer_from_inputs(copy)
+    prepare_in_place(copy)
     return copy
+
+
+def prepare_in_place(model: ir.Model) -> None:
+    """`prepare` for passes of our own, on `model` itself."""
+    bring_to_normal_form(model)
+    infer_from_inputs(model)
 
 
 def checked_copy(model: ir.Model) -> ir.Model:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import onnx_ir as ir
@@ -23,6 +23,7 @@ from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.graph.validity import check_and_infer, check_model
 from pytest_modelcheck.passes import TARGETS, Pass, Target
+from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, pass_name
 from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
@@ -82,12 +83,13 @@ class _Stage:
     """A model between two passes, and a copy of it that the next pass may edit.
 
     A pass that found nothing to do leaves its copy as it was: the next one gets it. Copying the graph would otherwise
-    take a third of the time of the whole pipeline.
+    take a third of the time of the whole pipeline. `idle` are the passes that have found nothing to do in it.
     """
 
     model: ir.Model
     ops: dict[str, int] | None = None
     spare: ir.Model | None = None
+    idle: set[Pass] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.ops is None:
@@ -107,7 +109,8 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
         forget_inferred(copy)
     started = time.perf_counter()
     try:
-        after, claimed, refusals, notes = _apply(copy, pass_, target)
+        known = pass_.knowing(stage.idle) if isinstance(pass_, Settle) else pass_
+        after, claimed, refusals, notes = _apply(copy, known, target)
         seconds = time.perf_counter() - started
         changed = not graphs_equal(before, after)
         if changed:
@@ -127,8 +130,9 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
         )
     if changed:
         stage = _Stage(after)
-    elif ours and not claimed:
+    elif isinstance(pass_, Pass) and not claimed:
         stage.spare = after
+        stage.idle.add(pass_)
     record = PassRecord(
         name=pass_name(pass_),
         status=PassStatus.FIRED if changed else PassStatus.REFUSED if refusals else PassStatus.NO_OP,
