@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class Ran:
         planned: What it ran; for the first reference with the seeds of variants that were left out as drawn.
         finding: Why it did not run at all; None if it did.
         note: What a reader should know about it: that it is not deterministic.
+        random: Whether that is beyond the tolerance, so that nothing can be compared with it; `finding` says so.
         refused: Variants it could not run although its reference could: seed -> why.
         left_out: Why variants were left out; of the first reference only.
     """
@@ -63,6 +64,7 @@ class Ran:
     planned: tuple[Planned, ...]
     finding: Finding | None = None
     note: str | None = None
+    random: bool = False
     refused: Mapping[int, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
@@ -101,7 +103,11 @@ def run_stage(
                 outputs = run(drawn)  # as drawn, too, where the variant measures nothing: no seed is lost
                 store.put(stage.name, entry.seed, outputs)
                 if entry is planned[0]:
-                    note = _nondeterminism(stage, outputs, run(drawn))
+                    again = run(drawn)
+                    note = _nondeterminism(stage, outputs, again)
+                    if note and _is_random(outputs, again, tolerances):
+                        finding = _random(source.model, stage, note, drawn)
+                        return Ran(stage=stage, planned=planned, finding=finding, random=True)
     except Exception as error:  # modules, inputs and stages are anybody's code: whatever they raise becomes a finding
         where = "opening it" if entry is None else f"seed {entry.seed}"
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
@@ -152,6 +158,28 @@ def _moved(outputs: Mapping[str, Array], others: Mapping[str, Array], tolerances
             return math.inf
         most = max(most, in_tolerances(array, other, tolerances, name))
     return most
+
+
+def _is_random(first: Mapping[str, Array], second: Mapping[str, Array], tolerances: Tolerances) -> bool:
+    """Whether two runs differ by more than two graphs may: more than the order of a sum on several threads."""
+    outputs = compare_within(first, second, tolerances).outputs
+    return any(output.status.failed and output.status is not OutputStatus.REFERENCE_NAN for output in outputs)
+
+
+def _random(model: str, stage: Stage, note: str, inputs: Inputs) -> Finding:
+    try:
+        drawing = () if stage.draws is None else stage.draws(inputs)
+    except Exception as error:  # what a module does under a dispatch mode is its own affair
+        drawing = (f"what draws was not found: {type(error).__name__}: {error}",)
+    finding = error_finding(
+        model,
+        f"stage {stage.name!r}",
+        "equal outputs for equal inputs",
+        f"random outputs: {note.partition(': ')[2]}",
+        next="Nothing was compared, and no exporter, pass or runtime is at fault: the model itself draws random "
+        "numbers. Turn off what draws in eval mode (dropout, noise), or make it an input of the model.",
+    )
+    return replace(finding, where=drawing)
 
 
 def _nondeterminism(stage: Stage, first: Mapping[str, Array], second: Mapping[str, Array]) -> str | None:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.accuracy.randomness import random_calls, random_nodes
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtimes import AS_WRITTEN, FeedError, How, Model, Session, Signature, open_session
@@ -49,6 +50,7 @@ class Stage:
         against: Name of the earlier stage that is its reference; None for the first reference of all.
         step: What was done to get here from there: `EXPORT`, `SHIPPED`, `PASSES`, `RUNTIME` or other words.
         nonfinite: Names the weights that hold a NaN or an infinity; asked only where an output does.
+        draws: Inputs -> what draws random numbers; asked only where equal inputs give different outputs.
         every: Run the first of every so many seeds only. A stage that others are compared with runs all of theirs.
     """
 
@@ -57,6 +59,7 @@ class Stage:
     against: str | None = None
     step: str = ""
     nonfinite: Callable[[], tuple[str, ...]] | None = None
+    draws: Callable[[Inputs], tuple[str, ...]] | None = None
     every: int = 1
 
 
@@ -81,9 +84,7 @@ def torch_stage(
         with lent() as held:
 
             def run(inputs: Inputs) -> Mapping[str, Array]:
-                if not isinstance(inputs, ModuleInputs):
-                    inputs = ModuleInputs(tuple(inputs), tuple(inputs.values()))
-                outputs = run_module(case, held, inputs)
+                outputs = run_module(case, held, _of_module(inputs))
                 return {name: to_numpy(tensor) for name, tensor in outputs.items()}
 
             yield run
@@ -92,7 +93,15 @@ def torch_stage(
         with lent() as held:
             return nonfinite_parameters(held)
 
-    return Stage(name=name, open=opened, nonfinite=nonfinite)
+    def draws(inputs: Inputs) -> tuple[str, ...]:
+        with lent() as held:
+            return random_calls(case, held, _of_module(inputs))
+
+    return Stage(name=name, open=opened, nonfinite=nonfinite, draws=draws)
+
+
+def _of_module(inputs: Inputs) -> ModuleInputs:
+    return inputs if isinstance(inputs, ModuleInputs) else ModuleInputs(tuple(inputs), tuple(inputs.values()))
 
 
 def session_stage(
@@ -121,14 +130,22 @@ def session_stage(
             made = open_session(session, how, name=name)
             yield lambda inputs: made.run(feeds_for(made, inputs))
 
-    def nonfinite() -> tuple[str, ...]:
+    def graph() -> ir.Model | None:
         if isinstance(session, Session):
-            return ()
+            return None
         if isinstance(session, str | Path):
-            return nonfinite_parameters(ir.load(session))
-        return nonfinite_parameters(session if isinstance(session, ir.Model) else ir.from_proto(session))
+            return ir.load(session)
+        return session if isinstance(session, ir.Model) else ir.from_proto(session)
 
-    return Stage(name=name, open=opened, against=against, step=step, nonfinite=nonfinite, every=every)
+    def nonfinite() -> tuple[str, ...]:
+        model = graph()
+        return () if model is None else nonfinite_parameters(model)
+
+    def draws(inputs: Inputs) -> tuple[str, ...]:
+        model = graph()
+        return () if model is None else random_nodes(model)
+
+    return Stage(name=name, open=opened, against=against, step=step, nonfinite=nonfinite, draws=draws, every=every)
 
 
 def standard_stages(

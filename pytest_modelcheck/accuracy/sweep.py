@@ -9,6 +9,7 @@ there are fewer seeds than twice the variants, further seeds.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -44,7 +45,7 @@ def sweep(
         seeds: At least one.
         variants: Other kinds and sizes of inputs. One that the first stage cannot run, gives NaN or infinities for, or
             is unstable on, is left out with a note, and its seed runs as drawn; one that only a later stage cannot run
-            is a failure of that stage.
+            is a failure of that stage. Where inputs or a stage are random, that is the only finding.
         tolerances: How closely each stage must agree with its reference.
         model: Named in findings.
 
@@ -62,8 +63,11 @@ def sweep(
     ran: dict[str, Ran] = {}
     left_out: tuple[str, ...] = ()
     useless: set[str | None] = set()  # stages that a finding has already said to give NaN
+    with contextlib.suppress(Exception):  # whatever they raise becomes a finding of the first stage
+        source(seeds[0])
+        source(seeds[0])
     with OutputStore() as store:
-        for index, stage in enumerate(stages):
+        for index, stage in enumerate(() if source.changed else stages):
             started = time.perf_counter()
             result = run_stage(stage, source, _of_stage(stage, planned), store, tolerances)
             return_freed_memory(collect=False)
@@ -71,6 +75,8 @@ def sweep(
             notes |= {stage.name: result.note} if result.note else {}
             if result.finding:
                 findings.append(result.finding)
+                if result.random:
+                    break
                 continue
             ran[stage.name] = result
             if stage.against is None:
@@ -85,7 +91,7 @@ def sweep(
             else:
                 findings.append(_unmeasured(stage, model))
             store.keep_only({later.against for later in stages[index + 1 :]})
-    findings += source.findings()
+    findings = [*([] if source.changed else findings), *source.findings()]  # each stage was fed something else
     return SweepReport(
         model=model,
         seeds=tuple(entry.seed for entry in planned),

@@ -33,6 +33,11 @@ class WatchedInputs:
         return drawn
 
     @property
+    def changed(self) -> bool:
+        """Whether a seed has given other values on a second call."""
+        return bool(self._changed)
+
+    @property
     def distinct(self) -> int:
         """How many different inputs were drawn so far."""
         return len(set(self._digests.values()))
@@ -56,9 +61,11 @@ class WatchedInputs:
                     "inputs",
                     "the same values each time it is called with the same seed",
                     f"other values for seed {self._changed[0]} on a second call",
-                    next="Draw from a generator made from the seed. The stages were fed different inputs.",
+                    next="Draw from a generator made from the seed: torch.Generator().manual_seed(seed), "
+                    "numpy.random.default_rng(seed). Nothing was compared: each stage would be fed other inputs.",
                 )
             )
+            return found
         seeds, distinct = len(self._digests), self.distinct
         if 2 * distinct < seeds or (seeds == 2 and distinct == 1):
             alike = "the same values for every seed: only one input was measured"

@@ -183,7 +183,7 @@ def test_a_model_that_onnxruntime_cannot_load_is_an_error_and_not_a_traceback(tm
 def test_inputs_that_the_graph_does_not_have_are_an_error_with_both_lists(module, artifact):
     report = sweep(
         [torch_stage(CASE, module), session_stage("exported", artifact.path, against="torch")],
-        lambda seed: {"pixels": torch.randn(3, 8)},
+        lambda seed: {"pixels": torch.zeros(3, 8) + seed},
     )
     assert "unexpected keyword" in report.findings[0].render() or "pixels" in report.findings[0].render()
 
@@ -215,13 +215,27 @@ def test_a_float_output_that_no_input_reaches_is_an_error():
     assert finding.found == "the same values for all 3 seeds: nothing of the computation was measured"
 
 
-def test_inputs_that_change_between_two_calls_with_one_seed_are_an_error():
+def test_inputs_that_ignore_their_seed_are_the_only_finding():
     generator = np.random.default_rng(0)
     report = sweep(
         [stage("a", double), stage("b", double, "a")],
         lambda seed: {"x": generator.standard_normal(4).astype(np.float32)},
     )
-    assert any("other values for seed 0 on a second call" in finding.found for finding in report.findings)
+    (finding,) = report.findings
+    assert finding.found == "other values for seed 0 on a second call"
+    assert finding.next.startswith("Draw from a generator made from the seed: torch.Generator().manual_seed(seed)")
+    assert report.pairs == ()
+
+
+def test_a_later_seed_that_changes_leaves_no_pair_accused():
+    generator = np.random.default_rng(0)
+
+    def inputs(seed):
+        source = generator if seed == 2 else np.random.default_rng(seed)
+        return {"x": source.standard_normal(4).astype(np.float32)}
+
+    report = sweep([stage("a", double), stage("b", double, "a")], inputs, seeds=range(3))
+    assert [finding.found for finding in report.findings] == ["other values for seed 2 on a second call"]
 
 
 def test_a_stage_that_is_not_deterministic_is_said_to_be_so():
@@ -236,12 +250,41 @@ def test_a_stage_that_is_not_deterministic_is_said_to_be_so():
     assert report.notes[0].startswith("b is not deterministic: the same inputs twice differ by up to ")
 
 
-def test_non_determinism_beyond_the_tolerance_stands_in_the_finding():
-    module = torch.nn.Dropout(0.5).train()
-    case = ModelCase("dropout", lambda: module, lambda seed: {"input": torch.randn(64)})
-    stages = [torch_stage(case, module), stage("b", lambda inputs: {"output_0": inputs["input"].numpy()}, "torch")]
-    report = sweep(stages, lambda seed: {"input": torch.randn(64, generator=torch.Generator().manual_seed(seed))})
-    assert "torch is not deterministic" in report.findings[0].render()
+def test_a_random_module_is_the_only_finding_and_says_what_draws():
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Dropout(0.5))
+
+        def forward(self, x):
+            self.body.train()
+            return self.body(x)
+
+    module = Noisy()
+    case = ModelCase("noisy", lambda: module, lambda seed: {"x": torch.randn(64)})
+    stages = [torch_stage(case, module), stage("b", lambda inputs: {"output_0": inputs["x"].numpy()}, "torch")]
+    report = sweep(stages, lambda seed: {"x": torch.randn(64, generator=torch.Generator().manual_seed(seed))})
+    (finding,) = report.findings
+    assert finding.subject == "stage 'torch'"
+    assert finding.found.startswith("random outputs: the same inputs twice differ by up to ")
+    assert finding.where == ("bernoulli_ in body.1 (Dropout)",)
+    assert finding.next.startswith("Nothing was compared, and no exporter, pass or runtime is at fault")
+    assert report.pairs == ()
+
+
+def test_a_random_graph_is_the_only_finding_and_names_its_node():
+    model = ir.from_onnx_text(
+        """<ir_version: 8, opset_import: ["" : 18]>
+        g (float[1,8] x) => (float[1,8] y) { noise = RandomNormalLike (x)  y = Add (x, noise) }"""
+    )
+    model.graph[0].name = "draw"
+    report = sweep([session_stage("a", model), session_stage("b", model, against="a", step="passes")], drawn_row)
+    (finding,) = report.findings
+    assert (finding.subject, finding.where) == ("stage 'a'", ("RandomNormalLike 'draw'",))
+
+
+def drawn_row(seed):
+    return {"x": np.random.default_rng(seed).standard_normal((1, 8)).astype(np.float32)}
 
 
 @pytest.mark.parametrize(
