@@ -7,6 +7,7 @@ from pytest_modelcheck.accuracy.first_divergence import Divergence, find_first_d
 from pytest_modelcheck.accuracy.guilty_pass import GuiltyPass, UnusableReferenceError, find_guilty_pass
 from pytest_modelcheck.accuracy.in_runtime import RuntimeReport, check_in_runtime
 from pytest_modelcheck.accuracy.output import OutputComparison, OutputStatus
+from pytest_modelcheck.accuracy.quantized import rounds_to_integers
 from pytest_modelcheck.accuracy.stages import (
     Stage,
     nonfinite_parameters,
@@ -59,6 +60,7 @@ __all__ = [
     "find_guilty_switch",
     "nonfinite_parameters",
     "onnxslim_switches",
+    "rounds_to_integers",
     "session_stage",
     "standard_stages",
     "standard_variants",

@@ -17,10 +17,22 @@ from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.guilty_pass import find_guilty_pass
 from pytest_modelcheck.accuracy.metrics import Array
-from pytest_modelcheck.accuracy.stages import EXPORT, PASSES, RUNTIME, SHIPPED, Inputs, Lent, Stage, session_stage
+from pytest_modelcheck.accuracy.stages import (
+    EXPORT,
+    PASSES,
+    RUNTIME,
+    SHIPPED,
+    Inputs,
+    Lent,
+    Stage,
+    flat_arrays,
+    session_stage,
+    within,
+)
 from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.switches import find_guilty_runtime_rewrite
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
+from pytest_modelcheck.accuracy.variants import is_padding_mask
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.passes import Target
@@ -79,6 +91,11 @@ def explained(
         return finding
     if not any(output.status.failed for output in pair.worst.outputs):
         return finding
+    tolerances = within(tolerances, inputs)
+    if (masked := _only_at_padding(pair, stages, inputs, tolerances)) is not None:
+        return dataclasses.replace(
+            finding, where=(*finding.where, AT_PADDING.format(masked)), next=LEAVE_OUT.format(masked)
+        )
 
     def guilty_pass() -> Sequence[str]:
         return _guilty_pass(subject, inputs, tolerances, weights=False)
@@ -111,6 +128,34 @@ def explained(
     }
     lines = [line for ask in asked.get(pair.step, ()) for line in answered(ask)]
     return dataclasses.replace(finding, where=(*finding.where, *lines))
+
+
+AT_PADDING = "equal at every position that input {!r} keeps: only padded positions differ"
+LEAVE_OUT = (
+    "The model's values at padded positions are free (a row that attends to nothing): leave them out by "
+    "expect_accuracy(valid={!r}). If they are read, find out which side is wanted."
+)
+
+
+def _only_at_padding(
+    pair: PairReport, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances
+) -> str | None:
+    """The padding mask among the inputs outside of whose zeros the two stages agree; None where there is none."""
+    arrays = flat_arrays(inputs)
+    masks = [name for name, array in arrays.items() if is_padding_mask(name, array)]
+    if not masks or tolerances.valid:
+        return None
+    try:
+        left, right = (_outputs(stages[name], inputs) for name in (pair.reference, pair.candidate))
+        kept = {name: dataclasses.replace(tolerances, valid=name).at(arrays) for name in masks}
+        return next((name for name in masks if _agree(left, right, kept[name])), None)
+    except Exception:  # an explanation that cannot be made hides no finding
+        return None
+
+
+def _outputs(stage: Stage, inputs: Inputs) -> Mapping[str, Array]:
+    with stage.open() as run:
+        return run(inputs)
 
 
 def guilty_pass_lines(subject: Subject, inputs: Inputs) -> Sequence[str]:
@@ -166,17 +211,15 @@ def second_opinion(
     if graph is None:
         return ()
 
-    def outputs(stage: Stage) -> Mapping[str, Array]:
-        with stage.open() as run:
-            return run(inputs)
-
     sides: dict[str, Mapping[str, Array]] = {}
     lines: list[str] = []
     for runtime in other_runtimes(subject.how.runtime, graph):
-        sides = sides or {name: outputs(stages[name]) for name in (pair.reference, pair.candidate)}
+        sides = sides or {name: _outputs(stages[name], inputs) for name in (pair.reference, pair.candidate)}
         label = runtime.title
         try:
-            opinion = outputs(session_stage(label, graph, how=How(runtime=runtime.name, threads=subject.how.threads)))
+            opinion = _outputs(
+                session_stage(label, graph, how=How(runtime=runtime.name, threads=subject.how.threads)), inputs
+            )
         except SessionError as error:
             lines.append(f"no second opinion: {error}")
             continue

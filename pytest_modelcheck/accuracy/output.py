@@ -52,6 +52,7 @@ class OutputComparison:
         tolerance: What was applied; None for exact types and where nothing could be compared.
         metrics: The differences; all NaN where nothing could be compared.
         top1: Share of rows (last axis) whose largest element is at the same index; NaN where that means nothing.
+        metric: What was asked of it in place of a tolerance; empty for the tolerance.
     """
 
     name: str
@@ -63,6 +64,7 @@ class OutputComparison:
     tolerance: Tolerance | None = None
     metrics: Metrics = UNMEASURED
     top1: float = math.nan
+    metric: str = ""
 
     @property
     def passed(self) -> bool:
@@ -90,7 +92,11 @@ def finding_of(outputs: tuple[OutputComparison, ...], model: str, context: str) 
     measured = any(output.status is OutputStatus.EQUAL_ENOUGH for output in outputs)
     bad = [output for output in outputs if output.status.failed]
     # Constant floats are suspicious in any company; a constant mask or index is not, beside something measured.
-    bad += [output for output in outputs if output.status is OutputStatus.CONSTANT and output.tolerance is not None]
+    bad += [
+        output
+        for output in outputs
+        if output.status is OutputStatus.CONSTANT and (output.tolerance is not None or output.metric)
+    ]
     bad += [output for output in outputs if output.status is OutputStatus.UNFAILABLE]
     if not measured and not bad:
         bad = list(outputs)
@@ -125,13 +131,15 @@ def _expected(output: OutputComparison) -> str:
     described = f"{output.dtype}{list(output.shape)}"
     if output.status is OutputStatus.EXTRA:
         return "no such output"
+    if output.metric:
+        return f"{described} with {output.metric}"
     if output.tolerance is not None:
         return f"{described} with {output.tolerance.describe(output.magnitude)}"
     return described if math.isnan(output.metrics.max_abs) else f"{described}, equal"
 
 
 def _found(output: OutputComparison) -> str:
-    if output.status is OutputStatus.OVER_TOLERANCE and not math.isnan(output.max_abs):
+    if output.status is OutputStatus.OVER_TOLERANCE and not output.metric and not math.isnan(output.max_abs):
         metrics = output.metrics
         return (
             f"max |difference| {output.max_abs:.4g} (scaled {output.scaled:.3g}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def compare_pair(
     reference: Ran,
     candidate: Ran,
     store: OutputStore,
-    tolerances: Tolerances,
+    tolerances: Callable[[Planned], Tolerances],
     model: str,
     notes: Mapping[str, str],
     inputs_differ: bool,
@@ -31,7 +31,7 @@ def compare_pair(
     Args:
         reference, candidate: Two stages that ran.
         store: Holds their outputs.
-        tolerances: See `Tolerances`.
+        tolerances: How closely the outputs must agree for one set of inputs.
         model: Named in findings.
         notes: Stage name -> what a reader should know about it.
         inputs_differ: Whether different inputs were drawn, so that outputs may be asked to differ as well.
@@ -41,7 +41,7 @@ def compare_pair(
     failed: list[Planned] = []
     both = [entry for entry in candidate.planned if entry.seed not in reference.refused]
     compared = {
-        entry.seed: _compared(reference.stage, candidate.stage, entry, store, tolerances, model)
+        entry.seed: _compared(reference.stage, candidate.stage, entry, store, tolerances(entry), model)
         for entry in both
         if entry.seed not in candidate.refused
     }

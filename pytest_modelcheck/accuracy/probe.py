@@ -110,12 +110,15 @@ def _catcher(name: str, caught: dict[str, Array]) -> Any:
 
 
 def _first_tensor(result: Any) -> torch.Tensor | None:
+    """The tensor that a module returns, or the first of several; None where another has its shape (cos and sin): which
+    of them a value of the graph is then cannot be said."""
     if isinstance(result, torch.Tensor):
         return result
     values: Iterable[Any] = result.values() if isinstance(result, Mapping) else result
-    if isinstance(result, Mapping | tuple | list):
-        return next((value for value in values if isinstance(value, torch.Tensor)), None)
-    return None
+    if not isinstance(result, Mapping | tuple | list):
+        return None
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return tensors[0] if tensors and all(other.shape != tensors[0].shape for other in tensors[1:]) else None
 
 
 def _values_of_modules(model: ir.Model, report: HierarchyReport, paths: Iterable[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def random_calls(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
     found: dict[str, None] = {}
     kinds = {name: type(submodule).__name__ for name, submodule in module.named_modules()}
 
-    class Watching(TorchDispatchMode):
+    class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
@@ -47,7 +47,7 @@ def random_calls(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
         for name, submodule in module.named_modules():
             stack.callback(submodule.register_forward_pre_hook(partial(enter, name)).remove)
             stack.callback(submodule.register_forward_hook(leave).remove)
-        run_module(case, module, inputs, watching=Watching())
+        run_module(case, module, inputs, watching=Watching())  # type: ignore[no-untyped-call]
     return first_lines(tuple(found), SHOWN)
 
 

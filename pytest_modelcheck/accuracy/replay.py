@@ -117,7 +117,7 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
     comparison = compare_within(
         _of_role(stored, "reference"),
         outputs,
-        replay.tolerances,
+        replay.tolerances.at(_of_role(stored, "input")),
         model=replay.model,
         context=replay.context,
     )

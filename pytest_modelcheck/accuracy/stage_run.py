@@ -12,7 +12,7 @@ from pytest_modelcheck.accuracy.comparison import compare_within
 from pytest_modelcheck.accuracy.inner_values import in_tolerances
 from pytest_modelcheck.accuracy.metrics import Array, is_float
 from pytest_modelcheck.accuracy.output import OutputStatus
-from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage
+from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage, within
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import error_finding
 from pytest_modelcheck.accuracy.tolerance import EXACT, Tolerances
@@ -105,7 +105,7 @@ def run_stage(
                 if entry is planned[0]:
                     again = run(drawn)
                     note = _nondeterminism(stage, outputs, again)
-                    if note and _is_random(outputs, again, tolerances):
+                    if note and _is_random(outputs, again, within(tolerances, drawn)):
                         finding = _random(source.model, stage, note, drawn)
                         return Ran(stage=stage, planned=planned, finding=finding, random=True)
     except Exception as error:  # modules, inputs and stages are anybody's code: whatever they raise becomes a finding
@@ -131,7 +131,7 @@ def _run_variant(
         if first and not _all_finite(outputs):
             return f"inputs {entry.label!r} left out: {stage.name} gives NaN or infinities for them"
         unstable = UNSTABLE_SIZE if entry.variant.sizes else UNSTABLE
-        if first and entry.variant.floats and _most_moved(outputs, run, inputs, tolerances) > unstable:
+        if first and entry.variant.floats and _most_moved(outputs, run, inputs, within(tolerances, inputs)) > unstable:
             return f"inputs {entry.label!r} left out: rounding them once moves {stage.name} by {unstable:g} tolerances"
     except Exception as error:  # as above
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
@@ -151,8 +151,8 @@ def _all_finite(outputs: Mapping[str, Array]) -> bool:
 
 def _moved(outputs: Mapping[str, Array], others: Mapping[str, Array], tolerances: Tolerances) -> float:
     """The largest difference of any output in tolerances; inf where one has another shape."""
-    most = 0.0
-    for name, array in outputs.items():
+    most, others = 0.0, tolerances.masked(others)
+    for name, array in tolerances.masked(outputs).items():
         other = others.get(name)
         if other is None or other.shape != array.shape:
             return math.inf

@@ -16,6 +16,7 @@ import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.randomness import random_calls, random_nodes
+from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtimes import AS_WRITTEN, FeedError, How, Model, Session, Signature, open_session
@@ -229,6 +230,11 @@ def flat_arrays(inputs: Inputs) -> dict[str, Array]:
     return {
         name: to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value) for name, value in given.items()
     }
+
+
+def within(tolerances: Tolerances, inputs: Inputs) -> Tolerances:
+    """The tolerances for one set of inputs: see `Tolerances.valid`."""
+    return tolerances.at(flat_arrays(inputs)) if tolerances.valid else tolerances
 
 
 def nonfinite_parameters(model: torch.nn.Module | ir.Model) -> tuple[str, ...]:

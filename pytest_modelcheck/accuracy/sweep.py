@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pytest_modelcheck.accuracy.pairs import compare_pair
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
-from pytest_modelcheck.accuracy.stages import Inputs, Stage
+from pytest_modelcheck.accuracy.stages import Inputs, Stage, within
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, error_finding
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
@@ -63,6 +63,10 @@ def sweep(
     ran: dict[str, Ran] = {}
     left_out: tuple[str, ...] = ()
     useless: set[str | None] = set()  # stages that a finding has already said to give NaN
+
+    def at(entry: Planned) -> Tolerances:
+        return within(tolerances, entry.inputs(source(entry.seed))) if tolerances.valid else tolerances
+
     with contextlib.suppress(Exception):  # whatever they raise becomes a finding of the first stage
         source(seeds[0])
         source(seeds[0])
@@ -82,7 +86,7 @@ def sweep(
             if stage.against is None:
                 planned, left_out = result.planned, left_out + result.left_out
             elif stage.against in ran:
-                pair = compare_pair(ran[stage.against], result, store, tolerances, model, notes, source.distinct > 1)
+                pair = compare_pair(ran[stage.against], result, store, at, model, notes, source.distinct > 1)
                 pairs.append(pair)
                 told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
                 findings += [pair.finding] if pair.finding and not told else []

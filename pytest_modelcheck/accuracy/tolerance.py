@@ -15,7 +15,7 @@ output (``atol={"boxes": 0.5}``) is an error only if all zeros would pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,6 +105,14 @@ class Tolerances:
     rtol: Width = None
     equal_nan: bool = False
     """Whether NaN at equal places is agreement, for outputs that are NaN by design."""
+    metric: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> what is asked of it in place of the tolerance (`accuracy.output_metrics`)."""
+    valid: str = ""
+    """Name of an input whose zeros (padding) leave positions of the outputs out."""
+    quantized: bool = False
+    """Whether the graph rounds activations to integers: the default is then ``int8-quantized``, of the magnitude."""
+    kept: Array | None = None
+    """Which positions `valid` keeps, for one set of inputs: see `at`."""
 
     def of(self, output: str, dtype: np.dtype[Any]) -> Tolerance:
         """The tolerance of one output: what was asked for, else the default of its dtype.
@@ -112,17 +120,52 @@ class Tolerances:
         Raises:
             OptionError: for a negative, infinite or NaN width: it could never fail, or never pass.
         """
-        default = TOLERANCES.get(dtype.name, TOLERANCES["float32"])
+        default = TOLERANCES["int8-quantized" if self.quantized else _named(dtype)]
         asked = self.atol.get(output) if isinstance(self.atol, Mapping) else self.atol
         chosen: Chosen = "default" if asked is None else "by name" if isinstance(self.atol, Mapping) else "for all"
-        atol, rtol = _width(output, self.atol, default, "atol"), _width(output, self.rtol, default, "rtol")
-        return Tolerance(atol, rtol, chosen)
+        # a step of a quantizer is a share of the range of its tensor, however small that is
+        atol = _width(output, self.atol, 0.0 if self.quantized else default, "atol")
+        return Tolerance(atol, _width(output, self.rtol, default, "rtol"), chosen)
 
     @property
     def inside(self) -> Tolerances:
         """For values inside a graph, about which a tolerance by output name says nothing."""
         atol, rtol = (width if isinstance(width, int | float) else None for width in (self.atol, self.rtol))
-        return replace(self, atol=atol, rtol=rtol)
+        return replace(self, atol=atol, rtol=rtol, metric={}, valid="", kept=None)
+
+    def at(self, inputs: Mapping[str, Array]) -> Tolerances:
+        """For one set of inputs: with the positions that `valid` keeps.
+
+        Raises:
+            OptionError: if there is no such input.
+        """
+        if not self.valid:
+            return self
+        if self.valid not in inputs:
+            raise OptionError(f"valid={self.valid!r} is no input; there is {', '.join(map(repr, inputs))}")
+        return replace(self, kept=np.asarray(inputs[self.valid]) != 0)
+
+    def masked(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs with zeros at the positions that are left out: where their first axes are those of the mask."""
+        made = {name: np.asarray(array) for name, array in outputs.items()}
+        kept = self.kept
+        if kept is None:
+            return made
+        fitting = [name for name, array in made.items() if array.shape[: kept.ndim] == kept.shape]
+        if not fitting:
+            shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in made.items())
+            raise OptionError(
+                f"valid={self.valid!r} has shape {list(kept.shape)}, with which no output begins: {shapes}"
+            )
+        for name in fitting:
+            array = made[name]
+            shape = (*kept.shape, *(1 for _ in array.shape[kept.ndim :]))
+            made[name] = np.where(kept.reshape(shape), array, np.zeros((), array.dtype))
+        return made
+
+
+def _named(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.name in TOLERANCES else "float32"
 
 
 DEFAULTS = Tolerances()

@@ -28,6 +28,7 @@ from functools import partial
 import onnx_ir as ir
 import torch
 
+from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import Inputs
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.dimensions import Axes, is_name, names_in, size_of
@@ -100,7 +101,7 @@ def kind_variants(inputs: Inputs, vocabularies: Mapping[str, int]) -> tuple[Vari
         vocabularies: Input name -> number of ids, as `vocabularies_of` finds it.
     """
     tensors = {name: value for name, value in _named(inputs).items() if isinstance(value, torch.Tensor)}
-    masks = [name for name, tensor in tensors.items() if _is_mask(name, tensor)]
+    masks = [name for name, tensor in tensors.items() if is_padding_mask(name, tensor)]
     floats = [name for name, tensor in tensors.items() if _is_plain_float(name, tensor) and name not in masks]
     ids = {name: size for name, size in vocabularies.items() if name in tensors}
     variants = []
@@ -122,8 +123,9 @@ def _from_vocabulary(drawn: torch.Tensor, generator: torch.Generator, size: int)
     return torch.randint(0, size, drawn.shape, generator=generator).to(drawn.dtype)
 
 
-def _is_mask(name: str, tensor: torch.Tensor) -> bool:
-    if "mask" not in name.lower() or tensor.ndim != 2 or not tensor.numel() or tensor.is_complex():
+def is_padding_mask(name: str, tensor: torch.Tensor | Array) -> bool:
+    """Whether an input is a padding mask: 0 and 1, two axes, ``mask`` in its name."""
+    if "mask" not in name.lower() or tensor.ndim != 2 or 0 in tensor.shape or "complex" in str(tensor.dtype):
         return False
     return bool(((tensor == 0) | (tensor == 1)).all()) and tensor.shape[1] > 1
 

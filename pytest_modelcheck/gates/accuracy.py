@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice
-from pytest_modelcheck.result import Verdict
+from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
@@ -28,6 +29,8 @@ class ExpectAccuracy:
     varied: bool
     provider: Provider = "CPU"
     equal_nan: bool = False
+    metric: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    valid: str = ""
 
 
 def parse(
@@ -38,6 +41,8 @@ def parse(
     *,
     provider: str = "CPU",
     equal_nan: Any = False,
+    metric: Any = None,
+    valid: Any = "",
 ) -> ExpectAccuracy:
     """torch, exported and optimized agree on every output: |difference| <= max(atol, rtol * magnitude), every seed
 
@@ -52,10 +57,40 @@ def parse(
     for name, switch in (("varied", varied), ("equal_nan", equal_nan)):
         if not isinstance(switch, bool):
             raise MarkerError(f"{name}={switch!r} must be True or False")
-    on = choice("provider", provider, PROVIDERS)
+    if not isinstance(valid, str):
+        raise MarkerError(f"valid={valid!r} must be the name of an input")
     return ExpectAccuracy(
-        read_width("atol", atol), read_width("rtol", rtol), read_seeds(seeds), varied, on, equal_nan=equal_nan
+        atol=read_width("atol", atol),
+        rtol=read_width("rtol", rtol),
+        seeds=read_seeds(seeds),
+        varied=varied,
+        provider=choice("provider", provider, PROVIDERS),
+        equal_nan=equal_nan,
+        metric=_read_metrics(metric),
+        valid=valid,
     )
+
+
+def _read_metrics(metric: Any) -> Mapping[str, str]:
+    given = {} if metric is None else metric
+    if not isinstance(given, Mapping) or not all(isinstance(part, str) for item in given.items() for part in item):
+        raise MarkerError(
+            f"metric={metric!r} must be a dict from output name to a metric: {{'scores': 'cosine >= 0.999'}}"
+        )
+    return dict(given)
+
+
+def validate(expectation: ExpectAccuracy, passes: tuple[str, ...]) -> None:
+    """Read the metrics, whose functions may be in modules of the user's.
+
+    Raises:
+        OptionError: naming the metric.
+    """
+    if expectation.metric:
+        from pytest_modelcheck.accuracy.output_metrics import read_metric
+
+        for text in expectation.metric.values():
+            read_metric(text)
 
 
 def read_seeds(seeds: Any) -> int:
@@ -87,6 +122,7 @@ def _is_tolerance(value: Any) -> bool:
 
 def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     """Run every seed through every stage."""
+    from pytest_modelcheck.accuracy import TOLERANCES, rounds_to_integers
     from pytest_modelcheck.runtimes import missing_provider
 
     if missing := missing_provider(expectation.provider):
@@ -99,6 +135,8 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
             verdict=Verdict.INCONCLUSIVE,
         )
         return GateResult(gate=GATE.name, measured="", findings=(finding,))
+    if (unknown := _unknown_name(modelcheck, expectation)) is not None:
+        return GateResult(gate=GATE.name, measured="", findings=(unknown,))
     report = measure_accuracy(modelcheck, **dataclasses.asdict(expectation))
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
@@ -109,7 +147,51 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     )
     varied = f", {len(report.variants)} of them varied" if report.variants else ""
     measured = f"{', '.join(pairs)} over {len(report.seeds)} seeds{varied}" if pairs else ""
+    if measured and expectation.rtol is None and rounds_to_integers(modelcheck.graphs.exported_model):
+        measured += f"; int8-quantized: rtol {TOLERANCES['int8-quantized']:g}, because the graph quantizes activations"
     return GateResult(gate=GATE.name, measured=measured, findings=findings)
+
+
+def _unknown_name(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> Finding | None:
+    """An output or input that the marker names and the model does not have; asked of the module, before any export."""
+    given = {"atol": expectation.atol, "rtol": expectation.rtol, "metric": expectation.metric}
+    named = {name: label for label, value in given.items() if isinstance(value, Mapping) for name in value}
+    if not named and not expectation.valid:
+        return None
+    inputs, outputs = _names(modelcheck)
+    known = {**{name: (label, outputs, "output") for name, label in named.items()}}
+    if expectation.valid:
+        known[expectation.valid] = ("valid", inputs, "input")
+    for name, (label, there, what) in known.items():
+        if there and name not in there:
+            close = difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"Name one of them in {label}."
+            return modelcheck.finding(
+                GATE.name,
+                label,
+                f"the name of an {what}: {', '.join(map(repr, there))}",
+                repr(name),
+                next=hint[0].upper() + hint[1:],
+                verdict=Verdict.ERROR,
+            )
+    return None
+
+
+def _names(modelcheck: ModelCheck) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of inputs and outputs; () where the forward raises, which the export says better."""
+    from pytest_modelcheck.calling import run_module
+    from pytest_modelcheck.errors import ModelCaseError
+
+    torch_side = modelcheck.source.torch
+    if torch_side is None:
+        graph = modelcheck.exported.model.graph
+        return tuple(v.name or "" for v in graph.inputs), tuple(v.name or "" for v in graph.outputs)
+    try:
+        example = torch_side.example
+        with torch_side.lent() as module:
+            return example.names, tuple(run_module(modelcheck.case, module, example))
+    except ModelCaseError:
+        return (), ()
 
 
 def measure_accuracy(
@@ -121,13 +203,15 @@ def measure_accuracy(
     varied: bool = True,
     provider: str = "CPU",
     equal_nan: bool = False,
+    metric: Mapping[str, str] | None = None,
+    valid: str = "",
 ) -> SweepReport:
     """Run torch -> exported -> optimized over the seeds 0 to `seeds` - 1; kept per tolerance.
 
     Raises:
         FindingError: if there is no export, or a pass of the pipeline failed: there is no graph to measure.
     """
-    from pytest_modelcheck.accuracy import Subject, Tolerances, assess, standard_stages
+    from pytest_modelcheck.accuracy import Subject, Tolerances, assess, rounds_to_integers, standard_stages
     from pytest_modelcheck.check.settings import own_cores
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
@@ -140,6 +224,8 @@ def measure_accuracy(
         "varied": varied,
         "provider": provider,
         "equal_nan": equal_nan,
+        "metric": repr(metric),
+        "valid": valid,
     }
 
     def sweep() -> SweepReport:
@@ -159,13 +245,16 @@ def measure_accuracy(
             ),
             seeds=range(seeds),
             varied=varied,
-            tolerances=Tolerances(atol, rtol, equal_nan),
+            tolerances=Tolerances(
+                atol, rtol, equal_nan, metric or {}, valid, quantized=rounds_to_integers(graphs.exported_model)
+            ),
             folder=None if settings.cache is None else settings.cache / "replay",
         )
 
     def make() -> SweepReport:
         graphs.optimized  # noqa: B018 - raises where there is no graph that the whole pipeline made
-        if modelcheck.source.changed(modelcheck.exported):
+        of_user = any(":" in text for text in (metric or {}).values())  # code that no key of a kept result holds
+        if of_user or modelcheck.source.changed(modelcheck.exported):
             return sweep()
         return graphs.reuse.accuracy(sweep, graphs.optimized_path, **how, threads=runs.threads)
 
@@ -202,4 +291,4 @@ def accuracy_figures(report: SweepReport) -> dict[str, Any]:
     return {"accuracy": figures}
 
 
-GATE = Gate("expect_accuracy", parse, check)
+GATE = Gate("expect_accuracy", parse, check, validate)
