@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_modelcheck.accuracy.cause import Subject, explained, guilty_pass_lines
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
+from pytest_modelcheck.accuracy.sensitivity import MAGNIFIED, Magnified, magnified, without
 from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
@@ -63,20 +64,49 @@ def assess(
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     entries = {entry.seed: entry for entry in plan(seeds, variants)}
     named = {stage.name: stage for stage in stages}
-    findings = list(report.findings)
-    for pair in report.pairs:
+    findings, pairs, notes = list(report.findings), list(report.pairs), list(report.notes)
+
+    def ran(seed: int) -> Inputs:
+        drawn = inputs(seed)
+        return entries[seed].inputs(drawn) if seed in report.variants else drawn  # one that was left out ran as drawn
+
+    for index, pair in enumerate(report.pairs):
         if pair.finding not in findings or pair.finding is None or pair.worst_seed is None or pair.worst is None:
             continue
-        worst = inputs(pair.worst_seed)
-        if pair.worst_variant:  # a variant that was left out ran as drawn
-            worst = entries[pair.worst_seed].inputs(worst)
-        finding = explained(pair, subject, named, worst, tolerances)
+        worst = ran(pair.worst_seed)
+        rounding = _rounding(pair, subject, named, ran, tolerances)
+        if rounding is not None and rounding.excused:
+            pairs[index] = without(pair)
+            findings.remove(pair.finding)
+            notes.append(f"{pair.candidate} against {pair.reference} agrees up to rounding: {rounding.line}")
+            continue
+        if rounding is not None:
+            where = (*pair.finding.where, rounding.line, *rounding.places)
+            finding: Finding | None = dataclasses.replace(pair.finding, where=where, next=MAGNIFIED)
+        else:
+            finding = explained(pair, subject, named, worst, tolerances)
         if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
             finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, folder)
         findings[findings.index(pair.finding)] = finding or pair.finding
     findings += [finding for finding in (changed, _changed_by_a_pass(subject, drawn)) if finding is not None]
     release_mapped_weights(subject.exported)
-    return dataclasses.replace(report, findings=tuple(findings))
+    return dataclasses.replace(report, pairs=tuple(pairs), findings=tuple(findings), notes=tuple(notes))
+
+
+def _rounding(
+    pair: PairReport,
+    subject: Subject,
+    stages: Mapping[str, Stage],
+    inputs: Callable[[int], Inputs],
+    tolerances: Tolerances,
+) -> Magnified | None:
+    graph = subject.graph(pair.candidate)
+    if graph is None:
+        return None
+    try:
+        return magnified(pair, graph, stages, inputs, tolerances, subject.how)
+    except Exception:  # anybody's module and graph: the finding is then explained as others are
+        return None
 
 
 def _look_at_module(

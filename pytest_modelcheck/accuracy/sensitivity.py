@@ -1,0 +1,161 @@
+"""Whether a difference is what rounding does to this model anyway: a cast to half precision, a difference of large
+numbers or a sort by nearly equal keys make much of one unit in the last place.
+
+Rounding is asked about by an experiment: every floating-point input and weight is moved by one unit in the last place,
+up or down at random, and the graph runs again. Where that moves its outputs about as much as the two sides differ,
+neither an exporter, nor a pass, nor a runtime is at fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.accuracy.inner_values import in_tolerances
+from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.accuracy.output import OutputStatus
+from pytest_modelcheck.accuracy.places import node_place
+from pytest_modelcheck.accuracy.stages import Inputs, Stage, session_stage, within
+from pytest_modelcheck.accuracy.sweep_report import PairReport
+from pytest_modelcheck.accuracy.tolerance import Tolerances
+from pytest_modelcheck.accuracy.variants import rounded
+from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.result import first_lines
+from pytest_modelcheck.runtimes import How
+
+ROUNDINGS = 3
+"""How many roundings are tried: one alone may move the outputs little."""
+
+ALIKE = 0.5
+"""A rounding explains a difference that is at most twice what it moves the outputs by."""
+
+LARGEST = 1000.0
+"""In tolerances: a larger difference is not asked about."""
+
+SHOWN = 3
+
+MAGNIFIED = (
+    "No exporter, pass or runtime is at fault: the model makes this much of any rounding. Widen the tolerance (atol=, "
+    "rtol=, or a metric by output), or find what magnifies: a cast to half precision, a difference of large numbers, "
+    "an order of nearly equal values."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Magnified:
+    """A pair whose differences are those of rounding.
+
+    Attributes:
+        excused: Whether few enough seeds are concerned that the others decide.
+        line: What was measured at the worst seed.
+        places: Nodes that lower the precision, first ones.
+    """
+
+    excused: bool
+    line: str
+    places: tuple[str, ...]
+
+
+def magnified(
+    pair: PairReport,
+    graph: ir.Model,
+    stages: Mapping[str, Stage],
+    inputs: Callable[[int], Inputs],
+    tolerances: Tolerances,
+    how: How,
+) -> Magnified | None:
+    """Whether every failing seed of a pair differs by no more than a rounding explains; None where one differs by more.
+
+    Args:
+        pair: A pair that failed.
+        graph: The graph of its candidate.
+        stages: All stages by name.
+        inputs: seed -> what that seed ran.
+        tolerances: How closely the outputs must agree.
+        how: How the graph is run as it is written.
+    """
+    failed = [result for result in pair.seeds if not result.passed]
+    if pair.worst is None or pair.worst_seed is None or not _is_a_matter_of_degree(pair):
+        return None
+    excused = 2 * len(failed) < len(pair.seeds)
+    seeds = [pair.worst_seed, *(result.seed for result in failed if result.seed != pair.worst_seed)]
+    line = ""
+    for seed in seeds if excused else seeds[:1]:
+        given = inputs(seed)
+        limits = within(tolerances, given)
+        left, right = (_run(stages[name], given) for name in (pair.reference, pair.candidate))
+        difference = _degree(left, right, limits)
+        if difference > LARGEST:
+            return None
+        moved = _moved_by_rounding(graph, given, limits, how)
+        if moved < ALIKE * difference:
+            return None
+        line = line or (
+            f"seed {seed}: differs by {difference:.3g} tolerances; inputs and weights moved by one unit in the last "
+            f"place move {pair.candidate} by {moved:.3g}"
+        )
+    return Magnified(excused, line, first_lines(_narrowing(graph), SHOWN, "casts"))
+
+
+def _is_a_matter_of_degree(pair: PairReport) -> bool:
+    assert pair.worst is not None
+    statuses = {output.status for output in pair.worst.outputs if output.status.failed}
+    return statuses == {OutputStatus.OVER_TOLERANCE} and not any(output.metric for output in pair.worst.outputs)
+
+
+def _moved_by_rounding(graph: ir.Model, inputs: Inputs, tolerances: Tolerances, how: How) -> float:
+    base = _run(session_stage("rounded", graph, how=how), inputs)
+    moved = 0.0
+    for seed in range(ROUNDINGS):
+        stage = session_stage("rounded", _with_rounded_weights(graph, seed), how=how)
+        moved = max(moved, _degree(base, _run(stage, rounded(inputs, seed)), tolerances))
+    return moved
+
+
+def _with_rounded_weights(graph: ir.Model, seed: int) -> ir.Model:
+    """A copy whose floating-point initializers are moved by one unit in the last place, up or down."""
+    generator = np.random.default_rng(seed)
+    copy = graph.clone()
+    for value in copy.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+            array = tensor.numpy()
+            up = generator.integers(0, 2, array.shape, dtype=bool)
+            infinity = array.dtype.type(np.inf)
+            moved = np.nextafter(array, np.where(up, infinity, -infinity))
+            moved = np.where(np.isfinite(array) & (array != 0), moved, array)
+            value.const_value = ir.tensor(moved.astype(array.dtype), name=value.name)
+    return copy
+
+
+def _degree(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: Tolerances) -> float:
+    """The largest difference of any output in tolerances; inf where shapes differ."""
+    left, right = tolerances.masked(left), tolerances.masked(right)
+    degrees = [
+        in_tolerances(array, right[name], tolerances, name) if right[name].shape == array.shape else np.inf
+        for name, array in left.items()
+        if name in right
+    ]
+    return float(max(degrees, default=0.0))
+
+
+def _run(stage: Stage, inputs: Inputs) -> Mapping[str, Array]:
+    with stage.open() as run:
+        return run(inputs)
+
+
+def _narrowing(graph: ir.Model) -> Sequence[str]:
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    casts = [node for node in all_nodes(graph) if node.op_type == "Cast" and node.attributes["to"].as_int() in half]
+    return [f"lowers the precision: {node_place(node)}" for node in casts]
+
+
+def without(pair: PairReport) -> PairReport:
+    """The pair as passed: what its failing seeds differ by is rounding."""
+    return dataclasses.replace(
+        pair, finding=None, seeds=tuple(dataclasses.replace(result, passed=True) for result in pair.seeds)
+    )

@@ -1,0 +1,59 @@
+"""A difference that rounding explains accuses nobody; one that it does not explain is blamed as ever."""
+
+import pytest
+import torch
+
+from pytest_modelcheck import Verdict
+from tests.gate_checks import ask, check_of_module, said
+
+
+class Steep(torch.nn.Module):
+    """What rounding does to the sum of 64 products is magnified 3000 times; its export adds a second, harmless one."""
+
+    def __init__(self, added=0.0, steep=3000.0):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(64, 64), torch.nn.Linear(64, 4)
+        self.added, self.steep = added, steep
+
+    def forward(self, x):
+        hidden = self.first(x)
+        if torch.onnx.is_in_onnx_export():
+            hidden = (hidden * 3.0) / 3.0 + self.added
+        return self.last(torch.sin(hidden * self.steep))
+
+
+def test_a_model_that_magnifies_rounding_accuses_neither_exporter_nor_pass_nor_runtime():
+    result = ask(check_of_module(Steep, 4, 64), "expect_accuracy", seeds=3, varied=False)
+    finding = result.findings[0]
+    assert finding.next.startswith(
+        "No exporter, pass or runtime is at fault: the model makes this much of any rounding"
+    )
+    assert "inputs and weights moved by one unit in the last place move exported by " in finding.where[-1]
+    assert "The exporter changed the numbers" not in said(result)
+    assert "a bug of the runtime" not in said(result)
+
+
+def test_a_difference_beyond_rounding_is_the_exporters():
+    result = ask(check_of_module(lambda: Steep(1e-3, 3.0), 4, 64), "expect_accuracy", seeds=3, varied=False)
+    assert "The exporter changed the numbers" in said(result)
+
+
+class Narrow(torch.nn.Module):
+    """A float32 model with one cast to float16: an element near the middle of two halves becomes either."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)
+
+    def forward(self, x):
+        return self.last(torch.nn.functional.gelu(self.first(x)).half().float())
+
+
+@pytest.mark.parametrize("seeds", [12])
+def test_one_seed_that_a_cast_to_half_precision_turns_is_a_note(seeds):
+    check = check_of_module(Narrow, 4, 32)
+    result = ask(check, "expect_accuracy", seeds=seeds, varied=False, atol=1e-6, rtol=1e-6)
+    assert "a bug of the runtime" not in said(result)
+    assert "The exporter changed the numbers" not in said(result)
+    if result.verdict is not Verdict.PASS:
+        assert "lowers the precision: Cast " in said(result)
