@@ -69,19 +69,15 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     session = sessions.session_of(config)
+    if session.options.enabled:
+        session.declare(items)
+        return
     for item in items:
-        if not session.options.enabled:
-            # All our results come from `modelcheck`; a project's own fixture `exported` is none of our business.
-            if "modelcheck" in getattr(item, "fixturenames", ()) or any(
-                mark.name in session.gates for mark in item.iter_markers()
-            ):
-                item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
-            continue
-        try:
-            session.declare(item)
-        except ModelCheckError as error:
-            session.refuse(item, items, error)
-            return
+        # All our results come from `modelcheck`; a project's own fixture `exported` is none of our business.
+        if "modelcheck" in getattr(item, "fixturenames", ()) or any(
+            mark.name in session.gates for mark in item.iter_markers()
+        ):
+            item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -62,21 +62,46 @@ class Session:
     _checked: tuple[ModelCase, ModelCheck] | None = None
     _line: Callable[[str], None] | None = None
 
-    def declare(self, item: pytest.Item) -> None:
-        """Read the gates of a test.
+    def declare(self, items: list[pytest.Item]) -> None:
+        """Read the gates of all tests. A file with bad markers fails its collection with all of them, as one that
+        cannot be imported does.
 
         Raises:
-            MarkerError: naming the test, the marker and what is wrong with it.
+            pytest.UsageError: if the pipeline that the options name cannot be made; in a worker of xdist, whose
+                controller would take that for a crash, it is a failed collection instead.
         """
-        if self.options.passes and "modelcheck" in getattr(item, "fixturenames", ()):
-            self._pipeline()
+        mistakes: dict[str, dict[str, None]] = {}
+        for item in items:
+            try:
+                if self.options.passes and "modelcheck" in getattr(item, "fixturenames", ()):
+                    self._pipeline()
+                item.stash[_TEST] = TestState(declared=self._checked_gates(item))
+            except MarkerError as error:
+                mistakes.setdefault(_file_of(item), {}).update(dict.fromkeys(str(error).splitlines()))
+            except ModelCheckError as error:
+                if not hasattr(self.config, "workerinput"):
+                    raise pytest.UsageError(str(error)) from error
+                mistakes = {item.nodeid: {str(error): None}}
+                items.clear()
+                break
+        items[:] = [item for item in items if _file_of(item) not in mistakes]
+        for place, lines in mistakes.items():
+            report = pytest.CollectReport(place, "failed", "\n".join(lines), [])
+            self.config.hook.pytest_collectreport(report=report)
+
+    def _checked_gates(self, item: pytest.Item) -> tuple[Declared, ...]:
+        """The gates of a test.
+
+        Raises:
+            MarkerError: naming the test, the markers and what is wrong with them, one line each.
+        """
         declared = self._declared(item)
         if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
             raise MarkerError(
-                f"{item.nodeid}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
+                f"{_test_of(item)}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
                 f'`modelcheck`; take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
             )
-        item.stash[_TEST] = TestState(declared=declared)
+        return declared
 
     def _pipeline(self) -> Sequence[AnyPass] | None:
         """The passes that the options name; None for the default pipeline.
@@ -90,30 +115,18 @@ class Session:
 
     def _declared(self, item: pytest.Item) -> tuple[Declared, ...]:
         """The gates of a test's markers, in the order of the file."""
-        declared = []
+        declared, wrong = [], []
         for mark in item.iter_markers():
             try:
                 entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
             except MarkerError as error:
-                raise MarkerError(f"{item.nodeid}: {error}") from error
+                wrong.append(f"{_test_of(item)}: {error}")
+                continue
             if entry is not None:
                 declared.append(entry)
+        if wrong:
+            raise MarkerError("\n".join(reversed(wrong)))
         return tuple(reversed(declared))
-
-    def refuse(self, item: pytest.Item, items: list[pytest.Item], error: ModelCheckError) -> None:
-        """End the run before any test, because of what `item` carries.
-
-        A worker of xdist reports a failed collection of no tests instead: its controller would take the usage error
-        for a crash, and show the assertion it then fails on.
-
-        Raises:
-            pytest.UsageError: outside workers.
-        """
-        if not hasattr(self.config, "workerinput"):
-            raise pytest.UsageError(str(error)) from error
-        items.clear()
-        report = pytest.CollectReport(item.nodeid, "failed", str(error), [])
-        self.config.hook.pytest_collectreport(report=report)
 
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
@@ -248,6 +261,15 @@ class Session:
         locked = () if state.snapshot is None else state.snapshot.compared
         file, line, _ = item.location
         return row_of_test(item.nodeid, (file, (line or 0) + 1), outcome, model, state.results, state.body, locked)
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _test_of(item: pytest.Item) -> str:
+    """The test without its parameters: a marker of all of them is one mistake."""
+    return item.nodeid.partition("[")[0]
 
 
 def start(config: pytest.Config, options: Options) -> None:

@@ -157,6 +157,14 @@ class Run:
             assert text not in self.text, f"{text!r} is in\n{self.text}"
         return self
 
+    def bad_marker(self, *messages: str) -> Run:
+        """The collection of a file failed with these lines; nothing of it ran."""
+        assert self.result.ret in (1, 2), self.text
+        assert "ERROR collecting test_" in self.text, self.text
+        for message in messages:
+            assert message in self.text, self.text
+        return self.lacks("Traceback", "INTERNALERROR", "build must not be called")
+
     def usage_error(self, message: str) -> Run:
         """The run ended before any test, with this message and nothing like a traceback."""
         assert self.result.ret == 4, self.text

@@ -61,13 +61,13 @@ BOUND = "write a number (72), a comparison ('>=5%', '<4'), a range ('60..80') or
         ("expect_latency(speedup='2%')", "expect_latency: speedup='2%': write a ratio, e.g. speedup=\">=1.02\""),
     ],
 )
-def test_a_bad_marker_is_a_usage_error_before_anything_is_built(project, marker, message):
-    project.conftest(UNBUILDABLE).gated(marker).run().usage_error(f"test_it.py::test_net: {message}")
+def test_a_bad_marker_is_an_error_of_its_file_before_anything_is_built(project, marker, message):
+    project.conftest(UNBUILDABLE).gated(marker).run().bad_marker(f"test_it.py::test_net: {message}")
 
 
 def test_a_gate_on_a_test_without_the_fixture_is_a_usage_error(project):
     run = project.conftest(UNBUILDABLE).gated("expect_ops(Gemm=1)", fixtures="").run()
-    run.usage_error(
+    run.bad_marker(
         "test_it.py::test_net: expect_ops has nothing to check: the test does not use the fixture `modelcheck`; "
         'take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
     )
@@ -84,7 +84,37 @@ def test_a_bad_marker_on_a_class_or_module_names_the_test_too(project):
         class TestNet:
             def test_net(self, modelcheck): pass
         """
-    ).run().usage_error(f"test_it.py::TestNet::test_net: expect_ops: Gemm: bound '>=one' cannot be read; {BOUND}")
+    ).run().bad_marker(f"test_it.py::TestNet::test_net: expect_ops: Gemm: bound '>=one' cannot be read; {BOUND}")
+
+
+BAD_AND_GOOD = """
+@pytest.mark.expect_ops(Gemm="many")
+@pytest.mark.expect_hierarchy(coverage=">=101%")
+@pytest.mark.parametrize("size", [1, 2])
+def test_first(modelcheck, size): pass
+
+@pytest.mark.expect_accuracy(seeds=0)
+def test_second(modelcheck): pass
+"""
+
+
+def test_all_bad_markers_of_a_file_are_named_at_once_each_one_time(project):
+    project.conftest(UNBUILDABLE).test(BAD_AND_GOOD)
+    run = project.run().bad_marker(
+        f"test_it.py::test_first: expect_ops: Gemm: bound 'many' cannot be read; {BOUND}",
+        "test_it.py::test_first: expect_hierarchy: coverage: bound '>=101%' never holds",
+        "test_it.py::test_second: expect_accuracy: seeds=0 must be a whole number of at least 1",
+    )
+    run.has("Interrupted: 1 error during collection")
+    assert run.text.count("\ntest_it.py::test_first: expect_ops") == 1
+
+
+def test_tests_of_other_files_run_where_pytest_is_to_go_on(project):
+    project.test(BAD_AND_GOOD)
+    (project.path / "test_other.py").write_text("def test_other(): pass\n", encoding="utf-8")
+    run = project.run("--continue-on-collection-errors")
+    run.bad_marker("test_it.py::test_second: expect_accuracy: seeds=0 must be a whole number of at least 1")
+    run.has("1 passed, 1 error")
 
 
 def test_a_bad_marker_is_an_error_under_xdist_too(project):

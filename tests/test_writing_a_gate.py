@@ -95,12 +95,12 @@ def test_the_marker_fails_a_run_and_is_listed_with_its_help(project, road):
     assert "@pytest.mark.expect_opset(at_most): the optimized graph needs no newer standard operator" in listed.stdout
 
 
-def test_a_bad_argument_is_a_usage_error_before_any_export(project):
+def test_a_bad_argument_is_an_error_of_its_file_before_any_export(project):
     install(project)
     (project / "test_used.py").write_text(USED.replace("at_most=16", "at_most='16'"), encoding="utf-8")
     done = run(project, "-m", "pytest", "--modelcheck", "-p", "no:cacheprovider", "test_used.py")
-    assert done.returncode == 4
-    assert "expect_opset: at_most='16' must be a positive whole number" in done.stderr
+    assert done.returncode == 2
+    assert "test_used.py::test_net: expect_opset: at_most='16' must be a positive whole number" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -129,4 +129,4 @@ def test_a_locked_graph_that_was_cut_short_is_an_error(locked):
     ],
 )
 def test_bad_arguments_are_usage_errors(project, arguments, message):
-    project.gated(f"expect_latency({arguments})").run().usage_error(f"test_it.py::test_net: expect_latency: {message}")
+    project.gated(f"expect_latency({arguments})").run().bad_marker(f"test_it.py::test_net: expect_latency: {message}")

@@ -202,4 +202,4 @@ def test_the_report_holds_opening_first_run_and_percentiles_of_both_sides(tmp_pa
     ],
 )
 def test_bad_arguments_are_usage_errors(project, arguments, message):
-    project.gated(f"expect_latency({arguments})").run().usage_error(f"test_it.py::test_net: expect_latency: {message}")
+    project.gated(f"expect_latency({arguments})").run().bad_marker(f"test_it.py::test_net: expect_latency: {message}")

@@ -113,6 +113,6 @@ def test_a_test_with_the_marker_fails_with_a_wrong_cache_and_shows_no_traceback(
 
 
 def test_a_bad_marker_ends_the_run_before_any_test(project):
-    project.gated("expect_cache_parity(chunks=0)").run().usage_error(
+    project.gated("expect_cache_parity(chunks=0)").run().bad_marker(
         "test_it.py::test_net: expect_cache_parity: chunks=0 must be whole numbers of at least 1, e.g. chunks=(1, 2, 3)"
     )

@@ -134,6 +134,6 @@ def test_a_bare_onnx_file_is_an_error(tmp_path):
 
 
 def test_a_percentage_is_refused_before_anything_runs(project):
-    project.gated("expect_compile(graph_breaks='0%')").run().usage_error(
+    project.gated("expect_compile(graph_breaks='0%')").run().bad_marker(
         "test_it.py::test_net: expect_compile: graph_breaks='0%': write a plain number"
     )

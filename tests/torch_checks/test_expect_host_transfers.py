@@ -70,7 +70,7 @@ def test_a_bare_onnx_file_is_an_error(tmp_path):
 
 
 def test_a_percentage_is_refused_before_anything_runs(project):
-    project.gated("expect_host_transfers('0%')").run().usage_error(
+    project.gated("expect_host_transfers('0%')").run().bad_marker(
         "test_it.py::test_net: expect_host_transfers: transfers='0%': a number of transfers is a plain number, "
         "e.g. 0 or '<=1'"
     )
@@ -112,7 +112,7 @@ def test_memcpy_nodes_without_the_provider_are_inconclusive_with_the_reason():
 
 
 def test_a_percentage_of_memcpy_nodes_is_refused(project):
-    project.gated("expect_host_transfers(memcpy='<=5%')").run().usage_error(
+    project.gated("expect_host_transfers(memcpy='<=5%')").run().bad_marker(
         "test_it.py::test_net: expect_host_transfers: memcpy='<=5%': a number of Memcpy nodes is a plain number, "
         "e.g. 0 or '<=1'"
     )

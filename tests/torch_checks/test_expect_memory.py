@@ -184,7 +184,7 @@ def test_a_bare_onnx_file_has_weights_but_no_forward(tmp_path):
 )
 def test_bad_arguments_are_usage_errors(project, arguments, message):
     run = project.gated(f"expect_memory({arguments})").run()
-    run.usage_error("test_it.py::test_net: expect_memory: ").has(message)
+    run.bad_marker("test_it.py::test_net: expect_memory: ").has(message)
 
 
 def test_in_a_run_a_limit_that_is_exceeded_fails_the_test(project):

@@ -80,6 +80,6 @@ def test_a_test_with_the_marker_passes_and_fails(project):
 
 
 def test_an_older_file_that_is_not_there_ends_the_run_before_any_test(project):
-    project.gated("expect_state_roundtrip(older='gone.pt')").run().usage_error(
+    project.gated("expect_state_roundtrip(older='gone.pt')").run().bad_marker(
         f"test_it.py::test_net: expect_state_roundtrip: older='gone.pt': there is no file {project.path / 'gone.pt'}"
     )
