@@ -1,8 +1,8 @@
 """Whether a difference is what rounding does to this model anyway: a cast to half precision, a difference of large
 numbers or a sort by nearly equal keys make much of one unit in the last place.
 
-Rounding is asked about by an experiment: every floating-point input and weight is moved by one unit in the last place,
-up or down at random, and the graph runs again. Where that moves its outputs about as much as the two sides differ,
+Rounding is asked about by an experiment: every floating-point input and weight, and what is ordered inside, is moved by
+one unit in the last place, up or down at random, and the graph runs again. Where that moves its outputs about as much as the two sides differ,
 neither an exporter, nor a pass, nor a runtime is at fault.
 """
 
@@ -24,6 +24,7 @@ from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.accuracy.variants import rounded
 from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.result import first_lines
 from pytest_modelcheck.runtimes import How
 
@@ -34,7 +35,12 @@ ALIKE = 0.5
 """A rounding explains a difference that is at most twice what it moves the outputs by."""
 
 LARGEST = 1000.0
-"""In tolerances: a larger difference is not asked about."""
+"""In tolerances: a larger difference is asked about only where the graph selects, by an order or a threshold."""
+
+ORDERING = {"TopK": 0, "ArgMax": 0, "ArgMin": 0, "NonMaxSuppression": 1}
+"""Operators that order values -> their input."""
+
+SELECTING = {*ORDERING, "NonZero", "Round", "Floor", "Ceil"}
 
 SHOWN = 3
 
@@ -89,7 +95,7 @@ def magnified(
         limits = within(tolerances, given)
         left, right = (_run(stages[name], given) for name in (pair.reference, pair.candidate))
         difference = _degree(left, right, limits)
-        if difference > LARGEST:
+        if difference > LARGEST and not any(node.op_type in SELECTING for node in all_nodes(graph)):
             return None
         moved = _moved_by_rounding(graph, given, limits, how)
         if moved < ALIKE * difference:
@@ -111,15 +117,18 @@ def _moved_by_rounding(graph: ir.Model, inputs: Inputs, tolerances: Tolerances, 
     base = _run(session_stage("rounded", graph, how=how), inputs)
     moved = 0.0
     for seed in range(ROUNDINGS):
-        stage = session_stage("rounded", _with_rounded_weights(graph, seed), how=how)
+        stage = session_stage("rounded", _rounded_graph(graph, seed), how=how)
         moved = max(moved, _degree(base, _run(stage, rounded(inputs, seed)), tolerances))
     return moved
 
 
-def _with_rounded_weights(graph: ir.Model, seed: int) -> ir.Model:
-    """A copy whose floating-point initializers are moved by one unit in the last place, up or down."""
+def _rounded_graph(graph: ir.Model, seed: int) -> ir.Model:
+    """A copy whose floating-point initializers, and what its nodes order by, are moved by one unit in the last place."""
     generator = np.random.default_rng(seed)
     copy = graph.clone()
+    infer_shapes(copy)
+    for node in [node for node in copy.graph if node.op_type in ORDERING and not node.domain]:
+        _round_what_is_ordered(copy.graph, node, seed)
     for value in copy.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
@@ -130,6 +139,20 @@ def _with_rounded_weights(graph: ir.Model, seed: int) -> ir.Model:
             moved = np.where(np.isfinite(array) & (array != 0), moved, array)
             value.const_value = ir.tensor(moved.astype(array.dtype), name=value.name)
     return copy
+
+
+def _round_what_is_ordered(graph: ir.Graph, node: ir.Node, seed: int) -> None:
+    """Equal values are in no order: torch and runtimes take any of them first."""
+    place = ORDERING[node.op_type]
+    value = node.inputs[place] if place < len(node.inputs) else None
+    if value is None or value.dtype is not ir.DataType.FLOAT:
+        return
+    unit = 2 * float(np.finfo(np.float32).eps)
+    limits = {"low": 1 - unit, "high": 1 + unit, "seed": float(seed + 1)}
+    factors = ir.node("RandomUniformLike", [value], limits)
+    product = ir.node("Mul", [value, factors.outputs[0]])
+    graph.insert_before(node, [factors, product])
+    node.replace_input_with(place, product.outputs[0])
 
 
 def _degree(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: Tolerances) -> float:

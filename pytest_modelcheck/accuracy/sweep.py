@@ -21,7 +21,7 @@ from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, err
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
-from pytest_modelcheck.result import Finding
+from pytest_modelcheck.result import Finding, Verdict
 from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
 SEEDS = range(20)
@@ -62,7 +62,7 @@ def sweep(
     seconds: dict[str, float] = {}
     ran: dict[str, Ran] = {}
     left_out: tuple[str, ...] = ()
-    useless: set[str | None] = set()  # stages that a finding has already said to give NaN
+    useless: set[str | None] = set()  # stages that a finding has already said to give NaN, or nothing to compare
 
     def at(entry: Planned) -> Tolerances:
         return within(tolerances, entry.inputs(source(entry.seed))) if tolerances.valid else tolerances
@@ -88,9 +88,9 @@ def sweep(
             elif stage.against in ran:
                 pair = compare_pair(ran[stage.against], result, store, at, model, notes, source.distinct > 1)
                 pairs.append(pair)
-                told = stage.against in useless and pair.worst is not None and pair.worst.reference_nan
+                told = stage.against in useless and (pair.worst is None or pair.worst.reference_nan or _is_empty(pair))
                 findings += [pair.finding] if pair.finding and not told else []
-                if pair.worst is not None and pair.worst.has_nan:
+                if pair.worst is not None and (pair.worst.has_nan or _is_empty(pair)):
                     useless |= {stage.against, stage.name}
             else:
                 findings.append(_unmeasured(stage, model))
@@ -128,6 +128,11 @@ def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
         before[stage.name] = stage
     if all(stage.against is None for stage in stages):
         raise ValueError("no stage is compared with another: nothing would be measured")
+
+
+def _is_empty(pair: PairReport) -> bool:
+    """Whether nothing differs, and nothing could be compared: a constant output."""
+    return pair.finding is not None and pair.finding.verdict is Verdict.ERROR
 
 
 def _unmeasured(stage: Stage, model: str) -> Finding:

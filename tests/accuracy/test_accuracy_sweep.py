@@ -372,3 +372,14 @@ def test_a_seed_that_measures_nothing_excuses_no_difference():
     right = [NOTHING_THERE, DETECTED, moved(DETECTED, 1)]
     assert not between(right, [moved(NOTHING_THERE, 0.01), *right[1:]]).passed
     assert not between(right, [right[0], moved(DETECTED, 0.01), right[2]]).passed
+
+
+def test_an_output_that_is_always_constant_is_said_once():
+    def zeros(inputs):
+        return {"y": np.zeros_like(inputs["x"])}
+
+    report = sweep([stage("a", zeros), stage("b", zeros, "a"), stage("c", zeros, "b")], drawn)
+    (finding,) = report.findings
+    assert finding.context == "b against a, seed 0"
+    assert finding.found.startswith("empty comparison: the reference is constant")
+    assert not any(pair.passed for pair in report.pairs)
