@@ -39,6 +39,8 @@ class ModelCase:
         output_names: Which outputs to export, and their names. For a dict or dataclass output they pick by key
             or field; for a tuple they name the elements in order.
         export_options: Further keyword arguments for ``torch.onnx.export``.
+        custom_ops: Shared libraries with custom operators, which every onnxruntime session of the case registers.
+        session_options: onnxruntime's session configuration, ``{"session.disable_prepacking": "1"}``.
         onnx_path, input_names: Set by `from_onnx` only.
     """
 
@@ -50,6 +52,8 @@ class ModelCase:
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = field(default=None, kw_only=True)
     output_names: Sequence[str] | None = field(default=None, kw_only=True)
     export_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    custom_ops: Sequence[str | Path] = field(default=(), kw_only=True)
+    session_options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     onnx_path: Path | None = field(default=None, kw_only=True)
     input_names: Sequence[str] | None = field(default=None, kw_only=True)
 
@@ -64,6 +68,7 @@ class ModelCase:
             check_axes(self.dynamic_axes or {})
         except ModelCaseError as error:
             raise ModelCaseError(f"ModelCase {self.name!r}: {error}") from None
+        self._check_session()
         if self.onnx_path is None:
             for label, value in (("build", self.build), ("inputs", self.inputs)):
                 if not callable(value):
@@ -77,6 +82,21 @@ class ModelCase:
                 f"got {type(self.build).__name__}; write module=lambda: ..."
             )
 
+    def _check_session(self) -> None:
+        if isinstance(self.custom_ops, str | Path):
+            raise ModelCaseError(
+                f"ModelCase {self.name!r}: custom_ops must be a list of files, got {self.custom_ops!r}"
+            )
+        for library in self.custom_ops:
+            if not Path(library).is_file():
+                raise ModelCaseError(f"ModelCase {self.name!r}: custom_ops: there is no file {str(library)!r}")
+        for key, value in self.session_options.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise ModelCaseError(
+                    f"ModelCase {self.name!r}: session_options[{key!r}] must be text, got {value!r}: onnxruntime's "
+                    "configuration entries are pairs of strings"
+                )
+
     @classmethod
     def from_onnx(
         cls,
@@ -85,6 +105,8 @@ class ModelCase:
         *,
         module: Callable[[], torch.nn.Module] | None = None,
         name: str | None = None,
+        custom_ops: Sequence[str | Path] = (),
+        session_options: Mapping[str, str] | None = None,
     ) -> ModelCase:
         """A model that is an .onnx file, alone or beside the torch module that it was made of.
 
@@ -100,12 +122,20 @@ class ModelCase:
             module: ``() -> torch.nn.Module`` with the weights that the file should have. Its inputs and outputs are
                 matched with the file's by name, and where names differ in order (`calling.file_names`).
             name: Defaults to the file's stem.
+            custom_ops, session_options: See `ModelCase`.
 
         Raises:
             ModelCaseError: if `module` is a module, not a function that builds it.
         """
         path = Path(path)
-        return cls(name or path.stem, module, inputs, onnx_path=path)
+        return cls(
+            name or path.stem,
+            module,
+            inputs,
+            onnx_path=path,
+            custom_ops=custom_ops,
+            session_options=session_options or {},
+        )
 
 
 def _builds(value: object) -> bool:

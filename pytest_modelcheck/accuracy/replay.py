@@ -104,7 +104,7 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
                 for index, key in enumerate(header["keys"])
             }
         kept = header["replay"]
-        how = How(**{**kept["how"], "left_out": tuple(kept["how"]["left_out"])})
+        how = How(**{name: _as_tuples(value) for name, value in kept["how"].items()})
         replay = Replay(**{**kept, "how": how, "tolerances": Tolerances(**kept["tolerances"])})
     except FileNotFoundError:
         raise ReplayError(f"{file}: no such file") from None
@@ -122,6 +122,10 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
         context=replay.context,
     )
     return replay, comparison
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def replay_lines(replay: Replay, comparison: Comparison) -> list[str]:

@@ -18,6 +18,7 @@ from pytest_modelcheck.accuracy.sweep_report import error_finding
 from pytest_modelcheck.accuracy.tolerance import EXACT, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant, rounded
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
+from pytest_modelcheck.accuracy.way_out import way_out
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.result import Finding
 
@@ -111,7 +112,8 @@ def run_stage(
     except Exception as error:  # modules, inputs and stages are anybody's code: whatever they raise becomes a finding
         where = "opening it" if entry is None else f"seed {entry.seed}"
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
-        finding = error_finding(source.model, f"stage {stage.name!r}", "outputs", f"an error at {where}: {text}")
+        found = f"an error at {where}: {text}"
+        finding = error_finding(source.model, f"stage {stage.name!r}", "outputs", found, next=way_out(error))
         return Ran(stage=stage, planned=planned, finding=finding)
     if stage.against is None:
         kept = tuple(Planned(entry.seed) if entry.seed in refused else entry for entry in planned)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pytest_modelcheck.accuracy.pairs import compare_pair
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
@@ -78,7 +79,7 @@ def sweep(
             seconds[stage.name] = time.perf_counter() - started
             notes |= {stage.name: result.note} if result.note else {}
             if result.finding:
-                findings.append(result.finding)
+                findings = _with_error(findings, result.finding, stage.name)
                 if result.random:
                     break
                 continue
@@ -128,6 +129,19 @@ def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
         before[stage.name] = stage
     if all(stage.against is None for stage in stages):
         raise ValueError("no stage is compared with another: nothing would be measured")
+
+
+def _with_error(findings: list[Finding], error: Finding, stage: str) -> list[Finding]:
+    """One finding for one reason: an operator that is not known stops each stage with it."""
+    for index, known in enumerate(findings):
+        other = known.subject.removeprefix("stage ").strip("'")
+        if known.subject.startswith("stage ") and known.found.replace(other, "") == error.found.replace(stage, ""):
+            return [
+                *findings[:index],
+                replace(known, where=(*known.where, f"so does stage {stage!r}")),
+                *findings[index + 1 :],
+            ]
+    return [*findings, error]
 
 
 def _is_empty(pair: PairReport) -> bool:

@@ -216,7 +216,11 @@ def measure_accuracy(
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
-    settings, graphs, runs = modelcheck.settings, modelcheck.graphs, How(threads=own_cores(), provider=provider)
+    settings, graphs, runs = (
+        modelcheck.settings,
+        modelcheck.graphs,
+        How(threads=own_cores(), provider=provider).of(modelcheck.case),
+    )
     how = {
         "atol": repr(atol),
         "rtol": repr(rtol),

@@ -89,7 +89,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectLatency) -> GateResult:
         "regression": (expectation.regression, regression),
         "stored": (expectation.stored, stored),
     }
-    how = How(optimizer=True, threads=expectation.threads, provider=expectation.provider)
+    how = How(optimizer=True, threads=expectation.threads, provider=expectation.provider).of(modelcheck.case)
     missing = missing_provider(expectation.provider)
     results = []
     for subject, (bound, measure) in asked.items():

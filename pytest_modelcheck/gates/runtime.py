@@ -117,7 +117,9 @@ def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeRepo
                 module=None if torch_side is None else torch_side.lent,
                 exported=graphs.exported_model,
                 optimized=optimized,
-                how=How(runtime=expectation.name, provider=expectation.provider, optimizer=True, threads=own_cores()),
+                how=How(
+                    runtime=expectation.name, provider=expectation.provider, optimizer=True, threads=own_cores()
+                ).of(modelcheck.case),
             ),
             seeds=range(expectation.seeds),
             varied=expectation.varied,

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtimes.ports import Array, Port, Signature
 
 Model = str | Path | onnx.ModelProto | ir.Model
@@ -54,6 +55,8 @@ class How:
             copying them, and give every value back as soon as nothing reads it. The file must still be the one that
             the model was read from. With `optimizer` off, onnxruntime packs no weights for its kernels then, which
             rounds differently: compare such a session with one of its kind.
+        custom_ops: Files of custom operator libraries to register; onnxruntime only, as `config`.
+        config: Entries of the session's configuration.
     """
 
     runtime: str = "onnxruntime"
@@ -62,6 +65,13 @@ class How:
     threads: int = 1
     left_out: tuple[str, ...] = ()
     spare_memory: bool = False
+    custom_ops: tuple[str, ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
+
+    def of(self, case: ModelCase) -> How:
+        """The same with what the sessions of this case need."""
+        libraries = tuple(str(Path(library).absolute()) for library in case.custom_ops)
+        return replace(self, custom_ops=libraries, config=tuple(sorted(case.session_options.items())))
 
 
 AS_WRITTEN = How()

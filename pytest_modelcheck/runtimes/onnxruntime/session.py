@@ -32,6 +32,7 @@ def open_session(model: Model, how: How, name: str) -> Session:
         SessionError: if the model cannot be read or run; the message carries onnxruntime's reason.
     """
     options = session_options(how)
+    _register(options, how.custom_ops, name)
     source = _source(model, how, name)
     weights: tuple[Any, ...] = ()
     if isinstance(source, SplitModel):
@@ -67,11 +68,23 @@ def session_options(how: How) -> Any:
     options.log_severity_level = 4  # errors come back as exceptions; printing them too would tear up pytest's output
     # A spinning pool of one session would take the cores from the other one it is compared with.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in how.config:
+        options.add_session_config_entry(key, value)
     if how.spare_memory:
         if not how.optimizer:  # packing belongs to how onnxruntime runs an optimized graph, and may be what is searched
             options.add_session_config_entry("session.disable_prepacking", "1")
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     return options
+
+
+def _register(options: Any, libraries: Iterable[str], name: str) -> None:
+    for library in libraries:
+        try:
+            options.register_custom_ops_library(library)
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise SessionError(
+                f"{name}: onnxruntime cannot register the custom operators of {library}: {reason(error)}"
+            ) from error
 
 
 def load(source: str | bytes, options: Any, how: How, name: str) -> Any:

@@ -85,7 +85,7 @@ def _memcpy(modelcheck: ModelCheck, bound: Bound, provider: Provider) -> tuple[l
         if missing
         else modelcheck.once(
             ("memcpy", provider),
-            lambda: copies_across(modelcheck.graphs.optimized_path, How(provider=provider)),
+            lambda: copies_across(modelcheck.graphs.optimized_path, How(provider=provider).of(modelcheck.case)),
             step="memcpy",
         )
     )
