@@ -10,6 +10,7 @@ there are fewer seeds than twice the variants, further seeds.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -134,14 +135,16 @@ def _check(stages: Sequence[Stage], seeds: tuple[int, ...]) -> None:
 def _with_error(findings: list[Finding], error: Finding, stage: str) -> list[Finding]:
     """One finding for one reason: an operator that is not known stops each stage with it."""
     for index, known in enumerate(findings):
-        other = known.subject.removeprefix("stage ").strip("'")
-        if known.subject.startswith("stage ") and known.found.replace(other, "") == error.found.replace(stage, ""):
-            return [
-                *findings[:index],
-                replace(known, where=(*known.where, f"so does stage {stage!r}")),
-                *findings[index + 1 :],
-            ]
+        if known.subject.startswith("stage ") and _reason(known) == _reason(error):
+            more = replace(known, where=(*known.where, f"so does stage {stage!r}"))
+            return [*findings[:index], more, *findings[index + 1 :]]
     return [*findings, error]
+
+
+def _reason(error: Finding) -> str:
+    """What was raised, without the name of the stage and the path of its file."""
+    stage = error.subject.removeprefix("stage ").strip("\"'")
+    return re.sub(r"/\S+\.onnx", "", error.found.replace(stage, ""))
 
 
 def _is_empty(pair: PairReport) -> bool:

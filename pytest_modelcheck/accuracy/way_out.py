@@ -20,9 +20,13 @@ _WAYS = (
         '(expect_accuracy(provider="CUDA"), expect_runtime("openvino")), or check a float32 export on the CPU.',
     ),
     (
+        r"Type 'tensor\(bfloat16\)'",
+        "onnxruntime's CPU provider computes little in bfloat16. Check a float32 export on the CPU, or run where there "
+        'are kernels: expect_accuracy(provider="CUDA"), expect_runtime("openvino").',
+    ),
+    (
         r"Type parameter .* bound to different types|Type Error",
-        "The graph is not valid: operands of different types meet. Look at the node that is named, and at the step that "
-        "made it.",
+        "The graph is not valid: the named node reads a type that it does not take. Look at the step that made it.",
     ),
 )
 

@@ -1,9 +1,12 @@
 """A difference that rounding explains accuses nobody; one that it does not explain is blamed as ever."""
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 
 from pytest_modelcheck import Verdict
+from pytest_modelcheck.accuracy.sensitivity import rounded_graph
 from tests.gate_checks import ask, check_of_module, said
 
 
@@ -36,6 +39,18 @@ def test_a_model_that_magnifies_rounding_accuses_neither_exporter_nor_pass_nor_r
 def test_a_difference_beyond_rounding_is_the_exporters():
     result = ask(check_of_module(lambda: Steep(1e-3, 3.0), 4, 64), "expect_accuracy", seeds=3, varied=False)
     assert "The exporter changed the numbers" in said(result)
+
+
+def test_whole_numbers_are_exact_by_design_and_are_not_moved():
+    """1 - mask times the smallest number: a rounding of that 1 would mask everything."""
+    model = ir.from_onnx_text(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[3] x) => (float[3] y)
+        <float[3] w = {0.1, 1.0, -3.4028234e38}> { y = Mul (x, w) }"""
+    )
+    moved = rounded_graph(model, 0).graph.initializers["w"].const_value.numpy()
+    before = model.graph.initializers["w"].const_value.numpy()
+    assert moved[0] in (np.nextafter(before[0], np.float32(1)), np.nextafter(before[0], np.float32(-1)))
+    assert moved[1:].tolist() == before[1:].tolist()
 
 
 class Choosing(torch.nn.Module):
