@@ -170,7 +170,8 @@ class ModelCheckSnapshot:
             )
         recorded = split(str(execution.recalled_data))
         changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (REORDERED,)
-        versions = version_changes(recorded.versions, self._versions)
+        took_part = {name: was for name, was in recorded.versions.items() if name not in kind.untouched_by}
+        versions = version_changes(took_part, self._versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         meant = "To upgrade the file" if recorded.format < kind.format else "If the change is meant"
         return finding(

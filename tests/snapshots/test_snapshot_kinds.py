@@ -1,5 +1,7 @@
 """What is particular to one kind: tolerances, and what is said first."""
 
+import re
+
 import pytest
 
 INTERFACE = "assert modelcheck.interface == modelcheck_snapshot"
@@ -80,6 +82,15 @@ def test_rows_of_the_former_format_are_read_and_upgraded_by_the_flag(modules):
     modules.run("--snapshot-update").outcomes(passed=1).has("1 snapshot updated.")
     assert (modules.path / "snapshots" / ROWS).read_text().startswith("# pytest-modelcheck modules, format 2\n")
     modules.run().outcomes(passed=1)
+
+
+def test_the_step_of_a_library_that_has_no_part_in_a_kind_is_not_its_reason(modules):
+    header, rows = (modules.path / "snapshots" / ROWS).read_text().split("\n\n", 1)
+    lines = [re.sub(r"(onnxruntime|torch) \d", r"\1 0", line) for line in header.splitlines()]
+    text = "\n".join(lines) + "\n\n" + rows.replace("act (ReLU): Relu 1", "act (ReLU): Relu 2")
+    (modules.path / "snapshots" / ROWS).write_text(text, encoding="utf-8")
+    assert "onnxruntime 0." in text
+    modules.run().outcomes(failed=1).has("next:  Recorded with torch 0.").lacks("onnxruntime 0.")
 
 
 def test_the_snapshots_of_the_other_exporter_are_compared_instead_of_no_such_file(modules):
