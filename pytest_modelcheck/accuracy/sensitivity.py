@@ -115,8 +115,7 @@ def magnified(
 
 def _is_a_matter_of_degree(pair: PairReport) -> bool:
     assert pair.worst is not None
-    statuses = {output.status for output in pair.worst.outputs if output.status.failed}
-    return statuses == {OutputStatus.OVER_TOLERANCE} and not any(output.metric for output in pair.worst.outputs)
+    return {output.status for output in pair.worst.outputs if output.status.failed} == {OutputStatus.OVER_TOLERANCE}
 
 
 def _moved_by_rounding(graph: ir.Model, inputs: Inputs, tolerances: Tolerances, how: How, enough: float) -> float:

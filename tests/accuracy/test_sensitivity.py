@@ -74,6 +74,21 @@ def test_a_selection_among_nearly_equal_values_accuses_nobody():
     assert result.findings[0].next.startswith("No exporter, pass or runtime is at fault"), said(result)
 
 
+def test_equal_scores_of_saturated_inputs_are_a_note():
+    """The sweep's large values saturate a sigmoid: torch and onnxruntime take different ones of the equal scores."""
+
+    class Detector(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.score = torch.nn.Linear(16, 1)
+
+        def forward(self, x):
+            return x[self.score(x)[:, 0].sigmoid().topk(4).indices]
+
+    result = ask(check_of_module(Detector, 80, 16), "expect_accuracy", seeds=3, metric={"output_0": "rows >= 99 %"})
+    assert result.verdict is Verdict.PASS, said(result)
+
+
 class Narrow(torch.nn.Module):
     """A float32 model with one cast to float16: an element near the middle of two halves becomes either."""
 
