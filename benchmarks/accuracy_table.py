@@ -187,13 +187,14 @@ def divergence(cache: Path, name: str = "bert-large") -> None:
     from examples.zoo.registry import model
     from pytest_modelcheck.accuracy import find_first_divergence
     from pytest_modelcheck.calling import build_module, module_inputs
-    from pytest_modelcheck.export import ExportCache, Exported, export
+    from pytest_modelcheck.export import Exported, export
     from pytest_modelcheck.graph.shape_inference import infer_shapes
+    from pytest_modelcheck.store import Store
     from tests.accuracy.fault_list import FAULTS
 
     case = model(name).case("torchscript")
     module = build_module(case)
-    artifact = export(case, module=module, cache=ExportCache(cache))
+    artifact = export(case, module=module, cache=Store(cache))
     assert isinstance(artifact, Exported), artifact
     inputs = module_inputs(case, module, 0)
     reference = artifact.model

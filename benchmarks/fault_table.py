@@ -21,7 +21,7 @@ BY = ("outputs", "weights", "cannot run")
 def measure(name: str, folder: Path, cache: Path, *, again: bool = False) -> Iterator[dict[str, Any]]:
     """Plant every fault of the list that `name`, a model of the zoo, has a place for; give each outcome as it comes."""
     from examples.zoo.registry import model
-    from pytest_modelcheck.export import ExportCache
+    from pytest_modelcheck.store import Store
     from tests.accuracy.fault_list import FAULTS
     from tests.accuracy.planted import PlantedModel
 
@@ -29,7 +29,7 @@ def measure(name: str, folder: Path, cache: Path, *, again: bool = False) -> Ite
     planted = None
     for fault in FAULTS:
         if fault.name not in kept:
-            planted = planted or PlantedModel(model(name).case("dynamo"), cache=ExportCache(cache))
+            planted = planted or PlantedModel(model(name).case("dynamo"), cache=Store(cache))
             started = time.perf_counter()
             outcome = planted.try_fault(fault)
             kept[fault.name] = {

@@ -23,6 +23,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `capture`, `hierarchy`, `graph`: torch graphs; owners of nodes; reading, writing and checking an ONNX graph
 - `runtimes`: what runs a graph
 - `calling`: building and calling a module
+- `recorder`: what this process reads from outside, and which code runs
 - `model_case`, `dimensions`, `targets`, `result`, `bounds`, `errors`: the words
 
 The road of a case: a hook of `plugin` finds a test, `session` reads its markers, the fixture `modelcheck` hands out a

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest_modelcheck.recorder as recorder
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from pytest_modelcheck.targets import TARGETS, Target
@@ -29,6 +30,7 @@ class Options:
         enabled: Whether model checks run at all.
         reports: Files to write the report to.
         cache: Directory of cached exports; None to export into a temporary directory.
+        explain: Whether the summary says what was taken from an earlier run, and why not more.
         exporter: Overrides the exporter of every model case; None leaves it.
         target: What the optimized graph may contain.
         passes: Names of passes (or ``module:attribute``) that make the pipeline; empty for the default pipeline.
@@ -42,6 +44,7 @@ class Options:
     enabled: bool
     reports: tuple[Path, ...]
     cache: Path | None
+    explain: bool
     exporter: Exporter | None
     target: Target
     passes: tuple[str, ...]
@@ -88,7 +91,14 @@ _TABLE: tuple[_Option, ...] = (
         flag="--modelcheck-no-cache",
         action="store_true",
         ini_type="bool",
-        help="bypass the cache: export every model and keep nothing",
+        help="bypass the cache: export and measure every model and keep nothing",
+    ),
+    _Option(
+        name="modelcheck_explain",
+        flag="--modelcheck-explain",
+        action="store_true",
+        ini_type="bool",
+        help="say for each model what was taken from an earlier run, and why not more",
     ),
     _Option(
         name="modelcheck_exporter",
@@ -158,6 +168,7 @@ def read_options(config: pytest.Config) -> Options:
         enabled=bool(value["modelcheck"]),
         reports=tuple(_report_path(name) for name in value["modelcheck_report"] or ()),
         cache=None if value["modelcheck_no_cache"] else root / (value["modelcheck_cache"] or ".modelcheck"),
+        explain=bool(value["modelcheck_explain"]),
         exporter=_choice("--modelcheck-exporter", value["modelcheck_exporter"], EXPORTERS),
         target=_choice("--modelcheck-target", value["modelcheck_target"], TARGETS) or "portable",
         passes=tuple(value["modelcheck_passes"] or ()),
@@ -169,8 +180,16 @@ def read_options(config: pytest.Config) -> Options:
     )
 
 
-def _value(config: pytest.Config, option: _Option) -> Any:
-    given = config.getoption(option.name, None) if option.flag is not None else None
+def record_if_enabled(config: pytest.Config) -> None:
+    """Begin to record what is read, before any conftest is imported; nothing in a run without model checks."""
+    if _value(config, _TABLE[0], config.known_args_namespace.__dict__.get("modelcheck")):
+        recorder.install()
+        recorder.root = str(config.rootpath)
+
+
+def _value(config: pytest.Config, option: _Option, given: Any = None) -> Any:
+    if given is None and option.flag is not None:
+        given = config.getoption(option.name, None)
     return config.getini(option.name) if given is None else given
 
 

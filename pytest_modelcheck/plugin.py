@@ -21,7 +21,7 @@ from pytest_modelcheck.fixtures import (
     optimized,
 )
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.options import add_options, read_options
+from pytest_modelcheck.options import add_options, read_options, record_if_enabled
 from pytest_modelcheck.run_report import Reporting
 
 __all__ = [
@@ -42,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    record_if_enabled(early_config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     try:
         options = read_options(config)
@@ -51,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in sessions.marker_lines(config):
         config.addinivalue_line("markers", line)
     if options.enabled and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Reporting(options.reports), "modelcheck-reporting")
+        config.pluginmanager.register(Reporting(options.reports, explain=options.explain), "modelcheck-reporting")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -15,8 +15,9 @@ _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 class Reporting:
     """The hooks that show and write what the tests of a run sent; registered where they report to, not in workers."""
 
-    def __init__(self, reports: Sequence[Path]) -> None:
+    def __init__(self, reports: Sequence[Path], *, explain: bool = False) -> None:
         self._reports = reports
+        self._explain = explain
         self._rows: list[dict[str, Any]] = []
         self._parallel = False
         self._unwritten: list[str] = []
@@ -35,7 +36,8 @@ class Reporting:
         from pytest_modelcheck.report.terminal import summary_lines
 
         width = max(terminalreporter._tw.fullwidth, 80)
-        lines = summary_lines(self._in_order(), width=width, verbose=terminalreporter.verbosity > 0)
+        verbose = terminalreporter.verbosity > 0
+        lines = summary_lines(self._in_order(), width=width, verbose=verbose, explain=self._explain)
         if lines or self._unwritten:
             terminalreporter.write_sep("=", "modelcheck")
             for line in [*lines, *self._unwritten]:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from pytest_modelcheck import ModelCase
+from pytest_modelcheck import ModelCase, recorder
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import export
@@ -101,6 +101,32 @@ def test_a_setting_that_a_model_s_library_made_later_on_changes_nothing(cache, m
     check = check_of(cache)
     measure(check)
     assert taken(check) == ["accuracy", "fusion", "passes"]
+
+
+def test_a_sweep_is_made_again_when_a_file_that_only_another_seed_reads_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "reads", dict(recorder.reads))  # no later test of this file has read it
+    factor = tmp_path / "factor.txt"
+
+    def drawn(seed):
+        scale = float(factor.read_text()) if seed == 2 else 1.0
+        return {"x": scale * inputs(seed)["x"]}
+
+    def build():  # of its own: what was read for one build counts for every case of it
+        return Network()
+
+    def check():
+        case = ModelCase("network", build, drawn, exporter="torchscript")
+        check = ModelCheck(case, cache=tmp_path / "cache")
+        measure(check)
+        return check
+
+    factor.write_text("1.0")
+    recorder._written.clear()  # as if another process had written it
+    check()
+    assert taken(check()) == ["accuracy", "fusion", "passes"]
+    factor.write_text("2.0")
+    recorder._written.clear()
+    assert taken(check()) == ["fusion", "passes"]
 
 
 def test_a_pass_of_the_user_is_run_every_time(tmp_path):

@@ -40,11 +40,11 @@ def export_case(label: str, folder: str) -> dict[str, Any]:
     """Export one case, or take it from the cache in `folder`."""
     from benchmarks.peers.cases import peer_cases
     from pytest_modelcheck.export import Exported, export
-    from pytest_modelcheck.export.cache import ExportCache
+    from pytest_modelcheck.store import Store
 
     case = next(case.case for case in peer_cases() if case.label == label)
     name = label.removesuffix(f"-{case.exporter}")  # the eager variant beside the model's own
-    made = export(dataclasses.replace(case, name=name), cache=ExportCache(Path(folder)))
+    made = export(dataclasses.replace(case, name=name), cache=Store(Path(folder)))
     if not isinstance(made, Exported):
         return {"error": made.render()}
     if made.path.is_relative_to(folder):

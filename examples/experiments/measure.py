@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 import pytest_modelcheck
 from examples.experiments.rows import MEASUREMENTS, Row, arguments, read_rows, write_rows
 from examples.zoo.declaring import EXPORTERS
 from examples.zoo.registry import MODELS, case
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import ExportFailure
-from pytest_modelcheck.export.locking import locked
 from pytest_modelcheck.gates.accuracy import measure_accuracy
 from pytest_modelcheck.result import FindingError
 
@@ -198,7 +199,7 @@ def main() -> None:
                 continue
             key = (zoo_model.name, exporter)
             row = measure(*key, parts, read_rows().get(key, {}), given.cache, given.latency_budget)
-            with locked(MEASUREMENTS.with_name(".measurements.lock")):  # another process may write other rows
+            with FileLock(MEASUREMENTS.with_name(".measurements.lock")):  # another process may write other rows
                 write_rows(read_rows() | {key: row})
             print(
                 f"{zoo_model.name} {exporter}: {row.get('failure') or row.get('attribution', {}).get('nodes', 'done')}"

@@ -16,9 +16,10 @@ from examples.experiments.rows import Row, arguments, table, write_result
 from examples.zoo.declaring import ZooModel
 from examples.zoo.detectors import YOLOS
 from pytest_modelcheck.calling import build_module
-from pytest_modelcheck.export import ExportCache, ExportFailure, export
+from pytest_modelcheck.export import ExportFailure, export
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.pipeline import resolve_passes, run_pipeline
+from pytest_modelcheck.store import Store
 
 PASS = "eliminate_redundant_transposes"
 
@@ -69,7 +70,7 @@ def rows(zoo_model: ZooModel, cache: Path) -> Iterator[Row]:
     module = build_module(zoo_model.case("dynamo"))
     for label, changes in settings():
         case = dataclasses.replace(zoo_model.case("dynamo"), **changes)
-        exported = export(case, module=module, cache=ExportCache(cache))
+        exported = export(case, module=module, cache=Store(cache))
         if isinstance(exported, ExportFailure):
             yield {"model": zoo_model.name, "setting": label, "failure": f"{exported.kind}: {exported.reason}"}
         else:

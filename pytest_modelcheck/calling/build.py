@@ -9,6 +9,7 @@ import torch
 
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import BUILD_SEED, ModelCase
+from pytest_modelcheck.recorder import window
 
 
 def build_module(case: ModelCase, *, seed: int = BUILD_SEED) -> torch.nn.Module:
@@ -21,7 +22,7 @@ def build_module(case: ModelCase, *, seed: int = BUILD_SEED) -> torch.nn.Module:
     """
     if case.build is None:
         raise ModelCaseError(f"{case.name}: is an .onnx file and has no torch module")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), window(case.build, repeatable=False):
         torch.manual_seed(seed)
         try:
             module = case.build()

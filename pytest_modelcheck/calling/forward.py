@@ -16,6 +16,7 @@ from pytest_modelcheck.calling.inputs import ModuleInputs, describe
 from pytest_modelcheck.calling.outputs import select_outputs
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.recorder import window
 
 
 @contextlib.contextmanager
@@ -102,7 +103,7 @@ def run_module(
     with torch.no_grad(), unchanged_buffers(module):
         try:
             positional, named = bind_arguments(module.forward, inputs.forward_arguments())
-            with watching or contextlib.nullcontext():
+            with window(case.build), watching or contextlib.nullcontext():
                 outputs = module(*positional, **named)
         except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())

@@ -12,6 +12,7 @@ import torch
 from pytest_modelcheck.calling.file_names import file_names, fits
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.recorder import window
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def module_inputs(case: ModelCase, module: torch.nn.Module | inspect.Signature, 
     """
     if case.inputs is None:
         raise ModelCaseError(f"{case.name}: has no inputs function")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), window(case.build):
         torch.manual_seed(seed)
         try:
             made = case.inputs(seed)

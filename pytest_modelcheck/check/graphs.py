@@ -20,7 +20,7 @@ from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.reusing import Reuse
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.check.sources import Inputs, Source
-from pytest_modelcheck.export import ExportCache, Exported, ExportFailure
+from pytest_modelcheck.export import Exported, ExportFailure
 from pytest_modelcheck.fusion import FusionReport, analyse
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import (
@@ -36,6 +36,7 @@ from pytest_modelcheck.hierarchy import (
 from pytest_modelcheck.pipeline import PassStatus
 from pytest_modelcheck.result import Finding, FindingError
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
+from pytest_modelcheck.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Graphs:
     @property
     def export(self) -> Exported | ExportFailure:
         """The export, or why there is none."""
-        cache = None if self.settings.cache is None else ExportCache(self.settings.cache)
+        cache = None if self.settings.cache is None else Store(self.settings.cache)
         return self.results.once("export", lambda: self.source.export(cache), step="export", figures=export_figures)
 
     @property
@@ -80,7 +81,9 @@ class Graphs:
             kept = self.settings.cache is not None and self.source.keeps(self.exported)
             return Reuse(self.exported, active=kept, folder=self.source.folder(self.exported))
 
-        return self.results.once("reuse", make, figures=lambda reuse: {"reused": list(reuse.taken)})
+        return self.results.once(
+            "reuse", make, figures=lambda reuse: {"reused": list(reuse.taken), "not_kept": list(reuse.notes)}
+        )
 
     def inputs(self, seed: int) -> Inputs:
         """The inputs of one seed, by name; for a bare .onnx file drawn from its signature."""

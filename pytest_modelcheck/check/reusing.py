@@ -1,16 +1,20 @@
-"""What a check takes from an earlier run instead of computing it again, and on what that depends.
+"""What a check takes from an earlier run instead of computing it again.
 
-Only results of a cached export are kept, beside it, under its key and everything else that decides them; of the
-accuracy only a sweep that passed, of the latency only a ratio that met its bound: a failure is always measured again.
+Only results of a kept export are kept, in its folder, under everything else that decides them; of the accuracy only a
+sweep that passed, of the latency only a ratio that met its bound: a failure is always measured again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import onnx_ir as ir
 
 from pytest_modelcheck.accuracy import SweepReport
 from pytest_modelcheck.attribution import Attribution
@@ -21,10 +25,26 @@ from pytest_modelcheck.hierarchy import PipelineHierarchy
 from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import AnyPass, as_passes
 from pytest_modelcheck.result import Verdict
-from pytest_modelcheck.store import KeptResults, file_digest, numeric_environment, own_code
+from pytest_modelcheck.store import (
+    Store,
+    Watch,
+    file_digest,
+    numeric_environment,
+    own_code,
+    temporary_folder,
+    until_exit,
+)
 from pytest_modelcheck.targets import Target
 
 _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
+_ROOMS = {
+    "passes": ("passes", "attribution.py"),
+    "fusion": ("fusion",),
+    "accuracy": ("accuracy",),
+    "latency": ("latency",),
+}
+"""The rooms that make a result, and with them all that they import."""
+
 
 _T = TypeVar("_T")
 
@@ -38,16 +58,19 @@ class Reuse:
         active: Whether anything is looked for and kept; without it everything is computed.
         folder: Where an optimized graph is written.
         taken: What was taken from an earlier run, in words.
+        notes: Why something could not be kept.
     """
 
     exported: Exported
     active: bool
     folder: Path
     taken: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
-    def _kept(self) -> KeptResults:
-        return KeptResults(self.exported.path.parent)
+    def store(self) -> Store:
+        folder = self.exported.path.parent
+        return Store(folder, folder.parent, notes=self.notes)
 
     def attribution(
         self,
@@ -60,28 +83,52 @@ class Reuse:
         The file shares the weights of the export.
         """
         chosen = as_passes(passes, target)
-        key = self._key(target=target, passes=[repr(pass_) for pass_ in chosen])
-        path = self.folder / f"{self._kept.name('passes', key)}.onnx"
         own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
-        if self.active and own:
-            found = self._find("passes", key, tuple)
-            if found is not None:
-                return dataclasses.replace(found[0], optimized=load_model(path)), found[1], path
-        made, owners = make()
-        save_beside(made.optimized, path)
-        if self.active and own and not made.errors:
-            without_graph = dataclasses.replace(made, optimized=None)  # type: ignore[arg-type]
-            self._kept.keep("passes", key, (without_graph, owners), _files_of(path))
-        return made, owners, path
+        key = self._key("passes", target=target, passes=[repr(pass_) for pass_ in chosen])
+        path = self.store.place("passes", key).with_suffix(".onnx")
+        with contextlib.ExitStack() as stack:
+            scratch = None
+            if self.active and own:
+                entry = self.store.find("passes", key)
+                if entry is None:
+                    scratch = stack.enter_context(self.store.making("passes", key))
+                    entry = self.store.find("passes", key)  # another process may have made it meanwhile
+                if entry is not None:
+                    self.taken.append("passes")
+                    return dataclasses.replace(entry.value[0], optimized=load_model(path)), entry.value[1], path
+            made, owners = make()
+            if scratch is not None and not made.errors:
+                save_beside(made.optimized, path)
+                without_graph = dataclasses.replace(made, optimized=None)  # type: ignore[arg-type]
+                if self.store.keep("passes", key, (without_graph, owners)) is not None:
+                    return made, owners, path
+        return made, owners, self._for_this_run(made.optimized)
+
+    def _for_this_run(self, model: ir.Model) -> Path:
+        """A file of a graph that is not kept: beside the export, whose weights it shares, until the process ends."""
+        try:
+            key = {"process": secrets.token_hex(8)}
+            if self.active:
+                until_exit(self.store.making("graph", key))
+            path = self.folder / self.store.place("graph", key).with_suffix(".onnx").name
+            save_beside(model, path)
+        except OSError:
+            path = temporary_folder() / "model.onnx"
+            save_beside(model, path)
+        return path
 
     def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
         """The fusion report of the default rules."""
-        return self._reused("fusion", self._key(), FusionReport, make, lambda report: True)
+        return self._reused("fusion", {}, make)
 
     def accuracy(self, make: Callable[[], SweepReport], graph: Path, **settings: object) -> SweepReport:
-        """The sweep over the export and `graph`, a file of `attribution`, under these settings."""
-        key = self._key(graph=self._content(graph), **settings)
-        return self._reused("accuracy", key, SweepReport, make, lambda report: report.passed)
+        """The sweep over the export and `graph`, a file of `attribution`, under these settings.
+
+        It depends on what the inputs of every seed read, and what the forward read with them.
+        """
+        case = self.exported.case
+        watch = Watch(case.build, {"inputs": case.inputs}) if self.active else None
+        return self._reused("accuracy", self._on(graph, settings), make, lambda report: report.passed, watch)
 
     def latency(self, make: Callable[[], PairedLatency], graph: Path, **settings: object) -> PairedLatency:
         """The time of the export over that of `graph`, a file of `attribution`, under these settings.
@@ -89,40 +136,34 @@ class Reuse:
         Both files are the same, byte for byte, and so are onnxruntime, the processor and the code that measures: their
         ratio, unlike their times, is a fact about them that a second measurement only repeats.
         """
-        key = self._key(graph=self._content(graph), **settings)
-        return self._reused("latency", key, PairedLatency, make, lambda latency: latency.verdict is Verdict.PASS)
+        return self._reused("latency", self._on(graph, settings), make, lambda latency: latency.verdict is Verdict.PASS)
 
-    def _content(self, graph: Path) -> dict[str, str]:
-        """Name -> digest of a graph's files."""
-        return {file.name: file_digest(file) for file in _files_of(graph)} if self.active else {}
+    def _on(self, graph: Path, settings: dict[str, object]) -> dict[str, object]:
+        """Settings, and the content of a file that `save_beside` wrote, with the weights that it added."""
+        files = (graph, graph.with_name(f"{graph.name}.data")) if self.active else ()
+        return {"graph": {file.name: file_digest(file) for file in files if file.exists()}, **settings}
 
-    def _key(self, **parts: object) -> dict[str, object]:
-        return {"export": self.exported.key.digest, "code": own_code(), "environment": numeric_environment(), **parts}
-
-    def _find(self, kind: str, key: dict[str, object], expected: type[_T]) -> _T | None:
-        found = self._kept.find(kind, key)
-        if not isinstance(found, expected):
-            return None
-        self.taken.append(kind)
-        return found
+    def _key(self, kind: str, **parts: object) -> dict[str, object]:
+        code = own_code(*_ROOMS[kind])
+        return {"export": self.exported.key.digest, "code": code, "environment": numeric_environment(), **parts}
 
     def _reused(
         self,
         kind: str,
-        key: dict[str, Any],
-        expected: type[_T],
+        parts: dict[str, object],
         make: Callable[[], _T],
-        worth_keeping: Callable[[_T], bool],
+        keep_if: Callable[[_T], bool] = lambda made: True,
+        watch: Watch | None = None,
     ) -> _T:
-        found = self._find(kind, key, expected) if self.active else None
-        if found is not None:
-            return found
-        made = make()
-        if self.active and worth_keeping(made):
-            self._kept.keep(kind, key, made)
-        return made
+        if not self.active:
+            return make()
+        fresh: list[_T] = []
 
+        def made() -> _T:
+            fresh.append(make())
+            return fresh[0]
 
-def _files_of(graph: Path) -> list[Path]:
-    """A file that `save_beside` wrote, and the weights that it added to those of the export."""
-    return [file for file in (graph, graph.with_name(f"{graph.name}.data")) if file.exists()]
+        result: _T = self.store.get(kind, self._key(kind, **parts), made, keep_if, watch)
+        if not fresh:
+            self.taken.append(kind)
+        return result

@@ -12,11 +12,10 @@ from pytest_modelcheck.check.file_and_module import misfit
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.check.torch_side import TorchSide
-from pytest_modelcheck.export import ExportCache, Exported, ExportFailure, export
-from pytest_modelcheck.export.key import export_key
-from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.export import Exported, ExportFailure, export, was_edited
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtimes import Signature, inputs_from_signature, signature_of
+from pytest_modelcheck.store import Store, temporary_folder
 
 Inputs = ModuleInputs | Mapping[str, Any]
 """One set of inputs: of a module, or arrays by name."""
@@ -29,7 +28,7 @@ class Source(Protocol):
     def torch(self) -> TorchSide | None:
         """The module that the model stands for; None where there is only a file."""
 
-    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+    def export(self, cache: Store | None) -> Exported | ExportFailure:
         """The ONNX model, or why there is none."""
 
     def inputs(self, seed: int, exported: Exported) -> Inputs:
@@ -51,7 +50,7 @@ class ExportedModule:
 
     torch: TorchSide
 
-    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+    def export(self, cache: Store | None) -> Exported | ExportFailure:
         return export(self.torch.case, module=self.torch.module, cache=cache)
 
     def inputs(self, seed: int, exported: Exported) -> Inputs:
@@ -61,9 +60,7 @@ class ExportedModule:
         return not exported.key.uncacheable
 
     def changed(self, exported: Exported) -> bool:
-        if not self.torch.built:
-            return False
-        return export_key(self.torch.case, self.torch.module, self.torch.example).digest != exported.key.digest
+        return self.torch.built and was_edited(exported, self.torch.module, self.torch.example)
 
     def folder(self, exported: Exported) -> Path:
         return exported.path.parent
@@ -77,7 +74,7 @@ class OnnxFile:
     results: Results
     torch: TorchSide | None = None
 
-    def export(self, cache: ExportCache | None) -> Exported | ExportFailure:
+    def export(self, cache: Store | None) -> Exported | ExportFailure:
         opened = export(self.case)
         if self.torch is None or isinstance(opened, ExportFailure):
             return opened

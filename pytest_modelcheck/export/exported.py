@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from pytest_modelcheck.export.key import ExportKey
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.store import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Exported:
         case: The case it was made of; its `exporter` is the one that was used.
         exporter: ``"dynamo"`` or ``"torchscript"``; ``"onnx"`` for a case that is an .onnx file.
         path: The .onnx file; large weights lie beside it in ``<name>.onnx.data``.
-        key: Everything that could have changed the file.
+        key: Everything that the file was made from.
         seconds: Wall time of the export that made the file, also where that was an earlier run.
         cached: Whether an earlier run made the file.
         why: Where it was exported now although there is a cache: what differs from the last time, in words.
@@ -32,7 +32,7 @@ class Exported:
     case: ModelCase
     exporter: str
     path: Path
-    key: ExportKey
+    key: Manifest
     seconds: float
     cached: bool = False
     why: tuple[str, ...] = ()

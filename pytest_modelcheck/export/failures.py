@@ -12,8 +12,8 @@ import torch
 
 from pytest_modelcheck.errors import DISK_FULL_NEXT, DISK_FULL_SIGN
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
-from pytest_modelcheck.export.sources import is_library
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.store.installed import is_library
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import failure
-from pytest_modelcheck.export.key import ExportKey, library_versions
 from pytest_modelcheck.graph.counts import all_nodes, count_nodes
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.store import Manifest, file_digest, library_versions
 
 
 def open_onnx(case: ModelCase, path: Path) -> Exported | ExportFailure:
@@ -35,21 +34,17 @@ def open_onnx(case: ModelCase, path: Path) -> Exported | ExportFailure:
         path=path,
         key=key,
         seconds=time.perf_counter() - start,
-        versions=dict(key.versions),
+        versions=library_versions(),
     )
 
 
-def _file_key(path: Path) -> ExportKey:
+def _file_key(path: Path) -> Manifest:
     """The content of the file and of every file that its tensors lie in."""
     files = {path.name: path}
     for tensor in _tensors(ir.load(path)):
         if isinstance(tensor, ir.ExternalTensor):
             files[str(tensor.location)] = path.parent / tensor.location
-    sources = {}
-    for name, file in sorted(files.items()):
-        with file.open("rb") as stream:
-            sources[name] = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    return ExportKey(options={}, versions=library_versions(), sources=sources, model={}, code={}, inputs={})
+    return Manifest(values={name: file_digest(file) for name, file in sorted(files.items())})
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol | None]:

@@ -12,7 +12,6 @@ import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, module_inputs, run_module
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
-from pytest_modelcheck.export.cache import MODEL_FILE, ExportCache
 from pytest_modelcheck.export.checks import (
     check_module,
     check_names,
@@ -26,11 +25,11 @@ from pytest_modelcheck.export.exported import Exported, ExportFailure, FailureKi
 from pytest_modelcheck.export.exporter_output import Heard, listening
 from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
-from pytest_modelcheck.export.key import ExportKey, export_key
-from pytest_modelcheck.export.temporary import temporary_folder
+from pytest_modelcheck.export.keeping import MODEL_FILE, kept_export
 from pytest_modelcheck.export.torchscript import write as write_torchscript
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
+from pytest_modelcheck.store import Manifest, Store, library_versions
 
 _Write = Callable[[ModelCase, torch.nn.Module, ModuleInputs, Sequence[str], Path], None]
 _WRITE: dict[str, _Write] = {"dynamo": write_dynamo, "torchscript": write_torchscript}
@@ -40,7 +39,7 @@ def export(
     case: ModelCase,
     *,
     module: torch.nn.Module | None = None,
-    cache: ExportCache | None = None,
+    cache: Store | None = None,
     exporter: Exporter | None = None,
 ) -> Exported | ExportFailure:
     """Export `case` to an .onnx file.
@@ -49,7 +48,7 @@ def export(
         case: What to export.
         module: Already built; default: ``case.build()`` under the fixed seed. It is exported in eval mode and gets
             its own mode back.
-        cache: Where to look for an export made under the same key, and to keep a new one. None: export now, into a
+        cache: Where to look for an export of an earlier run, and to keep a new one. None: export now, into a
             temporary folder that lives as long as the process.
         exporter: Instead of the case's own.
 
@@ -74,29 +73,15 @@ def export(
         except ModelCaseError as error:
             step = "let inputs(seed) return a dict of tensors by parameter name, or a tuple of tensors"
             return failure(case, FailureKind.INPUTS_FAILED, str(error), next_step=step, error=error)
-        key = export_key(case, module, inputs)
-        if cache is None:
-            return _export(case, module, inputs, key, temporary_folder())
-        return _cached_export(case, module, inputs, key, cache)
 
+        def make(folder: Path, ran: Callable[[], None]) -> Exported | ExportFailure:
+            return _export(case, module, inputs, folder, ran)
 
-def _cached_export(
-    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, cache: ExportCache
-) -> Exported | ExportFailure:
-    with cache.locked(case):
-        found = cache.find(case, key)
-        if isinstance(found, Exported):
-            return found
-        if key.uncacheable:
-            made = _export(case, module, inputs, key, temporary_folder())
-            return dataclasses.replace(made, why=found) if isinstance(made, Exported) else made
-        with cache.scratch(case) as folder:
-            made = _export(case, module, inputs, key, folder)
-            return cache.store(dataclasses.replace(made, why=found)) if isinstance(made, Exported) else made
+        return kept_export(case, module, inputs, cache, make)
 
 
 def _export(
-    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, key: ExportKey, folder: Path
+    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, folder: Path, ran: Callable[[], None]
 ) -> Exported | ExportFailure:
     if (wrong := check_options(case, inputs)) is not None:
         return wrong
@@ -107,6 +92,7 @@ def _export(
         kind = FailureKind.FORWARD_FAILED if forward_raised else FailureKind.OUTPUTS_FAILED
         step = "call the module with inputs(0) on its own and fix that" if forward_raised else "fix output_names="
         return classify(case, error, otherwise=kind, next_step=step)
+    ran()
     if (wrong := check_names(case, inputs, outputs)) is not None:
         return wrong
     path = folder / MODEL_FILE
@@ -116,14 +102,13 @@ def _export(
             _WRITE[case.exporter](case, module, inputs, outputs, path)
         except (Exception, SystemExit) as error:
             return classify(case, error, heard=heard.printed)
-    return _finished(case, inputs, outputs, key, path, start, heard)
+    return _finished(case, inputs, outputs, path, start, heard)
 
 
 def _finished(
     case: ModelCase,
     inputs: ModuleInputs,
     outputs: Sequence[str],
-    key: ExportKey,
     path: Path,
     start: float,
     heard: Heard,
@@ -144,9 +129,9 @@ def _finished(
         case=case,
         exporter=case.exporter,
         path=path,
-        key=key,
+        key=Manifest(),
         seconds=time.perf_counter() - start,
-        versions=dict(key.versions),
+        versions=library_versions(),
         warnings=tuple(heard.warnings),
     )
 

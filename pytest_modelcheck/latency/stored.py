@@ -6,7 +6,6 @@ answer. Between two jobs one and the same graph differed by 26 % (`BETWEEN_RUNS`
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -23,7 +22,7 @@ from pytest_modelcheck.latency.rounds import ROUNDS_CONFIDENCE, FreshSession
 from pytest_modelcheck.latency.run_times import RunTimes, Samples, UntimedError
 from pytest_modelcheck.latency.statistics import student_quantile
 from pytest_modelcheck.result import Verdict
-from pytest_modelcheck.store import KeptResults, numeric_environment
+from pytest_modelcheck.store import Store, numeric_environment
 
 BETWEEN_RUNS = 0.26
 """What two runs of one and the same graph, in two jobs on equal machines, were seen to differ by."""
@@ -95,38 +94,30 @@ class StoredTimes:
 
     def find(self, key: Mapping[str, str]) -> tuple[float, ...] | None:
         """Milliseconds per session that were stored under exactly this key; None where none were."""
-        found: tuple[float, ...] | None = self._kept.find(_KIND, key)
-        return found
+        found = self._store.find(_KIND, key)
+        return None if found is None else found.value
 
     def store(self, key: Mapping[str, str], ms: Sequence[float]) -> Path:
-        """Store them instead of what was there; the file.
-
-        Raises:
-            OSError: if the folder cannot be written to.
-        """
-        self._kept.keep(_KIND, key, tuple(ms))
+        """Store them instead of what was there; the file. A folder that cannot be written to keeps nothing."""
+        self._store.keep(_KIND, key, tuple(ms))
         return self.file(key)
 
     def file(self, key: Mapping[str, str]) -> Path:
         """Where times of this key are stored."""
-        return self.folder / f"{self._kept.name(_KIND, key)}.json"
+        return self._store.place(_KIND, key).with_suffix(".json")
 
     def differences(self, key: Mapping[str, str]) -> tuple[str, ...]:
         """In what the times that are stored of the same model differ from `key`, one line for each of them."""
         lines = []
-        for file in sorted(self.folder.glob(f"{_KIND}-*.json")):
-            try:
-                other = json.loads(file.read_text(encoding="utf-8"))["key"]
-            except (OSError, ValueError, KeyError):
-                continue  # damaged: there is nothing to compare with in it
+        for other in self._store.keys(_KIND):
             if other.get("model") == key["model"] and other != dict(key):
                 changed = [name for name in key if other.get(name) != key[name]]
                 lines.append(", ".join(f"{name} {other.get(name)}, now {key[name]}" for name in changed))
         return tuple(lines)
 
     @property
-    def _kept(self) -> KeptResults:
-        return KeptResults(self.folder, keep_per_kind=10_000)
+    def _store(self) -> Store:
+        return Store(self.folder)
 
 
 def time_key(model: str, graph: str, threads: int, provider: str, versions: Mapping[str, str]) -> dict[str, str]:

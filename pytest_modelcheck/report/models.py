@@ -86,6 +86,25 @@ def notes(model: dict[str, Any]) -> list[str]:
     return warnings + list((model.get("accuracy") or {}).get("notes", ()))
 
 
+def not_kept(models: Sequence[dict[str, Any]]) -> list[str]:
+    """Why results could not be kept, each reason once."""
+    said = [text for model in models for text in (*model.get("export", {}).get("why", ()), *model.get("not_kept", ()))]
+    return list(dict.fromkeys(text for text in said if text.startswith(_NOT_KEPT)))
+
+
+_NOT_KEPT = "results are not kept"
+
+
+def reuse_lines(model: dict[str, Any]) -> list[str]:
+    """What was taken from an earlier run, and why the export was not."""
+    export, who = model.get("export"), f"{model['name']} [{model['exporter']}]"
+    if export is None:
+        return []
+    taken = ["export"] * export["cached"] + list(model.get("reused", ()))
+    lines = [f"  {who}: taken from an earlier run: {', '.join(taken) or 'nothing'}"]
+    return lines + [f"  {who}: exported now: {why}" for why in export["why"] if not why.startswith(_NOT_KEPT)]
+
+
 def not_locked(model: dict[str, Any]) -> tuple[str, ...]:
     """The kinds of results that no snapshot of the model's tests locks."""
     return tuple(kind for kind in model.get("lockable", ()) if kind not in model["locked"])

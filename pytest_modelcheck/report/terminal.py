@@ -10,11 +10,13 @@ from pytest_modelcheck.report.models import (
     OVERVIEW,
     matrix_caption,
     models_of,
+    not_kept,
     not_locked,
     notes,
     overview,
     pass_cells,
     pass_names,
+    reuse_lines,
     state,
 )
 from pytest_modelcheck.result import first_lines, listed
@@ -23,19 +25,24 @@ _NOTES, _NOTE_WIDTH, _NAMED = 5, 200, 3
 _HIDDEN = "what each pass changed, and notes: -v"
 
 
-def summary_lines(rows: Sequence[dict[str, Any]], width: int = 120, *, verbose: bool = False) -> list[str]:
+def summary_lines(
+    rows: Sequence[dict[str, Any]], width: int = 120, *, verbose: bool = False, explain: bool = False
+) -> list[str]:
     """The whole summary of a run; empty where no test checked a model.
 
     Args:
         rows: One per test, see `rows.row_of_test`.
         width: Characters of a line.
         verbose: Notes and passes of green models too, and the modules of each model.
+        explain: Add what was taken from an earlier run, and why not more.
     """
     models = models_of(rows)
     if not models:
         return []
     lines = table(OVERVIEW, map(overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
+    lines += [f"  {line}" for line in not_kept(models)]
+    lines += [line for model in models if explain for line in reuse_lines(model)]
     lines += _unlocked_lines(models)
     shown = [model for model in models if verbose or state(model) != "pass"]
     lines += _note_lines(shown)

@@ -6,13 +6,14 @@ import functools
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("torch", "numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ml_dtypes")
-_SETTINGS = (
+_SETTINGS: tuple[str, ...] = (
     "OMP_",
     "MKL_",
     "KMP_",
@@ -23,9 +24,8 @@ _SETTINGS = (
     "TORCH_",
     "PYTORCH_",
     "ATEN_",
-    "DNNL_",
 )
-
+_SETTINGS += ("DNNL_", "ONEDNN_", "OPENMP_", "MALLOC_")
 
 _SETTINGS_AT_START = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)}
 """Environment variables as they were before any model was built: libraries read theirs when they are loaded. A library
@@ -33,13 +33,41 @@ may set some later on (ultralytics: OMP_NUM_THREADS=1), and every result of the 
 
 
 @functools.cache
-def own_code() -> str:
-    """A digest of every source file of this package: a result of older code is never taken for one of this code."""
-    digest = hashlib.sha256()
-    for file in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(f"{file.relative_to(_PACKAGE)}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:32]
+def own_code(*rooms: str) -> str:
+    """A digest of the source of these rooms and of all that they import of this package, so that no result of older
+    code is taken for one of this code, and an edit elsewhere changes nothing.
+
+    The store and the recorder are left out: they find results, they do not make them.
+    """
+    found: set[Path] = set()
+    pending = [path for room in rooms for path in _files(room)]
+    while pending:
+        path = pending.pop()
+        if path not in found and path.relative_to(_PACKAGE).parts[0] not in ("store", "recorder.py"):
+            found.add(path)
+            pending += [file for name in _imported(path) for file in _files(name)]
+    content = [(path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(found)]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+
+
+_IMPORT = re.compile(r"^\s*from pytest_modelcheck\.?([\w.]*) import \(?([^)\n]*(?:\n[^)\n]*)*?)(?:\)|$)", re.MULTILINE)
+
+
+@functools.cache
+def _imported(path: Path) -> tuple[str, ...]:
+    found = []
+    for module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        place = module.replace(".", "/")
+        found += [place, *(f"{place}/{name}".strip("/") for name in re.findall(r"\w+", names))]
+    return tuple(found)
+
+
+def _files(name: str) -> list[Path]:
+    """The files of a room (a folder: all of it) or of a module."""
+    place = _PACKAGE / name
+    if name and place.is_dir():
+        return sorted(place.rglob("*.py")) if "/" not in name else [place / "__init__.py"]
+    return [file for file in (place.with_suffix(".py"),) if name and file.is_file()]
 
 
 def numeric_environment() -> dict[str, str]:

@@ -1,0 +1,178 @@
+"""The state of a process that code may read by name: globals of modules, attributes of classes, torch's switches."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.onnx import _flags
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+import pytest_modelcheck.recorder as recorder
+from pytest_modelcheck.store.describe import STOP, Describer, plain_text, qualified_name
+from pytest_modelcheck.store.installed import is_library
+from pytest_modelcheck.store.reached import CORE, top
+
+_DUNDERS = """module doc dict weakref slots annotations qualname parameters orig_bases dataclass_params dataclass_fields
+name file loader spec package builtins cached path warningregistry"""
+_CLASSES = (torch.Tensor, torch.nn.Module)
+MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy")
+_SWITCH = re.compile(r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*")
+_LIBRARY_DEPTH = 4
+_CALLABLE = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    type,
+)
+_SHOWN = (*_CALLABLE, np.ufunc, bool, int, float)
+_WITHOUT_CONTENT = (
+    *(type(threading.Lock()), type(threading.RLock()), threading.local, logging.Logger, io.IOBase, type(os.environ)),
+    *(types.GetSetDescriptorType, types.MemberDescriptorType),
+)
+"""Globals of these types say nothing about a result; what is read of the environment, the recorder sees."""
+_MADE_BY_PYTHON = {"_abc_impl", *(f"__{name}__" for name in _DUNDERS.split())}
+
+
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """Every name that code, or a function inside it, may read: attributes and texts included, as in getattr()."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= names_in(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            found.add(constant)
+    return frozenset(found)
+
+
+def names_of_libraries(ran: Mapping[types.CodeType, str]) -> dict[str, set[str]]:
+    """Module of a library -> the names in it that code read: of its own code, and through modules that it named."""
+    found: dict[str, set[str]] = {name: set() for name in MODULES}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    pending = [(module, names_in(code)) for code, module in ran.items()]
+    while pending:
+        name, names = pending.pop()
+        module = sys.modules.get(name)
+        if module is None or (name, names) in seen or top(name) in STOP:
+            continue
+        seen.add((name, names))
+        held = vars(module)
+        if not is_users(module):
+            found.setdefault(name, set()).update(held.keys() & names)
+        pending += [
+            ("builtins", names),
+            *((held[n].__name__, names) for n in names & held.keys() if _is_module(held[n])),
+        ]
+    return found
+
+
+def _is_module(value: Any) -> bool:
+    return type(value) is types.ModuleType
+
+
+def bindings(
+    wanted: Mapping[str, Iterable[str] | None], names: Iterable[str], classes: Iterable[type]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What names are bound to in modules and classes, unless it is what their own source defines.
+
+    Args:
+        wanted: Module -> names; None for all of them: before code has run nobody knows which it reads.
+        names: Those that count in classes of libraries; of the user's, all do.
+
+    Returns:
+        ``"module:name"`` -> text, and the same -> why there is none.
+    """
+    texts: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    places: list[tuple[str, Any, Any]] = [(name, sys.modules.get(name), chosen) for name, chosen in wanted.items()]
+    places += [(kind.__module__, kind, names) for kind in dict.fromkeys([*_CLASSES, *classes])]
+    for home, place, asked in places:
+        users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
+        prefix = f"{place.__qualname__}." if is_class else ""
+        held = {} if place is None else dict(vars(place))
+        chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
+        for name in sorted(chosen - _MADE_BY_PYTHON):
+            value, path = held[name], f"{home}:{prefix}{name}"
+            if issubclass(type(value), _WITHOUT_CONTENT) or _is_own(home, prefix + name, value, users):
+                continue
+            if (
+                top(home) in CORE
+                and not users
+                and not issubclass(type(value), _CALLABLE if home not in MODULES else _SHOWN)
+            ):
+                texts[path] = f"a {qualified_name(type(value))}"  # a text may have the order of a set
+                continue
+            # One for each: no text may refer to another name's value.
+            describer = Describer(1000 if users else 1 if is_class else _LIBRARY_DEPTH)
+            describer.describe(path, value)
+            texts |= describer.texts
+            unknown |= describer.unknown if users else {}
+    return texts, unknown
+
+
+def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
+    """Whether a name is bound to the submodule, function or class that the source of `home` binds to it.
+
+    Functions of the user's are described all the same: their defaults can be set.
+    """
+    name = qualified.rpartition(".")[2]
+    kind = type(value)  # an attribute of torch.ops or torch.classes is looked up in C++, others warn
+    if issubclass(kind, types.ModuleType):
+        return str(value.__name__).rpartition(".")[2] == name
+    if kind in (staticmethod, classmethod):
+        value, kind = value.__func__, type(value.__func__)
+    if not issubclass(kind, _CALLABLE) or (users and kind is types.FunctionType):
+        return False
+    where = getattr(value, "__module__", None) or home
+    return (where == home and value.__qualname__ == qualified) or (
+        {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
+    )
+
+
+def is_users(module: Any) -> bool:
+    file = getattr(module, "__file__", None)
+    return module is not None and top(module.__name__) not in CORE and (file is None or not is_library(file))
+
+
+def switches() -> tuple[dict[str, str], dict[str, str]]:
+    """Global state of torch that a trace, a translation or a kernel reads."""
+    describer = Describer(_LIBRARY_DEPTH)
+    hooks = {
+        name: list(value.values())
+        for name, value in vars(torch.nn.modules.module).items()
+        if name.startswith("_global_") and isinstance(value, dict) and value
+    }
+    values: dict[str, Any] = {
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "mha fastpath": torch.backends.mha.get_fastpath_enabled(),
+        "function modes": _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
+        "dispatch modes": _get_current_dispatch_mode_stack(),
+        **hooks,
+        **{name: _called(getattr(torch._C, name)) for name in dir(torch._C) if _SWITCH.fullmatch(name)},
+        **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
+        **{f"kernel {name}": kernel for name, kernel in recorder.kernels.items()},
+        "optimized python": sys.flags.optimize,
+    }
+    for name, value in values.items():
+        describer.describe(f":{name}", value)
+    return describer.texts, describer.unknown
+
+
+def _called(getter: Callable[[], Any]) -> Any:
+    try:
+        return plain_text(getter())
+    except (TypeError, RuntimeError):
+        return None

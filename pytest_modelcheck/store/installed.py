@@ -1,0 +1,140 @@
+"""Installed distributions: which one owns a file, what it requires, and one text for its exact content.
+
+By the RECORD that every installer writes (PEP 376, PEP 627). A file that no RECORD beside it lists belongs to the user:
+editable and development installs, and packages that were copied by hand. Paths are never resolved: an installer may lay
+packages as symbolic links (uv's ``--link-mode=symlink``), and they are installed all the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pytest_modelcheck.recorder import real_stat
+from pytest_modelcheck.store.folder import file_digest
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
+_FILES = ("METADATA", "RECORD", "direct_url.json")
+_REQUIRES = re.compile(r"^Requires-Dist: *([\w.-]+)([^\n]*)", re.MULTILINE)
+
+
+@functools.cache
+def owners(file: str) -> tuple[str, ...]:
+    """Names of the distributions that list `file`; several where an upgrade left the old one's records behind."""
+    for folder in Path(file).parents:
+        lists = _listed(str(folder))
+        if lists:
+            top = Path(file).relative_to(folder).parts[0]
+            return tuple(sorted({name for name, tops in lists if top in tops}))
+    return ()
+
+
+@functools.cache
+def is_library(file: str) -> bool:
+    """Whether `file` belongs to the standard library, an installed package, this package, or to no file at all."""
+    if file.startswith("<") or file.startswith(_PACKAGE):
+        return True
+    path = os.path.abspath(file)
+    return bool(owners(path)) or (path.startswith(_STDLIB) and "-packages" + os.sep not in path)
+
+
+@functools.cache
+def _listed(folder: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Distribution and the top-level names that its RECORD lists, for each one installed into `folder`."""
+    found = []
+    for info in _infos(folder):
+        record = Path(folder, info, "RECORD")
+        if record.is_file():
+            tops = {line.partition(",")[0].split("/")[0].strip('"') for line in record.read_text("utf-8").splitlines()}
+            found.append((_name(info), frozenset(tops)))
+    return tuple(found)
+
+
+@functools.cache
+def _infos(folder: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(name for name in os.listdir(folder) if name.endswith(".dist-info")))
+    except OSError:
+        return ()
+
+
+def _name(info: str) -> str:
+    return canonical(info.removesuffix(".dist-info").rpartition("-")[0])
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as PEP 503 writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@functools.cache
+def _folders(name: str, path: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(entry, info) for entry in dict.fromkeys(path) for info in _infos(entry) if _name(info) == name)
+
+
+def content(name: str) -> str:
+    """Versions of a distribution, and a digest of what its installers wrote: equal for the same files."""
+    folders = _folders(name, tuple(sys.path))
+    versions = "+".join(info.name.removesuffix(".dist-info").rpartition("-")[2] for info in folders)
+    digests = [file_digest(info / file)[:12] for info in folders for file in _FILES if (info / file).is_file()]
+    return f"{versions} {' '.join(digests)}" if folders else "not installed"
+
+
+def with_requirements(names: Iterable[str]) -> set[str]:
+    """The distributions and everything installed that they require, transitively; optional extras left out."""
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in found and (folders := _folders(name, tuple(sys.path))):
+            found.add(name)
+            pending += [required for info in folders for required in _requirements(info)]
+    return found
+
+
+@functools.cache
+def _requirements(info: Path) -> tuple[str, ...]:
+    metadata = info / "METADATA"
+    text = metadata.read_text("utf-8", errors="replace") if metadata.is_file() else ""
+    return tuple(canonical(name) for name, rest in _REQUIRES.findall(text) if "extra ==" not in rest)
+
+
+def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Loaded files of distributions that differ from what the installer recorded, by name, with their digests.
+
+    Only files younger than their RECORD are read.
+    """
+    chosen = frozenset(names)
+    for file in _loaded_files():
+        owned = [name for name in owners(file) if name in chosen]
+        for info in (info for name in owned for info in _folders(name, tuple(sys.path))):
+            record, root = info / "RECORD", info.parent
+            try:
+                older = real_stat(file).st_mtime_ns <= real_stat(record).st_mtime_ns
+                if older or not file.startswith(f"{root}{os.sep}"):
+                    continue
+                digest = file_digest(Path(file))
+            except OSError:
+                continue
+            name = Path(file).relative_to(root).as_posix()
+            if _recorded(record).get(name) != digest:
+                yield name, digest
+
+
+def _loaded_files() -> list[str]:
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return [os.path.abspath(file) for file in files if isinstance(file, str)]
+
+
+@functools.cache
+def _recorded(record: Path) -> dict[str, str]:
+    """File -> its SHA-256 in hexadecimal, by a RECORD (which has it in base64)."""
+    lines = re.findall(r'^"?([^,"\n]+)"?,sha256=([\w-]+),', record.read_text("utf-8"), re.MULTILINE)
+    return {name: base64.urlsafe_b64decode(f"{digest}==").hex() for name, digest in lines}

@@ -1,0 +1,284 @@
+"""`Manifest`: everything that a result was made from, recorded while it was made, verified before it is used again.
+
+As ccache and ninja do it: not what the code might read, but what it did read. A look-up asks whether all of that is
+unchanged, not whether the two processes are the same: what one of them loads in addition (xdist, a debugger, another
+test file) makes no difference. When in doubt, measure again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest_modelcheck.recorder as recorder
+from pytest_modelcheck.store.bindings import bindings, names_in, names_of_libraries, switches
+from pytest_modelcheck.store.describe import Describer, digest
+from pytest_modelcheck.store.folder import file_digest
+from pytest_modelcheck.store.installed import content, edited, is_library, owners
+from pytest_modelcheck.store.reached import CORE, EXPORTING, Reached, reached
+
+_NOISE = """PYTEST_* COV_* COLUMNS LINES TERM TERM_* COLORTERM PWD OLDPWD SHLVL _ PYTHONHASHSEED PYTHONPATH PATH SHELL
+NO_COLOR FORCE_COLOR PY_COLORS HOME USER LOGNAME HOSTNAME TMPDIR TEMP TMP XDG_* CI GITHUB_* VIRTUAL_ENV
+*TOKEN* *SECRET* *PASSWORD* *CREDENTIAL* OAUTH_*"""
+_IS_NOISE = re.compile("|".join(map(fnmatch.translate, _NOISE.split())))
+"""Variables that differ between two runs of the same thing, and secrets, of which not even a digest is kept."""
+_UNLISTED = re.compile(r"__pycache__|\..*|.*\.pyc")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Manifest:
+    """What a result was made from, as texts that are equal in two runs exactly when the things are.
+
+    Attributes:
+        values: Path -> text of what was handed in: options, the model with its weights, its example inputs.
+        versions: Distribution -> its version and a digest of its records; ``python``; edited files of distributions.
+        reads: ``kind name`` of what was read -> digest. Kinds: ``source`` (module and file of the user's), ``env`` (its
+            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``.
+        modules: Modules of the user's that the case reaches.
+        names: Module of a library -> names in it that the code that ran may have read; ``"*"``: all that it named.
+        state: What those were, and torch's switches; several texts where making the result changes one.
+        uncacheable: Why a result may differ although all of this is the same; empty where it may not.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    state: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    uncacheable: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.digest})"
+
+    @property
+    def digest(self) -> str:
+        """A name for the manifest: equal for equal ones in any process."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:32]
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON types; `from_json` reads it back."""
+        parts = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: list(part) if isinstance(part, tuple) else dict(part) for name, part in parts.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """Read what `as_json` wrote.
+
+        Raises:
+            TypeError: if parts are missing or of another kind.
+        """
+        parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in data.items()}
+        return cls(**parts)
+
+
+class Watch:
+    """What one result depends on, followed from before it is made until it is finished.
+
+    Args:
+        build: The case's `build`, whose windows were recorded.
+        values: What is handed in, by name; "model" and what lies below it may be large.
+
+    Example:
+        >>> watch = Watch(case.build, {"model": module, "example": inputs, "build": case.build})
+        >>> reasons = watch.changes(kept)          # () where the kept result may be used
+        >>> watch.look(); make(); manifest = watch.manifest()
+    """
+
+    def __init__(self, build: Any, values: Mapping[str, Any]) -> None:
+        self._recording = recorder.Recording() if build is None else recorder.recording_of(build)
+        self._given = Describer()
+        for name, value in values.items():
+            self._given.describe(name, value)
+        self._seen: list[tuple[set[str], dict[str, str]]] = []
+        self._at_lookup = dict(os.environ._data)  # type: ignore[attr-defined]  # past the recorder
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What was handed in, as texts."""
+        return self._given.texts
+
+    def changes(self, kept: Manifest) -> tuple[str, ...]:
+        """What differs from what was recorded, in words; empty where the result may be used."""
+        for name in kept.modules:  # a forward may import more than is loaded before it runs
+            if name not in sys.modules and not name.endswith("conftest"):
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+        distributions = [name for name in kept.versions if name != "python" and "/" not in name]
+        state, _ = self._state(kept.modules, kept.names)
+        changed = {
+            path: state.get(path)
+            for path in {*kept.state, *state}
+            if state.get(path) not in kept.state.get(path, (None,))
+        }
+        compared: tuple[tuple[str, Mapping[str, str], Mapping[str, str | None]], ...] = (
+            ("values", kept.values, self._given.texts),
+            ("versions", kept.versions, _versions(distributions)),
+            ("reads", kept.reads, {key: self._now(key) for key in kept.reads}),
+            ("state", {path: str((kept.state.get(path) or [None])[0] or "") for path in changed}, changed),
+        )
+        said = [word for kind, before, now in compared for word in _differences(kind, before, now)]
+        return tuple(said)
+
+    def look(self) -> None:
+        """Note the state of all that may be read: before the result is made, and once its code has run."""
+        users = self._reached().files.values()
+        self._seen.append(({"", *users}, self._state(users, self._names(), all_of_users=True)[0]))
+
+    def manifest(self) -> Manifest:
+        """Everything that was recorded."""
+        found, names = self._reached(), self._names()
+        users = found.files.values()
+        state, unknown = self._state(users, names)
+        seen = [*self._seen, ({"", *users}, state)]
+        named = set(names["*"])
+        paths = {path for _, texts in seen for path in texts if path in state or _may_be_read(path, named)}
+        # Of a module of the user's, everything was looked at: what has no text was not there.
+        texts = {
+            path: list(dict.fromkeys(now.get(path) for of, now in seen if path in now or path.partition(":")[0] in of))
+            for path in sorted(paths)
+        }
+        reads, altered = self._reads(found)
+        reasons = [f"{path}: {why}" for path, why in {**self._given.unknown, **unknown}.items()]
+        return Manifest(
+            values=self._given.texts,
+            versions=_versions(sorted(found.distributions)),
+            reads=reads,
+            modules=tuple(sorted(users)),
+            names=names,
+            state=texts,
+            uncacheable=(*reasons, *altered, *self._recording.unrepeatable),
+        )
+
+    def _reached(self) -> Reached:
+        return reached([*self._given.modules, *self._recording.ran.values()])
+
+    def _names(self) -> dict[str, list[str]]:
+        ran = self._recording.ran
+        named = {"*": set[str]().union(*map(names_in, ran)), **names_of_libraries(ran)}
+        return {module: sorted(names) for module, names in named.items()}
+
+    def _state(
+        self, users: Iterable[str], names: Mapping[str, Sequence[str]], *, all_of_users: bool = False
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        wanted = {**names, **dict.fromkeys(users, None if all_of_users else names["*"])}
+        texts, unknown = bindings(wanted, names["*"], self._given.classes)
+        switched, unknown_switches = switches()
+        return texts | switched, unknown | unknown_switches
+
+    def _reads(self, found: Reached) -> tuple[dict[str, str], list[str]]:
+        """What was read by the case, and what of that was altered meanwhile."""
+        sources = [f"source {'' if m.endswith('conftest') else m} {recorder.named(f)}" for f, m in found.files.items()]
+        reads, altered = {key: self._now(key) for key in sources}, []
+        for (kind, name), read in list(recorder.reads.items()):
+            if any(self._counts(kind, name, owner, found) for owner in read.owners):
+                key = f"{kind} {recorder.named(name)}"
+                reads[key] = read.first if kind == "exists" else self._now(key)
+                if kind == "file" and read.first != recorder.file_state(name):
+                    altered.append(f"{recorder.named(name)} was changed while it was in use")
+        return reads, altered
+
+    def _counts(self, kind: str, name: str, owner: str, found: Reached) -> bool:
+        """Whether a read belongs to the case: made by a file that it reaches, or in one of its windows."""
+        path = os.path.abspath(name)
+        if kind == "env":
+            by_library, read_outside = name != "*", not _IS_NOISE.fullmatch(name)
+        else:
+            names = {part.replace("-", "_") for part in owners(owner)}
+            by_library = bool(names - CORE) or (kind == "file" and (kind, name) in self._recording.reads)
+            read_outside = not (is_library(path) or path in found.files or recorder.was_written(path))
+        return read_outside and (
+            owner in found.files
+            or (by_library and not found.distributions.isdisjoint(owners(owner)))
+            or ((kind, name) in self._recording.reads and not is_library(owner))
+        )
+
+    def _now(self, key: str) -> str:
+        """The state of what was read, by its ``kind name``."""
+        kind, _, name = key.partition(" ")
+        if kind == "env":
+            return self._variable(name)
+        if kind == "source":  # of the module that is loaded, wherever this checkout lies
+            module, _, name = name.partition(" ")
+            name = getattr(sys.modules.get(module), "__file__", None) or name
+        path = Path(recorder.located(name))
+        try:
+            if kind == "folder":
+                return digest(repr(sorted(item for item in os.listdir(path) if not _UNLISTED.fullmatch(item))).encode())
+            if kind != "exists":
+                return file_digest(_nearest(path))[:32]
+        except OSError:
+            return "missing"
+        return recorder.kind_of_path(str(path))
+
+    def _variable(self, name: str) -> str:
+        """A variable at its first read and now: libraries set some themselves once they have read them."""
+        if name == "*":
+            whole = {os.fsdecode(key): value for key, value in self._at_lookup.items()}
+            return digest(repr(sorted(item for item in whole.items() if not _IS_NOISE.fullmatch(item[0]))).encode())
+        now = recorder.environment_text(self._at_lookup.get(os.environ.encodekey(name)))
+        read = recorder.reads.get(("env", name))
+        return now if read is None or read.first == now else f"{read.first}, then {now}"
+
+
+def _nearest(path: Path) -> Path:
+    """`path`, or the archive that it lies in."""
+    return next((file for file in (path, *path.parents) if file.is_file()), path)
+
+
+def _versions(distributions: Iterable[str]) -> dict[str, str]:
+    names = list(distributions)
+    return {"python": platform.python_version(), **{name: content(name) for name in names}, **dict(edited(names))}
+
+
+def library_versions() -> dict[str, str]:
+    """Python and the libraries that export -> version."""
+    return {"python": platform.python_version(), **{name: content(name).split()[0] for name in EXPORTING}}
+
+
+def _may_be_read(path: str, names: set[str]) -> bool:
+    return path.startswith(":") or bool(names.intersection(re.split(r"[.\[]", path.partition(":")[2])[:2]))
+
+
+def _differences(kind: str, before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """What differs in one part, in words."""
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    said = [_said(kind, name, before.get(name), now.get(name)) for name in changed[:_SHOWN]]
+    return said + ([f"{len(changed) - _SHOWN} more differences in {kind}"] if len(changed) > _SHOWN else [])
+
+
+def _said(kind: str, name: str, before: str | None, now: str | None) -> str:
+    what = "appeared" if before == "missing" else "is gone" if now == "missing" else "changed"
+    before, now = before or "(none)", now or "(none)"
+    if kind == "reads":
+        word, _, path = name.partition(" ")
+        path = (path.partition(" ")[2] if word == "source" else path).replace("{root}/", "")
+        if word == "env":
+            return f"environment variable {path} {before} -> {now}"
+        return f"source of {path} {what}" if word == "source" else f"{path} {what}"
+    if kind == "versions":
+        return f"{name} changed" if "/" in name else f"{name} {before} -> {now}"
+    head, other = _split(before), _split(now)
+    name = name.removeprefix("options.").removeprefix("model.").lstrip(":")
+    if head is None or other is None:
+        return f"{name} {before} -> {now}"
+    name = name.replace("example.", "example input ", 1) if name.startswith("example.") else f"weight {name}"
+    return f"{name} changed" + ("" if head == other else f" ({head} -> {other})")
+
+
+def _split(text: str) -> str | None:
+    """Dtype and shape of a tensor whose content is a digest; None for anything else."""
+    head, _, content = text.rpartition(" ")
+    return head if len(content) == 32 and "[" in head and " of " not in head else None

@@ -1,0 +1,6 @@
+"""The rows lie beside the tests that run them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
