@@ -89,6 +89,14 @@ def test_another_setting_takes_only_what_does_not_depend_on_it(cache, options, a
     assert taken(check) == expected
 
 
+def test_another_session_option_of_the_case_measures_the_numbers_again(cache):
+    options = {"session.disable_prepacking": "1"}
+    case = ModelCase("network", Network, inputs, exporter="torchscript", session_options=options)
+    check = ModelCheck(case, cache=cache)
+    measure(check)
+    assert taken(check) == ["fusion", "passes"]
+
+
 def test_another_processor_library_or_setting_measures_the_numbers_again(cache, monkeypatch):
     monkeypatch.setitem(environment._SETTINGS_AT_START, "OMP_SCHEDULE", "static")
     check = check_of(cache)

@@ -139,9 +139,16 @@ class Reuse:
         return self._reused("latency", self._on(graph, settings), make, lambda latency: latency.verdict is Verdict.PASS)
 
     def _on(self, graph: Path, settings: dict[str, object]) -> dict[str, object]:
-        """Settings, and the content of a file that `save_beside` wrote, with the weights that it added."""
+        """Settings, the session's included, and the content of a file that `save_beside` wrote, with its weights."""
+        case = self.exported.case
         files = (graph, graph.with_name(f"{graph.name}.data")) if self.active else ()
-        return {"graph": {file.name: file_digest(file) for file in files if file.exists()}, **settings}
+        operators = [file_digest(Path(library)) for library in case.custom_ops if self.active]
+        session = {"options": dict(case.session_options), "operators": operators}
+        return {
+            "graph": {file.name: file_digest(file) for file in files if file.exists()},
+            "session": session,
+            **settings,
+        }
 
     def _key(self, kind: str, **parts: object) -> dict[str, object]:
         code = own_code(*_ROOMS[kind])
