@@ -200,10 +200,11 @@ def shape_variants(inputs: Inputs, axes: Axes) -> tuple[Variant, ...]:
     """Two variants in which every dynamic dimension has another size, and, of several dimensions, one of the first.
 
     The last one is for models whose other sizes depend on each other, so that they cannot all change freely. Sizes that
-    are declared as expressions follow; a sum of two (``"past + sequence"``) is also tried at its ends: a cache of no
-    entries, a sequence of one.
+    are declared as expressions follow, as does a mask over a cache and new tokens (`_with_sums`); a sum of two
+    (``"past + sequence"``) is also tried at its ends: a cache of no entries, a sequence of one.
     """
     tensors = _named(inputs)
+    axes = _with_sums(axes, tensors)
     sizes: dict[str, int] = {}
     steps: dict[str, int] = {}
     places = [
@@ -242,6 +243,38 @@ def shape_variants(inputs: Inputs, axes: Axes) -> tuple[Variant, ...]:
         for some in chosen
         if any(sizes[name] != size for name, size in some.items())
     )
+
+
+def _with_sums(axes: Axes, tensors: Mapping[str, torch.Tensor]) -> Axes:
+    """The axes where a mask over cached and new tokens has their sum: ``total`` becomes ``past + sequence``.
+
+    Such a mask has a dimension of its own in many exports, and no other size of it means anything. It is taken for a
+    sum if the example's is one, of a dimension of a cache (float, more than two axes) and one of ids (two axes).
+    """
+    sizes: dict[str, int] = {}
+    cached: set[str] = set()
+    new: set[str] = set()
+    for name, named_axes in axes.items():
+        tensor = tensors.get(name)
+        if isinstance(tensor, torch.Tensor) and "mask" not in name.lower():
+            sizes |= {
+                dimension: int(tensor.shape[axis]) for axis, dimension in named_axes.items() if is_name(dimension)
+            }
+            of_cache = tensor.is_floating_point() and tensor.ndim > 2
+            (cached if of_cache else new).update(dimension for dimension in named_axes.values() if is_name(dimension))
+
+    def of_mask(dimension: str, size: int) -> str:
+        if not is_name(dimension) or dimension in sizes:
+            return dimension
+        sums = [f"{p} + {s}" for p in sorted(cached - new) for s in sorted(new - cached) if sizes[p] + sizes[s] == size]
+        return sums[0] if len(sums) == 1 else dimension
+
+    return {
+        name: {axis: of_mask(dimension, int(tensors[name].shape[axis])) for axis, dimension in named_axes.items()}
+        if name in tensors and "mask" in name.lower()
+        else named_axes
+        for name, named_axes in axes.items()
+    }
 
 
 def _follows(dimension: str, sizes: Mapping[str, int], size: int) -> bool:

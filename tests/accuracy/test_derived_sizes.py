@@ -55,6 +55,24 @@ def test_a_decoder_whose_mask_covers_past_and_new_tokens_is_right_at_every_consi
     assert result.verdict is Verdict.PASS, said(result)
 
 
+TOTAL = {**AXES, "mask": {0: "batch", 1: "total"}}
+
+
+def test_a_mask_over_past_and_new_tokens_follows_them_under_a_name_of_its_own():
+    result = checked(Decoder, "torchscript", TOTAL)
+    assert result.verdict is Verdict.PASS, said(result)
+    assert checked(BakedTotal, "torchscript", TOTAL).verdict is Verdict.FAIL
+
+
+def test_a_mask_whose_size_is_no_sum_in_the_example_changes_alone():
+    drawn = {"input_ids": torch.zeros(2, 3), "past": torch.zeros(2, 1, 5, 8), "mask": torch.ones(2, 9)}
+    labels = [variant.label for variant in shape_variants(ModuleInputs(tuple(drawn), tuple(drawn.values())), TOTAL)]
+    assert all("total " in label for label in labels[:2])
+    drawn["mask"] = torch.ones(2, 8)
+    labels = [variant.label for variant in shape_variants(ModuleInputs(tuple(drawn), tuple(drawn.values())), TOTAL)]
+    assert not any("total " in label for label in labels)
+
+
 def test_a_size_that_is_baked_in_is_still_found():
     result = checked(BakedTotal, "torchscript")
     assert result.verdict is Verdict.FAIL
