@@ -146,22 +146,34 @@ class Tolerances:
         return replace(self, kept=np.asarray(inputs[self.valid]) != 0)
 
     def masked(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs with zeros at the positions that are left out: where their first axes are those of the mask."""
+        """The outputs with zeros at the positions that are left out.
+
+        The positions are the first axes where those are the mask's; of a cache (batch, heads, length, size) they are
+        the first and the third.
+        """
         made = {name: np.asarray(array) for name, array in outputs.items()}
         kept = self.kept
         if kept is None:
             return made
-        fitting = [name for name, array in made.items() if array.shape[: kept.ndim] == kept.shape]
-        if not fitting:
-            shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in made.items())
+        shapes = {name: _position_shape(array.shape, kept.shape) for name, array in made.items()}
+        if not any(shapes.values()):
+            listed = ", ".join(f"{name!r} {list(array.shape)}" for name, array in made.items())
             raise OptionError(
-                f"valid={self.valid!r} has shape {list(kept.shape)}, with which no output begins: {shapes}"
+                f"valid={self.valid!r} has shape {list(kept.shape)}, with which no output begins: {listed}"
             )
-        for name in fitting:
-            array = made[name]
-            shape = (*kept.shape, *(1 for _ in array.shape[kept.ndim :]))
-            made[name] = np.where(kept.reshape(shape), array, np.zeros((), array.dtype))
+        for name, shape in shapes.items():
+            if shape:
+                made[name] = np.where(kept.reshape(shape), made[name], np.zeros((), made[name].dtype))
         return made
+
+
+def _position_shape(array: tuple[int, ...], mask: tuple[int, ...]) -> tuple[int, ...]:
+    """The mask's shape as it broadcasts over an array; () where the array does not have its positions."""
+    if array[: len(mask)] == mask:
+        return (*mask, *(1 for _ in array[len(mask) :]))
+    if len(array) == 4 and (array[0], array[2]) == mask:
+        return (array[0], 1, array[2], 1)
+    return ()
 
 
 def _named(dtype: np.dtype[Any]) -> str:

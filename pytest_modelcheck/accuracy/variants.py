@@ -311,7 +311,9 @@ def _resized(axes: Axes, sizes: Mapping[str, int], inputs: Inputs, seed: int) ->
             before, after = tensor.shape[axis], size_of(dimension, sizes)
             if before == after:
                 continue
-            tensor = tensor.index_select(axis, torch.arange(after) % max(1, before))
+            # a mask over a cache and new tokens loses its beginning, so that no new token comes to see nothing
+            start = before - after if after < before and not values and not is_name(dimension) else 0
+            tensor = tensor.index_select(axis, (torch.arange(after) + start) % max(1, before))
             if values and after > before:  # exact repeats are ties, which runtimes order as they like
                 added = tensor.narrow(axis, before, after - before)
                 added.mul_(1 - REPEATED * torch.rand(added.shape, generator=generator).to(added.dtype))

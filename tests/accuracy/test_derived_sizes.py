@@ -64,6 +64,14 @@ def test_a_mask_over_past_and_new_tokens_follows_them_under_a_name_of_its_own():
     assert checked(BakedTotal, "torchscript", TOTAL).verdict is Verdict.FAIL
 
 
+def test_a_mask_over_past_and_new_tokens_keeps_its_end():
+    drawn = {"input_ids": torch.zeros(2, 3), "past": torch.zeros(2, 1, 5, 8), "mask": torch.ones(2, 8)}
+    drawn["mask"][1, :2] = 0
+    given = ModuleInputs(tuple(drawn), tuple(drawn.values()))
+    (empty,) = [variant for variant in shape_variants(given, TOTAL) if variant.label == "past 0"]
+    assert empty.apply(given, 0).as_dict()["mask"].tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_a_mask_whose_size_is_no_sum_in_the_example_changes_alone():
     drawn = {"input_ids": torch.zeros(2, 3), "past": torch.zeros(2, 1, 5, 8), "mask": torch.ones(2, 9)}
     labels = [variant.label for variant in shape_variants(ModuleInputs(tuple(drawn), tuple(drawn.values())), TOTAL)]

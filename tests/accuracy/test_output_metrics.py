@@ -130,6 +130,16 @@ def test_positions_outside_the_mask_are_left_out_of_every_output_that_has_them()
     assert [(output.name, output.passed) for output in comparison.outputs] == [("hidden", False), ("pooled", True)]
 
 
+def test_positions_of_a_cache_are_its_third_axis():
+    tolerances = Tolerances(valid="mask").at({"mask": np.array([[0, 1, 1], [1, 1, 1]])})
+    cache = np.arange(1, 49, dtype=np.float32).reshape(2, 2, 3, 4)
+    changed = cache.copy()
+    changed[0, :, 0] = 99
+    assert compare_within({"key": cache}, {"key": changed}, tolerances).passed
+    changed[1, 0, 0, 0] += 1
+    assert not compare_within({"key": cache}, {"key": changed}, tolerances).passed
+
+
 def test_a_mask_that_fits_no_output_or_is_no_input_is_refused():
     with pytest.raises(OptionError, match=r"valid='mask' is no input; there is 'ids'"):
         Tolerances(valid="mask").at({"ids": X})
