@@ -22,7 +22,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
-from pytest_modelcheck.passes import Target
+from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import (
     AnyPass,
@@ -35,6 +35,7 @@ from pytest_modelcheck.pipeline import (
     run_each_alone,
     run_one_by_one,
 )
+from pytest_modelcheck.pipeline.in_place import count_after
 
 Watch = Callable[[int, ir.Model], None]
 
@@ -214,20 +215,33 @@ def _leave_one_out(stages: Sequence[ir.Model], passes: Sequence[AnyPass], target
     """For each pass the node count with it minus the one without it; the stages before the pass are shared."""
     full = count_nodes(stages[-1])
     deltas: list[int | None] = []
-    settled = any(isinstance(pass_, Settle) and stages[i] is not stages[i + 1] for i, pass_ in enumerate(passes))
-    for index in range(len(passes)):
-        model = stages[index]
-        if stages[index + 1] is model and not settled:  # it changed nothing: the others do without it what they did
-            deltas.append(0)
-            continue
-        statuses = set()
-        left_out = pass_name(passes[index])
-        rest = [pass_.without(left_out) if isinstance(pass_, Settle) else pass_ for pass_ in passes[index + 1 :]]
-        for after, record in run_one_by_one(model, rest, target):
-            model = after
-            statuses.add(record.status)
-        deltas.append(None if PassStatus.ERROR in statuses else full - count_nodes(model))
+    settled = [i for i, pass_ in enumerate(passes) if isinstance(pass_, Settle) and stages[i] is not stages[i + 1]]
+    for index, left_out in enumerate(passes):
+        first = index + 1
+        if stages[index] is stages[first]:  # it changed nothing: the others do without it what they did
+            later = [i for i in settled if i > index]
+            if not later:
+                deltas.append(0)
+                continue
+            first = later[0]  # but for those that run it again
+        name = pass_name(left_out)
+        rest = [pass_.without(name) if isinstance(pass_, Settle) else pass_ for pass_ in passes[first:]]
+        start = stages[index] if first == index + 1 else stages[first]
+        left = _nodes_after(start, rest, target)
+        deltas.append(None if left is None else full - left)
     return deltas
+
+
+def _nodes_after(model: ir.Model, passes: Sequence[AnyPass], target: Target) -> int | None:
+    """How many nodes `passes` leave of a prepared model, which is not touched; None where one of them fails."""
+    ours = [pass_ for pass_ in passes if isinstance(pass_, Pass)]
+    if len(ours) == len(passes) and (left := count_after(model, ours, target)) is not None:
+        return left
+    for after, record in run_one_by_one(model, passes, target):
+        model = after
+        if record.status is PassStatus.ERROR:
+            return None
+    return count_nodes(model)
 
 
 def _row(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.compare import interface
+from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.graph.validity import check_model
@@ -40,6 +41,18 @@ def run_in_place(model: ir.Model, passes: Sequence[Pass], target: Target) -> dic
     except Exception:  # whatever it is, the run that checks every pass finds and names it
         return None
     return refusals
+
+
+def count_after(model: ir.Model, passes: Sequence[Pass], target: Target) -> int | None:
+    """How many nodes `passes` leave of a prepared model, which is not touched; None as of `run_in_place`."""
+    try:
+        with GarbagePaused():
+            copy = model.clone()
+            run_passes(copy, passes, target)
+            check_model(copy)
+    except Exception:  # as above
+        return None
+    return count_nodes(copy)
 
 
 def run_passes(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[str, tuple[Refused, ...]]:
