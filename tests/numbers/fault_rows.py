@@ -390,12 +390,6 @@ HARMLESS = (
         "1 / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6)",
     ),
     (
-        "head untied, equal values",
-        "decoder",
-        "module = jittered(Decoder())\n",
-        "module = jittered(Decoder())\n    module.head.weight = nn.Parameter(module.words.weight.detach().clone())\n",
-    ),
-    (
         "pool by a function",
         "segmenter",
         "self.pool(torch.relu",

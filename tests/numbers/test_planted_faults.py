@@ -72,6 +72,17 @@ def test_changes_around_the_function_are_said_in_their_words(edits, found):
     assert judge(recorded("encoder"), numbers(edited("encoder", *edits))).found.startswith(found)
 
 
+TIED = "module = jittered(Decoder())\n"
+UNTIED = f"{TIED}    module.head.weight = nn.Parameter(module.words.weight.detach().clone())\n"
+
+
+def test_a_tie_that_is_gone_or_new_is_said_although_the_values_are_equal():
+    gone = judge(recorded("decoder"), numbers(edited("decoder", TIED, UNTIED)))
+    assert gone.found == "head.weight is no longer tied to words.weight; the function is the same"
+    new = judge(text.render(numbers(edited("decoder", TIED, UNTIED))), numbers(edited("decoder")))
+    assert "head.weight is now tied to words.weight" in (new.found, *new.where)
+
+
 @pytest.mark.parametrize(("moved", "red"), [(0.9, False), (1.2, True)])
 def test_both_sides_of_the_tolerance_of_an_output(moved, red):
     """The record's rms is moved by a share of 1e-4 of it."""

@@ -196,6 +196,7 @@ DECODER = (
     change("decoder", "second norm skipped", "h = self.n2(x)", "h = x"),
     change("decoder", "last norm skipped", "self.head(self.norm(x))", "self.head(x)"),
     change("decoder", "head untied", "        self.head.weight = self.words.weight\n", ""),
+    change("decoder", "head untied, equal values", *set_up("model.head.weight = nn.Parameter(model.words.weight.detach().clone())")),
     change("decoder", "logits of the last token", "self.head(self.norm(x))", "self.head(self.norm(x))[:, -1:]"),
     change("decoder", "soft cap on the logits", "self.head(self.norm(x))", "30 * torch.tanh(self.head(self.norm(x)) / 30)"),
     change("decoder", "scale of another head size", "/ math.sqrt(HEAD)", "/ math.sqrt(2 * HEAD)"),
