@@ -119,7 +119,7 @@ def test_inspect_says_what_a_file_holds_and_that_nobody_owns_its_nodes(model, ca
 def test_inspect_prints_the_interface_and_the_operators(model, capsys):
     assert main(["inspect", str(model)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:8] == [
+    assert lines[:11] == [
         "input: x float32 [2]",
         "output: y float32 [2]",
         "opset: ai.onnx 20",
@@ -128,9 +128,12 @@ def test_inspect_prints_the_interface_and_the_operators(model, capsys):
         "initializers: -",
         "metadata: -",
         "operators of: ai.onnx",
+        "unread inputs: -",
+        "nodes named: -",
+        "weights named: -",
     ]
-    assert lines[8] == "nodes: 4, and 0 Constants"
-    assert lines[9].startswith("owners: 0.0% of the compute nodes (no node names a module: ")
+    assert lines[11] == "nodes: 4, and 0 Constants"
+    assert lines[12].startswith("owners: 0.0% of the compute nodes (no node names a module: ")
 
 
 def test_diff_of_equal_files_has_nothing_to_say(model, capsys):

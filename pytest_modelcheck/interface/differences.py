@@ -17,7 +17,8 @@ fresh model count once (measured: 95,360 B fresh, 96,384 B trained), and trained
 def judge_interface(recorded: str, now: Interface) -> Change:
     """What changed since `recorded` was written; bytes within `BYTES_TOLERANCE` did not."""
     lines = interface_differences(recorded, interface_text(now))
-    return Change(found=f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else "", where=lines)
+    found = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}" if lines else ""
+    return Change(found=found, where=lines, stale="\nnodes named: " not in recorded)
 
 
 def interface_differences(recorded: str, now: str) -> tuple[str, ...]:
@@ -49,6 +50,9 @@ def differences_between(before: Interface, after: Interface) -> tuple[str, ...]:
         now, was = ("in files beside the model", "inside it") if after.external else ("inside the model", "beside it")
         lines.append(f"the weights are now {now} (were {was})")
     lines += _bytes(dict(before.bytes), dict(after.bytes))
+    lines += _reading(before, after)
+    lines += _named("nodes", before.node_names, after.node_names)
+    lines += _named("weights", before.weight_names, after.weight_names)
     lines += _sets("metadata key", before.metadata, after.metadata, "is new")
     lines += _sets("domain", map_names(before.domains), map_names(after.domains), "has operators in the graph now")
     return tuple(lines)
@@ -157,6 +161,21 @@ def _bytes(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]
         if abs(now - was) > BYTES_TOLERANCE * max(was, 1):
             share = f", {100 * (now / was - 1):+.0f} %" if was and now else ""
             yield f"initializers of {dtype} now take {now} B (were {was} B{share})"
+
+
+def _reading(before: Interface, after: Interface) -> Iterator[str]:
+    if before.unread is None or after.unread is None:
+        return
+    known = {port.name for port in before.inputs}
+    for port in after.inputs:
+        was, now = port.name in before.unread, port.name in after.unread
+        if port.name in known and was != now:
+            yield f"input `{port.name}` is {'no longer read by any node' if now else 'read now (no node did)'}"
+
+
+def _named(what: str, before: str | None, after: str | None) -> Iterator[str]:
+    if before is not None and after is not None and before != after:
+        yield f"{what} are now named {after} (were {before})"
 
 
 def _sets(what: str, before: Sequence[str], after: Sequence[str], new: str) -> Iterator[str]:

@@ -42,6 +42,8 @@ class Interface:
             writes equal tensors once, so the figure of a fresh model may differ a little from that of a trained one.
         metadata: Keys of the model's metadata, sorted; not their values, which may hold a date.
         domains: Domains of the operators that the graph and its functions use, sorted.
+        unread: Names of inputs that no node reads; None in a record of an earlier version, as the next two.
+        node_names, weight_names: How they are named (`naming`).
     """
 
     inputs: tuple[Port, ...]
@@ -52,6 +54,9 @@ class Interface:
     bytes: tuple[tuple[str, int], ...] = ()
     metadata: tuple[str, ...] = ()
     domains: tuple[str, ...] = ("",)
+    unread: tuple[str, ...] | None = None
+    node_names: str | None = None
+    weight_names: str | None = None
 
 
 def domain_name(domain: str) -> str:

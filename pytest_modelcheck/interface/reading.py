@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.interface.facts import Dim, Interface, Port
+from pytest_modelcheck.interface.naming import node_scheme, weight_scheme
 
 _DTYPE = {"FLOAT": "float32", "DOUBLE": "float64"}
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -39,6 +40,9 @@ def interface_of(model: ir.Model) -> Interface:
         bytes=_bytes(model),
         metadata=tuple(sorted(model.metadata_props)),
         domains=tuple(sorted({node.domain for node in all_nodes(model)})),
+        unread=tuple(value.name or "" for value in given if not value.uses() and not value.is_graph_output()),
+        node_names=node_scheme(model.graph),
+        weight_names=weight_scheme(model.graph),
     )
 
 

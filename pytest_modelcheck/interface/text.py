@@ -9,17 +9,22 @@ files: one
 initializers: float32 437940224 B
 metadata: -
 operators of: ai.onnx
+unread inputs: -
+nodes named: node_...
+weights named: by-module
 ```
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from pytest_modelcheck.hierarchy.folded_rows import escape, unescape
 from pytest_modelcheck.interface.facts import Dim, Interface, Port, domain_name
 
+_T = TypeVar("_T")
 _NOTHING, _UNKNOWN = "-", "?"
 _ONE, _EXTERNAL = "one", "weights beside the model"
 _PORT = re.compile(r"(?P<name>\S+) (?P<dtype>\S+)(?: \[(?P<dims>[^\]]*)\])?")
@@ -38,6 +43,12 @@ def interface_text(interface: Interface) -> str:
         f"metadata: {_listed(escape(key, _SPECIAL) for key in interface.metadata)}",
         f"operators of: {_listed(map(domain_name, interface.domains))}",
     ]
+    if interface.unread is not None:
+        lines.append(f"unread inputs: {_listed(escape(name, _SPECIAL) for name in interface.unread)}")
+    if interface.node_names is not None:
+        lines.append(f"nodes named: {escape(interface.node_names)}")
+    if interface.weight_names is not None:
+        lines.append(f"weights named: {escape(interface.weight_names)}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -93,9 +104,16 @@ def parse_interface(text: str) -> Interface:
             bytes=tuple((dtype, int(size)) for dtype, size in _pairs(facts["initializers"].replace(" B", ""))),
             metadata=tuple(unescape(key) for key in _items(facts["metadata"])),
             domains=tuple(sorted(_domain(name) for name in _items(facts["operators of"]))),
+            unread=_optional(facts, "unread inputs", lambda text: tuple(map(unescape, _items(text)))),
+            node_names=_optional(facts, "nodes named", unescape),
+            weight_names=_optional(facts, "weights named", unescape),
         )
     except KeyError as error:
         raise ValueError(f"there is no line {error.args[0]!r}") from None
+
+
+def _optional(facts: Mapping[str, str], key: str, read: Callable[[str], _T]) -> _T | None:
+    return read(facts[key]) if key in facts else None
 
 
 def _parse_port(text: str, number: int) -> Port:

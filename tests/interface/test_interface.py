@@ -43,6 +43,9 @@ INTERFACES = st.builds(
     ),
     metadata=st.sets(NAMES, max_size=2).map(lambda s: tuple(sorted(s))),
     domains=st.sets(DOMAINS).map(lambda s: tuple(sorted(s))),
+    unread=st.none() | st.lists(NAMES, max_size=2).map(tuple),
+    node_names=st.none() | NAMES,
+    weight_names=st.none() | NAMES,
 )
 
 
@@ -70,11 +73,13 @@ def test_a_rendered_interface_parses_to_the_same(interface):
 def test_different_interfaces_have_a_difference_unless_only_bytes_within_the_tolerance(one, other):
     lines = interface_differences(interface_text(one), interface_text(other))
     if not lines:
-        assert interface_text(one).replace(_line(one), "") == interface_text(other).replace(_line(other), "")
+        assert _promise(one) == _promise(other)
 
 
-def _line(interface):
-    return next(line for line in interface_text(interface).splitlines() if line.startswith("initializers"))
+def _promise(interface):
+    """The text without bytes, and without the rows that only later records have."""
+    optional = ("initializers", "unread inputs", "nodes named", "weights named")
+    return [line for line in interface_text(interface).splitlines() if not line.startswith(optional)]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,9 @@ def test_the_text_of_a_real_export(exporter, extra):
         "initializers: float32 4628 B",
         "metadata: -",
         "operators of: ai.onnx",
+        "unread inputs: -",
+        f"nodes named: {'node_' if exporter == 'dynamo' else '/'}...",
+        "weights named: by-module",
     ]
 
 
@@ -278,3 +286,58 @@ def test_an_expression_of_inputs_axes_stays():
 )
 def test_a_recorded_text_that_cannot_be_read_is_said(recorded, message):
     assert interface_differences(recorded, plain("torchscript")) == (message,)
+
+
+def test_an_input_that_is_no_longer_read_is_said_where_the_exporter_keeps_it():
+    class Unread(Classifier):
+        def forward(self, input_ids, attention_mask):
+            return super().forward(input_ids, torch.ones_like(input_ids))
+
+    lines = change("dynamo", build=Unread)
+    assert "input `attention_mask` is no longer read by any node" in lines
+    back = interface_differences(locked(classifier("dynamo", build=Unread)), plain("dynamo"))
+    assert "input `attention_mask` is read now (no node did)" in back
+
+
+@pytest.mark.parametrize(("exporter", "scheme"), [("dynamo", "node_..."), ("torchscript", "/...")])
+def test_renamed_nodes_and_weights_are_said_by_their_schemes(exporter, scheme):
+    made = export(classifier(exporter))
+    assert isinstance(made, Exported)
+    model = made.model
+    for number, node in enumerate(model.graph):
+        node.name = f"n{number}"
+    assert interface_differences(plain(exporter), interface_text(interface_of(model))) == (
+        f"nodes are now named n# (were {scheme})",
+    )
+    for number, value in enumerate(list(model.graph.initializers.values())):
+        value.name = f"w{number}"
+    assert interface_differences(plain(exporter), interface_text(interface_of(model)))[1:] == (
+        "weights are now named w# (were by-module)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "scheme"),
+    [
+        (("Add_0", "Relu_1"), "<Operator>..."),
+        (("my_add", "my_relu"), "my_..."),
+        (("/body/Add", "Relu_1"), "/..."),
+        (("a", "b"), "..."),
+        (("", ""), "-"),
+    ],
+)
+def test_the_scheme_of_node_names(names, scheme):
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]>\ng (float[2] x) => (float[2] y) { a = Add (x, x)\ny = Relu (a) }'
+    )
+    for node, name in zip(model.graph, names, strict=True):
+        node.name = name
+    assert interface_of(model).node_names == scheme
+
+
+def test_a_record_without_these_rows_is_green_and_renewed_by_an_update():
+    made = export(classifier("torchscript"))
+    assert isinstance(made, Exported)
+    change = judge_interface("\n".join(plain("torchscript").splitlines()[:-3]), interface_of(made.model))
+    assert (change.found, change.stale) == ("", True)
+    assert not judge_interface(plain("torchscript"), interface_of(made.model)).stale

@@ -275,9 +275,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         "is no longer called",
     ),
     "decoder: head untied": ("first at the output of head (Linear)",),
-    "decoder: head untied, equal values": (
-        "head.weight is no longer tied to words.weight; the function is the same",
-    ),
+    "decoder: head untied, equal values": ("head.weight is no longer tied to words.weight; the function is the same",),
     "decoder: logits of the last token": (
         "axis 1 of output `logits` is now ? (was sequence)",
         "after the last module: in the code of (root) (Decoder)",

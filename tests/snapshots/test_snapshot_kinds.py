@@ -31,6 +31,9 @@ def test_the_interface_has_a_file_of_its_own(locked):
         "initializers: float32 104 B",
         "metadata: -",
         "operators of: ai.onnx",
+        "unread inputs: -",
+        "nodes named: /...",
+        "weights named: by-module",
     ]
     locked.run().outcomes(passed=1)
 
