@@ -1,4 +1,4 @@
-"""A case that is only an .onnx file: its weights by digest. There is no module whose weights could be drawn."""
+"""A case that is only an .onnx file: its weights and its graph by digest, for want of a module to draw weights for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import hashlib
 import onnx_ir as ir
 
 from pytest_modelcheck.numbers.results import Numbers
+from pytest_modelcheck.numbers.wiring import wiring_of
 
-_NOTE = "not locked: the function; an .onnx file has no module to draw weights for, so its own weights are locked"
+_NOTE = "an .onnx file has no module to draw weights for: its own weights are locked, and the wiring of its graph"
 
 
 def numbers_of_file(model: ir.Model) -> Numbers:
-    """A digest of every initializer."""
-    return Numbers(notes=(_NOTE,), files=digests(model))
+    """A digest of every initializer, and of what each output is computed from."""
+    return Numbers(notes=(_NOTE,), files=digests(model), wiring=wiring_of(model))
 
 
 def digests(model: ir.Model) -> dict[str, tuple[str, tuple[int, ...], str]]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pytest_modelcheck.hierarchy.folded_rows import ROOT
+from pytest_modelcheck.numbers.locating import (
+    SHOWN,
+    first_changed,
+    listed,
+    missing_call,
+    number_at,
+    own_code,
+    side,
+    structure,
+)
 from pytest_modelcheck.numbers.naming import recorded_names
 from pytest_modelcheck.numbers.results import PROBES, SEE_NOTE, TOLERANCE, Numbers, OutputNumbers, Probe
 from pytest_modelcheck.numbers.sketch import Sketch
 from pytest_modelcheck.numbers.text import parse, rows
 from pytest_modelcheck.result import Change
 
-_NAMED = 0.1
-"""Share of an output's tolerance by which a module's number counts as changed: above all noise, below every fault."""
-
-_SHOWN = 6
 _SAME = "the function is the same"
 QUIET_ONLY = "quiet only: an epsilon or a small constant"
 
@@ -62,26 +67,10 @@ def _function(before: Numbers, now: Numbers) -> Change:
     if any(not _same_input(sketch, now.inputs.get(name)) for name, sketch in before.inputs.items()):
         return Change(found="other inputs: what they give cannot be compared", where=tuple(plain))
     probe = red[0].probe
-    place = _missing(before, now) or _first(before, now, probe, outputs.tolerance) or _own_code(now)
+    place = missing_call(before, now) or first_changed(before, now, probe, outputs.tolerance) or own_code(now)
     words = [f"the function {'is now random' if red[0].random else 'changed'}", place]
     words += [QUIET_ONLY] if probe == "quiet" else []
-    return Change(found=", ".join(words), where=(*plain, *lines, *_structure(before, now)))
-
-
-def _missing(before: Numbers, now: Numbers) -> str:
-    """The first module that is no longer called, where no other one is called instead."""
-    called, calls = _called(before), _called(now)
-    gone = [path for path in called if path not in calls]
-    if not gone or any(path not in called for path in calls):
-        return ""
-    outer = gone[0]
-    known = before.modules.get(outer)
-    return f"first where {outer}{f' ({known.class_name})' if known else ''} is no longer called"
-
-
-def _own_code(now: Numbers) -> str:
-    root = now.modules.get("")
-    return f"after the last module: in the code of {ROOT}{f' ({root.class_name})' if root else ''}"
+    return Change(found=", ".join(words), where=(*plain, *lines, *structure(before, now)))
 
 
 def _inputs(before: Mapping[str, Sketch], now: Mapping[str, Sketch]) -> Iterator[str]:
@@ -212,94 +201,11 @@ class _Outputs:
             if not any(probes[probe].unlocked for probes in self._before.outputs.values()):
                 continue
             for path, direction, index in self._now.events:
-                old = _number(self._before, path, direction, probe, index)
-                new = _number(self._now, path, direction, probe, index)
+                old = number_at(self._before, path, direction, probe, index)
+                new = number_at(self._now, path, direction, probe, index)
                 if old is not None and new is not None and abs(new - old) > TOLERANCE * abs(old):
-                    yield _Red(probe, f"{_side(direction)} of {path}: {probe} {old:.6g}, now {new:.6g}")
+                    yield _Red(probe, f"{side(direction)} of {path}: {probe} {old:.6g}, now {new:.6g}")
                     break
-
-
-def _number(numbers: Numbers, path: str, direction: str, probe: Probe, index: int) -> float | None:
-    module = numbers.modules.get(path)
-    found = module.numbers.get((direction, probe), ()) if module else ()
-    return found[index] if index < len(found) else None
-
-
-def _side(direction: str) -> str:
-    return "input" if direction == "in" else "output"
-
-
-def _first(before: Numbers, now: Numbers, probe: Probe, tolerance: float) -> str:
-    """The first place, in the order of today's calls, whose number changed; empty where none did."""
-    entered: set[str] = set()
-    for path, direction, index in now.events:
-        for outer in _with_parents(path):
-            if outer not in entered and _takes_others(before, now, outer, probe):
-                return _place(now, outer, "in")
-            entered.add(outer)
-        old = before.modules.get(path)
-        known = old.numbers.get((direction, probe), ()) if old else ()
-        if not known or (index < len(known) and known[index] is None):
-            continue
-        new = _number(now, path, direction, probe, index)
-        value = known[index] if index < len(known) else None
-        if value is None or new is None or abs(new - value) > _NAMED * tolerance * abs(value):
-            return _place(now, path, direction)
-    return ""
-
-
-def _with_parents(path: str) -> list[str]:
-    atoms = path.split(".")
-    return [".".join(atoms[: count + 1]) for count in range(len(atoms))]
-
-
-def _takes_others(before: Numbers, now: Numbers, path: str, probe: Probe) -> bool:
-    """Whether a module is given more or fewer tensors than before that no module has seen."""
-    old, new = before.modules.get(path), now.modules.get(path)
-    if old is None and not any(other.startswith(f"{path}.") for other in before.modules):
-        return False  # a new module
-    counts = [len(module.numbers.get(("in", probe), ())) if module else 0 for module in (old, new)]
-    return counts[0] != counts[1]
-
-
-def _place(now: Numbers, path: str, direction: str) -> str:
-    text = f"first at the {_side(direction)} of {path} ({now.modules[path].class_name})"
-    if direction == "out":
-        return text
-    parent = path.rpartition(".")[0]
-    while parent and parent not in now.modules:
-        parent = parent.rpartition(".")[0]
-    caller = now.modules.get(parent)
-    return f"{text}, in the code of {parent or ROOT}{f' ({caller.class_name})' if caller else ''}"
-
-
-def _structure(before: Numbers, now: Numbers) -> Iterator[str]:
-    """What may explain a change: modules that are new, gone or of another class, weights of another shape."""
-    called, calls = _called(before), _called(now)
-    yield from _listed("no longer called", [path for path in called if path not in calls])
-    yield from _listed("called for the first time", [path for path in calls if path not in called])
-    for path, module in now.modules.items():
-        old = before.modules.get(path)
-        if old is not None and old.class_name != module.class_name:
-            yield f"{path or ROOT} is now a {module.class_name}, was a {old.class_name}"
-    old_weights, new_weights = before.weights, now.weights
-    yield from _listed("weights gone", [name for name in old_weights if name not in new_weights])
-    yield from _listed("weights new", [name for name in new_weights if name not in old_weights])
-    for name, shape in new_weights.items():
-        if old_weights.get(name, shape) != shape:
-            yield f"{name} is now {list(shape)}, was {list(old_weights[name])}"
-
-
-def _called(numbers: Numbers) -> list[str]:
-    """Modules with numbers, and those around them, in the order of calls."""
-    paths = (path for path, module in numbers.modules.items() if module.numbers)
-    return list(dict.fromkeys(outer for path in paths for outer in _with_parents(path)))
-
-
-def _listed(what: str, names: Sequence[str]) -> Iterator[str]:
-    if names:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield f"{what}: {', '.join(names[:_SHOWN])}{more}"
 
 
 def _files(before: Numbers, now: Numbers) -> Change:
@@ -310,7 +216,8 @@ def _files(before: Numbers, now: Numbers) -> Change:
     ]
     gone = [name for name in before.files if name not in now.files]
     new = [name for name in now.files if name not in before.files]
-    lines = [*changed, *_listed("gone", gone), *_listed("new", new)]
-    if not lines:
-        return Change()
-    return Change(found=f"{len(changed)} of {len(now.files)} initializers changed", where=tuple(lines[:_SHOWN]))
+    rewired = [name for name, digest in before.wiring.items() if now.wiring.get(name, digest) != digest]
+    lines = [*changed, *listed("gone", gone), *listed("new", new)]
+    words = [f"{len(changed)} of {len(now.files)} initializers changed"] if lines else []
+    words += [f"{', '.join(rewired[:SHOWN])}: computed by other operators, constants or wiring"] if rewired else []
+    return Change(found="; ".join(words), where=tuple(lines[:SHOWN]))

@@ -65,6 +65,7 @@ class Numbers:
         tied: Further name of a weight -> its first name.
         notes: What is not locked, and why; one sentence each.
         files: Initializer -> (dtype, shape, digest) of a case that is only a file.
+        wiring: Output -> digest of what it is computed from, of a case that is only a file.
         events: Places of the modules' numbers in the order in which they were computed; empty for what was recorded.
         redraw: Names -> the same with weights drawn under those names; None where no module is at hand.
         settle: The same, with tolerances and what is unstable; slower. None where there is nothing to find.
@@ -77,6 +78,7 @@ class Numbers:
     tied: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)
+    wiring: Mapping[str, str] = field(default_factory=dict)
     events: tuple[Place, ...] = field(default=(), repr=False)
     redraw: Callable[[Mapping[str, str]], Numbers] | None = field(default=None, repr=False, compare=False)
     settle: Callable[[], Numbers] | None = field(default=None, repr=False, compare=False)

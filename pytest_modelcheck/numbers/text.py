@@ -70,6 +70,8 @@ def rows(numbers: Numbers) -> str:
         lines += ["", "[modules]", *_modules(shown)]
     if numbers.files:
         lines += ["", "[initializers]", *_files(numbers.files)]
+    if numbers.wiring:
+        lines += ["", "[wiring]", *(f"{escape(name)}: {digest}" for name, digest in numbers.wiring.items())]
     return "\n".join(lines).strip("\n") + "\n"
 
 
@@ -194,6 +196,7 @@ class _Reader:
         self._port = Sketch(dtype="", shape=())
         self._modules: dict[str, ModuleNumbers] = {}
         self._files: dict[str, tuple[str, tuple[int, ...], str]] = {}
+        self._wiring: dict[str, str] = {}
 
     def read(self, section: str, line: str) -> None:
         if section == "":
@@ -224,6 +227,9 @@ class _Reader:
             names, digests = unfold(match["path"]), match["digests"].split(" ")
             for name, digest in zip(names, digests, strict=True):
                 self._files[name or ""] = (match["dtype"], _sizes(match["shape"]), digest)
+        elif section == "wiring":
+            name, _, digest = line.rpartition(": ")
+            self._wiring[unescape(name)] = digest
         else:
             raise ValueError(f"unknown section {section!r}")
 
@@ -236,6 +242,7 @@ class _Reader:
             tied={alias: name for line in self._head["tied"] for alias, name in _parsed_tie(line).items()},
             notes=tuple(self._head["note"]),
             files=self._files,
+            wiring=self._wiring,
         )
 
 

@@ -89,7 +89,10 @@ def test_a_file_locks_its_initializers_by_digest(project):
     write(2)
     locked(project, NUMBERS).run("--snapshot-update").outcomes(passed=1)
     body = (project.path / "snapshots" / "test_it" / "test_net.numbers.txt").read_text(encoding="utf-8")
-    assert "note: not locked: the function; an .onnx file has no module to draw weights for" in body
+    assert (
+        "note: an .onnx file has no module to draw weights for: its own weights are locked, and the wiring of its graph"
+        in body
+    )
     assert "\nw float [2]: " in body
     project.run().outcomes(passed=1)
     write(3)
