@@ -24,7 +24,7 @@ def test_the_readme_example_records_once_and_is_green_then(pytester):
     pytester.runpytest_subprocess(*arguments, "--snapshot-update").assert_outcomes(passed=1)
     result = pytester.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["mlp * dynamo * 3 -> 3 *", "5 snapshots passed."])
+    result.stdout.fnmatch_lines(["mlp * dynamo * 3 -> 3 *", "6 snapshots passed."])
 
 
 def test_the_pass_of_the_contributing_page_fires_refuses_and_keeps_the_result():

@@ -206,6 +206,8 @@ DECODER = (
     change("decoder", "cache renamed", '"present": torch.stack', '"past_key_values": torch.stack', options={"output_names": None}),
     change("decoder", "layers in another order", "enumerate(self.layers)", "enumerate(reversed(self.layers))"),
     harmless("decoder", "another checkpoint", *trained("Decoder")),
+    harmless("decoder", "a local variable renamed", "        for i, layer in enumerate(self.layers):\n            x, k, v = layer(x, cos, sin, mask, past[i, 0], past[i, 1])",
+             "        for index, layer in enumerate(self.layers):\n            x, k, v = layer(x, cos, sin, mask, past[index, 0], past[index, 1])"),
     harmless("decoder", "ids drawn from fewer words", "self.words = nn.Embedding(VOCABULARY, WIDTH)", "self.words = nn.Embedding(VOCABULARY, WIDTH, sparse=True)"),
     graph("decoder", "expand instead of repeat", "vv = v.repeat_interleave(HEADS // GROUPS, dim=1)",
           "vv = v[:, :, None].expand(-1, -1, HEADS // GROUPS, -1, -1).flatten(1, 2)"),
@@ -232,6 +234,7 @@ SEGMENTER = (
     change("segmenter", "mask as float", '"mask": scores > 0.5', '"mask": (scores > 0.5).float()'),
     change("segmenter", "stride of the transposed convolution", "nn.ConvTranspose2d(16, 8, 2, stride=2)", "nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)"),
     harmless("segmenter", "another checkpoint", *trained("Unet"), exporters=BOTH),
+    harmless("segmenter", "built in training mode", *set_up("model.train()")),
     harmless("segmenter", "in place", "nn.LeakyReLU(0.1)", "nn.LeakyReLU(0.1, inplace=True)"),
     graph("segmenter", "clip by minimum and maximum", "scores.clamp(0.01, 0.99)", "torch.minimum(torch.maximum(scores, torch.tensor(0.01)), torch.tensor(0.99))"),
 )  # fmt: skip
@@ -252,6 +255,7 @@ TAGGER = (
     change("tagger", "norm epsilon", "nn.LayerNorm(8)", "nn.LayerNorm(8, eps=1e-2)"),
     change("tagger", "tanh lost", "self.norm(torch.tanh(x))", "self.norm(x)"),
     harmless("tagger", "another checkpoint", *trained("Tagger")),
+    harmless("tagger", "forget bias set by the initializer", *set_up("model.lstm.bias_hh_l0.data.fill_(1.0)")),
     harmless("tagger", "dropout between the layers", "num_layers=2, batch_first=True", "num_layers=2, batch_first=True, dropout=0.2"),
 )  # fmt: skip
 
@@ -275,6 +279,7 @@ DETECTOR = (
     change("detector", "uint8 image", "255 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))",
            "(255 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))).to(torch.uint8)"),
     harmless("detector", "another checkpoint", *trained("Detector")),
+    harmless("detector", "gradients off", *set_up("model.requires_grad_(False)")),
     harmless("detector", "momentum of every norm", *set_up("model.stem[1].momentum = 0.03")),
 )  # fmt: skip
 
@@ -296,6 +301,7 @@ VIT = (
     change("vit", "last norm skipped", "        x = self.norm(x)\n", ""),
     change("vit", "attention dropout left on", "F.scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention(q, k, v, dropout_p=0.1)"),
     harmless("vit", "another checkpoint", *trained("Vit")),
+    harmless("vit", "weights frozen", *set_up("model.patches.requires_grad_(False)")),
     harmless("vit", "built under another seed", "    model = Vit()\n", "    torch.manual_seed(5)\n    model = Vit()\n"),
     graph("vit", "attention written out", "y = F.scaled_dot_product_attention(q, k, v)", "y = (q @ k.transpose(-1, -2) / 6**0.5).softmax(-1) @ v"),
 )  # fmt: skip

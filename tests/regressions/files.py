@@ -124,6 +124,77 @@ def node_names(model):
         node.name = f"n{number}"
 
 
+def initializer_names(model):
+    for number, tensor in enumerate(list(model.graph.initializer)):
+        _rename(model, tensor.name, f"w{number}")
+
+
+def operands_exchanged(model):
+    node = _nodes(model, "Sub")[0]
+    node.input[:] = node.input[::-1]
+
+
+def layers_rewired(model):
+    convolutions = [node for node in _nodes(model, "Conv") if node.name.startswith("/blocks")]
+    first, second = convolutions[0], convolutions[2]
+    first.input[1], second.input[1] = second.input[1], first.input[1]
+
+
+def outputs_exchanged(model):
+    first, second = (value.name for value in model.graph.output)
+    for old, new in ((first, "tmp"), (second, first), ("tmp", second)):
+        for node in model.graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+
+
+def dtype_of_an_output(model):
+    output = model.graph.output[0]
+    model.graph.node.append(helper.make_node("Cast", [output.name], ["narrow"], to=TensorProto.FLOAT16))
+    output.name, output.type.tensor_type.elem_type = "narrow", TensorProto.FLOAT16
+
+
+def input_dropped(model):
+    name = model.graph.input[-1].name
+    del model.graph.input[-1]
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((2, 10), np.int64), name))
+
+
+def axis_dynamic(model):
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+
+def order_of_nodes(model):
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
+    others = [node for node in model.graph.node if node.op_type != "Constant"]
+    del model.graph.node[:]
+    model.graph.node.extend([*constants[::-1], *others])
+
+
+def order_of_initializers(model):
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors[::-1])
+
+
+def raw_data(model):
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32:
+            tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.FLOAT, array.shape, array.reshape(-1)))
+
+
+def inner_values_renamed(model):
+    kept = {value.name for value in (*model.graph.output, *model.graph.input)}
+    for number, name in enumerate([name for node in model.graph.node for name in node.output if name not in kept]):
+        _rename(model, name, f"v{number}")
+
+
+def node_documentation(model):
+    for node in model.graph.node:
+        node.doc_string = "a node"
+
+
 def documentation(model):
     model.doc_string, model.graph.doc_string = "a model", "a graph"
 
@@ -158,6 +229,14 @@ def rows(row):
         ("encoder", "epsilon changed", epsilon, ("LayerNormalization(epsilon 1e-12 -> 0.001)",)),
         ("encoder", "a constant changed", constant_changed, ("->",)),
         ("encoder", "an activation exchanged", operator_exchanged, ("+1 Sigmoid, -1 Tanh",)),
+        ("encoder", "weights named by a counter", initializer_names, ("weights are now named w# (were by-module)",)),
+        ("encoder", "operands exchanged", operands_exchanged, ("computed by other operators, constants or wiring",)),
+        ("encoder", "outputs exchanged under their names", outputs_exchanged, ("hidden, pooled: computed by other",)),
+        ("encoder", "an output in half", dtype_of_an_output, ("output `hidden` is now `narrow`",)),
+        ("encoder", "an input became a constant", input_dropped, ("input `attention_mask` is gone",)),
+        ("encoder", "nodes renamed", node_names, ("nodes are now named n# (were /...)",)),
+        ("resnet", "weights exchanged between blocks", layers_rewired, ("logits, mask: computed by other",)),
+        ("resnet", "an axis made dynamic", axis_dynamic, ("axis 2 of input `image` is now dynamic (height",)),
         ("resnet", "coordinates of Resize", resize_coordinates, ("coordinate_transformation_mode=asymmetric",)),
         ("resnet", "pads of a convolution", conv_pads, ("Conv(pads 1|1|1|1 -> 0|0|2|2)",)),
         ("resnet", "an operator of another domain", contrib_operator, ("com.microsoft:QuickGelu",)),
@@ -171,9 +250,15 @@ def rows(row):
         ("encoder", "name of the graph", graph_name),
         ("encoder", "shapes of inner values left out", value_info),
         ("resnet", "producer", producer),
+        ("encoder", "constants in another order", order_of_nodes),
+        ("encoder", "initializers in another order", order_of_initializers),
+        ("encoder", "weights stored in another field", raw_data),
+        ("encoder", "inner values renamed", inner_values_renamed),
+        ("encoder", "documentation of nodes", node_documentation),
+        ("resnet", "initializers in another order", order_of_initializers),
+        ("resnet", "inner values renamed", inner_values_renamed),
     ]
     return (
         *(row(model=m, name=f"file: {n}", file=f, words=w) for m, n, f, w in changed),
         *(row(model=m, name=f"file: {n}", file=f, verdict="harmless") for m, n, f in harmless),
-        row(model="encoder", name="file: nodes renamed", file=node_names, verdict="graph"),
     )
