@@ -38,6 +38,7 @@ def judge(recorded: str, now: Numbers) -> Change:
         return Change(found="recorded rows that cannot be read", where=(str(error),))
     change = _judged(before, now)
     stale = before.weights != parse(rows(now)).weights or before.tied != now.tied
+    stale = stale or bool(now.wiring and not before.wiring)
     if change.found and stale and now.redraw is not None and (names := recorded_names(before, now)):
         again = _judged(before, now.redraw(names))
         if not again.found:

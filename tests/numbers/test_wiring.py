@@ -69,4 +69,6 @@ def test_a_record_without_wiring_is_compared_without():
     made = numbers_of_file(ir.from_onnx_text(TEXT))
     assert parse(render(made)).wiring == made.wiring == wiring_of(ir.from_onnx_text(TEXT))
     older = render(made).partition("\n[wiring]")[0]
-    assert judge(older, numbers_of_file(ir.from_onnx_text(TEXT.replace("Mul (d", "Div (d")))).found == ""
+    change = judge(older, numbers_of_file(ir.from_onnx_text(TEXT.replace("Mul (d", "Div (d"))))
+    assert (change.found, change.stale) == ("", True)
+    assert not judge(render(made), made).stale

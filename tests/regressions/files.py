@@ -232,7 +232,7 @@ def rows(row):
         ("encoder", "weights named by a counter", initializer_names, ("weights are now named w# (were by-module)",)),
         ("encoder", "operands exchanged", operands_exchanged, ("computed by other operators, constants or wiring",)),
         ("encoder", "outputs exchanged under their names", outputs_exchanged, ("hidden, pooled: computed by other",)),
-        ("encoder", "an output in half", dtype_of_an_output, ("output `hidden` is now `narrow`",)),
+        ("encoder", "an output in half", dtype_of_an_output, ("output `hidden` is gone",)),
         ("encoder", "an input became a constant", input_dropped, ("input `attention_mask` is gone",)),
         ("encoder", "nodes renamed", node_names, ("nodes are now named n# (were /...)",)),
         ("resnet", "weights exchanged between blocks", layers_rewired, ("logits, mask: computed by other",)),

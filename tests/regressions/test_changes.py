@@ -39,7 +39,7 @@ def test_every_change_has_a_name_of_its_own_and_every_red_one_its_words():
 def test_the_list_has_many_red_rows_and_many_harmless_ones():
     verdicts = Counter(row.verdict for row in CHANGES)
     assert verdicts["red"] >= 150
-    assert verdicts["harmless"] + verdicts["graph"] >= 40
+    assert verdicts["harmless"] + verdicts["graph"] >= 50
     assert len({row.model for row in CHANGES}) >= 6
 
 
