@@ -32,7 +32,10 @@ def hugging_face(name: str, *, tiny: bool = False) -> Target:
     architecture = _architecture(name, list(CONFIG_MAPPING))
     config = AutoConfig.for_model(architecture)
     known = config.to_dict()
-    changes = {key: value for key, value in _TINY.items() if tiny and isinstance(known.get(key), int)}
+    staged = any(isinstance(known.get(key), (list, tuple)) for key in ("num_heads", "num_attention_heads"))
+    # Where heads are listed by stage, a width of one's own would not divide by them.
+    small = {} if staged or not tiny else _TINY
+    changes = {key: value for key, value in small.items() if isinstance(known.get(key), int)}
     changes |= {"use_cache": False} if "use_cache" in known else {}
     config.update(changes)
     try:
