@@ -192,17 +192,18 @@ class Watch:
 
     def _counts(self, kind: str, name: str, owner: str, found: Reached) -> bool:
         """Whether a read belongs to the case: made by a file that it reaches, or in one of its windows."""
+        in_window, of_library = (kind, name) in self._recording.reads, not found.distributions.isdisjoint(owners(owner))
+        if not (in_window or of_library or owner in found.files):
+            return False  # first: so are nearly all reads of a long run
         path = os.path.abspath(name)
         if kind == "env":
             by_library, read_outside = name != "*", not _IS_NOISE.fullmatch(name)
         else:
             names = {part.replace("-", "_") for part in owners(owner)}
-            by_library = bool(names - CORE) or (kind == "file" and (kind, name) in self._recording.reads)
+            by_library = bool(names - CORE) or (kind == "file" and in_window)
             read_outside = not (is_library(path) or path in found.files or recorder.was_written(path))
         return read_outside and (
-            owner in found.files
-            or (by_library and not found.distributions.isdisjoint(owners(owner)))
-            or ((kind, name) in self._recording.reads and not is_library(owner))
+            owner in found.files or (by_library and of_library) or (in_window and not is_library(owner))
         )
 
     def _now(self, key: str) -> str:
