@@ -18,7 +18,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from cache_attacks import ATTACKS, Attack, net_of
+from cache_attacks import ATTACKS, Attack, net_of  # type: ignore[import-not-found]
 
 AT_ONCE = 2
 

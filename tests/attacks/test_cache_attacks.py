@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cache_attacks import ATTACKS
-from run_cache_attacks import row_files, write
+from cache_attacks import ATTACKS  # type: ignore[import-not-found]
+from run_cache_attacks import row_files, write  # type: ignore[import-not-found]
 
 HERE = Path(__file__).parent
 

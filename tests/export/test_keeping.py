@@ -137,7 +137,12 @@ def test_an_edit_of_the_report_leaves_exports_alone_and_one_of_the_exporter_does
 
     def files():
         found = set()
-        monkeypatch.setattr(environment.Path, "read_bytes", lambda path: found.add(path.as_posix()) or b"")
+
+        def read_bytes(path):
+            found.add(path.as_posix())
+            return b""
+
+        monkeypatch.setattr(environment.Path, "read_bytes", read_bytes)
         own_code.cache_clear()
         own_code("export")
         monkeypatch.undo()
