@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from pytest_modelcheck.__main__ import main
 
@@ -70,7 +71,7 @@ def test_one_command_writes_a_test_that_is_locked_and_green(folder, capfd):
         [sys.executable, "-m", "pytest", "--modelcheck"], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stdout
-    assert "5 snapshots passed" in again.stdout
+    assert "6 snapshots passed" in again.stdout
 
 
 def test_nothing_that_is_there_is_overwritten(folder, capsys):
@@ -102,3 +103,13 @@ def test_a_model_that_cannot_be_exported_leaves_no_file(folder, capsys):
     assert "ValueError: no" in capsys.readouterr().err
     assert not (folder / "tests").exists()
     assert not (folder / ".github").exists()
+
+
+def test_a_file_gets_a_test_that_is_green_too(folder, capfd):
+    net = torch.nn.Linear(4, 2)
+    torch.onnx.export(net, (torch.ones(3, 4),), folder / "net.onnx", dynamo=False)
+    assert main(["init", "net.onnx"]) == 0
+    assert "1 passed" in capfd.readouterr().out
+    test = (folder / "tests/test_net_export.py").read_text()
+    assert 'CASE = ModelCase.from_onnx("net.onnx")\n' in test
+    assert "weights" not in test
