@@ -33,8 +33,21 @@ a `result.Finding`, which fails the test, and a row of `report`.
 Importing this package loads neither torch nor onnx.
 """
 
-from pytest_modelcheck.checking import CheckedExport, check_export
+from typing import TYPE_CHECKING, Any
+
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.result import Finding, Verdict
 
+if TYPE_CHECKING:
+    from pytest_modelcheck.checking import CheckedExport, check_export
+
 __all__ = ["CheckedExport", "Finding", "ModelCase", "Verdict", "check_export"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `check_export` when it is asked for: every pytest run of the environment imports this package."""
+    if name in ("CheckedExport", "check_export"):
+        from pytest_modelcheck import checking
+
+        return getattr(checking, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
