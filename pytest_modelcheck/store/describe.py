@@ -160,7 +160,7 @@ class Describer:
             try:
                 registered = copyreg.dispatch_table.get(kind)
                 made_of: Any = registered(value) if registered else value.__reduce_ex__(4)
-            except Exception:
+            except Exception:  # whatever a __reduce_ex__ of somebody raises, its content is not known
                 self.unknown[path] = f"a {qualified_name(kind)}, whose content cannot be compared between runs"
                 return
             if isinstance(made_of, str):
