@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest_modelcheck.recorder as recorder
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from pytest_modelcheck.targets import TARGETS, Target
@@ -182,8 +183,6 @@ def read_options(config: pytest.Config) -> Options:
 def record_if_enabled(config: pytest.Config) -> None:
     """Begin to record what is read, before any conftest is imported; nothing in a run without model checks."""
     if _value(config, _TABLE[0], config.known_args_namespace.__dict__.get("modelcheck")):
-        from pytest_modelcheck import recorder  # not where no model is checked: it costs 5 ms
-
         recorder.install()
         recorder.root = str(config.rootpath)
 
