@@ -7,6 +7,9 @@ EXTRAS := dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Bytecode is written even where the environment forbids it: each of the hundreds of pytest runs would compile the plugin.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests that export nothing: rules on small graphs, and what is text or figures.
 QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \

@@ -59,6 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporting(options.reports, explain=options.explain), "modelcheck-reporting")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return sessions.session_of(config).configuration.lines()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     sessions.stop(config)
 

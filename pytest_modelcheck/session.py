@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelcheck.configuration import Configuration, read_configuration
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.gates import GateResult, Gates, MarkerError, registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import Finding, FindingError
+from pytest_modelcheck.targets import Target
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -58,6 +60,7 @@ class Session:
     options: Options
     config: pytest.Config
     gates: Gates
+    configuration: Configuration = field(default_factory=Configuration)
     outer_place: Any = None
     _checked: tuple[ModelCase, ModelCheck] | None = None
     _line: Callable[[str], None] | None = None
@@ -114,9 +117,12 @@ class Session:
         return resolve_passes(self.options.passes) if self.options.passes else None
 
     def _declared(self, item: pytest.Item) -> tuple[Declared, ...]:
-        """The gates of a test's markers, in the order of the file."""
+        """The gates of a test's markers, in the order of the file, after those of pyproject.toml."""
         declared, wrong = [], []
-        for mark in item.iter_markers():
+        marks = list(item.iter_markers())
+        if "modelcheck" in getattr(item, "fixturenames", ()):
+            marks = self.configuration.marks(marks, _name_of_case(item), self.gates)
+        for mark in marks:
             try:
                 entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
             except MarkerError as error:
@@ -138,7 +144,7 @@ class Session:
             check = ModelCheck(
                 case,
                 exporter=self.options.exporter,
-                target=self.options.target,
+                target=self._target(case),
                 passes=self._pipeline(),
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
@@ -150,6 +156,11 @@ class Session:
         check.locked = Locked(file=partial(_kept_file, item), updating=updating)
         item.stash.setdefault(_TEST, TestState()).check = check
         return check
+
+    def _target(self, case: ModelCase) -> Target:
+        """The target of a case: the command line's, else that of its table in pyproject.toml, else the ini file's."""
+        own = None if self.config.getoption("modelcheck_target") else self.configuration.target(case.name)
+        return own or self.options.target
 
     def snapshot_for(self, item: pytest.Item, check: ModelCheck, syrupy: Any) -> ModelCheckSnapshot:
         """The snapshot assertion of one test."""
@@ -267,6 +278,16 @@ def _file_of(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
 
 
+def _name_of_case(item: pytest.Item) -> str | None:
+    """The name of a test's case: of its parameter, or of what its fixture gave; None while that is not known."""
+    state = item.stash.get(_TEST, None)
+    if state is not None and state.check is not None:
+        return state.check.case.name
+    parameters = getattr(item, "callspec", None)
+    case = None if parameters is None else parameters.params.get("model_case")
+    return case.name if isinstance(case, ModelCase) else None
+
+
 def _test_of(item: pytest.Item) -> str:
     """The test without its parameters: a marker of all of them is one mistake."""
     return item.nodeid.partition("[")[0]
@@ -277,6 +298,7 @@ def start(config: pytest.Config, options: Options) -> None:
     gates = registered_gates().and_named(options.gates)
     session = config.stash[_SESSION] = Session(options, config, gates)
     if options.enabled:
+        session.configuration = read_configuration(config.rootpath, gates)
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension, SnapshotPlace
 
         session.outer_place = ModelCheckExtension.place
