@@ -142,10 +142,13 @@ def wide(array: Array) -> Array:
 def _medians(rows: Array, masks_from: float, least: int) -> Array:
     """(rows,) medians of what is neither zero nor masked; inf for a row with fewer than `least` such elements."""
     rows = np.abs(wide(rows))
-    rows[~((rows > 0) & (rows < masks_from))] = np.nan
-    enough = np.count_nonzero(~np.isnan(rows), axis=1) >= least
+    counted = (rows > 0) & (rows < masks_from)
+    rows[~counted] = math.inf
+    rows.sort(axis=1)  # what does not count is behind; numpy's nanmedian takes ten times as long for short rows
+    counts = np.count_nonzero(counted, axis=1)
+    enough = np.flatnonzero(counts >= max(1, least))
     medians = np.full(len(rows), math.inf)
-    medians[enough] = np.nanmedian(rows[enough], axis=1)
+    medians[enough] = (rows[enough, (counts[enough] - 1) // 2] + rows[enough, counts[enough] // 2]) / 2
     return medians
 
 

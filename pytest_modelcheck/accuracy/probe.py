@@ -43,23 +43,27 @@ class GraphProbe:
         self._inputs = inputs
         self._how = replace(how, spare_memory=True)
         produced = (value for node in self._model.graph for value in node.outputs)
-        self.names = frozenset(value.name for value in produced if value.name and _is_tensor(value))
+        self._produced = {value.name: value for value in produced if value.name}
+        self.names = frozenset(name for name, value in self._produced.items() if _is_tensor(value))
 
     def outputs(self) -> Mapping[str, Array]:
-        return self._run(self._model)
+        return self._run()
 
     def look(self, names: Sequence[str]) -> Mapping[str, Array]:
-        model = self._model.clone()
-        already = {value.name for value in model.graph.outputs}
-        produced = {value.name: value for node in model.graph for value in node.outputs if value.name}
-        model.graph.outputs.extend(produced[name] for name in names if name not in already)
-        return self._run(model)
+        outputs = self._model.graph.outputs
+        own = len(outputs)
+        already = {value.name for value in outputs}
+        outputs.extend(self._produced[name] for name in names if name not in already)
+        try:
+            return self._run()
+        finally:
+            del outputs[own:]
 
-    def _run(self, model: ir.Model) -> Mapping[str, Array]:
-        session = open_session(model, self._how)
+    def _run(self) -> Mapping[str, Array]:
+        session = open_session(self._model, self._how)
         outputs = session.run(feeds_for(session, self._inputs))
         del session
-        release_mapped_weights(model)
+        release_mapped_weights(self._model)
         return_freed_memory(collect=False)  # the next session comes on top of what this one leaves in the arenas
         return outputs
 

@@ -7,12 +7,13 @@ which onnxruntime packs for its kernels. As bytes it would hold three, and a pro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.onnxruntime.values import to_ort_value
@@ -50,30 +51,65 @@ def split_weights(model: ir.Model, *, mapped: bool = False) -> SplitModel:
     Raises:
         OSError, ValueError, TypeError: if a weight cannot be read, or the graph cannot be serialised.
     """
-    copy = model.clone()  # shares the weights
-    names, values = [], []
-    in_files = set()
-    folder = _folder_of_most(copy) if mapped else None
-    for name, value in [*copy.graph.initializers.items()]:
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del copy.graph.initializers[name]  # onnxruntime drops it, and then fails to find its external weight
-            continue
+    names, values, unread = [], [], set()
+    stubs: dict[ir.Value, ir.TensorProtocol] = {}
+    folder = _folder_of_most(model) if mapped else None
+    in_files = False
+    for name, value in model.graph.initializers.items():
         tensor = value.const_value
-        if tensor is None or value.is_graph_input() or not _has_array_form(tensor) or tensor.nbytes <= INLINE_BYTES:
+        if tensor is None:
             continue
-        if folder is not None and _folder(tensor) == folder:
+        if value.is_graph_input():
+            stubs |= _readable(value)
+        elif not value.uses() and not value.is_graph_output():
+            unread.add(name)  # onnxruntime drops it, and then fails to find its external weight
+            stubs[value] = _stub(tensor, name)
+        elif not _has_array_form(tensor) or tensor.nbytes <= INLINE_BYTES:
+            stubs |= _readable(value)
+        elif folder is not None and _folder(tensor) == folder:
             assert isinstance(tensor, ir.ExternalTensor)
-            value.const_value = _in_folder(tensor)
-            in_files.add(name)
-            continue
-        names.append(name)
-        values.append(to_ort_value(tensor.numpy()))
-        shape = ir.Shape(tensor.shape.numpy())
-        value.const_value = ir.ExternalTensor("weights", 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
-    for value in _kept_inside(copy, {*names, *in_files}):
-        if isinstance(value.const_value, ir.ExternalTensor):  # bytes have no folder for file names to be relative to
-            value.const_value = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
-    return SplitModel(ir.to_proto(copy).SerializeToString(), tuple(names), tuple(values), folder if in_files else None)
+            stubs[value] = _in_folder(tensor)
+            in_files = True
+        else:
+            names.append(name)
+            values.append(to_ort_value(tensor.numpy()))
+            stubs[value] = _stub(tensor, name)
+    for graph in model.graph.subgraphs():
+        for value in graph.initializers.values():
+            stubs |= _readable(value)
+    proto = _written(model, stubs)
+    for index in reversed(range(len(proto.graph.initializer)) if unread else ()):
+        if proto.graph.initializer[index].name in unread:
+            del proto.graph.initializer[index]
+    return SplitModel(proto.SerializeToString(), tuple(names), tuple(values), folder if in_files else None)
+
+
+def _written(model: ir.Model, stubs: Mapping[ir.Value, ir.TensorProtocol]) -> onnx.ModelProto:
+    """The model with these tensors in place of its own, which it has again afterwards: a copy of a graph takes as long
+    as writing it."""
+    own = {value: value.const_value for value in stubs}
+    try:
+        for value, stub in stubs.items():
+            value.const_value = stub
+        return ir.to_proto(model)
+    finally:
+        for value, tensor in own.items():
+            value.const_value = tensor
+
+
+def _stub(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.ExternalTensor("weights", 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+
+
+def _readable(value: ir.Value) -> dict[ir.Value, ir.TensorProtocol]:
+    """What stands for a weight that stays inside: bytes have no folder for file names to be relative to."""
+    tensor = value.const_value
+    return (
+        {value: ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)}
+        if isinstance(tensor, ir.ExternalTensor)
+        else {}
+    )
 
 
 def _folder(tensor: ir.TensorProtocol | None) -> Path | None:
@@ -101,12 +137,6 @@ def _in_folder(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
         name=tensor.name or "",
         base_dir=path.parent,
     )
-
-
-def _kept_inside(model: ir.Model, left_out: set[str]) -> Iterator[ir.Value]:
-    yield from (value for name, value in model.graph.initializers.items() if name not in left_out)
-    for graph in model.graph.subgraphs():
-        yield from graph.initializers.values()
 
 
 def _has_array_form(tensor: ir.TensorProtocol) -> bool:
