@@ -15,7 +15,7 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \
 	tests/report/test_merging.py tests/test_bounds.py tests/test_model_case.py tests/test_result.py examples/test_matrix.py
 
-.PHONY: demo test quick check zoo zoo-run clean
+.PHONY: demo test quick check docs docs-build zoo zoo-run clean
 
 demo: $(STAMP)
 	$(BIN)/pytest --modelcheck -v examples/test_bert_base.py examples/test_resnet50.py
@@ -40,6 +40,13 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 
+# The pages of docs/ as a site; a page that is not listed, a dead link or an unknown name fails.
+docs:
+	$(MAKE) VENV=.venv-docs EXTRAS=docs docs-build
+
+docs-build: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("pytest-modelcheck needs CPython 3.11 or newer, found " + sys.version) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,4 +54,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-zoo .modelcheck .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-zoo .venv-docs site .modelcheck .pytest_cache .mypy_cache .ruff_cache

@@ -1,40 +1,39 @@
 """Fixtures of all tests: `project` is a small pytest project to run the plugin in."""
 
 import sys
+from pathlib import Path
 
 import pytest
+from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
 
-import pytest_modelcheck.pipeline  # noqa: F401 - else pytester forgets it after a test, and onnx cannot be loaded twice
-
 pytest_plugins = ["pytester"]
+
+LIBRARIES = (sys.prefix, sys.base_prefix, str(Path(__file__).parent.parent))
+"""Where modules come from that outlive the run of pytester that imported them."""
+
+
+def outlives(name):
+    """Whether a module is none of the project that pytester runs."""
+    known = getattr(sys.modules[name], "__dict__", {})  # not getattr: torch.ops and torch.classes make up what is asked
+    places = [known.get("__file__") or "", *known.get("__path__", ())]
+    return all(place.startswith(LIBRARIES) for place in places if place)
+
+
+def snapshot(self, preserve=None, made=SysModulesSnapshot.__init__):
+    made(self, outlives)
+
+
+# pytester forgets all modules that its run imported first: those of torch, onnx and ours would be loaded a second time,
+# beside objects whose classes are those of the first.
+SysModulesSnapshot.__init__ = snapshot
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # a loaded machine fails no test
 
 
-@pytest.fixture(scope="session")
-def everything_imported():
-    """Load what a check loads lazily, once: pytester forgets modules that are first imported inside one of its runs."""
-    import torch
-
-    from pytest_modelcheck import ModelCase
-    from pytest_modelcheck.bounds import parse_bound
-    from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.gates.accuracy import measure_accuracy
-    from pytest_modelcheck.gates.latency import GATE
-    from pytest_modelcheck.report import json_file, rows, terminal  # noqa: F401 - loaded, not used
-    from pytest_modelcheck.snapshots import assertion, extension  # noqa: F401 - loaded, not used
-
-    case = ModelCase("warm", lambda: torch.nn.Linear(3, 2), lambda seed: (torch.randn(2, 3),), exporter="torchscript")
-    check = ModelCheck(case, latency_budget=0.01)
-    check.attribution, check.fusion, measure_accuracy(check, seeds=1)
-    GATE.check(check, GATE.parse(">=0.01"))
-    assert parse_bound("1").holds(1)
-
-
 @pytest.fixture
-def project(pytester, everything_imported, monkeypatch):
+def project(pytester, monkeypatch):
     from tests.harness import Project
 
     # An edit of the same length within the same second would find the bytecode of the file before it.

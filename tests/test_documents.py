@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_modelcheck.configuration import read_configuration
 from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.options import OPTION_NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -52,26 +54,63 @@ def test_the_pass_of_the_contributing_page_fires_refuses_and_keeps_the_result():
 
 
 @pytest.mark.parametrize("gate", registered_gates().values(), ids=lambda gate: gate.name)
-def test_the_readme_lists_every_marker(gate):
-    assert f"| `{gate.name}(" in README
+def test_the_page_of_markers_lists_every_marker(gate):
+    assert f"| `{gate.name}(" in DOCS["markers.md"]
 
 
-def test_the_readme_lists_every_option():
+def test_the_markers_of_the_readme_can_be_read():
+    (block,) = [block for block in code_blocks(README, "python") if block.startswith("@pytest.mark")]
+    gates = registered_gates()
+    exec(block + "def test(): pass", {"pytest": pytest})
+    marks = [eval(line.removeprefix("@"), {"pytest": pytest}).mark for line in block.splitlines()]
+    assert [gates[mark.name].expectation(mark.args, dict(mark.kwargs)) is not None for mark in marks] == [True] * 5
+
+
+def test_the_page_of_options_lists_every_option():
     flags = {f"--{name.replace('_', '-')}" for name in OPTION_NAMES if OPTION_NAMES[name]}
-    missing = [name for name in OPTION_NAMES if f"`{name}`" not in README]
-    missing += [flag for flag in flags if flag not in README]
+    missing = [name for name in OPTION_NAMES if f"`{name}`" not in DOCS["options.md"]]
+    missing += [flag for flag in flags if flag not in DOCS["options.md"]]
     assert missing == []
 
 
-def test_the_readmes_plain_function_checks_and_raises_nothing(capsys):
-    (block,) = [block for block in code_blocks(README, "python") if "import check_export" in block]
+def test_the_tables_of_the_page_of_options_are_read_as_it_says(tmp_path):
+    (block,) = code_blocks(DOCS["options.md"], "toml")
+    (tmp_path / "pyproject.toml").write_text(block, encoding="utf-8")
+    tables = read_configuration(tmp_path, registered_gates())
+    assert tables.gates("gpt2") == {"expect_hierarchy": {"coverage": ">=95%"}, "expect_accuracy": {}}
+    assert tables.gates("bert-base") == {"expect_accuracy": {"seeds": 5, "atol": 1e-4}}
+    assert (tables.target("bert-base"), tables.target("gpt2")) == ("opset23", None)
+
+
+def test_the_page_of_model_cases_is_green(project):
+    blocks = "\n\n".join(code_blocks(DOCS["model_cases.md"], "python"))
+    project.file("test_cases.py", blocks).run().outcomes(passed=5)
+
+
+def test_every_page_is_in_the_site_once_and_every_link_leads_to_a_page():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^ +- (?:[^:\n]+: )?(\w+\.md)$", site, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(DOCS)
+    for name, text in [("../README.md", README), ("../CONTRIBUTING.md", CONTRIBUTING), *DOCS.items()]:
+        for target in re.findall(
+            r"\]\((?!https?:)([\w./-]+)(?:#[\w-]+)?\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        ):
+            assert (ROOT / "docs" / name).parent.joinpath(target).is_file(), f"{name} links {target}"
+
+
+def test_the_readme_is_one_page():
+    assert len(README.splitlines()) <= 130
+
+
+def test_the_plain_function_of_the_page_of_markers_checks_and_raises_nothing(capsys):
+    (block,) = [block for block in code_blocks(DOCS["markers.md"], "python") if "import check_export" in block]
     exec(block, {})
     assert capsys.readouterr().out == "3\n"
 
 
-def test_the_readmes_runtimes_run_the_graphs(project):
+def test_the_page_of_runtimes_runs_the_graphs(project):
     pytest.importorskip("openvino")
-    (block,) = [block for block in code_blocks(README, "python") if "expect_runtime" in block]
+    (block,) = code_blocks(DOCS["runtimes.md"], "python")
     project.file("test_deployed.py", block)
     project.run(subprocess=True).outcomes(passed=1)  # an in-process run would drop OpenVINO's modules at its end
 
@@ -80,7 +119,7 @@ def test_the_page_of_fears_names_every_marker_and_what_it_shows_can_be_read(tmp_
     monkeypatch.chdir(tmp_path)
     for name in ("old.pt", "reference.npz"):
         (tmp_path / name).touch()
-    page = (ROOT / "docs/which_marker.md").read_text(encoding="utf-8")
+    page = DOCS["which_marker.md"]
     gates = registered_gates()
     shown = re.findall(r"`(expect_\w+)\(([^`]*)\)`", page)
     assert {name for name, _ in shown} == set(gates)

@@ -90,19 +90,8 @@ def recorded(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def dynamo_imported(everything_imported):
-    """Load what the dynamo exporter loads lazily, for the reason of `everything_imported`."""
-    import torch
-
-    from pytest_modelcheck import ModelCase
-    from pytest_modelcheck.export import export
-
-    export(ModelCase("warm", lambda: torch.nn.Linear(3, 2), lambda seed: (torch.randn(2, 3),)))
-
-
 @pytest.fixture
-def project(recorded, dynamo_imported, pytester, monkeypatch):
+def project(recorded, pytester, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     shutil.copytree(recorded, pytester.path, dirs_exist_ok=True)
     return pytester
