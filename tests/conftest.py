@@ -1,5 +1,6 @@
 """Fixtures of all tests: `project` is a small pytest project to run the plugin in."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -30,6 +31,13 @@ SysModulesSnapshot.__init__ = snapshot
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # a loaded machine fails no test
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_is_set_aside():
+    """A collection of garbage looks through torch, transformers and all that earlier tests hold: a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -325,11 +325,17 @@ def test_collection_is_paused_while_a_pipeline_runs_and_restored_even_where_it_r
         gc.enable()
 
 
+@pytest.fixture
+def nothing_set_aside():
+    gc.unfreeze()
+
+
 def graphs_alive():
     return sum(isinstance(found, ir.Graph) for found in gc.get_objects())
 
 
 @pytest.mark.parametrize(("limit", "alive"), [(1_000, [1, 2, 3, 4]), (0, [1, 1, 1, 1])])
+@pytest.mark.usefixtures("nothing_set_aside")
 def test_graphs_that_are_thrown_away_are_collected_meanwhile_where_they_are_worth_it(model, monkeypatch, limit, alive):
     seen = []
 
@@ -343,6 +349,7 @@ def test_graphs_that_are_thrown_away_are_collected_meanwhile_where_they_are_wort
     assert [found - 1 for found in seen] == alive
 
 
+@pytest.mark.usefixtures("nothing_set_aside")
 def test_what_is_set_aside_while_a_pipeline_runs_is_collected_later(model):
     frozen = []
 
