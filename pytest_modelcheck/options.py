@@ -28,6 +28,7 @@ class Options:
 
     Attributes:
         enabled: Whether model checks run at all.
+        models: Models to check without a test of their own: ``hf:bert-base-uncased``, ``module:build``, a file.
         reports: Files to write the report to.
         cache: Directory of cached exports; None to export into a temporary directory.
         explain: Whether the summary says what was taken from an earlier run, and why not more.
@@ -42,6 +43,7 @@ class Options:
     """
 
     enabled: bool
+    models: tuple[str, ...]
     reports: tuple[Path, ...]
     cache: Path | None
     explain: bool
@@ -71,6 +73,15 @@ _TABLE: tuple[_Option, ...] = (
         action="store_true",
         ini_type="bool",
         help="run model checks; without it tests that need them are skipped",
+    ),
+    _Option(
+        name="modelcheck_model",
+        flag="--modelcheck-model",
+        action="append",
+        metavar="MODEL",
+        ini_type="linelist",
+        help="check MODEL by the usual gates, without a test: hf:NAME[:tiny], timm:NAME, module:build, FILE.onnx; "
+        "repeatable, implies --modelcheck",
     ),
     _Option(
         name="modelcheck_report",
@@ -165,7 +176,8 @@ def read_options(config: pytest.Config) -> Options:
     value = {option.name: _value(config, option) for option in _TABLE}
     root = config.rootpath
     return Options(
-        enabled=bool(value["modelcheck"]),
+        enabled=bool(value["modelcheck"] or value["modelcheck_model"]),
+        models=tuple(value["modelcheck_model"] or ()),
         reports=tuple(_report_path(name) for name in value["modelcheck_report"] or ()),
         cache=None if value["modelcheck_no_cache"] else root / (value["modelcheck_cache"] or ".modelcheck"),
         explain=bool(value["modelcheck_explain"]),
@@ -182,7 +194,8 @@ def read_options(config: pytest.Config) -> Options:
 
 def record_if_enabled(config: pytest.Config) -> None:
     """Begin to record what is read, before any conftest is imported; nothing in a run without model checks."""
-    if _value(config, _TABLE[0], config.known_args_namespace.__dict__.get("modelcheck")):
+    given = vars(config.known_args_namespace)
+    if any(_value(config, option, given.get(option.name)) for option in _TABLE[:2]):
         recorder.install()
         recorder.root = str(config.rootpath)
 

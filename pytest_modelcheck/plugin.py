@@ -51,12 +51,19 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         options = read_options(config)
         sessions.start(config, options)
+        if options.models:
+            sessions.add_models(config, options)
     except ModelCheckError as error:
         raise pytest.UsageError(str(error)) from error
     for line in sessions.marker_lines(config):
         config.addinivalue_line("markers", line)
     if options.enabled and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Reporting(options.reports, explain=options.explain), "modelcheck-reporting")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # of xdist: its workers collect the same tests
+    node.workerinput["modelcheck_models"] = sessions.session_of(node.config).models
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

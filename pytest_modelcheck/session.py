@@ -61,6 +61,7 @@ class Session:
     config: pytest.Config
     gates: Gates
     configuration: Configuration = field(default_factory=Configuration)
+    models: list[str] = field(default_factory=list)
     outer_place: Any = None
     _checked: tuple[ModelCase, ModelCheck] | None = None
     _line: Callable[[str], None] | None = None
@@ -303,6 +304,19 @@ def start(config: pytest.Config, options: Options) -> None:
 
         session.outer_place = ModelCheckExtension.place
         ModelCheckExtension.place = SnapshotPlace(config.rootpath, options.snapshots)
+
+
+def add_models(config: pytest.Config, options: Options) -> None:
+    """Let the run collect a test for each model that the options name: beside the tests that were asked for, if any."""
+    session = session_of(config)
+    if hasattr(config, "workerinput"):
+        session.models = config.workerinput["modelcheck_models"]
+    else:
+        from pytest_modelcheck.scaffold.unwritten_tests import write_tests
+
+        session.models = write_tests(options.models, (options.cache or config.rootpath / ".modelcheck") / "models")
+    asked = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    config.args = [*asked, *session.models]
 
 
 def stop(config: pytest.Config) -> None:

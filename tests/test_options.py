@@ -30,6 +30,7 @@ def test_defaults(project):
     root = project.path
     assert found == {
         "enabled": "False",
+        "models": "()",
         "reports": "()",
         "cache": f"PosixPath('{root}/.modelcheck')",
         "exporter": "None",

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         WORKFLOW,
         has_pytest_configuration,
         is_ignored,
-        test_file,
+        source_of_test,
     )
     from pytest_modelcheck.scaffold.measured import measure
     from pytest_modelcheck.scaffold.targets import read_target
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"measuring {arguments.model} ...", flush=True)
     measured = measure(target)
 
-    written = [_write(test, test_file(target, measured))]
+    written = [_write(test, source_of_test(target, measured))]
     if not Path(arguments.workflow).exists():
         written.append(_write(Path(arguments.workflow), WORKFLOW))
     if not has_pytest_configuration(root):
