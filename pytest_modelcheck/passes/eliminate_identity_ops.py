@@ -7,7 +7,9 @@
 4. Add or Sub of 0, Mul or Div of 1, Pow of 1, And of true, Or of false, where broadcasting does not change the shape.
    Exactly 0 and 1: an Add of a small epsilon is not one of them.
 5. ``Relu(Relu(x))``, and Abs, Ceil, Floor, Round, Sign of themselves; ``Not(Not(x))`` and ``Neg(Neg(x))``.
-6. An initial state of LSTM, GRU or RNN that is zero (zero_states.py).
+6. ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd over axes of one element that stay.
+7. An initial state of LSTM, GRU or RNN that is zero (zero_states.py).
+8. Slice of a Slice, Concat of a Concat, and sequences that are taken apart again (nested_ops.py).
 
 The output's name never changes: where a graph output would have to be named by a graph input, a constant or another
 output, the node stays. Sources: https://onnx.ai/onnx/operators/
@@ -24,8 +26,9 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.passes.nested_ops import MERGES, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
-from pytest_modelcheck.rewriting.matching import produced_by
+from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
@@ -175,6 +178,17 @@ def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
     return bool(array[0] == element) and bool(np.all(array == element))
 
 
+def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    shape, axes = known.shape(node.inputs[0]), reduced_axes(node)
+    if shape is None or axes is None or not axes:  # over none, or all
+        return None
+    if not all(-len(shape) <= axis < len(shape) and shape[axis] == 1 for axis in axes):
+        return None
+    if integer_attribute(node, "keepdims", 1) != 1:
+        return _refused(rewriter, node, "the axis of one element is dropped")
+    return node.inputs[0]
+
+
 def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     return None if produced_by(node.inputs[0], node.op_type) is None else node.inputs[0]
 
@@ -209,12 +223,19 @@ _RULES: dict[str, Rule] = {
     "Mul": _neutral(1, commutes=True),
     "Neg": _involution,
     "Not": _involution,
+    "OptionalGetElement": element_of_optional,
     "Or": _neutral(False, commutes=True),
     "Pad": _pad,
     "Pow": _neutral(1, commutes=False),
+    "ReduceMax": _reduced_ones,
+    "ReduceMean": _reduced_ones,
+    "ReduceMin": _reduced_ones,
+    "ReduceProd": _reduced_ones,
+    "ReduceSum": _reduced_ones,
     "Relu": _idempotent,
     "Reshape": _same_shape,
     "Round": _idempotent,
+    "SequenceAt": element_of_sequence,
     "Sign": _idempotent,
     "Slice": _slice,
     "Sub": _neutral(0, commutes=False),
@@ -227,7 +248,7 @@ _RULES: dict[str, Rule] = {
 @dataclass(frozen=True)
 class EliminateIdentityOps(Pass):
     name: ClassVar[str] = "eliminate_identity_ops"
-    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast", RULE)
+    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast", RULE, *MERGES)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         known = SymbolicShapes(rewriter.model)
@@ -237,3 +258,4 @@ class EliminateIdentityOps(Pass):
             if source is not None and source is not node.outputs[0]:
                 rewriter.replace([node], [], {node.outputs[0]: source})
         drop_zero_states(rewriter)
+        merge_nested(rewriter)

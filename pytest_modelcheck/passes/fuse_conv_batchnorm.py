@@ -10,6 +10,7 @@ With ``factor = scale / sqrt(var + epsilon)`` and ``shift = bias - mean * factor
    pads nothing (a padded zero is not moved by the shift, and so would be wrong) or the shift is zero.
 5. ``Conv(x, W, b) * factor`` and ``Conv(x, W, b) + shift``, constants per channel, as which frozen BatchNormalization
    is exported, like 1.
+6. ``(a @ B + c) * factor -> a @ (B * factor) + c * factor``, one constant per column (LayerScale); c may be missing.
 
 Folded in float64. Weights are never changed in place: another node may read them. Source: the operators' definitions,
 https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXiv:1712.05877, section 3.2.
@@ -32,8 +33,9 @@ from pytest_modelcheck.graph.attributes import (
     text_attribute,
 )
 from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
-from pytest_modelcheck.rewriting.matching import rank, scope_of
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
@@ -164,6 +166,36 @@ def _fold_forward(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return _folded(rewriter, match, linear, match.values["x"], folded, linear.bias + moved, linear.attributes)
 
 
+def _fold_scale(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    """Rule 6."""
+    product, scale, result = match.named["linear"], match.values["constant"], match.result
+    weight, factor = constant_array(product.inputs[1]), constant_array(scale)
+    bias = constant_array(match.values["bias"]) if "bias" in match.values else None
+    assert weight is not None
+    assert factor is not None
+    if weight.ndim != 2 or factor.shape[-1:] != weight.shape[1:] or factor.size != weight.shape[1]:
+        return "the constant of the Mul is not one number per column"
+    if bias is not None and bias.size not in (1, factor.size):
+        return "the bias is not one number per column"
+    if result.dtype not in GEMM_TYPES:
+        return "the element type is not float or double"
+    if not read_once(match.values["weight"]):
+        return "the weight is read by something else, too"
+    dims = rank(product.outputs[0])
+    if dims is None or factor.ndim > dims or (bias is not None and bias.ndim > dims):
+        return "the constants may add an axis"
+    scope, dtype = scope_of(match.root), weight.dtype
+    each = factor.reshape(-1).astype(np.float64)
+    stem = match.values["weight"].name or "weight"
+    scaled = rewriter.constant_value(scope, (weight.astype(np.float64) * each).astype(dtype), stem)
+    made = [rewriter.node("MatMul", [product.inputs[0], scaled], like=product.outputs[0])]
+    if bias is not None:
+        moved = (bias.reshape(-1).astype(np.float64) * each).astype(dtype)
+        added = rewriter.constant_value(scope, moved, match.values["bias"].name or "bias")
+        made.append(rewriter.node("Add", [made[0].outputs[0], added], like=result))
+    return made
+
+
 def _group(conv: ir.Node) -> int:
     return integer_attribute(conv, "group", 1) or 1
 
@@ -214,6 +246,11 @@ def _is_constant(match: Match, value: ir.Value) -> bool:
     return constant_array(value) is not None
 
 
+def _is_vector(match: Match, value: ir.Value) -> bool:
+    array = constant_array(value)
+    return array is not None and array.size > 1  # one number is cleanup_attention's business
+
+
 def _back(name: str, norm: Op) -> Rule:
     return Rule(name=name, formula=norm, anchor=norm, reach=0, makes=_fold_back)
 
@@ -225,12 +262,21 @@ _AFTER = {
     "MatMul": "after MatMul",
 }
 _CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))
+_PRODUCT = Op("MatMul", Var("x"), Var("weight", where=_is_constant), name="linear")
+_BIASED = Op("Add", _PRODUCT, Var("bias", where=_is_constant))
 _NORM = Op("BatchNormalization", Var("x"), name="norm")
 
 RULES = (
     *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
     Rule(name="before Conv", formula=Op("Conv", _NORM, name="linear"), anchor=_NORM, reach=1, makes=_fold_forward),
     *(_back("frozen", Op(op, _CONVOLUTION, Var("constant", where=_is_constant), name="norm")) for op in ("Mul", "Add")),
+    Rule(
+        name="scale",
+        formula=Op("Mul", AnyOf(_BIASED, _PRODUCT), Var("constant", where=_is_vector)),
+        anchor=_PRODUCT,
+        reach=2,
+        makes=_fold_scale,
+    ),
 )
 
 

@@ -1,0 +1,133 @@
+"""Two operators that are one: slices, concatenations, and sequences that are put together and taken apart again.
+
+1. ``Slice(Slice(x, along a), along b) -> Slice(x, along a and b)``, where nothing else reads what is between.
+2. ``Concat(Concat(x, y), z) -> Concat(x, y, z)`` along one axis, likewise.
+3. ``ConcatFromSequence(SequenceConstruct(x, y)) -> Concat(x, y)``, likewise.
+4. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
+
+Source: the operators' pages, https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.rewriting.matching import produced_by, rank, scope_of
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence")
+
+_BY_INPUTS = 10
+"""From this opset on the bounds of a Slice are inputs."""
+
+
+def merge_nested(rewriter: Rewriter) -> None:
+    """Rules 1 to 3."""
+    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence"):
+        if node.op_type == "Slice" and rewriter.opset() >= _BY_INPUTS:
+            rewriter.begin_rule(MERGES[0])
+            _try_merge_slices(rewriter, node)
+        elif node.op_type == "Concat":
+            rewriter.begin_rule(MERGES[1])
+            _try_merge_concats(rewriter, node)
+        elif node.op_type == "ConcatFromSequence":
+            rewriter.begin_rule(MERGES[2])
+            _try_concat_sequence(rewriter, node)
+
+
+def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    """The value that the SequenceAt `node` takes out again."""
+    made = produced_by(node.inputs[0], "SequenceConstruct")
+    position = None if made is None else rewriter.constant(node.inputs[1])
+    if made is None or position is None:
+        if made is not None:
+            rewriter.refuse("the position in the sequence is not constant", node)
+        return None
+    index = int(position.item())
+    return made.inputs[index] if -len(made.inputs) <= index < len(made.inputs) else None
+
+
+def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    """The value that the OptionalGetElement `node` takes out again."""
+    made = produced_by(node.inputs[0], "Optional")
+    if made is None or not made.inputs:
+        rewriter.refuse("the optional is not made from a value of this graph", node)
+        return None
+    return made.inputs[0]
+
+
+def _inner(node: ir.Node, op_type: str) -> ir.Node | None:
+    """The node of this type, in the same scope, whose only reader is the first input of `node`."""
+    value = node.inputs[0]
+    inner = produced_by(value, op_type)
+    return inner if inner is not None and inner.graph is node.graph and read_once(inner.outputs[0]) else None
+
+
+def _try_merge_slices(rewriter: Rewriter, node: ir.Node) -> bool:
+    inner = _inner(node, "Slice")
+    if inner is None:
+        return False
+    bounds = [_bounds(rewriter, inner), _bounds(rewriter, node)]
+    if bounds[0] is None or bounds[1] is None:
+        return rewriter.refuse("the bounds of the two Slices are not constant", node)
+    axes = [{row[2] for row in rows} for rows in bounds if rows is not None]
+    if not axes[0].isdisjoint(axes[1]):
+        return rewriter.refuse("both Slices are along one axis", node)
+    scope = scope_of(node)
+    starts, ends, along, steps = zip(*bounds[0], *bounds[1], strict=True)
+    inputs = [rewriter.integers(scope, numbers, "bounds") for numbers in (starts, ends, along, steps)]
+    merged = rewriter.node("Slice", [inner.inputs[0], *inputs], like=node.outputs[0])
+    return rewriter.replace([inner, node], [merged], {node.outputs[0]: merged.outputs[0]})
+
+
+def _bounds(rewriter: Rewriter, node: ir.Node) -> list[tuple[int, int, int, int]] | None:
+    """(start, end, axis, step) for each axis that the Slice `node` is along; None where they are not known."""
+    numbers: list[list[int] | None] = []
+    for index in range(1, 5):
+        value = node.inputs[index] if index < len(node.inputs) else None
+        array = None if value is None else rewriter.constant(value)
+        if value is not None and array is None:
+            return None
+        numbers.append(None if array is None else [int(number) for number in np.atleast_1d(array)])
+    starts, ends, axes, steps = numbers
+    if starts is None or ends is None:
+        return None
+    dims = rank(node.inputs[0])
+    axes = list(range(len(starts))) if axes is None else axes
+    if any(axis < 0 for axis in axes):
+        if dims is None:
+            return None
+        axes = [axis % dims for axis in axes]
+    return list(zip(starts, ends, axes, steps or [1] * len(starts), strict=True))
+
+
+def _try_merge_concats(rewriter: Rewriter, node: ir.Node) -> bool:
+    """Rule 2, for the first of several inner ones."""
+    for index, value in enumerate(node.inputs):
+        inner = produced_by(value, "Concat")
+        if inner is None or value is None or inner.graph is not node.graph or not read_once(value):
+            continue
+        dims = rank(node.outputs[0])
+        axes = [integer_attribute(concat, "axis", None) for concat in (inner, node)]
+        if None in axes or (axes[0] != axes[1] and (dims is None or (axes[0] or 0) % dims != (axes[1] or 0) % dims)):
+            rewriter.refuse("the inner Concat is along another axis", node)
+            continue
+        inputs = [*node.inputs[:index], *inner.inputs, *node.inputs[index + 1 :]]
+        merged = rewriter.node("Concat", inputs, {"axis": axes[1]}, like=node.outputs[0])
+        return rewriter.replace([inner, node], [merged], {node.outputs[0]: merged.outputs[0]})
+    return False
+
+
+def _try_concat_sequence(rewriter: Rewriter, node: ir.Node) -> bool:
+    made = _inner(node, "SequenceConstruct")
+    axis = integer_attribute(node, "axis", None)
+    if made is None or axis is None:
+        return False
+    if integer_attribute(node, "new_axis", 0) != 0:
+        return rewriter.refuse("the elements of the sequence are put along a new axis", node)
+    concat = rewriter.node("Concat", list(made.inputs), {"axis": axis}, like=node.outputs[0])
+    return rewriter.replace([made, node], [concat], {node.outputs[0]: concat.outputs[0]})

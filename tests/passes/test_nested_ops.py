@@ -1,0 +1,189 @@
+"""Two operators that are one, and pairs that only look like it."""
+
+import numpy as np
+import onnx
+import pytest
+
+from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
+from pytest_modelcheck.pipeline import optimize
+from tests.passes.fusing_checks import fires, make, refuses
+from tests.passes.rule_cases import RuleCase
+
+IDENTITIES = EliminateIdentityOps()
+BOUNDS = {
+    "zero": np.array([0]),
+    "one": np.array([1]),
+    "two": np.array([2]),
+    "three": np.array([3]),
+    "minus": np.array([-1]),
+}
+
+
+def model(body: str, shapes: str = "(float[N,4,5] x) => (float y)", **weights: np.ndarray) -> onnx.ModelProto:
+    inputs, output = shapes.split(" => ")
+    if output == "(float y)":
+        output = "(float[A,B,C] y)"
+    names = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    given = {name: array for name, array in {**BOUNDS, **weights}.items() if name in names}
+    return make(f'<ir_version: 10, opset_import: ["" : 18]> g {inputs} => {output} {{ {body} }}', **given)
+
+
+ALONG_ANOTHER = "r = Relu (x) a = Concat <axis = 2> (r, x) b = Concat <axis = 2> (x, x) y = Concat <axis = 1> (a, b)"
+ALONG_A_NEW_ONE = (
+    "s = SequenceConstruct (x, x) a = ConcatFromSequence <axis = 0, new_axis = 1> (s) "
+    "y = ReduceSum <keepdims = 0> (a, zero)"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "counts"),
+    [
+        ("a = Slice (x, one, three, one) y = Slice (a, zero, two, two)", {"Slice": 1}),
+        ("a = Slice (x, one, three, one) y = Slice (a, zero, two, minus)", {"Slice": 1}),
+        (
+            "a = Slice (x, one, three, one, two) b = Slice (a, zero, one, zero) y = Slice (b, two, three, two)",
+            {"Slice": 1},
+        ),
+        ("a = Relu (x) b = Concat <axis = 1> (x, a) y = Concat <axis = 1> (b, x)", {"Concat": 1, "Relu": 1}),
+        ("a = Relu (x) b = Concat <axis = 1> (x, a) y = Concat <axis = -2> (x, b)", {"Concat": 1, "Relu": 1}),
+        ("s = SequenceConstruct (x, x) y = ConcatFromSequence <axis = 1> (s)", {"Concat": 1}),
+    ],
+)
+def test_two_become_one(body: str, counts: dict[str, int]) -> None:
+    assert fires(IDENTITIES, model(body)) == counts
+
+
+def test_all_of_a_tree_of_concats_become_one_in_one_run() -> None:
+    tree = model(
+        "a = Concat <axis = 1> (x, x) b = Concat <axis = 1> (x, a) "
+        "c = Concat <axis = 1> (b, x) y = Concat <axis = 1> (c, x)"
+    )
+
+    assert [node.op_type for node in optimize(tree).graph.node] == ["Concat"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("a = Slice (x, one, three, one) y = Slice (a, one, two, one)", "both Slices are along one axis"),
+        (ALONG_ANOTHER, "the inner Concat is along another axis"),
+        (ALONG_A_NEW_ONE, "the elements of the sequence are put along a new axis"),
+    ],
+)
+def test_look_alikes_stay(body: str, reason: str) -> None:
+    assert refuses(IDENTITIES, model(body)) == {reason}
+
+
+def test_a_slice_that_is_read_twice_stays() -> None:
+    twice = model(
+        "a = Slice (x, zero, three, one) b = Slice (a, zero, three, two) "
+        "c = Relu (a) d = Slice (c, zero, three, two) y = Add (b, d)"
+    )
+
+    assert [node.op_type for node in optimize(twice).graph.node].count("Slice") == 3
+
+
+def test_bounds_that_are_computed_are_not_merged() -> None:
+    computed = make(
+        '<ir_version: 10, opset_import: ["" : 18]> g (float[N,4,5] x, int64[1] n) => (float[A,B,C] y) '
+        "{ a = Slice (x, zero, n, one) y = Slice (a, zero, two, two) }",
+        **{name: BOUNDS[name] for name in ("zero", "one", "two")},
+    )
+    assert refuses(IDENTITIES, computed) == {"the bounds of the two Slices are not constant"}
+
+
+SEQUENCE = "r = Relu (x) e = Exp (x) s = SequenceConstruct (r, e) a = SequenceAt (s, at) y = Neg (a)"
+
+
+@pytest.mark.parametrize(("at", "kept"), [(0, "Relu"), (-1, "Exp")])
+def test_an_element_of_a_sequence_is_read_where_it_was_made(at: int, kept: str) -> None:
+    assert fires(IDENTITIES, model(SEQUENCE, at=np.array(at))) == {kept: 1, "Neg": 1}
+
+
+def test_an_element_of_an_optional_is_read_where_it_was_made() -> None:
+    text = "g (float[N,3] x) => (float[N,3] y) { r = Relu (x) o = Optional (r) e = OptionalGetElement (o) y = Neg (e) }"
+
+    assert fires(IDENTITIES, make(f'<ir_version: 10, opset_import: ["" : 18]> {text}')) == {"Relu": 1, "Neg": 1}
+
+
+ONES = "(float[N,1,5] x) => (float[N,1,5] y)"
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"])
+def test_a_reduction_of_one_element_is_that_element(op: str) -> None:
+    assert fires(IDENTITIES, model(f"a = {op} (x, one) y = Exp (a)", ONES)) == {"Exp": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = ReduceMean (x, two) y = Add (a, x)",
+        "a = ReduceMean (x) y = Add (a, x)",
+        "a = ReduceL1 (x, one) y = Exp (a)",
+    ],
+)
+def test_other_reductions_stay(body: str) -> None:
+    assert len(optimize(model(body, ONES)).graph.node) == 2
+
+
+CASES = (
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="Slice of a Slice",
+        fires=model("r = Relu (x) a = Slice (r, one, three, one) y = Slice (a, zero, two, two)"),
+        refused=model("a = Slice (x, one, three, one) y = Slice (a, one, two, one)"),
+        reason="both Slices are along one axis",
+        counts={"Relu": 1, "Slice": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="Concat of a Concat",
+        fires=model("r = Relu (x) a = Concat <axis = 1> (r, x) y = Concat <axis = 1> (a, x)"),
+        refused=model(ALONG_ANOTHER),
+        reason="the inner Concat is along another axis",
+        counts={"Relu": 1, "Concat": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="Concat of a sequence",
+        fires=model("r = Relu (x) s = SequenceConstruct (r, x) y = ConcatFromSequence <axis = 1> (s)"),
+        refused=model(ALONG_A_NEW_ONE),
+        reason="the elements of the sequence are put along a new axis",
+        counts={"Relu": 1, "Concat": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="SequenceAt",
+        fires=model(SEQUENCE, at=np.array(1)),
+        refused=make(
+            '<ir_version: 10, opset_import: ["" : 18]> g (float[N,4,5] x, bool[1] c) => (float[N,4,5] y) '
+            "{ i = Cast <to = 7> (c) j = Squeeze (i) s = SequenceConstruct (x, x) y = SequenceAt (s, j) }"
+        ),
+        reason="the position in the sequence is not constant",
+        counts={"Exp": 1, "Neg": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="OptionalGetElement",
+        fires=model("r = Relu (x) o = Optional (r) e = OptionalGetElement (o) y = Neg (e)"),
+        refused=make(
+            '<ir_version: 10, opset_import: ["" : 18]> g (optional(float[3]) x) => (float[3] y) '
+            "{ e = OptionalGetElement (x) y = Neg (e) }"
+        ),
+        reason="the optional is not made from a value of this graph",
+        counts={"Relu": 1, "Neg": 1},
+    ),
+    *(
+        RuleCase(
+            pass_=IDENTITIES,
+            rule=op,
+            fires=model(f"r = Relu (x) a = {op} (r, one) y = Exp (a)", ONES),
+            refused=model(
+                f"r = Relu (x) a = {op} <keepdims = 0> (r, one) y = Add (a, x)", ONES.replace("[N,1,5] y", "[N,N,5] y")
+            ),
+            reason="the axis of one element is dropped",
+            counts={"Relu": 1, "Exp": 1},
+        )
+        for op in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+    ),
+)
