@@ -1,13 +1,15 @@
 """Running passes over a model, and the record of what each one really did.
 
 A pass is one of ours (`passes.Pass`), any `onnx_ir.passes.PassBase`, or any function from `onnx.ModelProto` to
-`onnx.ModelProto`. One file each for running with a check after every pass (run.py) and with a single one (in_place.py),
-for what a run leaves behind (records.py), and for names (pass_names.py).
+`onnx.ModelProto`. One file each for running with a check after every pass (run.py), with a single one (in_place.py),
+and with every result run (verified.py), for what a run leaves behind (records.py), and for names (pass_names.py).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -15,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import PassFailedError
+from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.graph.validity import check_model
@@ -32,6 +35,7 @@ from pytest_modelcheck.pipeline.run import (
     run_pipeline,
     run_prepared,
 )
+from pytest_modelcheck.pipeline.verified import WrongRewriteWarning, run_verified
 from pytest_modelcheck.result import Refused, listed
 
 _LISTED = 10
@@ -39,13 +43,16 @@ _LISTED = 10
 
 __all__ = [
     "AnyPass",
+    "OptimizedFile",
     "PassRecord",
     "PassStatus",
+    "WrongRewriteWarning",
     "as_passes",
     "check_target",
     "checked_copy",
     "known_pass_names",
     "optimize",
+    "optimize_file",
     "pass_name",
     "prepare",
     "resolve_passes",
@@ -59,10 +66,16 @@ __all__ = [
 
 @overload
 def optimize(
-    model: onnx.ModelProto, *, passes: Sequence[AnyPass | str] | None = ..., target: Target = ...
+    model: onnx.ModelProto,
+    *,
+    passes: Sequence[AnyPass | str] | None = ...,
+    target: Target = ...,
+    verify: bool = ...,
 ) -> onnx.ModelProto: ...
 @overload
-def optimize(model: ir.Model, *, passes: Sequence[AnyPass | str] | None = ..., target: Target = ...) -> ir.Model: ...
+def optimize(
+    model: ir.Model, *, passes: Sequence[AnyPass | str] | None = ..., target: Target = ..., verify: bool = ...
+) -> ir.Model: ...
 @overload
 def optimize(
     model: str | Path,
@@ -70,6 +83,7 @@ def optimize(
     passes: Sequence[AnyPass | str] | None = ...,
     target: Target = ...,
     output: str | Path | None = ...,
+    verify: bool = ...,
 ) -> Path: ...
 def optimize(
     model: onnx.ModelProto | ir.Model | str | Path,
@@ -77,6 +91,7 @@ def optimize(
     passes: Sequence[AnyPass | str] | None = None,
     target: Target = "portable",
     output: str | Path | None = None,
+    verify: bool = False,
 ) -> onnx.ModelProto | ir.Model | Path:
     """Optimize a model and give back the same kind, as a new object (for a path: the path written).
 
@@ -87,9 +102,12 @@ def optimize(
         passes: Passes, or their names; default: `passes.passes_for(target)`.
         target: ``portable``, ``opset23``, ``onnxruntime`` or ``tflite``.
         output: For a path: where to write. Default: ``<stem>.optimized.onnx`` beside it.
+        verify: Run the model before and after every pass on drawn inputs; a rewrite that changes an output is undone,
+            and named by a `WrongRewriteWarning`. Needs onnxruntime.
 
     Raises:
         InvalidModelError: if `model` is not a valid model.
+        OptionError: for a target or pass that does not exist, or `verify` where onnxruntime cannot run the model.
         PassFailedError: if a pass raises or leaves an invalid model, or if nodes are left that the target does not
             have; nothing is written.
     """
@@ -97,31 +115,61 @@ def optimize(
     chosen = as_passes(passes, target)
     if isinstance(model, ir.Model):
         check_model(model)
-        return _optimized(model.clone, chosen, target)
+        return _optimized(model.clone, chosen, target, verify)[0]
     if isinstance(model, onnx.ModelProto):
         proto = model
         check_model(model_from_proto(proto))
-        return ir.to_proto(_optimized(lambda: model_from_proto(proto), chosen, target))
+        return ir.to_proto(_optimized(lambda: model_from_proto(proto), chosen, target, verify)[0])
+    return optimize_file(model, passes=chosen, target=target, output=output, verify=verify).path
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizedFile:
+    """The file written, and the node counts before and after."""
+
+    path: Path
+    nodes_before: int
+    nodes_after: int
+
+
+def optimize_file(
+    model: str | Path,
+    *,
+    passes: Sequence[AnyPass | str] | None = None,
+    target: Target = "portable",
+    output: str | Path | None = None,
+    verify: bool = False,
+) -> OptimizedFile:
+    """`optimize` of a file, which is read once."""
+    check_target(target)
     path = Path(model)
     destination = Path(output) if output else path.with_name(f"{path.stem}.optimized.onnx")
-    save_model(_optimized(lambda: load_model(path), chosen, target), destination, source=path)
-    return destination
+    optimized, nodes = _optimized(lambda: load_model(path), as_passes(passes, target), target, verify)
+    save_model(optimized, destination, source=path)
+    return OptimizedFile(destination, nodes, count_nodes(optimized))
 
 
-def _optimized(read: Callable[[], ir.Model], passes: Sequence[AnyPass], target: Target) -> ir.Model:
-    """What `passes` make of the valid model that `read` gives, a new object each time."""
+def _optimized(
+    read: Callable[[], ir.Model], passes: Sequence[AnyPass], target: Target, verify: bool
+) -> tuple[ir.Model, int]:
+    """What `passes` make of the valid model that `read` gives, a new object each time; and how many nodes that has."""
     model = read()
+    nodes = count_nodes(model)
     described = any(_is_described(value) for value in _inner_values(model))
     ours = [pass_ for pass_ in passes if isinstance(pass_, Pass)]
-    refusals = run_in_place(model, ours, target) if len(ours) == len(passes) else None
-    if refusals is None:
+    refusals = run_in_place(model, ours, target) if len(ours) == len(passes) and not verify else None
+    if verify:
+        model, refusals, wrong = run_verified(model, passes, target)
+        for rewrite in wrong:
+            warnings.warn(str(rewrite), WrongRewriteWarning, stacklevel=3)
+    elif refusals is None:
         model, refusals = _step_by_step(read(), passes, target)
     if refused := refusals.get(CheckTfliteOps.name):
         raise PassFailedError(_not_convertible(refused))
     if not described:
         for value in _inner_values(model):
             value.type = value.shape = None
-    return model
+    return model, nodes
 
 
 def _step_by_step(

@@ -32,24 +32,29 @@ class Takes(Protocol):
     def inputs(self) -> tuple[Port, ...]: ...
 
 
-def inputs_from_signature(model: Takes, seed: int) -> dict[str, Array]:
+def inputs_from_signature(model: Takes, seed: int, size: int | None = None) -> dict[str, Array]:
     """Arrays for every input of `model`; equal seeds give equal arrays.
+
+    Args:
+        model: Whose inputs are drawn.
+        seed: Of the generator.
+        size: What every named dimension is, in place of rule 1.
 
     Raises:
         FeedError: for an input that is not a tensor (a sequence, a map), or of a packed 4-bit type.
     """
     generator = np.random.default_rng(seed)
-    return {port.name: _draw(port, shape, generator) for port, shape in _shapes(model)}
+    return {port.name: _draw(port, shape, generator) for port, shape in _shapes(model, size)}
 
 
-def _shapes(model: Takes) -> Iterator[tuple[Port, tuple[int, ...]]]:
+def _shapes(model: Takes, size: int | None) -> Iterator[tuple[Port, tuple[int, ...]]]:
     sizes: dict[str, int] = {}
     for port in model.inputs:
         if port.dtype is None:
             raise FeedError(f"{model.name}: input {port.name!r} is {port.type}: give the model case an inputs function")
         for axis, dimension in enumerate(port.shape):
             if isinstance(dimension, str) and "+" not in dimension:
-                sizes.setdefault(dimension, _default_size(port, axis))
+                sizes.setdefault(dimension, _default_size(port, axis) if size is None else size)
     for port in model.inputs:
         yield port, tuple(_size(port, axis, sizes) for axis in range(len(port.shape)))
 

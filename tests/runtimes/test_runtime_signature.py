@@ -26,6 +26,16 @@ def test_spatial_axes_of_images_are_large_enough_to_pool():
     assert inputs_from_signature(session_of("float[N,3,H,W] a"), 0)["a"].shape == (2, 3, 64, 64)
 
 
+def test_named_dimensions_may_be_of_another_size_and_numbers_stay():
+    model = ir.from_onnx_text(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[N,3,H] a, int64[N,total] b) => (y) { y = Identity(a) }"""
+    )
+    model.graph.inputs[1].shape = ir.Shape(["N", "N + H"])
+    drawn = inputs_from_signature(open_session(model), 0, 5)
+    assert {name: array.shape for name, array in drawn.items()} == {"a": (5, 3, 5), "b": (5, 10)}
+
+
 @pytest.mark.parametrize(
     ("element", "dtype", "low", "high"),
     [

@@ -1,0 +1,181 @@
+"""The pipeline with every pass held against the model before all passes: a wrong rewrite is undone and named.
+
+1. The model is run on drawn inputs of several sizes, twice: outputs that differ between two runs are random, and left
+   out.
+2. What a pass that changed something has left is run on the same inputs. Where an output differs by more than rounding
+   (`_ROUNDING`), the pass is bisected to the first rewrite that makes it differ.
+3. The rewrites before that one are kept, those after it are not made, and `settle` does not run the pass again.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from pytest_modelcheck.errors import OptionError, PassFailedError
+from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.passes import Pass, Target
+from pytest_modelcheck.passes.settle import Settle
+from pytest_modelcheck.pipeline.pass_names import AnyPass, pass_name
+from pytest_modelcheck.pipeline.prepare import prepare
+from pytest_modelcheck.pipeline.records import PassStatus
+from pytest_modelcheck.pipeline.run import run_prepared
+from pytest_modelcheck.result import Refused
+from pytest_modelcheck.runtimes import FeedError, SessionError, inputs_from_signature, open_session
+
+_SIZES = (None, 1, 5)
+"""What named dimensions are in the inputs that are drawn: the usual sizes (runtimes/drawn_inputs.py), then these."""
+
+_ROUNDING = {np.dtype(np.float16): 2e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+"""How far an output may be from the original's, as a share of its largest value (or of 1); other dtypes are equal."""
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class WrongRewriteWarning(UserWarning):
+    """A rewrite changed what the model computes, and was undone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongRewrite:
+    """A rewrite that was undone.
+
+    Attributes:
+        pass_name: The pass that made it.
+        rule: Its rule; empty for a pass that is not ours.
+        rewrite, rewrites: Which one it was, from 1, and how many the pass made; 0 for a pass that is not ours.
+        node: The first node that it took out.
+        difference: Which output differs, and by how much.
+    """
+
+    pass_name: str
+    rule: str
+    rewrite: int
+    rewrites: int
+    node: str
+    difference: str
+
+    def __str__(self) -> str:
+        which = f", rule {self.rule!r}, rewrite {self.rewrite} of {self.rewrites}" if self.rewrite else ""
+        return f"{self.pass_name}{which}, at node {self.node!r}: {self.difference}; undone"
+
+
+def run_verified(
+    model: ir.Model, passes: Sequence[AnyPass], target: Target
+) -> tuple[ir.Model, dict[str, tuple[Refused, ...]], tuple[WrongRewrite, ...]]:
+    """Run passes in order on a copy of `model`, a valid one.
+
+    Returns:
+        The result, what each pass refused, and the rewrites that were undone.
+
+    Raises:
+        OptionError: if onnxruntime cannot run the model on any drawn inputs.
+        PassFailedError: naming the pass that raised, or left an invalid model.
+    """
+    reference = _Reference(model)
+    stage = prepare(model)
+    refusals: dict[str, tuple[Refused, ...]] = {}
+    wrong: list[WrongRewrite] = []
+    for pass_ in passes:
+        if isinstance(pass_, Settle):
+            for undone in wrong:
+                pass_ = pass_.without(undone.pass_name)
+        after, record = run_prepared(stage, pass_, target)
+        if record.status is PassStatus.ERROR:
+            raise PassFailedError(f"{record.name}: {record.error}")
+        refusals[record.name] = record.refusals
+        if record.changed and reference.difference(after):
+            after, found = _up_to_the_wrong_one(stage, pass_, target, reference)
+            wrong.append(found)
+        stage = after
+    return stage, refusals, tuple(wrong)
+
+
+def _up_to_the_wrong_one(
+    before: ir.Model, pass_: AnyPass, target: Target, reference: _Reference
+) -> tuple[ir.Model, WrongRewrite]:
+    """What `pass_` leaves if it stops before its first wrong rewrite, and that rewrite."""
+    rules: tuple[str, ...] = ()
+    number = 0
+    good = before
+    if isinstance(pass_, Pass):
+        own = pass_
+        rules = dataclasses.replace(own, target=target).call(before.clone()).rules
+
+        def after(count: int) -> ir.Model:
+            return run_prepared(before, dataclasses.replace(own, max_rewrites=count), target)[0]
+
+        counts = range(1, len(rules))  # all of them are known to be wrong
+        number = 1 + bisect.bisect_left(counts, True, key=lambda count: bool(reference.difference(after(count))))
+        good = after(number - 1) if number > 1 else before
+        bad = after(number)
+    else:
+        bad = run_prepared(before, pass_, target)[0]
+    left = {node.name for node in all_nodes(bad)}
+    return good, WrongRewrite(
+        pass_name=pass_name(pass_),
+        rule=rules[number - 1] if rules else "",
+        rewrite=number,
+        rewrites=len(rules),
+        node=next((node.name or "" for node in all_nodes(good) if node.name not in left), ""),
+        difference=reference.difference(bad),
+    )
+
+
+class _Reference:
+    """What the model before all passes computes from drawn inputs."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._runs: list[tuple[Arrays, Arrays]] = []
+        reason = ""
+        try:
+            session = open_session(model)
+        except SessionError as error:
+            raise OptionError(f"verify: the model cannot be run: {error}") from error
+        for seed, size in enumerate(_SIZES):
+            try:
+                feeds = inputs_from_signature(session, seed, size)
+                once, again = session.run(feeds), session.run(feeds)
+            except (FeedError, SessionError) as error:  # not every model takes all sizes
+                reason = reason or str(error)
+                continue
+            same = {name: array for name, array in once.items() if not _difference(array, again[name])}
+            if not self._runs or any(array.shape != self._runs[0][0][name].shape for name, array in feeds.items()):
+                self._runs.append((feeds, same))
+        if not self._runs:
+            raise OptionError(f"verify: the model cannot be run on drawn inputs: {reason}")
+
+    def difference(self, model: ir.Model) -> str:
+        """Which output of `model` differs, and by how much; empty where none does."""
+        try:
+            session = open_session(model)
+            for feeds, expected in self._runs:
+                outputs = session.run(feeds)
+                for name, array in expected.items():
+                    if difference := _difference(array, outputs[name]):
+                        return f"output {name!r} {difference}"
+        except SessionError as error:
+            return f"its result cannot be run: {error}"
+        return ""
+
+
+def _difference(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> str:
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return f"is {found.dtype}{list(found.shape)} instead of {expected.dtype}{list(expected.shape)}"
+    share = _ROUNDING.get(expected.dtype)
+    if share is None:
+        changed = int(np.sum(expected != found))
+        return f"differs in {changed} of {expected.size} elements" if changed else ""
+    left, right = expected.astype(np.float64), found.astype(np.float64)
+    tolerance = share * max(1.0, float(np.abs(left[np.isfinite(left)]).max(initial=0.0)))
+    if np.allclose(left, right, rtol=0.0, atol=tolerance, equal_nan=True):
+        return ""
+    both = np.isfinite(left) & np.isfinite(right)
+    furthest = float(np.abs(left - right)[both].max(initial=0.0))
+    return f"differs by {furthest:.3g}, where {tolerance:.3g} is rounding"
