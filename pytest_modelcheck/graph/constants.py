@@ -57,6 +57,11 @@ def _decoded_once(value: ir.Value, tensor: ir.TensorProtocol) -> ir.TensorProtoc
     return tensor
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether `value` is a constant; its content, which may be a large weight in a file, is not read."""
+    return constant_tensor(value) is not None
+
+
 def constant_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant value (see `constant_tensor`) as a numpy array, else None."""
     tensor = constant_tensor(value)

@@ -44,6 +44,8 @@ class CleanupAttention(Pass):
     )
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        if not any(True for _ in rewriter.nodes("Softmax")):
+            return
         rewriter.order_uses()
         shapes, derived = SymbolicShapes(rewriter.model), DerivedConstants(rewriter)
         soft_masks = SoftMasks(rewriter, derived)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.rewriting.inlining import take_out
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -23,7 +24,7 @@ def has_constant_if(rewriter: Rewriter) -> bool:
     """Whether there is an If for `inline_constant_ifs`, other than those that it has refused."""
     refused = {refused.node for refused in rewriter.refusals}
     return any(
-        rewriter.constant(node.inputs[0]) is not None and (node.name or node.outputs[0].name) not in refused
+        is_constant(node.inputs[0]) and (node.name or node.outputs[0].name) not in refused
         for node in rewriter.nodes("If")
     )
 

@@ -37,6 +37,8 @@ class EliminateRedundantTransposes(Pass):
     rules: ClassVar[tuple[str, ...]] = ("compose", "chain", "move", "gemm")
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        if not any(True for _ in rewriter.nodes("Transpose")):
+            return
         rewriter.order_uses()
         known = SymbolicShapes(rewriter.model)
         for _ in range(_MAX_ROUNDS):

@@ -27,7 +27,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.graph.shape_inference import infer_shapes
@@ -91,7 +91,7 @@ def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
         if node not in asked
         and not _static(node.outputs[0])
         and _static(node.inputs[0])
-        and all(value is None or rewriter.constant(value) is not None for value in node.inputs[1:])
+        and all(value is None or is_constant(value) for value in node.inputs[1:])
     ]
     if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*_OF_SHAPES)):
         return False
@@ -182,7 +182,7 @@ class _Folder:
                 self._forget_if_read(producer)
 
     def _is_constant(self, value: ir.Value) -> bool:
-        return value.producer() in self.results or self.rewriter.constant(value) is not None
+        return value.producer() in self.results or is_constant(value)
 
     def _forget_if_read(self, node: ir.Node) -> None:
         """Drop what only evaluated nodes read: a chain of large results keeps one of them, not all."""

@@ -32,7 +32,7 @@ from pytest_modelcheck.graph.attributes import (
     integers_attribute,
     text_attribute,
 )
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import constant_array, constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
@@ -243,12 +243,12 @@ def _folded(
 
 
 def _is_constant(match: Match, value: ir.Value) -> bool:
-    return constant_array(value) is not None
+    return is_constant(value)
 
 
 def _is_vector(match: Match, value: ir.Value) -> bool:
-    array = constant_array(value)
-    return array is not None and array.size > 1  # one number is cleanup_attention's business
+    tensor = constant_tensor(value)
+    return tensor is not None and tensor.size > 1  # one number is cleanup_attention's business
 
 
 def _back(name: str, norm: Op) -> Rule:

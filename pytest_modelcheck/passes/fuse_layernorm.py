@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Pattern, Product, Scalar, Var
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
@@ -49,8 +49,8 @@ def _normalized_shape(match: Match) -> tuple[int, ...] | None:
 
 
 def _is_parameter(match: Match, value: ir.Value) -> bool:
-    array = constant_array(value)
-    return array is not None and array.shape == _normalized_shape(match)
+    tensor = constant_tensor(value)
+    return tensor is not None and tensor.shape == _normalized_shape(match)
 
 
 def _same_axes(match: Match, variance: ir.Node) -> bool:

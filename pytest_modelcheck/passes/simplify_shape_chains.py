@@ -24,6 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
@@ -100,7 +101,7 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node,
     rewriter.begin_rule("constant")
     value = node.outputs[0]
     elements = known.constant_content(value) if len(node.outputs) == 1 else None
-    shape = known.shape(value)
+    shape = None if elements is None else known.shape(value)
     if elements is None or shape is None or len(shape) > 1 or value.dtype is None or node.graph is None:
         return False
     limits = np.iinfo(value.dtype.numpy()) if value.dtype != ir.DataType.BOOL else None
@@ -124,8 +125,8 @@ def _try_reuse(
     rewriter.begin_rule("reuse")
     value = node.outputs[0]
     elements = known.content(value) if len(node.outputs) == 1 else None
-    shape = known.shape(value)
-    if elements is None or shape is None or not elements:
+    shape = known.shape(value) if elements else None
+    if elements is None or shape is None:
         return False
     key = (id(node.graph), value.dtype, len(shape), elements)
     earlier = computed.setdefault(key, value)
@@ -239,7 +240,7 @@ def _constant_target(known: SymbolicShapes, node: ir.Node) -> tuple[int, ...] | 
 def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 2."""
     rewriter.begin_rule("target")
-    if node.op_type != "Reshape" or len(node.inputs) < 2 or rewriter.constant(node.inputs[1]) is not None:
+    if node.op_type != "Reshape" or len(node.inputs) < 2 or is_constant(node.inputs[1]):
         return False
     if integer_attribute(node, "allowzero", 0) != 0:
         return rewriter.refuse("allowzero is set and the target is not constant", node)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.graph.readers import read_once
 
 GEMM_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
@@ -50,23 +50,41 @@ def only_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
 
 def scalar(value: ir.Value | None) -> float | None:
     """The number in a constant with one element (any rank), else None."""
-    if value is None:
+    tensor = constant_tensor(value)
+    if tensor is None or tensor.size != 1:
         return None
-    array = constant_array(value)
-    if array is None or array.size != 1:
-        return None
-    number = float(array.reshape(-1)[0])
+    number = float(tensor.numpy().reshape(-1)[0])
     return None if math.isnan(number) else number
 
 
 def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
-    array = None if value is None else constant_array(value)
+    array = constant_array(value)
     turned = produced_by(value, "Transpose") if array is None else None
     if turned is None or has_reference_attributes(turned):
         return array
     array = constant_array(turned.inputs[0])
     return None if array is None else array.transpose(integers_attribute(turned, "perm"))
+
+
+def weight_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of `weight_content`, which is not read."""
+    tensor, turned = weight_source(value), produced_by(value, "Transpose")
+    if tensor is None:
+        return None
+    shape = tuple(tensor.shape.numpy())
+    if turned is None:
+        return shape
+    return tuple(shape[axis] for axis in integers_attribute(turned, "perm") or range(len(shape))[::-1])
+
+
+def weight_source(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor of a constant, or the one of which it is the transpose; see `weight_content`."""
+    tensor = constant_tensor(value)
+    turned = produced_by(value, "Transpose") if tensor is None else None
+    if turned is None or has_reference_attributes(turned):
+        return tensor
+    return constant_tensor(turned.inputs[0])
 
 
 def is_scalar(value: ir.Value | None, expected: float) -> bool:
@@ -84,10 +102,11 @@ def rounding_of(dtype: ir.DataType | None) -> float:
 
 def keeps_rank(constant: ir.Value, other: ir.Value) -> bool:
     """Whether broadcasting a one-element `constant` against `other` leaves the shape of `other` as it is."""
-    array = constant_array(constant)
-    if array is None:
+    tensor = constant_tensor(constant)
+    if tensor is None:
         return False
-    return array.ndim == 0 or (other.shape is not None and array.ndim <= len(other.shape))
+    dimensions = len(tensor.shape)
+    return dimensions == 0 or (other.shape is not None and dimensions <= len(other.shape))
 
 
 def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:

@@ -101,7 +101,7 @@ def _projection_behind(rewriter: Rewriter, result: ir.Value | None) -> Projectio
     add = produced_by(result, "Add")
     for value in [result] if add is None else add.inputs:
         product = produced_by(value, "MatMul", "Gemm")
-        projection = None if product is None else projection_of(rewriter, product)
+        projection = None if product is None else projection_of(product)
         if projection is not None and projection.result is result:
             return projection
     return None

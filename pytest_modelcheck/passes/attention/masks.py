@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -22,10 +23,10 @@ _ALMOST = 0.999
 
 def can_do_without_lowest(rewriter: Rewriter, mask: ir.Value) -> bool:
     """Whether `mask` is a constant or a choice between constants, so that its numbers are known."""
-    if rewriter.constant(mask) is not None:
+    if is_constant(mask):
         return True
     choice = produced_by(mask, "Where")
-    return choice is not None and all(rewriter.constant(branch) is not None for branch in choice.inputs[1:])
+    return choice is not None and all(is_constant(branch) for branch in choice.inputs[1:])
 
 
 class SoftMasks:
@@ -39,7 +40,7 @@ class SoftMasks:
     def get(self, mask: ir.Value, reader: ir.Node) -> tuple[ir.Value, list[ir.Node]]:
         """`mask` without the lowest number, and the nodes to put in for it."""
         scope = scope_of(reader)
-        if self._rewriter.constant(mask) is not None:
+        if is_constant(mask):
             return self._constant(scope, mask), []
         choice = produced_by(mask, "Where")
         if choice is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import constant_array, is_constant
 from pytest_modelcheck.passes.attention.search import Attention
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -63,7 +63,7 @@ def _is_finite(rewriter: Rewriter, value: ir.Value | None, depth: int) -> bool:
     if (product := produced_by(value, "Mul", "Sub")) is not None:
         # Of zeros and ones, and at most one constant: (1 - mask) * lowest. Anything else could overflow.
         small = [_is_at_most_one(operand) for operand in product.inputs]
-        known = [rewriter.constant(operand) is not None for operand in product.inputs]
+        known = [is_constant(operand) for operand in product.inputs]
         return any(small) and all(
             (a or b) and _is_finite(rewriter, operand, depth - 1)
             for a, b, operand in zip(small, known, product.inputs, strict=True)

@@ -15,14 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes, integer_attribute
+from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
-from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, scope_of, weight_content
+from pytest_modelcheck.rewriting.matching import (
+    GEMM_TYPES,
+    only_reader,
+    scope_of,
+    weight_content,
+    weight_shape,
+    weight_source,
+)
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes import dims
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -65,7 +75,7 @@ def try_merge(
     found = list(dict.fromkeys(_products_behind(operands)))
     groups: dict[tuple[ir.Value, bool], list[Projection]] = {}
     for product in found:
-        projection = projection_of(rewriter, product)
+        projection = projection_of(product)
         if projection is not None:
             groups.setdefault((projection.x, projection.transposed), []).append(projection)
     for group in groups.values():
@@ -88,18 +98,18 @@ def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
                 continue
             seen.add(node)
             if node.op_type in ("MatMul", "Gemm") and node.domain == "":
-                if weight_content(node.inputs[1]) is not None:
+                if weight_shape(node.inputs[1]) is not None:
                     found.append(node)
                 continue
             stack.extend(reversed(node.inputs))
     return found
 
 
-def projection_of(rewriter: Rewriter, product: ir.Node) -> Projection | None:
+def projection_of(product: ir.Node) -> Projection | None:
     """`product` and its bias as a projection; None where its weight is not a constant matrix."""
     x, weight = product.inputs[0], product.inputs[1]
-    matrix = weight_content(weight)
-    if x is None or weight is None or matrix is None or matrix.ndim != 2 or has_reference_attributes(product):
+    shape = weight_shape(weight)
+    if x is None or weight is None or shape is None or len(shape) != 2 or has_reference_attributes(product):
         return None
     bias = product.inputs[2] if len(product.inputs) > 2 else None
     transposed = bool(integer_attribute(product, "transB", 0))
@@ -107,20 +117,20 @@ def projection_of(rewriter: Rewriter, product: ir.Node) -> Projection | None:
         plain = float_attribute(product, "alpha", 1.0) == float_attribute(product, "beta", 1.0) == 1.0
         if not plain or integer_attribute(product, "transA", 0):
             return None
-        if bias is not None and not _is_bias(rewriter, bias, weight, transposed):
+        if bias is not None and not _is_bias(bias, weight, transposed):
             return None
         return Projection(x=x, product=product, add=None, weight=weight, bias=bias, transposed=transposed)
     add = only_reader(product.outputs[0], "Add")
     if add is not None:
         bias = add.inputs[1] if add.inputs[0] is product.outputs[0] else add.inputs[0]
-        if not _is_bias(rewriter, bias, weight, transposed):
+        if not _is_bias(bias, weight, transposed):
             add, bias = None, None
     return Projection(x=x, product=product, add=add, weight=weight, bias=bias, transposed=transposed)
 
 
-def _is_bias(rewriter: Rewriter, bias: ir.Value | None, weight: ir.Value, transposed: bool) -> bool:
-    constant, matrix = rewriter.constant(bias), weight_content(weight)
-    return constant is not None and matrix is not None and constant.shape == (matrix.shape[0 if transposed else 1],)
+def _is_bias(bias: ir.Value | None, weight: ir.Value, transposed: bool) -> bool:
+    constant, matrix = constant_tensor(bias), weight_shape(weight)
+    return constant is not None and matrix is not None and constant.shape == (matrix[0 if transposed else 1],)
 
 
 def _try_merge_group(
@@ -142,12 +152,12 @@ def _try_merge_group(
         rewriter.refuse("merging these projections of one input would not save a node", first.product)
         return None
     scope = scope_of(first.product)
-    weights = [weight_content(projection.weight) for projection in group]
-    biases = [None if p.bias is None else rewriter.constant(p.bias) for p in group]
-    arrays = [weight for weight in weights if weight is not None]
-    widths = [array.shape[0 if first.transposed else 1] for array in arrays]
+    weights = [shape for p in group if (shape := weight_shape(p.weight)) is not None]
+    widths = [shape[0 if first.transposed else 1] for shape in weights]
     rows = dims.least(dims.product((shapes.shape(first.x) or ())[:-1]))
-    if (copied := rows * sum(widths) * arrays[0].itemsize) > MAX_COPIED_BYTES * saved:
+    element = weight_source(first.weight)
+    assert element is not None
+    if (copied := int(rows * sum(widths) * element.dtype.itemsize)) > MAX_COPIED_BYTES * saved:
         what = f"{copied / 2**20:.1f} MiB or more would be copied apart again, to save {saved} node(s)"
         rewriter.refuse(f"merging these projections of one input does not pay: {what}", first.product)
         return None
@@ -155,21 +165,25 @@ def _try_merge_group(
     matrix = derived.get(
         scope,
         ("packed", axis, *(p.weight for p in group)),
-        lambda: np.concatenate(arrays, axis=axis),
+        lambda: np.concatenate([array for p in group if (array := weight_content(p.weight)) is not None], axis=axis),
         first.weight.name or "weight",
     )
     bias = None
     if with_bias:
-        dtype = arrays[0].dtype
-        parts = [np.zeros(width, dtype) if b is None else b for b, width in zip(biases, widths, strict=True)]
-        key = ("packed bias", *(p.bias or width for p, width in zip(group, widths, strict=True)))
-        bias = derived.get(scope, key, lambda: np.concatenate(parts), "bias")
+        biases = [p.bias if p.bias is not None else width for p, width in zip(group, widths, strict=True)]
+        bias = derived.get(scope, ("packed bias", *biases), partial(_joined, biases, element.dtype.numpy()), "bias")
     made = _product(rewriter, first, matrix, bias, is_gemm)
     split = rewriter.split(made[-1].outputs[0], -1, widths, scope, [projection.result for projection in group])
     old = [node for projection in group for node in projection.nodes]
     values = {p.result: output for p, output in zip(group, split.outputs, strict=True)}
     rewriter.replace(old, [*made, split], values)
     return split
+
+
+def _joined(biases: Sequence[ir.Value | int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The biases one behind the other; a number is how many zeros there are instead of one."""
+    parts = [np.zeros(bias, dtype) if isinstance(bias, int) else constant_array(bias) for bias in biases]
+    return np.concatenate([part for part in parts if part is not None])
 
 
 def _product(

@@ -15,22 +15,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_once
-from pytest_modelcheck.passes.attention.derived import DerivedConstants
+from pytest_modelcheck.passes.attention.derived import Array, DerivedConstants, Key, computed_once
 from pytest_modelcheck.passes.attention.search import Attention, produced_by_projection, scaling_of
-from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of, weight_content
+from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of, weight_content, weight_shape
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity")
-
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,30 +167,39 @@ def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection:
         edits.append((product, 2))
     if add is not None:
         edits.append((add, 1 if add.inputs[0] is product.outputs[0] else 0))
-    arrays: list[Array] = []
+    scaled: list[tuple[Key, Array]] = []
     for node, index in edits:
-        array = weight_content(node.inputs[index])
-        if array is None:
+        value = node.inputs[index]
+        shape = weight_shape(value)
+        if value is None or shape is None:
             return False
         transposed = node is product and index == 1 and bool(integer_attribute(product, "transB", 0))
-        factors: float | Array = total
-        if projection.columns is not None:
-            width = array.shape[0 if transposed else -1] if array.ndim else 1
-            if width < projection.columns[1]:
-                return False
-            factors = np.ones(width)
-            factors[slice(*projection.columns)] = total
-        scaled = array.astype(np.float64)
-        scaled = (scaled.T * factors).T if transposed else scaled * factors
-        arrays.append(scaled.astype(array.dtype))
-    if not all(np.all(np.isfinite(array.astype(np.float64))) for array in arrays):
+        if projection.columns is not None and (not shape or shape[0 if transposed else -1] < projection.columns[1]):
+            return False
+        key: Key = ("scaled", value, total, projection.columns, transposed)
+        scaled.append((key, computed_once(key, partial(_scaled, value, total, projection.columns, transposed))))
+    if not all(np.all(np.isfinite(array)) for _, array in scaled):
         return False
-    for (node, index), array in zip(edits, arrays, strict=True):
+    for (node, index), (key, array) in zip(edits, scaled, strict=True):
         value = node.inputs[index]
-        key = ("scaled", value, total, projection.columns, integer_attribute(product, "transB", 0))
         hint = value.name if value is not None and value.name else "scaled"
         rewriter.set_input(node, index, derived.get(scope_of(node), key, partial(np.asarray, array), hint))
     return True
+
+
+def _scaled(value: ir.Value, total: float, columns: tuple[int, int] | None, transposed: bool) -> Array:
+    """The weight `value` times `total`, computed in float64: all of it, or these columns (rows where `transposed`)."""
+    array = weight_content(value)
+    assert array is not None
+    factors: float | Array = total
+    if columns is not None:
+        factors = np.ones(array.shape[0 if transposed else -1])
+        factors[slice(*columns)] = total
+        factors = factors[:, np.newaxis] if transposed else factors
+    scaled = np.empty(array.shape, array.dtype)
+    with np.errstate(over="ignore"):  # what overflows is not used
+        np.multiply(array, factors, out=scaled, dtype=np.float64, casting="unsafe")
+    return scaled
 
 
 def _merge(rewriter: Rewriter, attention: Attention, scalings: list[_Scaling], total: float) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, integer_attribute
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once, reads
 from pytest_modelcheck.rewriting.formulas import Match, Num, Op, Var
 from pytest_modelcheck.rewriting.matching import (
@@ -23,7 +23,7 @@ from pytest_modelcheck.rewriting.matching import (
     produced_by,
     rank,
     scalar,
-    weight_content,
+    weight_shape,
 )
 
 _MAX_STEPS = 8
@@ -96,7 +96,7 @@ def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node
     if node is None or node.domain != "" or steps == 0 or not read_once(value):
         return None
     if node.op_type == "MatMul":
-        computed = all(constant_array(operand) is None for operand in node.inputs)
+        computed = not any(is_constant(operand) for operand in node.inputs)
         return (node, ()) if computed else None
     candidates: tuple[ir.Value | None, ...] = ()
     if node.op_type == "Add":
@@ -133,4 +133,4 @@ def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
     node = produced_by(value, "MatMul", "Gemm")
     if node is None or has_reference_attributes(node):
         return None
-    return node if weight_content(node.inputs[1]) is not None else None
+    return None if weight_shape(node.inputs[1]) is None else node

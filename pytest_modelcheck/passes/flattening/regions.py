@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.constants import constant_array
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.flattening.roles import Lead, Role, role_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
@@ -116,7 +116,7 @@ class Balance:
     def _of(self, value: ir.Value) -> int:
         """The balance of one value at the border; 0 for values inside and outside."""
         roles = self.region.roles
-        if value.producer() not in roles and constant_array(value) is not None:
+        if value.producer() not in roles and is_constant(value):
             return 0  # the view of a constant is folded
         readers = [use.node for use in value.uses()]
         inside = [node for node in readers if node in roles and value in roles[node].operands]

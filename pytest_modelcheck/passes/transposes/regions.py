@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integers_attribute
+from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -112,8 +113,8 @@ def _try_include(
         value = node.inputs[index]
         if value is None or value in inside or _is_single(known, value):
             continue
-        if rewriter.constant(value) is not None:
-            if not _may_transpose(rewriter, value, len(region.perm)):
+        if is_constant(value):
+            if not _may_transpose(value, len(region.perm)):
                 return False
             continue
         producer = value.producer()
@@ -143,11 +144,11 @@ def _is_single(known: SymbolicShapes, value: ir.Value) -> bool:
     return shape is not None and all(dim == 1 for dim in shape)
 
 
-def _may_transpose(rewriter: Rewriter, value: ir.Value, rank: int) -> bool:
-    array = rewriter.constant(value)
-    if array is None or array.ndim > rank:
+def _may_transpose(value: ir.Value, rank: int) -> bool:
+    tensor = constant_tensor(value)
+    if tensor is None or len(tensor.shape) > rank:
         return False
-    return array.nbytes <= _MAX_CONSTANT_BYTES or reads(value) == 1
+    return tensor.nbytes <= _MAX_CONSTANT_BYTES or reads(value) == 1
 
 
 def _gain(rewriter: Rewriter, region: Region) -> int:
