@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 EXTRAS := dev
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -15,7 +16,7 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \
 	tests/report/test_merging.py tests/test_bounds.py tests/test_model_case.py tests/test_result.py examples/test_matrix.py
 
-.PHONY: demo test quick check docs docs-build zoo zoo-run clean
+.PHONY: demo test quick check versions versions-run docs docs-build zoo zoo-run clean
 
 demo: $(STAMP)
 	$(BIN)/pytest --modelcheck -v examples/test_bert_base.py examples/test_resnet50.py
@@ -40,6 +41,16 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 
+# What users meet first, with the lowest versions that pyproject.toml allows, and on another Python (NEWER=python3.14).
+EDGE := tests/snapshots tests/interface tests/numbers tests/test_configuration.py tests/test_packaging.py
+NEWER := python3.13
+versions:
+	$(MAKE) VENV=.venv-lowest CONSTRAINTS=ci/lowest.txt EXTRAS=onnxruntime,examples,test versions-run
+	$(MAKE) VENV=.venv-newer PYTHON=$(NEWER) EXTRAS=onnxruntime,examples,test versions-run
+
+versions-run: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile $(EDGE)
+
 # The pages of docs/ as a site; a page that is not listed, a dead link or an unknown name fails.
 docs:
 	$(MAKE) VENV=.venv-docs EXTRAS=docs docs-build
@@ -47,11 +58,11 @@ docs:
 docs-build: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("pytest-modelcheck needs CPython 3.11 or newer, found " + sys.version) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-zoo .venv-docs site .modelcheck .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-zoo .venv-docs .venv-lowest .venv-newer site .modelcheck .pytest_cache .mypy_cache .ruff_cache
