@@ -28,8 +28,10 @@ _THROUGH_HEADS = (
     | NORM
     | GATHER
     | names("cat repeat repeat_interleave stack roll type_as mean sum linalg_vector_norm view_as_complex view_as_real")
+    | names("slice_scatter select_scatter copy")
 )
-"""Between a projection and its head: its layout, a normalization, a rotation. The angles of a rotation are left out:
+"""Between a projection and its head: its layout, a normalization, a rotation; keys that are written into an empty
+tensor part by part (DeepSeek V3) are concatenated, too. The angles of a rotation are left out:
 what stands behind their sin and cos is often a product, ``inverse_frequencies @ positions``, and no projection."""
 
 
@@ -122,4 +124,21 @@ def _projections(start: Op | None) -> list[Op]:
             found.append(op)
         elif op.name in _THROUGH_HEADS:
             queue += op.inputs
-    return found
+    return [one for one in found if not any(_reads(other, one) for other in found)]
+
+
+def _reads(op: Op, source: Op) -> bool:
+    """Whether `op` reads a result of `source`, over any way.
+
+    Latent attention (DeepSeek V3) makes a part of the key of the compressed projection itself, and the rest of a
+    second projection that reads it: the second one is the key's.
+    """
+    queue, seen = [*op.inputs], set()
+    while queue:
+        each = queue.pop()
+        if each is source:
+            return True
+        if each.index > source.index and each not in seen:
+            seen.add(each)
+            queue += each.inputs
+    return False

@@ -217,3 +217,29 @@ DECOYS: tuple[type[nn.Module], ...] = (
     LstmGates,
 )
 """They take one input (batch, length, 16) float."""
+
+
+class LatentAttention(nn.Module):
+    """DeepSeek V3: keys and values out of one compressed projection; a part of the key is that itself.
+
+    With `apart` the part comes from a projection of its own, which the other one does not read.
+    """
+
+    def __init__(self, apart: bool = False) -> None:
+        super().__init__()
+        self.q, self.o = nn.Linear(16, 12, bias=False), nn.Linear(8, 16, bias=False)
+        self.kv_a, self.kv_b = nn.Linear(16, 10, bias=False), nn.Linear(8, 16, bias=False)
+        self.norm, self.rest = nn.LayerNorm(8), nn.Linear(16, 2, bias=False)
+        self.apart = apart
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q = self.q(x).unflatten(-1, (2, 6)).transpose(1, 2)
+        latent, shared = torch.split(self.kv_a(x), [8, 2], -1)
+        shared = self.rest(x) if self.apart else shared
+        both = self.kv_b(self.norm(latent)).unflatten(-1, (2, 8)).transpose(1, 2)
+        own, v = torch.split(both, [4, 4], -1)
+        k = both.new_empty(*both.shape[:-1], 6)
+        k[..., :4].copy_(own)
+        k[..., 4:].copy_(shared[:, None].expand(-1, 2, -1, -1))
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.o(y.transpose(1, 2).flatten(2))

@@ -10,7 +10,7 @@ from pytest_modelcheck.capture import Captured, capture, decompose
 from pytest_modelcheck.fusion import FusionReport, partition
 from pytest_modelcheck.model_case import ModelCase
 from tests.captured_models import ARCHITECTURES, captured, decomposed
-from tests.fusion.attention_modules import DECOYS, Attention
+from tests.fusion.attention_modules import DECOYS, Attention, LatentAttention
 from tests.structure_models import module_case
 
 
@@ -58,6 +58,14 @@ def test_every_form_of_attention_is_one_layer_with_its_projections(form: str, ea
 def test_a_soft_cap_and_a_product_by_columns_are_attention(form: str) -> None:
     found = report(module_case(Attention(form, eager=True).eval(), *SHAPES), written_out=True)
     assert (found.attention_layers, found.qkv, found.unfused, groups(found)) == (1, 1, (), [3])
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_a_key_that_is_written_part_by_part_is_of_the_projection_that_reads_the_other(written_out: bool) -> None:
+    found = report(module_case(LatentAttention().eval(), (1, 5, 16)), written_out=written_out)
+    assert (found.attention_layers, found.qkv, found.unfused) == (1, 1, ())
+    apart = report(module_case(LatentAttention(apart=True).eval(), (1, 5, 16)), written_out=written_out)
+    assert (apart.qkv, apart.unfused) == (0, (("", "2 projections behind K"),))
 
 
 def test_two_projections_behind_q_are_not_grouped() -> None:
