@@ -50,8 +50,12 @@ def size_of(dimension: str, sizes: Mapping[str, int]) -> int:
         raise ModelCaseError(f"dimension {dimension!r}: {error}") from None
 
 
-def check_axes(axes: Axes) -> None:
+def check_axes(axes: Axes, option: str = "dynamic_axes") -> None:
     """Check that all dimensions can be read, and that every name of an expression is the dimension of some axis.
+
+    Args:
+        axes: What to check.
+        option: What messages call it.
 
     Raises:
         ModelCaseError: naming the input, the axis and what is wrong with its dimension.
@@ -59,7 +63,7 @@ def check_axes(axes: Axes) -> None:
     plain = {dimension for by_axis in axes.values() for dimension in by_axis.values() if is_name(dimension)}
     for input_name, by_axis in axes.items():
         for axis, dimension in by_axis.items():
-            place = f"dynamic_axes, axis {axis!r} of {input_name!r}"
+            place = f"{option}, axis {axis!r} of {input_name!r}"
             try:
                 names = names_in(dimension)
             except ModelCaseError as error:

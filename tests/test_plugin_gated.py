@@ -47,7 +47,7 @@ def test_markers_are_known_to_strict_markers_and_listed_with_their_help(project)
     listed.has(
         "@pytest.mark.expect_reduction(basis='in_order', total=None, **passes): the pipeline (total) and each",
         "@pytest.mark.expect_ops(stage='optimized', **ops): the graph at this stage",
-        "@pytest.mark.expect_accuracy(atol=None, rtol=None, seeds=20, varied=True, provider='CPU', equal_nan=False, "
+        "@pytest.mark.expect_accuracy(atol=None, rtol=None, seeds=20, varied=True, provider=None, equal_nan=False, "
         "metric=None, valid='')",
         "@pytest.mark.expect_hierarchy(coverage=None, modules=None, stage='exported', strategy='auto'): this share of",
     )

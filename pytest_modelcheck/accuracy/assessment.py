@@ -8,22 +8,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_modelcheck.accuracy.cause import Subject, explained, guilty_pass_lines
+from pytest_modelcheck.accuracy.cause import Subject, at_padding, explained, guilty_pass_lines
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
 from pytest_modelcheck.accuracy.sensitivity import MAGNIFIED, Magnified, magnified, without
+from pytest_modelcheck.accuracy.size_variants import Draw, dynamic_axes_of, shape_variants
 from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
-from pytest_modelcheck.accuracy.variants import (
-    Variant,
-    dynamic_axes_of,
-    kind_variants,
-    shape_variants,
-    vocabularies_of,
-)
+from pytest_modelcheck.accuracy.variants import Variant, kind_variants, vocabularies_of
 from pytest_modelcheck.accuracy.weights import compare_weights
+from pytest_modelcheck.calling.sizes import offers_sizes
 from pytest_modelcheck.result import Finding
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
 
@@ -35,7 +31,7 @@ EXPORT_CHANGED = (
 
 def assess(
     stages: Sequence[Stage],
-    inputs: Callable[[int], Inputs],
+    inputs: Callable[..., Inputs],
     subject: Subject,
     *,
     seeds: Iterable[int] = SEEDS,
@@ -47,7 +43,7 @@ def assess(
 
     Args:
         stages: See `sweep`; named as `standard_stages` names them.
-        inputs: seed -> inputs.
+        inputs: seed -> inputs; of a case that `offers_sizes` also (seed, sizes) -> inputs.
         subject: What the stages are made of.
         seeds: At least one.
         varied: Whether some seeds run other kinds and sizes of inputs.
@@ -59,7 +55,7 @@ def assess(
     with contextlib.ExitStack() as held:
         # One look at the module before it runs: every lending after it is given back builds it again.
         vocabularies, changed = _look_at_module(subject, drawn, held)
-        variants = standard_variants(subject, drawn, vocabularies) if varied else ()
+        variants = standard_variants(subject, drawn, vocabularies, inputs) if varied else ()
         stages = (giving_back(stages[0], held), *stages[1:])
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     entries = {entry.seed: entry for entry in plan(seeds, variants)}
@@ -74,7 +70,8 @@ def assess(
         if pair.finding not in findings or pair.finding is None or pair.worst_seed is None or pair.worst is None:
             continue
         worst = ran(pair.worst_seed)
-        rounding = _rounding(pair, subject, named, ran, tolerances)
+        finding = at_padding(pair, named, worst, tolerances)
+        rounding = None if finding is not None else _rounding(pair, subject, named, ran, tolerances)
         if rounding is not None and rounding.excused:
             pairs[index] = without(pair)
             findings.remove(pair.finding)
@@ -82,8 +79,8 @@ def assess(
             continue
         if rounding is not None:
             where = (*pair.finding.where, rounding.line, *rounding.places)
-            finding: Finding | None = dataclasses.replace(pair.finding, where=where, next=MAGNIFIED)
-        else:
+            finding = dataclasses.replace(pair.finding, where=where, next=MAGNIFIED)
+        elif finding is None:
             finding = explained(pair, subject, named, worst, tolerances)
         if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
             finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, folder)
@@ -133,10 +130,13 @@ def giving_back(stage: Stage, held: contextlib.ExitStack) -> Stage:
     return dataclasses.replace(stage, open=opened)
 
 
-def standard_variants(subject: Subject, drawn: Inputs, vocabularies: Mapping[str, int]) -> tuple[Variant, ...]:
+def standard_variants(
+    subject: Subject, drawn: Inputs, vocabularies: Mapping[str, int], draw: Draw | None = None
+) -> tuple[Variant, ...]:
     """Other sizes first, then other kinds of values: see `accuracy.variants`."""
-    axes = dynamic_axes_of(subject.case, subject.exported)
-    return (*shape_variants(drawn, axes), *kind_variants(drawn, vocabularies))
+    axes = dynamic_axes_of(subject.case, subject.exported, drawn)
+    sized = draw if offers_sizes(subject.case) else None
+    return (*shape_variants(drawn, axes, sized), *kind_variants(drawn, vocabularies))
 
 
 def _changed_by_a_pass(subject: Subject, drawn: Inputs) -> Finding | None:

@@ -92,10 +92,6 @@ def explained(
     if not any(output.status.failed for output in pair.worst.outputs):
         return finding
     tolerances = within(tolerances, inputs)
-    if (masked := _only_at_padding(pair, stages, inputs, tolerances)) is not None:
-        return dataclasses.replace(
-            finding, where=(*finding.where, AT_PADDING.format(masked)), next=LEAVE_OUT.format(masked)
-        )
 
     def guilty_pass() -> Sequence[str]:
         return _guilty_pass(subject, inputs, tolerances, weights=False)
@@ -135,6 +131,19 @@ LEAVE_OUT = (
     "The model's values at padded positions are free (a row that attends to nothing): leave them out by "
     "expect_accuracy(valid={!r}). If they are read, find out which side is wanted."
 )
+
+
+def at_padding(pair: PairReport, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances) -> Finding | None:
+    """The pair's finding, where padded positions alone differ: that is asked before anything is blamed; else None."""
+    if pair.finding is None or pair.worst is None or pair.worst.reference_nan:
+        return None
+    if not any(output.status.failed for output in pair.worst.outputs):
+        return None
+    masked = _only_at_padding(pair, stages, inputs, within(tolerances, inputs))
+    if masked is None:
+        return None
+    where = (*pair.finding.where, AT_PADDING.format(masked))
+    return dataclasses.replace(pair.finding, where=where, next=LEAVE_OUT.format(masked))
 
 
 def _only_at_padding(

@@ -14,6 +14,7 @@ from pytest_modelcheck.accuracy.assessment import giving_back, standard_variants
 from pytest_modelcheck.accuracy.cause import Subject, answered, other_runtimes, second_opinion
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.places import node_place
+from pytest_modelcheck.accuracy.size_variants import Draw
 from pytest_modelcheck.accuracy.stage_run import plan
 from pytest_modelcheck.accuracy.stages import CONVERSION, Inputs, Run, Stage, feeds_for, session_stage, torch_stage
 from pytest_modelcheck.accuracy.sweep import sweep
@@ -57,7 +58,7 @@ class _Loaded:
 
 def check_in_runtime(
     graphs: Mapping[str, Path],
-    inputs: Callable[[int], Inputs],
+    inputs: Callable[..., Inputs],
     subject: Subject,
     *,
     seeds: Sequence[int],
@@ -91,7 +92,7 @@ def check_in_runtime(
         loaded[name] = _Loaded()
         stages.append(_stage(name, path, subject, reference.name, loaded[name]))
     with contextlib.ExitStack() as held:  # one look at the module before it runs: see `assess`
-        variants = _variants(subject, inputs(seeds[0]), held) if varied else ()
+        variants = _variants(subject, inputs(seeds[0]), inputs, held) if varied else ()
         stages[0] = giving_back(reference, held)
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     stages[0] = reference
@@ -154,11 +155,11 @@ def _stage(name: str, path: Path, subject: Subject, against: str, loaded: _Loade
     return Stage(name=name, open=opened, against=against, step=CONVERSION)
 
 
-def _variants(subject: Subject, drawn: Inputs, held: contextlib.ExitStack) -> tuple[Variant, ...]:
+def _variants(subject: Subject, drawn: Inputs, draw: Draw, held: contextlib.ExitStack) -> tuple[Variant, ...]:
     if subject.module is None:
-        return standard_variants(subject, drawn, {})
+        return standard_variants(subject, drawn, {}, draw)
     module = held.enter_context(subject.module())
-    return standard_variants(subject, drawn, vocabularies_of(subject.case, module, drawn))
+    return standard_variants(subject, drawn, vocabularies_of(subject.case, module, drawn), draw)
 
 
 def _planned(seeds: Sequence[int], variants: Sequence[Variant]) -> Callable[[int, Inputs], Inputs]:

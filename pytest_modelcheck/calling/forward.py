@@ -36,7 +36,7 @@ def flat_forward(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
         if len(args) + len(kwargs) != len(names) or len(given) != len(names):
             raise TypeError(f"{case.name}: takes {', '.join(names)}; got {len(args)} values and {', '.join(kwargs)}")
         positional, named = bind_arguments(original, inputs.forward_arguments([given[name] for name in names]))
-        return tuple(select_outputs(case, original(*positional, **named)).values())
+        return tuple(select_outputs(case, original(*positional, **named), inputs.names).values())
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
@@ -108,4 +108,4 @@ def run_module(
         except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{name}: {describe(value)}" for name, value in inputs.as_dict().items())
             raise ModelCaseError(f"{case.name}: forward({shapes}) raised {type(error).__name__}: {error}") from error
-    return select_outputs(case, outputs)
+    return select_outputs(case, outputs, inputs.names)

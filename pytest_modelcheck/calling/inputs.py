@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from pytest_modelcheck.calling.axes import TorchDims, axes_of_inputs, named_dims, torch_dims
 from pytest_modelcheck.calling.file_names import file_names, fits
+from pytest_modelcheck.calling.sizes import Sizes, draw
+from pytest_modelcheck.calling.structure import put_together, take_apart
+from pytest_modelcheck.dimensions import Axes
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.recorder import window
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """The place of input tensor number `index` in the arguments of the forward."""
-
-    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,15 @@ class ModuleInputs:
         values: The tensors, on their own device.
         arguments: Argument name -> its value, every tensor replaced by its place; what is not a tensor is a constant.
             None: every tensor is an argument by its name.
+        axes: Input name -> {axis: dimension}, of those that are dynamic.
+        dims: The same as torch's own objects, where the case gives `dynamic_shapes`.
     """
 
     names: tuple[str, ...]
     values: tuple[torch.Tensor, ...]
     arguments: Mapping[str, Any] | None = None
+    axes: Axes = field(default_factory=dict)
+    dims: TorchDims = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """Input name -> tensor, in order."""
@@ -48,26 +49,30 @@ class ModuleInputs:
             raise ModelCaseError(f"{len(values)} values for {len(self.names)} inputs: {', '.join(self.names)}")
         if self.arguments is None:
             return dict(zip(self.names, values, strict=True))
-        return {name: _fill(value, values) for name, value in self.arguments.items()}
+        return {name: put_together(value, values) for name, value in self.arguments.items()}
 
 
-def module_inputs(case: ModelCase, module: torch.nn.Module | inspect.Signature, seed: int) -> ModuleInputs:
+def module_inputs(
+    case: ModelCase, module: torch.nn.Module | inspect.Signature, seed: int, sizes: Sizes | None = None
+) -> ModuleInputs:
     """The inputs of `case` for one seed, named after the forward's parameters where they came as a tuple.
 
     Args:
         case: Whose `inputs` are called.
         module: Whose forward takes them; or the signature of that forward, which outlives the module.
         seed: Handed to `inputs`; also torch's global seed meanwhile.
+        sizes: Dimension -> size that is asked for; of a case that `offers_sizes` alone.
 
     Raises:
-        ModelCaseError: if `inputs` raises, returns neither a dict nor a tuple, or no tensor in it.
+        ModelCaseError: if `inputs` raises, returns neither a dict nor a tuple, or no tensor in it; if dynamic shapes
+            do not fit what it returns.
     """
     if case.inputs is None:
         raise ModelCaseError(f"{case.name}: has no inputs function")
     with torch.random.fork_rng(devices=[]), window(case.build):
         torch.manual_seed(seed)
         try:
-            made = case.inputs(seed)
+            made = draw(case, seed, sizes)
         except (Exception, SystemExit) as error:
             raise ModelCaseError(f"{case.name}: inputs({seed}) raised {type(error).__name__}: {error}") from error
     if isinstance(made, torch.Tensor):
@@ -85,50 +90,22 @@ def module_inputs(case: ModelCase, module: torch.nn.Module | inspect.Signature, 
         made = dict(zip(_positional_names(case, forward, len(made)), made, strict=True))
     given = dict(zip(made, keys, strict=False))
     leaves: dict[str, torch.Tensor] = {}
-    arguments = {str(name): _take_leaves(case, value, str(name), leaves) for name, value in made.items()}
+    try:
+        arguments = {str(name): take_apart(value, str(name), leaves) for name, value in made.items()}
+    except ModelCaseError as error:
+        raise ModelCaseError(f"{case.name}: {error}") from None
     if not leaves:
         raise ModelCaseError(f"{case.name}: inputs({seed}) holds no tensor: {', '.join(arguments)}")
     names = tuple(given.get(name, name) for name in leaves)
     if case.input_names is not None:
         of_file = file_names(case, "input", names, case.input_names)
         names = tuple(of_file.get(name, name) for name in names)
-    return ModuleInputs(names, tuple(leaves.values()), arguments)
-
-
-def _take_leaves(case: ModelCase, value: Any, path: str, leaves: dict[str, torch.Tensor]) -> Any:
-    """`value` with its tensors replaced by their places; the tensors are added to `leaves` under their paths."""
-    if isinstance(value, torch.Tensor):
-        if path in leaves:
-            raise ModelCaseError(f"{case.name}: two input tensors have the name {path!r}")
-        leaves[path] = value
-        return _Leaf(len(leaves) - 1)
-    if isinstance(value, Mapping):
-        return {key: _take_leaves(case, item, f"{path}.{key}", leaves) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_take_leaves(case, item, f"{path}.{index}", leaves) for index, item in enumerate(value)]
-        return _like_sequence(value, items)
-    if value is None or isinstance(value, bool | int | float | complex | str | torch.dtype | torch.device):
-        return value
-    raise ModelCaseError(
-        f"{case.name}: input {path!r} is a {type(value).__name__}; an input is a tensor, a dict, list or tuple of "
-        f"tensors, or a plain constant (torch.from_numpy makes a tensor of an array)"
-    )
-
-
-def _fill(value: Any, tensors: Sequence[Any]) -> Any:
-    if isinstance(value, _Leaf):
-        return tensors[value.index]
-    if isinstance(value, dict):
-        return {key: _fill(item, tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return _like_sequence(value, [_fill(item, tensors) for item in value])
-    return value
-
-
-def _like_sequence(original: Sequence[Any], items: list[Any]) -> Any:
-    if hasattr(original, "_fields"):
-        return type(original)(*items)
-    return tuple(items) if isinstance(original, tuple) else items
+    try:
+        dims = torch_dims(case, names, arguments)
+        axes = named_dims(dims) if dims else axes_of_inputs(case, names)
+    except ModelCaseError as error:
+        raise ModelCaseError(f"{case.name}: {error}") from None
+    return ModuleInputs(names, tuple(leaves.values()), arguments, axes, dims)
 
 
 def _positional_names(case: ModelCase, forward: inspect.Signature, count: int) -> tuple[str, ...]:

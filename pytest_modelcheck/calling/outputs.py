@@ -9,24 +9,35 @@ from typing import Any
 import torch
 
 from pytest_modelcheck.calling.file_names import named_after_file
+from pytest_modelcheck.calling.structure import is_cache, is_cache_pair
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
 
 
-def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
+def select_outputs(case: ModelCase, outputs: Any, inputs: Sequence[str] = ()) -> dict[str, torch.Tensor]:
     """Flatten what a forward returned into output name -> tensor.
 
     With `output_names`, a mapping or dataclass is picked by key or field (a field that holds several tensors gives all
     of them); a tuple is named in order, and its length must fit. Without, every tensor is kept: mapping keys, field
     names and indices joined with ``.``, elements of a sequence as ``output_0``, ``output_1``, ...; None is left out.
-    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``. For a case that is a shipped file,
+    A key/value cache gives ``<field>.<layer>.key`` and ``<field>.<layer>.value``, that of an encoder-decoder
+    ``<field>.<layer>.decoder.key`` and so on. For a case that is a shipped file,
     `output_names` are those of the file: whatever the forward returns is flattened and matched by `file_names`.
+
+    Args:
+        case: Says which outputs are selected.
+        outputs: What the forward returned.
+        inputs: Names of the inputs: a cache that goes in and comes out by one name comes out as ``present``.
 
     Raises:
         ModelCaseError: if a named output does not exist, something is neither a tensor nor None, or there is no tensor.
     """
     wanted = None if case.output_names is None else tuple(case.output_names)
     fields = named_fields(outputs)
+    if not case.onnx_path and (shared := _shared_cache(outputs, inputs)):
+        outputs = {("present" if name in shared else name): value for name, value in (fields or {}).items()}
+        wanted = None if wanted is None else tuple("present" if name in shared else name for name in wanted)
+        fields = named_fields(outputs)
     if case.onnx_path is not None and wanted is not None:
         return named_after_file(case, "output", dict(_flatten(case, outputs, "")), wanted)
     if wanted is not None and fields is not None:
@@ -45,6 +56,14 @@ def select_outputs(case: ModelCase, outputs: Any) -> dict[str, torch.Tensor]:
         has = ", ".join(name for name, value in fields.items() if value is not None) or "none"
         raise ModelCaseError(f"{case.name}: the forward has no output tensor named {', '.join(missing)}; it has {has}")
     return {key: flat[key] for keys in picked.values() for key in keys}
+
+
+def _shared_cache(outputs: Any, inputs: Sequence[str]) -> set[str]:
+    """Fields that are a cache whose tensors would have the names of inputs: in ONNX they are names in one space."""
+    fields = named_fields(outputs) or {}
+    caches = {name for name, value in fields.items() if is_cache(value) or is_cache_pair(value)}
+    taken = {name.partition(".")[0] for name in inputs if "." in name}
+    return {name for name in caches & taken if "present" not in fields}
 
 
 def _is_wanted(name: str, wanted: Sequence[str]) -> bool:
@@ -92,7 +111,11 @@ def _flatten(case: ModelCase, value: Any, prefix: str) -> Iterator[tuple[str, to
 
 def _cache_fields(value: Any) -> Mapping[str, Any] | None:
     """The tensors of a transformers key/value cache, by layer; None for anything else."""
-    layers = getattr(value, "layers", None)
-    if not isinstance(layers, list) or not all(hasattr(layer, "keys") and hasattr(layer, "values") for layer in layers):
+    if is_cache_pair(value):
+        decoder, encoder = (_cache_fields(cache) for cache in (value.self_attention_cache, value.cross_attention_cache))
+        assert decoder is not None
+        assert encoder is not None
+        return {layer: {"decoder": decoder[layer], "encoder": encoder.get(layer)} for layer in decoder}
+    if not is_cache(value):
         return None
-    return {str(index): {"key": layer.keys, "value": layer.values} for index, layer in enumerate(layers)}
+    return {str(index): {"key": layer.keys, "value": layer.values} for index, layer in enumerate(value.layers)}

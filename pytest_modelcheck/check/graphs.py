@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from pytest_modelcheck.attribution import Attribution, attribute
+from pytest_modelcheck.calling.sizes import Sizes
 from pytest_modelcheck.check.figures import (
     attribution_figures,
     export_figures,
@@ -85,9 +86,14 @@ class Graphs:
             "reuse", make, figures=lambda reuse: {"reused": list(reuse.taken), "not_kept": list(reuse.notes)}
         )
 
-    def inputs(self, seed: int) -> Inputs:
-        """The inputs of one seed, by name; for a bare .onnx file drawn from its signature."""
-        return self.source.inputs(seed, self.exported)
+    def inputs(self, seed: int, sizes: Sizes | None = None) -> Inputs:
+        """The inputs of one seed, by name; for a bare .onnx file drawn from its signature.
+
+        Args:
+            seed: Which ones.
+            sizes: Dimension -> size that is asked for; of a case that `offers_sizes` alone.
+        """
+        return self.source.inputs(seed, self.exported, sizes)
 
     @property
     def exported_model(self) -> ir.Model:

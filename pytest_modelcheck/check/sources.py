@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.calling.sizes import Sizes, draw
 from pytest_modelcheck.check.file_and_module import misfit
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
@@ -31,8 +32,8 @@ class Source(Protocol):
     def export(self, cache: Store | None) -> Exported | ExportFailure:
         """The ONNX model, or why there is none."""
 
-    def inputs(self, seed: int, exported: Exported) -> Inputs:
-        """The inputs of one seed, by name."""
+    def inputs(self, seed: int, exported: Exported, sizes: Sizes | None = None) -> Inputs:
+        """The inputs of one seed, by name; at these sizes, of a case that `offers_sizes`."""
 
     def keeps(self, exported: Exported) -> bool:
         """Whether results may be kept beside the export."""
@@ -53,8 +54,8 @@ class ExportedModule:
     def export(self, cache: Store | None) -> Exported | ExportFailure:
         return export(self.torch.case, module=self.torch.module, cache=cache)
 
-    def inputs(self, seed: int, exported: Exported) -> Inputs:
-        return self.torch.inputs(seed)
+    def inputs(self, seed: int, exported: Exported, sizes: Sizes | None = None) -> Inputs:
+        return self.torch.inputs(seed, sizes)
 
     def keeps(self, exported: Exported) -> bool:
         return not exported.key.uncacheable
@@ -80,11 +81,11 @@ class OnnxFile:
             return opened
         return misfit(self.torch, opened) or opened
 
-    def inputs(self, seed: int, exported: Exported) -> Inputs:
+    def inputs(self, seed: int, exported: Exported, sizes: Sizes | None = None) -> Inputs:
         if self.torch is not None:
-            return self.torch.inputs(seed)
+            return self.torch.inputs(seed, sizes)
         if self.case.inputs is not None:
-            return dict(self.case.inputs(seed))
+            return dict(draw(self.case, seed, sizes))
         return dict(inputs_from_signature(self._signature(exported), seed))
 
     def _signature(self, exported: Exported) -> Signature:

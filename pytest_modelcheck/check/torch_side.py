@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
+from pytest_modelcheck.calling.sizes import Sizes
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
@@ -60,10 +61,10 @@ class TorchSide:
         """
         return self.results.once("example", lambda: self.settings.working("inputs", lambda: self.inputs(EXAMPLE_SEED)))
 
-    def inputs(self, seed: int) -> ModuleInputs:
-        """The inputs of one seed, by name."""
+    def inputs(self, seed: int, sizes: Sizes | None = None) -> ModuleInputs:
+        """The inputs of one seed, by name; of a case that `offers_sizes` at the sizes that are asked for."""
         forward = self.results.once("forward signature", lambda: inspect.signature(self.module.forward))
-        return module_inputs(self.case, forward, seed)
+        return module_inputs(self.case, forward, seed, sizes)
 
     @property
     def calls(self) -> ModuleCalls:

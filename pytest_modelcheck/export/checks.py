@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs
+from pytest_modelcheck.calling.axes import is_unnamed, may_be_fixed
 from pytest_modelcheck.dimensions import is_name, names_in, size_of
 from pytest_modelcheck.export.exported import ExportFailure, FailureKind
 from pytest_modelcheck.export.failures import failure
@@ -25,7 +26,7 @@ _INSTEAD = {
     "input_names": "the names that inputs= gives",
     "output_names": "output_names=",
     "dynamic_axes": "dynamic_axes=",
-    "dynamic_shapes": "dynamic_axes=",
+    "dynamic_shapes": "dynamic_shapes=",
     "opset_version": "opset=",
 }
 
@@ -43,23 +44,24 @@ def check_options(case: ModelCase, inputs: ModuleInputs) -> ExportFailure | None
             reason = f"torch.onnx.export has no option {name!r}"
             usable = ", ".join(sorted(set(known) - set(_INSTEAD)))
             return failure(case, FailureKind.INVALID_OPTION, reason, next_step=f"use one of: {usable}")
-    for reason in _wrong_axes(case, inputs):
-        return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step="correct dynamic_axes= or the example inputs")
+    option = "dynamic_axes" if case.dynamic_shapes is None else "dynamic_shapes"
+    for reason in _wrong_axes(inputs, option):
+        return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step=f"correct {option}= or the example inputs")
     return None
 
 
-def _wrong_axes(case: ModelCase, inputs: ModuleInputs) -> Iterator[str]:
+def _wrong_axes(inputs: ModuleInputs, option: str) -> Iterator[str]:
     tensors = inputs.as_dict()
     sizes: dict[str, int] = {}
     named_by: dict[str, str] = {}
-    placed = [(name, axis, dim) for name, axes in (case.dynamic_axes or {}).items() for axis, dim in axes.items()]
+    placed = [(name, axis, dim) for name, axes in inputs.axes.items() for axis, dim in axes.items()]
     for name, axis, dimension in sorted(placed, key=lambda place: not is_name(place[2])):  # names before expressions
         if name not in tensors:
-            yield f"dynamic_axes names the input {name!r}; the inputs are {', '.join(tensors)}"
+            yield f"{option} names the input {name!r}; the inputs are {', '.join(tensors)}"
             continue
         shape = tuple(tensors[name].shape)
         if not isinstance(axis, int) or not 0 <= axis < len(shape):
-            yield f"dynamic_axes names axis {axis!r} of {name!r}, whose shape is {list(shape)}"
+            yield f"{option} names axis {axis!r} of {name!r}, whose shape is {list(shape)}"
             continue
         size = shape[axis]
         if is_name(dimension):
@@ -112,23 +114,26 @@ def check_result(
     if case.opset is not None and opset != case.opset:
         reason = f"the exporter was asked for opset {case.opset} and gave {opset}: it could not convert the model"
         return failure(case, FailureKind.INVALID_OPTION, reason, next_step=f"leave opset= out, or set it to {opset}")
+    option = "dynamic_axes" if case.dynamic_shapes is None else "dynamic_shapes"
     for value in graph.inputs:
-        for axis, dimension in (case.dynamic_axes or {}).get(value.name or "", {}).items():
+        for axis, dimension in inputs.axes.get(value.name or "", {}).items():
             found = None if value.shape is None else value.shape[axis]
-            if isinstance(found, int):
+            asked = inputs.dims.get(value.name or "", {}).get(axis)
+            if isinstance(found, int) and not may_be_fixed(asked):
                 reason = f"axis {axis} ({dimension!r}) of input {value.name!r} came out fixed at {found}"
-                step = f"keep forward from depending on that size, or leave {dimension!r} out of dynamic_axes"
+                step = f"keep forward from depending on that size, or leave {dimension!r} out of {option}"
                 return failure(case, FailureKind.DYNAMIC_SHAPE, reason, next_step=step)
     return None
 
 
-def merged_dimensions(case: ModelCase, model: ir.Model) -> tuple[str, ...]:
+def merged_dimensions(model: ir.Model, inputs: ModuleInputs) -> tuple[str, ...]:
     """Dynamic axes that came out under another name than the case gave: the forward makes two dimensions one."""
     merged = []
     for value in model.graph.inputs:
-        for axis, wanted in (case.dynamic_axes or {}).get(value.name or "", {}).items():
+        for axis, wanted in inputs.axes.get(value.name or "", {}).items():
             found = None if value.shape is None else str(value.shape[axis])
-            if found != wanted:
+            unnamed = is_unnamed(inputs.dims.get(value.name or "", {}).get(axis))
+            if found != wanted and not unnamed:
                 merged.append(f"dimension {wanted!r} of {value.name!r} came out as {found!r}")
     return tuple(merged)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,18 +27,30 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
     arguments: dict[str, Any] = {"verbose": False, "external_data": large, **case.export_options}
     if case.opset is not None:
         arguments["opset_version"] = case.opset
-    if case.dynamic_axes:
-        arguments.setdefault("dynamic_shapes", _dynamic_shapes(case, inputs))
-    with flat_forward(case, module, inputs) as flat:
-        program = torch.onnx.export(
-            flat,
-            inputs.values,
-            str(path),
-            dynamo=True,
-            input_names=list(inputs.names),
-            output_names=list(outputs),
-            **arguments,
-        )
+
+    def run() -> torch.onnx.ONNXProgram | None:
+        with flat_forward(case, module, inputs) as flat:
+            return torch.onnx.export(
+                flat,
+                inputs.values,
+                str(path),
+                dynamo=True,
+                input_names=list(inputs.names),
+                output_names=list(outputs),
+                **arguments,
+            )
+
+    if inputs.axes:
+        arguments["dynamic_shapes"] = _dynamic_shapes(inputs)
+    try:
+        program = run()
+    except Exception as error:
+        if inputs.dims or not inputs.axes or not _is_refused_by_name(error):
+            raise
+        arguments["dynamic_shapes"] = tuple(dict(inputs.axes.get(name, {})) or None for name in inputs.names)
+        program = run()
+        names = ", ".join(dict.fromkeys(dim for by_axis in inputs.axes.values() for dim in by_axis.values()))
+        warnings.warn(f"torch refuses Dim(name) for {names} and takes Dim.DYNAMIC: its guards hold", stacklevel=2)
     if program is not None and _rename_inner_values(program.model, outputs):
         program.save(
             path,
@@ -47,6 +60,19 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
         )
     if program is not None and program.exported_program is not None:
         _warn_of_bounds(case, inputs, program.exported_program)
+
+
+def _is_refused_by_name(error: BaseException | None) -> bool:
+    """Whether torch's own guards contradict `Dim` objects, whose range they would narrow. It takes `Dim.DYNAMIC` then.
+
+    A size that the forward makes a constant is refused either way.
+    """
+    while error is not None:
+        said = str(error)
+        if re.search(r"Constraints? violated|ConstraintViolation", said):
+            return "specialized" not in said and "marked as dynamic but" not in said
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _rename_inner_values(model: ir.Model, outputs: Sequence[str]) -> bool:
@@ -72,7 +98,7 @@ def _warn_of_bounds(case: ModelCase, inputs: ModuleInputs, program: torch.export
     The exporter narrows them without a word, and the file cannot say so.
     """
     example = dict(zip(inputs.names, _user_inputs(program), strict=True))
-    for name, axes in (case.dynamic_axes or {}).items():
+    for name, axes in inputs.axes.items():
         for axis, dimension in axes.items():
             size = example[name].meta["val"].shape[axis]
             bounds = program.range_constraints.get(size.node.expr) if isinstance(size, torch.SymInt) else None
@@ -85,18 +111,17 @@ def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     return [nodes[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
 
 
-def _dynamic_shapes(case: ModelCase, inputs: ModuleInputs) -> tuple[dict[int, torch.export.Dim | str] | None, ...]:
+def _dynamic_shapes(inputs: ModuleInputs) -> tuple[dict[int, Any] | None, ...]:
     """One entry per input, in order; equal names are one `Dim` object, and so one symbol in the model.
 
     `Dim.DYNAMIC` and plain names would give every input its own symbol unless the forward happens to relate them. An
     expression stays a string, which the exporter takes for `Dim.DYNAMIC`: the forward relates its size to the others.
+    What the case gives as torch's own objects goes to torch as it is.
     """
-    axes = case.dynamic_axes or {}
     dims = {
         dimension: torch.export.Dim(dimension) if is_name(dimension) else dimension
-        for by_axis in axes.values()
+        for by_axis in inputs.axes.values()
         for dimension in by_axis.values()
     }
-    return tuple(
-        {axis: dims[name] for axis, name in axes.get(input_name, {}).items()} or None for input_name in inputs.names
-    )
+    named = {name: {axis: dims[dim] for axis, dim in by_axis.items()} for name, by_axis in inputs.axes.items()}
+    return tuple({**named.get(name, {}), **inputs.dims.get(name, {})} or None for name in inputs.names)

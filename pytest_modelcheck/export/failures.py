@@ -86,7 +86,7 @@ def classify(
         exporter=case.exporter,
         kind=kind,
         reason=_sentence(case, kind, text),
-        where=_where(chain, text),
+        where=_where(chain, text, inside_torch=kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW),
         next=_NEXT.get(kind, next_step),
         detail=f"{heard}\n{detail}".strip(),
     )
@@ -111,8 +111,10 @@ def _sentence(case: ModelCase, kind: FailureKind, text: str) -> str:
     return _one_line(lines[0] if lines else "no message")[:400].replace(f"ModelCaseError: {case.name}: ", "", 1)
 
 
-def _where(chain: Sequence[BaseException], text: str) -> str:
+def _where(chain: Sequence[BaseException], text: str, *, inside_torch: bool = False) -> str:
     """The innermost line of the user's own code, or else of a library that is not torch.
+
+    With `inside_torch` followed by the line of torch's own modules that it calls, where that is the innermost one.
 
     Looked for in the tracebacks, in the stack that torch quotes in its message, and in the node that was being
     translated, which torch's message names without its line.
@@ -124,7 +126,15 @@ def _where(chain: Sequence[BaseException], text: str) -> str:
     ]
     user = [place for place in found if not is_library(place.rpartition(":")[0])]
     other = [place for place in found if "site-packages" in place and "site-packages/torch/" not in place]
-    return _with_line((user or other)[-1]) if user or other else ""
+    if not user and not other:
+        return ""
+    place = (user or other)[-1]
+    after = found[found.index(place) + 1 :]
+    modules = [frame for frame in after if inside_torch and re.search(_TORCH_MODULES, frame)]
+    return _with_line(place) + (f", which calls {_with_line(modules[-1])}" if modules else "")
+
+
+_TORCH_MODULES = r"site-packages/torch/nn/(modules|functional|attention)"
 
 
 def _tracebacks(chain: Sequence[BaseException]) -> Iterator[traceback.FrameSummary]:

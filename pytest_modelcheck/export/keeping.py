@@ -76,7 +76,8 @@ def handed_in(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) ->
     options: dict[str, Any] = {
         "exporter": case.exporter,
         "opset": case.opset,
-        "dynamic_axes": {name: dict(axes) for name, axes in (case.dynamic_axes or {}).items()},
+        "dynamic_axes": {name: dict(axes) for name, axes in inputs.axes.items()},
+        "dynamic_shapes": {name: {axis: repr(dim) for axis, dim in d.items()} for name, d in inputs.dims.items()},
         "output_names": None if case.output_names is None else list(case.output_names),
         **(_custom_symbolics() if case.exporter == "torchscript" else {}),
         **{f"export_options.{name}": value for name, value in case.export_options.items()},

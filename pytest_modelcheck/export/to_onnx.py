@@ -123,7 +123,7 @@ def _finished(
         return wrong
     for name in unread_inputs(model, inputs):
         heard.add(f"the exported graph does not read the input {name!r}")
-    for merged in merged_dimensions(case, model):
+    for merged in merged_dimensions(model, inputs):
         heard.add(f"{merged}: the forward takes equal sizes only")
     return Exported(
         case=case,

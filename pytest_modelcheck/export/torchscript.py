@@ -20,8 +20,8 @@ DEFAULT_OPSET = 17
 def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, outputs: Sequence[str], path: Path) -> None:
     """Export `module` to `path`; the exporter writes weights inside the file, large ones are moved beside it."""
     arguments = {"opset_version": case.opset or DEFAULT_OPSET, **case.export_options}
-    if case.dynamic_axes:
-        arguments["dynamic_axes"] = {name: dict(axes) for name, axes in case.dynamic_axes.items()}
+    if inputs.axes:
+        arguments["dynamic_axes"] = {name: dict(axes) for name, axes in inputs.axes.items()}
     large = weight_bytes(module) > LARGE_MODEL_BYTES
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         raw = Path(scratch) / path.name if large else path  # above 2 GB torch writes one more file per weight

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
+from pytest_modelcheck.model_case import PROVIDERS, Provider
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class ExpectAccuracy:
     rtol: Width
     seeds: int
     varied: bool
-    provider: Provider = "CPU"
+    provider: Provider | None = None
     equal_nan: bool = False
     metric: Mapping[str, str] = dataclasses.field(default_factory=dict)
     valid: str = ""
@@ -39,7 +40,7 @@ def parse(
     seeds: Any = 20,
     varied: Any = True,
     *,
-    provider: str = "CPU",
+    provider: str | None = None,
     equal_nan: Any = False,
     metric: Any = None,
     valid: Any = "",
@@ -48,7 +49,8 @@ def parse(
 
     `atol` and `rtol` are numbers, or dicts by output name; None takes the default of each output's dtype. `varied`
     lets some of the seeds run other kinds and sizes of inputs than the case draws (accuracy/variants.py). `provider`
-    is what computes the graphs in onnxruntime: CPU or CUDA. `equal_nan` takes NaN at equal places as agreement.
+    is what computes the graphs in onnxruntime: CPU or CUDA; default: the case's. `equal_nan` takes NaN at equal places
+    as agreement.
 
     Raises:
         MarkerError: on a negative, infinite or NaN tolerance, fewer than one seed, a switch that is not a bool, or a
@@ -64,7 +66,7 @@ def parse(
         rtol=read_width("rtol", rtol),
         seeds=read_seeds(seeds),
         varied=varied,
-        provider=choice("provider", provider, PROVIDERS),
+        provider=None if provider is None else choice("provider", provider, PROVIDERS),
         equal_nan=equal_nan,
         metric=_read_metrics(metric),
         valid=valid,
@@ -125,7 +127,7 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     from pytest_modelcheck.accuracy import TOLERANCES, rounds_to_integers
     from pytest_modelcheck.runtimes import missing_provider
 
-    if missing := missing_provider(expectation.provider):
+    if missing := missing_provider(expectation.provider or modelcheck.case.provider):
         finding = modelcheck.finding(
             GATE.name,
             "provider",
@@ -141,7 +143,8 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     pairs = [f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs]
     findings = tuple(
         dataclasses.replace(
-            finding, context=", ".join(part for part in (finding.context, modelcheck.settings.context) if part)
+            _of_invented_inputs(modelcheck, finding),
+            context=", ".join(part for part in (finding.context, modelcheck.settings.context) if part),
         )
         for finding in report.findings
     )
@@ -150,6 +153,23 @@ def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:
     if measured and expectation.rtol is None and rounds_to_integers(modelcheck.graphs.exported_model):
         measured += f"; int8-quantized: rtol {TOLERANCES['int8-quantized']:g}, because the graph quantizes activations"
     return GateResult(gate=GATE.name, measured=measured, findings=findings)
+
+
+def _of_invented_inputs(modelcheck: ModelCheck, finding: Finding) -> Finding:
+    """A stage that cannot run inputs that nobody gave says what they are, and how to give others."""
+    if modelcheck.case.inputs is not None or modelcheck.source.torch is not None:
+        return finding
+    if not finding.subject.startswith("stage ") or finding.verdict is not Verdict.ERROR:
+        return finding
+    given = {name: _array_text(value) for name, value in modelcheck.graphs.inputs(0).items()}  # type: ignore[union-attr]
+    made = f"inputs invented from the file's signature: {', '.join(f'{name} {text}' for name, text in given.items())}"
+    way = "Give the inputs that the model takes: ModelCase.from_onnx(path, inputs), inputs(seed) -> {name: array}."
+    return dataclasses.replace(finding, where=(*finding.where, made), next=f"{way} {finding.next}".strip())
+
+
+def _array_text(array: Any) -> str:
+    """An array as ``float32[2, 8]``."""
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _unknown_name(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> Finding | None:
@@ -201,7 +221,7 @@ def measure_accuracy(
     rtol: Width = None,
     seeds: int = 20,
     varied: bool = True,
-    provider: str = "CPU",
+    provider: str | None = None,
     equal_nan: bool = False,
     metric: Mapping[str, str] | None = None,
     valid: str = "",
@@ -216,11 +236,9 @@ def measure_accuracy(
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
-    settings, graphs, runs = (
-        modelcheck.settings,
-        modelcheck.graphs,
-        How(threads=own_cores(), provider=provider).of(modelcheck.case),
-    )
+    provider = provider or modelcheck.case.provider
+    settings, graphs = modelcheck.settings, modelcheck.graphs
+    runs = How(threads=own_cores(), provider=provider).of(modelcheck.case)
     how = {
         "atol": repr(atol),
         "rtol": repr(rtol),

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_modelcheck.bounds import ANY, Bound, Domain, parse_bound
 from pytest_modelcheck.errors import BoundError, ModelCheckError
@@ -15,11 +15,6 @@ from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-
-
-Provider = Literal["CPU", "CUDA"]
-PROVIDERS: tuple[Provider, ...] = ("CPU", "CUDA")
-"""Execution providers that a marker can name."""
 
 
 class MarkerError(ModelCheckError, ValueError):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import CHANGE, COUNT, Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, MarkerError, Provider, choice, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
+from pytest_modelcheck.model_case import PROVIDERS, Provider
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -23,7 +24,7 @@ class ExpectLatency:
     regression: Bound | None = None
     stored: Bound | None = None
     threads: int = 1
-    provider: Provider = "CPU"
+    provider: Provider | None = None
     batch_sizes: tuple[int, ...] = ()
 
 
@@ -32,7 +33,7 @@ def parse(
     regression: Any = None,
     stored: Any = None,
     threads: int = 1,
-    provider: str = "CPU",
+    provider: str | None = None,
     batch_sizes: Any = (),
 ) -> ExpectLatency:
     """exported / optimized time, e.g. speedup=">=0.98"; or loss against the locked graph, e.g. regression="<=5%"
@@ -54,7 +55,7 @@ def parse(
         _percent("regression", regression),
         _percent("stored", stored),
         threads,
-        choice("provider", provider, PROVIDERS),
+        None if provider is None else choice("provider", provider, PROVIDERS),
         sizes,
     )
 
@@ -89,8 +90,9 @@ def check(modelcheck: ModelCheck, expectation: ExpectLatency) -> GateResult:
         "regression": (expectation.regression, regression),
         "stored": (expectation.stored, stored),
     }
-    how = How(optimizer=True, threads=expectation.threads, provider=expectation.provider).of(modelcheck.case)
-    missing = missing_provider(expectation.provider)
+    provider = expectation.provider or modelcheck.case.provider
+    how = How(optimizer=True, threads=expectation.threads, provider=provider).of(modelcheck.case)
+    missing = missing_provider(provider)
     results = []
     for subject, (bound, measure) in asked.items():
         if bound is not None and missing:

@@ -75,7 +75,7 @@ def measure_throughput(modelcheck: ModelCheck, sizes: Sequence[int], how: How) -
             f"{modelcheck.case.name}: is an .onnx file; batch sizes are those of a module's example inputs"
         )
     example = modelcheck.torch.example
-    drawn = {size: resized(example, "batch", size, modelcheck.case.dynamic_axes) for size in sizes}
+    drawn = {size: resized(example, "batch", size, example.axes) for size in sizes}
     sides = (modelcheck.graphs.exported.path, modelcheck.graphs.optimized_path)
     _free_module(modelcheck)
     measured: dict[int, list[float]] = {size: [] for size in sizes}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
-from pytest_modelcheck.accuracy.variants import shape_variants
+from pytest_modelcheck.accuracy.size_variants import shape_variants
 from pytest_modelcheck.calling import ModuleInputs, resized
 from pytest_modelcheck.check import ModelCheck
 from tests.gate_checks import ask, said

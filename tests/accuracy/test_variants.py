@@ -9,8 +9,9 @@ import torch
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.accuracy import Stage, Subject, assess, standard_stages, standard_variants, sweep
+from pytest_modelcheck.accuracy.size_variants import shape_variants
 from pytest_modelcheck.accuracy.stage_run import plan
-from pytest_modelcheck.accuracy.variants import Variant, kind_variants, rounded, shape_variants, vocabularies_of
+from pytest_modelcheck.accuracy.variants import Variant, kind_variants, rounded, vocabularies_of
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.export import export
 

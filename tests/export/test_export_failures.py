@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pytest_modelcheck import ModelCase
-from pytest_modelcheck.export import ExportFailure, FailureKind, export
+from pytest_modelcheck.export import Exported, ExportFailure, FailureKind, export
 from pytest_modelcheck.model_case import EXPORTERS
 
 
@@ -69,6 +69,43 @@ def test_a_branch_on_data_is_found_by_dynamo_with_its_line():
     assert failure.kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW
     assert failure.where.startswith(__file__)
     assert failure.where.endswith("if input.sum() > 0:")
+
+
+def test_a_branch_inside_torch_is_named_with_torchs_line():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 1, 4, batch_first=True), 1)
+
+        def forward(self, input):
+            mask = nn.Transformer.generate_square_subsequent_mask(input.shape[1])
+            return self.layers(input, input, tgt_mask=mask * input.sum())
+
+    failure = failed(Causal, lambda seed: (torch.ones(1, 3, 4),))
+    assert failure.kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW
+    place, _, inside = failure.where.partition(", which calls ")
+    assert place.endswith("return self.layers(input, input, tgt_mask=mask * input.sum())")
+    assert "torch/nn/modules/transformer.py:" in inside
+
+
+def test_named_dimensions_that_torch_refuses_are_left_to_torch(monkeypatch):
+    """torch 2.9 refuses `Dim` objects for two axes with a guard of its own, and takes `Dim.DYNAMIC`."""
+    by_torch = torch.onnx.export
+
+    def refusing(*args, dynamic_shapes, **options):
+        if any(isinstance(dim, torch.export.Dim) for axes in dynamic_shapes for dim in axes.values()):
+            raise RuntimeError("Constraints violated (rows)! Not all values of rows satisfy the generated guard")
+        return by_torch(*args, dynamic_shapes=dynamic_shapes, **options)
+
+    def rows(seed):
+        return (torch.ones(2, 4),)
+
+    monkeypatch.setattr(torch.onnx, "export", refusing)
+    made = export(ModelCase("net", lambda: nn.Linear(4, 4), rows, dynamic_axes={"input": {0: "rows"}}))
+    assert isinstance(made, Exported)
+    (warning,) = made.warnings
+    assert warning.startswith("torch refuses Dim(name) for rows and takes Dim.DYNAMIC: its guards hold")
+    assert str(made.model.graph.inputs[0].shape[0]) == "rows"
 
 
 def test_a_dynamic_axis_that_the_forward_fixes_is_a_failure_although_the_exporter_accepts_it():

@@ -154,3 +154,20 @@ def test_stored_weights_round_nothing_activations_do(nodes, rounds):
     text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] y)
     <float s = {{0.1}}, uint8 z = {{3}}, float[4] c = {{1, 2, 3, 4}}, uint8[4] i = {{1, 2, 3, 4}}> {{ {nodes} }}"""
     assert rounds_to_integers(ir.from_onnx_text(text)) is rounds
+
+
+def test_inputs_that_were_invented_and_do_not_fit_are_said_with_the_way_to_give_others(tmp_path):
+    rows = """<ir_version: 8, opset_import: ["" : 17]> g (float[batch,samples] x) => (float[n,64] y)
+    <int64[2] shape = {-1, 64}> { y = Reshape (x, shape) }"""
+    onnx.save(onnx.parser.parse_model(rows), tmp_path / "padded.onnx")
+    result = ask(ModelCheck(ModelCase.from_onnx(tmp_path / "padded.onnx")), "expect_accuracy", seeds=2)
+    assert result.verdict is Verdict.ERROR
+    text = said(result)
+    assert "inputs invented from the file's signature: x float32[2, 8]" in text
+    assert "next:  Give the inputs that the model takes: ModelCase.from_onnx(path, inputs), inputs(seed) -> " in text
+
+    def fitting(seed):
+        return {"x": np.random.default_rng(seed).standard_normal((2, 64)).astype(np.float32)}
+
+    given = ModelCheck(ModelCase.from_onnx(tmp_path / "padded.onnx", fitting))
+    assert "invented" not in said(ask(given, "expect_accuracy", seeds=2, varied=False))

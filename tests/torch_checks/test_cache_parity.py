@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pytest_modelcheck import Verdict
-from pytest_modelcheck.calling import build_module, module_inputs
+from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
 from pytest_modelcheck.torch_checks.cache import CacheProtocol, cache_parity
+from pytest_modelcheck.torch_checks.cache.protocol import without_past
 from tests import parity_models as models
 from tests.parity_models import FAULTS, Decoder, decoder
 
@@ -346,3 +347,32 @@ def test_the_module_has_its_buffers_back_at_the_end():
     protocol = CacheProtocol(step=step, sequence={"frames": 1})
     assert cache_parity(case, module, lambda seed: module_inputs(case, module, seed), protocol=protocol).passed
     assert all(torch.equal(before[name], buffer) for name, buffer in module.named_buffers())
+
+
+def test_a_past_among_the_inputs_is_no_part_of_the_full_pass():
+    """As an export with a cache needs them: five positions of a past, and nine new ones."""
+
+    def with_past(seed):
+        (ids,) = models.ids(seed)
+        state = torch.randn(models.BATCH, models.HEADS, 5, models.WIDTH // models.HEADS)
+        return {"ids": ids, "past": tuple((state, state + 1) for _ in range(models.LAYERS))}
+
+    report = parity(decoder(inputs=with_past))
+    assert report.findings == (), said(report)
+    assert report.positions == 9
+    assert not parity(decoder(FAULTS["OffByOne"], with_past)).passed
+
+
+def test_an_empty_past_takes_its_part_of_the_mask_along_and_leaves_the_encoders():
+    values = {
+        "input_ids": torch.zeros(2, 3, dtype=torch.long),
+        "attention_mask": torch.arange(16).reshape(2, 8),
+        "past_key_values.0.key": torch.zeros(2, 1, 5, 4),
+        "past_key_values.0.encoder.key": torch.zeros(2, 1, 6, 4),
+    }
+    made = without_past(
+        ModuleInputs(tuple(values), tuple(values.values())), "past_key_values", ("input_ids",)
+    ).as_dict()
+    assert made["past_key_values.0.key"].shape == (2, 1, 0, 4)
+    assert made["past_key_values.0.encoder.key"].shape == (2, 1, 6, 4)
+    assert made["attention_mask"].tolist() == [[5, 6, 7], [13, 14, 15]]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ from pytest_modelcheck.model_case import ModelCase
 Step = Callable[[torch.nn.Module, dict[str, torch.Tensor], Any], tuple[Any, Any]]
 
 HUGGING_FACE_CACHE = "past_key_values"
+_PRESENT = "present"
+"""What wrappers for an export call the cache that comes out."""
 _DECODER_CUT = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_position_ids")
 _CUT = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
 
@@ -79,11 +81,12 @@ class Stepper:
     grows: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.protocol.step is None:
+            cut = self.protocol.sequence or (*_CUT, *_DECODER_CUT)
+            object.__setattr__(self, "inputs", without_past(self.inputs, self._names()[0], tuple(cut)))
         sequence, grows = _axes(self.case, self.inputs, self.protocol)
         object.__setattr__(self, "sequence", sequence)
         object.__setattr__(self, "grows", grows)
-        if self.protocol.step is None:
-            self._names()
 
     @property
     def positions(self) -> int:
@@ -100,11 +103,11 @@ class Stepper:
         if self.protocol.step is None:
             cache_in, cache_out = self._names()
             if cache_in in parameters and parameters[cache_in].default is inspect.Parameter.empty:
-                arguments[cache_in] = None
+                arguments.setdefault(cache_in, None)
         else:
             cache_out = None
         outputs = self._call("the full pass", lambda: _forward(self.module, arguments))
-        return self._flat(outputs if cache_out is None else _without(outputs, cache_out))
+        return self._flat(outputs if cache_out is None else _without(outputs, self._out(outputs, cache_out)))
 
     def step(self, start: int, stop: int, cache: Any) -> tuple[dict[str, torch.Tensor], Any]:
         """The positions from `start` up to `stop` - 1, with the cache of all before; outputs and the next cache.
@@ -123,10 +126,13 @@ class Stepper:
             outputs, after = made
             return self._flat(outputs), after
         cache_in, cache_out = self._names()
-        arguments = self.inputs.forward_arguments(values) | {cache_in: cache}
+        arguments = self.inputs.forward_arguments(values)
+        if cache is not None or cache_in not in arguments:
+            arguments[cache_in] = cache
         if "use_cache" in inspect.signature(self.module.forward).parameters:
             arguments["use_cache"] = True
         outputs = self._call(what, lambda: _forward(self.module, arguments))
+        cache_out = self._out(outputs, cache_out)
         after = _taken(outputs, cache_out)
         if after is None:
             fields = named_fields(outputs)
@@ -144,6 +150,11 @@ class Stepper:
                 f'name the argument and the output that returns it, cache=("past", "present"), or give step=...'
             )
         return names
+
+    def _out(self, outputs: Any, name: str | int) -> str | int:
+        """The output that is the cache: where none was named, also one that is called ``present``."""
+        fields = named_fields(outputs) or {}
+        return _PRESENT if self.protocol.cache is None and name not in fields and _PRESENT in fields else name
 
     def _part(self, name: str, value: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         if name in self.sequence:
@@ -172,6 +183,36 @@ class Stepper:
             raise StepError(
                 f"{self.case.name}: {what} raised {type(error).__name__}: {error} (all inputs: {shapes})"
             ) from error
+
+
+def without_past(inputs: ModuleInputs, argument: str, cut: Collection[str]) -> ModuleInputs:
+    """The inputs with an empty past, where they hold one: as an export with a cache needs it.
+
+    A padding mask over past and new positions, (batch, past + sequence), loses those of the past. The encoder's part of
+    a cache stays: it does not grow.
+
+    Args:
+        inputs: Of a case.
+        argument: Which of them is the cache.
+        cut: Names of inputs with one entry per new position.
+    """
+    values = inputs.as_dict()
+    past = [
+        name
+        for name in values
+        if (name == argument or name.startswith(f"{argument}.")) and ".encoder." not in name and values[name].ndim > 2
+    ]
+    lengths = {int(values[name].shape[-2]) for name in past}
+    if len(lengths) != 1:
+        return inputs
+    (length,) = lengths
+    new = {value.shape[1] for name, value in values.items() if name in cut and value.ndim > 1}
+    for name, value in values.items():
+        if name in past:
+            values[name] = value.narrow(-2, 0, 0)
+        elif "mask" in name and value.ndim == 2 and value.shape[1] - length in new:
+            values[name] = value[:, length:]
+    return dataclasses.replace(inputs, values=tuple(values[name] for name in inputs.names))
 
 
 def _unnamed(case: ModelCase, names: list[str] | None) -> ModelCase:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import COUNT, Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import PROVIDERS, Gate, GateResult, Provider, choice, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, choice, named_bound
+from pytest_modelcheck.model_case import PROVIDERS, Provider
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:

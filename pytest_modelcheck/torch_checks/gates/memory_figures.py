@@ -27,7 +27,8 @@ def uses_at(modelcheck: ModelCheck, axis: str, sizes: Sequence[int]) -> dict[int
 
     uses = {}
     for size in sizes:
-        inputs = resized(_torch(modelcheck).example, axis, size, modelcheck.case.dynamic_axes)
+        example = _torch(modelcheck).example
+        inputs = resized(example, axis, size, example.axes)
         try:
             uses[size] = peak_memory(_torch(modelcheck).module, inputs)
         except ModelCaseError as error:
