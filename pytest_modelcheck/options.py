@@ -40,6 +40,8 @@ class Options:
         inconclusive: What an inconclusive latency does: ``warn``, ``fail``, ``skip``, or ``missed``: fail where the
             estimate misses the bound (the default where the environment says ``CI=true``).
         latency_budget: Seconds a latency gate may measure.
+        known_failures: The table of known failures; None for none.
+        known_failures_strict: Whether a row of it that passes now fails the run.
     """
 
     enabled: bool
@@ -54,6 +56,8 @@ class Options:
     snapshots: Path
     inconclusive: str
     latency_budget: float
+    known_failures: Path | None
+    known_failures_strict: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,15 @@ _TABLE: tuple[_Option, ...] = (
         metavar="SECONDS",
         help="seconds that one latency gate may measure (default: 30)",
     ),
+    _Option(
+        name="modelcheck_known_failures",
+        help="TOML table of failures that are expected, relative to the root directory",
+    ),
+    _Option(
+        name="modelcheck_known_failures_strict",
+        ini_type="bool",
+        help="fail the run for a row of modelcheck_known_failures that passes now",
+    ),
 )
 
 OPTION_NAMES = {option.name: option.flag for option in _TABLE}
@@ -189,6 +202,8 @@ def read_options(config: pytest.Config) -> Options:
         inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
         or ("missed" if os.environ.get("CI", "").lower() in ("true", "1") else "warn"),
         latency_budget=_seconds("modelcheck_latency_budget", value["modelcheck_latency_budget"]),
+        known_failures=root / known if (known := value["modelcheck_known_failures"]) else None,
+        known_failures_strict=bool(value["modelcheck_known_failures_strict"]),
     )
 
 

@@ -58,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in sessions.marker_lines(config):
         config.addinivalue_line("markers", line)
     if options.enabled and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Reporting(options.reports, explain=options.explain), "modelcheck-reporting")
+        known = sessions.session_of(config).known
+        config.pluginmanager.register(Reporting(options, known), "modelcheck-reporting")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -123,7 +124,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed and getattr(report, "modelcheck_locked", False):
+    if (report.failed or hasattr(report, "wasxfail")) and getattr(report, "modelcheck_locked", False):
         sessions.keep_snapshots(report.nodeid)
 
 

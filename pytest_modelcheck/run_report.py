@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pytest_modelcheck.known_failures import KnownFailure, outcome
+from pytest_modelcheck.options import Options
+from pytest_modelcheck.session import is_whole
 
 _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
@@ -15,9 +18,9 @@ _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 class Reporting:
     """The hooks that show and write what the tests of a run sent; registered where they report to, not in workers."""
 
-    def __init__(self, reports: Sequence[Path], *, explain: bool = False) -> None:
-        self._reports = reports
-        self._explain = explain
+    def __init__(self, options: Options, known: Sequence[KnownFailure] = ()) -> None:
+        self._options = options
+        self._known = known
         self._rows: list[dict[str, Any]] = []
         self._parallel = False
         self._unwritten: list[str] = []
@@ -37,7 +40,8 @@ class Reporting:
 
         width = max(terminalreporter._tw.fullwidth, 80)
         verbose = terminalreporter.verbosity > 0
-        lines = summary_lines(self._in_order(), width=width, verbose=verbose, explain=self._explain)
+        lines = summary_lines(self._in_order(), width=width, verbose=verbose, explain=self._options.explain)
+        lines += [f"  {line}" for line in outcome(self._known, self._rows).lines]
         if lines or self._unwritten:
             terminalreporter.write_sep("=", "modelcheck")
             for line in [*lines, *self._unwritten]:
@@ -53,7 +57,21 @@ class Reporting:
             # A run that was cut short knows nothing of the tests it did not reach: syrupy would delete their snapshots.
             session.config.option.no_cleanup = True
         yield
+        self._judge_known(session)
         self._write(session)
+
+    def _judge_known(self, session: pytest.Session) -> None:
+        """Let rows of the table of known failures fail the run: that match nothing, and, if asked, that pass now."""
+        said = outcome(self._known, self._rows)
+        if (
+            session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+            or session.config.option.runxfail
+        ):
+            return
+        if said.unmet and is_whole(session.config) and not session.shouldfail and not session.shouldstop:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif said.passing and self._options.known_failures_strict:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, session: pytest.Session) -> None:
         from pytest_modelcheck.report.files import write_report
@@ -64,7 +82,7 @@ class Reporting:
             write_summary(self._in_order(), os.environ, exit_status=exit_status)
         except OSError as error:  # the tests are judged all the same
             self._unwritten.append(f"WARNING: the job's summary cannot be written: {error}")
-        for path in self._reports:
+        for path in self._options.reports:
             try:
                 write_report(self._in_order(), path, exit_status=exit_status)
             except OSError as error:

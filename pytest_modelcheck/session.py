@@ -6,7 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from pytest_modelcheck.configuration import Configuration, read_configuration
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.gates import GateResult, Gates, MarkerError, registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
+from pytest_modelcheck.known_failures import Expected, KnownFailure, check_cases, expected, read_known_failures
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import Finding, FindingError
@@ -42,6 +43,7 @@ class TestState:
         results: Set when the gates have run.
         snapshot: Set when the fixture `modelcheck_snapshot` is requested.
         body: Findings from the test's body: snapshot comparisons, results that cannot exist.
+        expected: What the table of known failures says of it.
     """
 
     __test__ = False
@@ -51,6 +53,7 @@ class TestState:
     results: tuple[GateResult, ...] = ()
     snapshot: ModelCheckSnapshot | None = None
     body: list[Finding] = field(default_factory=list)
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(slots=True)
@@ -60,6 +63,7 @@ class Session:
     options: Options
     config: pytest.Config
     gates: Gates
+    known: tuple[KnownFailure, ...] = ()
     configuration: Configuration = field(default_factory=Configuration)
     models: list[str] = field(default_factory=list)
     outer_place: Any = None
@@ -88,10 +92,25 @@ class Session:
                 mistakes = {item.nodeid: {str(error): None}}
                 items.clear()
                 break
+        self._check_known(items)
         items[:] = [item for item in items if _file_of(item) not in mistakes]
         for place, lines in mistakes.items():
             report = pytest.CollectReport(place, "failed", "\n".join(lines), [])
             self.config.hook.pytest_collectreport(report=report)
+
+    def _check_known(self, items: list[pytest.Item]) -> None:
+        """Look for the case of every known failure, where all cases of the project are known before they run.
+
+        Raises:
+            pytest.UsageError: naming a row that matches nothing.
+        """
+        names = [_name_of_case(item) for item in items if "modelcheck" in getattr(item, "fixturenames", ())]
+        if not names or None in names or not is_whole(self.config):
+            return
+        try:
+            check_cases(self.known, filter(None, names))
+        except ModelCheckError as error:
+            raise pytest.UsageError(str(error)) from error
 
     def _checked_gates(self, item: pytest.Item) -> tuple[Declared, ...]:
         """The gates of a test.
@@ -204,6 +223,10 @@ class Session:
             pytest.fail(str(wrong), pytrace=False)
         if state.check is not None:
             state.results = evaluate(state.check, state.declared)
+        if state.snapshot is not None:
+            state.results = tuple(_since_recording(state.snapshot, result) for result in state.results)
+            if isinstance(error, FindingError):
+                error = FindingError(state.snapshot.since_recording(error.finding))
         unclear = inconclusive_findings(state.results)
         findings = [finding.render() for finding in failing(state.results, self.options.inconclusive)]
         if isinstance(error, FindingError):
@@ -220,6 +243,9 @@ class Session:
             if error is None and not findings and not state.snapshot.compared:
                 findings.append(f"snapshot: {item.nodeid} uses modelcheck_snapshot and compares nothing with it")
         findings = list(dict.fromkeys(findings))
+        self._expect(item, state)
+        if error is None and state.expected.reason and set(findings) <= {f.render() for f in state.expected.findings}:
+            pytest.xfail(state.expected.reason)
         if error is not None:
             if findings:
                 error.add_note("\n\n".join(["the gates of this test say:", *findings]))
@@ -232,6 +258,15 @@ class Session:
             with warnings.catch_warnings():
                 warnings.simplefilter("always")  # -W error is about code; what this does is modelcheck_inconclusive
                 item.warn(pytest.PytestWarning(finding.render()))
+
+    def _expect(self, item: pytest.Item, state: TestState) -> None:
+        """Look up what is known of the failures of a test; nothing under pytest's ``--runxfail``."""
+        if state.check is None or item.config.option.runxfail:
+            return
+        found = [*state.body, *failing(state.results, self.options.inconclusive)]
+        asked = [entry.gate.name for entry in state.declared] + ["snapshot"] * (state.snapshot is not None)
+        settings = state.check.settings
+        state.expected = expected(self.known, settings.model, settings.exporter, asked, found)
 
     def unjudged(self, item: pytest.Item) -> str | None:
         """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""
@@ -272,7 +307,16 @@ class Session:
         model = None if state.check is None else state.check.summary(result.figures for result in state.results)
         locked = () if state.snapshot is None else state.snapshot.compared
         file, line, _ = item.location
-        return row_of_test(item.nodeid, (file, (line or 0) + 1), outcome, model, state.results, state.body, locked)
+        known = state.expected.as_rows()
+        place = (file, (line or 0) + 1)
+        found = [*state.body, *(finding for result in state.results for finding in result.findings)]
+        gates = any(finding.gate != "snapshot" for finding in found)
+        drift = {} if state.snapshot is None else state.snapshot.drift(gates)
+        return row_of_test(item.nodeid, place, outcome, model, state.results, state.body, locked, known, drift)
+
+
+def _since_recording(snapshot: ModelCheckSnapshot, result: GateResult) -> GateResult:
+    return replace(result, findings=tuple(map(snapshot.since_recording, result.findings)))
 
 
 def _file_of(item: pytest.Item) -> str:
@@ -297,7 +341,8 @@ def _test_of(item: pytest.Item) -> str:
 def start(config: pytest.Config, options: Options) -> None:
     """Begin a run."""
     gates = registered_gates().and_named(options.gates)
-    session = config.stash[_SESSION] = Session(options, config, gates)
+    known = () if options.known_failures is None else read_known_failures(options.known_failures, gates)
+    session = config.stash[_SESSION] = Session(options, config, gates, known)
     if options.enabled:
         session.configuration = read_configuration(config.rootpath, gates)
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension, SnapshotPlace
@@ -326,6 +371,13 @@ def stop(config: pytest.Config) -> None:
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension
 
         ModelCheckExtension.place = session.outer_place
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Whether the run is of all tests of the project, not of those that the command line picks."""
+    option = config.option
+    picked = option.keyword or option.markexpr or getattr(option, "lf", False) or getattr(option, "deselect", None)
+    return config.args_source is not pytest.Config.ArgsSource.ARGS and not picked and not hasattr(config, "workerinput")
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -41,6 +41,8 @@ def test_defaults(project):
         "snapshots": f"PosixPath('{root}/snapshots')",
         "inconclusive": "'warn'",
         "latency_budget": "30.0",
+        "known_failures": "None",
+        "known_failures_strict": "False",
     }
 
 
@@ -81,6 +83,7 @@ def test_defaults(project):
         ([], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "0.5"),
         (["--modelcheck-inconclusive", "skip"], {"modelcheck_inconclusive": "fail"}, "inconclusive", "'skip'"),
         (["--modelcheck-latency-budget", "2"], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "2.0"),
+        ([], {"modelcheck_known_failures_strict": "true"}, "known_failures_strict", "True"),
     ],
 )
 def test_each_option_from_each_source_and_the_command_line_wins(project, arguments, ini, option, expected):

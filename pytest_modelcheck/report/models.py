@@ -24,7 +24,8 @@ def matrix_caption(models: Sequence[dict[str, Any]]) -> str:
 def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per model, exporter, target and export, with the figures of all its tests and the gates' verdicts.
 
-    Two cases of one name that were exported to different graphs stay two entries.
+    Two cases of one name that were exported to different graphs, or fail to export in different ways, stay two entries
+    (`duplicates`).
     """
     merged: list[dict[str, Any]] = []
     for row in rows:
@@ -36,7 +37,7 @@ def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             entry = {"gates": [], "outcomes": [], "tests": [], "findings": [], "locked": []}
             merged.append(entry)
         entry.update(model)
-        entry["gates"] += row["gates"]
+        entry["gates"] += _gates(row)
         entry["outcomes"].append(row["outcome"])
         entry["tests"].append(row["test"])
         entry["locked"] += [kind for kind in row.get("locked", ()) if kind not in entry["locked"]]
@@ -44,9 +45,36 @@ def models_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return merged
 
 
+def _gates(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The gates of a test; one that fails as a table says it does has the verdict ``known``."""
+    known = {entry["gate"] for entry in row.get("known", ()) if entry["failed"]}
+
+    def is_known(gate: dict[str, Any]) -> bool:
+        of_export = "export" in known and {finding["gate"] for finding in gate["findings"]} == {"modelcheck"}
+        return gate["verdict"] in ("fail", "error") and (gate["gate"] in known or of_export)
+
+    return [{**gate, "verdict": "known"} if is_known(gate) else gate for gate in row["gates"]]
+
+
 def _same(entry: dict[str, Any], model: dict[str, Any]) -> bool:
     keys = {figures.get("export", {}).get("key") for figures in (entry, model)} - {None}
-    return len(keys) < 2 and all(entry[part] == model[part] for part in ("name", "exporter", "target"))
+    failures = {repr(figures.get("failure")) for figures in (entry, model) if figures.get("failure")}
+    return len(keys) < 2 and len(failures) < 2 and all(entry[part] == model[part] for part in _IDENTITY)
+
+
+_IDENTITY = ("name", "exporter", "target")
+
+
+def duplicates(models: Sequence[dict[str, Any]]) -> list[str]:
+    """Models that share a name, exporter and target, and are not one: each name once, with a test of each."""
+    by_name: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        by_name.setdefault(tuple(model[part] for part in _IDENTITY), []).append(model["tests"][0])
+    return [
+        f"{len(tests)} cases are named {name!r} [{exporter}]: {', '.join(tests)}"
+        for (name, exporter, _), tests in by_name.items()
+        if len(tests) > 1
+    ]
 
 
 def overview(model: dict[str, Any]) -> list[str]:
@@ -66,7 +94,7 @@ _PARTS = ("accuracy", "hierarchy", "latency")
 def verdict(model: dict[str, Any]) -> str:
     """How often its gates gave each verdict, the worst first; a test that failed for another reason is said, too."""
     verdicts = [gate["verdict"] for gate in model["gates"]]
-    parts = [f"{verdicts.count(v)} {v}" for v in ("error", "fail", "inconclusive", "pass") if v in verdicts]
+    parts = [f"{verdicts.count(v)} {v}" for v in ("error", "fail", "known", "inconclusive", "pass") if v in verdicts]
     if any(outcome == "failed" for outcome in model["outcomes"]) and not {"fail", "error"} & set(verdicts):
         parts.insert(0, "test failed")
     return ", ".join(parts) or "no gate"

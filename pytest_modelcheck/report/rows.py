@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ def row_of_test(
     gates: Sequence[GateResult],
     body: Sequence[Finding],
     locked: Sequence[str] = (),
+    known: Sequence[dict[str, Any]] = (),
+    drift: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """One test: what the report holds of it.
 
@@ -33,6 +35,8 @@ def row_of_test(
         gates: Its gates.
         body: The findings of its body.
         locked: The kinds of snapshots that it compared.
+        known: The rows of the table of known failures that are about it.
+        drift: Library -> (version that recorded its snapshots, today's), of those that differ.
     """
     return {
         "test": test,
@@ -52,6 +56,8 @@ def row_of_test(
         ],
         "findings": [finding_row(finding) for finding in body],
         "locked": list(locked),
+        "known": list(known),
+        "drift": {name: list(step) for name, step in (drift or {}).items()},
     }
 
 

@@ -6,8 +6,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pytest_modelcheck.report.drift import drift_lines
 from pytest_modelcheck.report.models import (
     OVERVIEW,
+    duplicates,
     matrix_caption,
     models_of,
     not_kept,
@@ -41,6 +43,8 @@ def summary_lines(
         return []
     lines = table(OVERVIEW, map(overview, models))
     lines += [line for model in models for line in _failure_lines(model)]
+    lines += [f"  {line}" for line in duplicates(models)]
+    lines += drift_lines(rows)
     lines += [f"  {line}" for line in not_kept(models)]
     lines += [line for model in models if explain for line in reuse_lines(model)]
     lines += _unlocked_lines(models)

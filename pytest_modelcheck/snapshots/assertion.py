@@ -7,7 +7,7 @@ text, and a mismatch becomes a Finding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -145,6 +145,28 @@ class ModelCheckSnapshot:
         location = self._location(name)
         return location.read_text(encoding="utf-8", errors="replace") if location.is_file() else None
 
+    def drift(self, gates: bool) -> dict[str, tuple[str, str]]:
+        """Library -> (version that recorded the snapshots of this test, today's), of those that differ.
+
+        Args:
+            gates: Whether a gate found something, in which any library may have a part; else those alone that have one
+                in what changed.
+        """
+        now, changed = self.context.versions, {finding.subject for finding in self.findings}
+        steps: dict[str, tuple[str, str]] = {}
+        for kind in self.context.kinds:
+            text = self.recorded(kind.name) if gates or kind.name in changed else None
+            for name, was in ({} if text is None else split(text).versions).items():
+                if now.get(name, was) != was and (gates or not kind.made_by or name in kind.made_by):
+                    steps[name] = (was, now[name])
+        return steps
+
+    def since_recording(self, finding: Finding) -> Finding:
+        """A gate's finding whose next step begins with the version steps since the snapshots were recorded."""
+        before = {name: was for name, (was, _) in self.drift(gates=True).items()}
+        steps = version_changes(before, self.context.versions)
+        return replace(finding, next=f"{steps[0].upper()}{steps[1:]}. {finding.next}".rstrip()) if steps else finding
+
     def _location(self, name: str) -> Path:
         return Path(self.syrupy.extension.get_location(test_location=self.syrupy.test_location, index=name))
 
@@ -170,7 +192,7 @@ class ModelCheckSnapshot:
             )
         recorded = split(str(execution.recalled_data))
         changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (REORDERED,)
-        took_part = {name: was for name, was in recorded.versions.items() if name not in kind.untouched_by}
+        took_part = {name: was for name, was in recorded.versions.items() if not kind.made_by or name in kind.made_by}
         versions = version_changes(took_part, self._versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         meant = "To upgrade the file" if recorded.format < kind.format else "If the change is meant"

@@ -38,7 +38,7 @@ class SnapshotKind:
         former: (recorded body of an earlier format, today's result) -> what differs in the terms of that format; None
             where the two cannot be compared.
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
-        untouched_by: Libraries of the header that have no part in the result: a step of theirs is never its reason.
+        made_by: Libraries that have a part in the result: a step of another one is never its reason. Empty for all.
     """
 
     name: str
@@ -50,7 +50,7 @@ class SnapshotKind:
     format: int = 1
     former: Callable[[str, Any], tuple[str, ...]] | None = None
     compared: bool = True
-    untouched_by: tuple[str, ...] = ()
+    made_by: tuple[str, ...] = ()
 
     def change(self, recorded: SnapshotText, result: object) -> Change | None:
         """What changed since `recorded` was written; None where the rows themselves are to be compared."""
@@ -88,8 +88,11 @@ def _change(lines: tuple[str, ...]) -> Change:
     return Change(found=differences_found(lines), where=lines)
 
 
-_EXPORT_ONLY = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
-"""What takes part in an export, and not in a torch graph or a forward."""
+_MODULE = ("torch", "transformers", "exporter")
+"""What makes a torch graph or a forward."""
+
+_EXPORT = (*_MODULE, "onnx", "onnx_ir", "onnxscript")
+"""What makes an export."""
 
 KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
@@ -99,7 +102,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=interface_text,
         differences=interface_differences,
         judge=judge_interface,
-        untouched_by=("onnxruntime",),
+        made_by=_EXPORT,
     ),
     SnapshotKind(
         name="attribution",
@@ -119,7 +122,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         judge=_judge_modules,
         format=2,
         former=_former_modules,
-        untouched_by=("onnxruntime",),
+        made_by=_EXPORT,
     ),
     SnapshotKind(
         name="fusion",
@@ -128,7 +131,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=fusion_text,
         differences=block_differences,
         format=2,
-        untouched_by=_EXPORT_ONLY,
+        made_by=_MODULE,
     ),
     SnapshotKind(
         name="numbers",
@@ -137,7 +140,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=numbers_text.render,
         differences=block_differences,
         judge=judge_numbers,
-        untouched_by=_EXPORT_ONLY,
+        made_by=_MODULE,
     ),
     SnapshotKind(
         name="weights",
@@ -146,7 +149,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=weights.render,
         differences=block_differences,
         judge=weights.judge,
-        untouched_by=_EXPORT_ONLY,
+        made_by=_MODULE,
     ),
     SnapshotKind(
         name="baseline",

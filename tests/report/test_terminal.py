@@ -145,3 +145,37 @@ def test_a_pass_that_changed_nothing_anywhere_has_no_row():
     figures = MEASURED | {"passes": passes(("fuse_gelu", 0, 0, "no_op"), ("tidy", 0, 0, "fired"))}
     lines = summary_lines([row(model(**figures), "pass")], verbose=True)
     assert [line.split()[0] for line in lines[5:]] == ["dynamo", "tidy", "nodes"]
+
+
+def test_two_cases_of_one_name_that_fail_differently_are_two_rows_and_said():
+    rows = [
+        row(model(failure={"kind": "forward_failed", "text": "one"}), "error", test="a.py::t", outcome="failed"),
+        row(model(failure={"kind": "forward_failed", "text": "two"}), "error", test="b.py::t", outcome="failed"),
+    ]
+    lines = summary_lines(rows)
+    assert "  bert: one" in lines
+    assert "  bert: two" in lines
+    assert "  2 cases are named 'bert' [dynamo]: a.py::t, b.py::t" in lines
+    rows[1]["model"]["failure"] = rows[0]["model"]["failure"]
+    assert not any("cases are named" in line for line in summary_lines(rows))
+
+
+def test_what_fails_as_it_is_known_to_is_no_failure():
+    known = {"row": "known.toml, row 1", "gate": "g", "reason": "so", "link": "", "failed": True}
+    made = row(model(), "fail", "pass", outcome="skipped") | {"known": [known]}
+    assert summary_lines([made])[1].endswith("1 known, 1 pass")
+    made["known"] = [known | {"failed": False}]
+    assert summary_lines([made])[1].endswith("1 fail, 1 pass")
+
+
+def test_version_steps_are_said_once_for_the_whole_run():
+    steps = {"drift": {"torch": ["2.12", "2.13"]}}
+    rows = [
+        row(model(), "fail", test="a.py::t", outcome="failed") | steps,
+        row(model("gpt"), "fail", test="b.py::t", outcome="failed") | steps,
+        row(model("vit"), "fail", test="c.py::t", outcome="failed"),
+    ]
+    said = "  versions since recording: torch 2.12 -> 2.13; 2 of 3 failed tests: a.py::t, b.py::t"
+    assert said in summary_lines(rows)
+    green = [row(model(), "pass") | steps]
+    assert not any("versions since" in line for line in summary_lines(green))

@@ -1,0 +1,38 @@
+"""A library that had a step since the snapshots of a test were recorded is named in every finding of that test."""
+
+import re
+
+MODULES = "assert modelcheck.modules == modelcheck_snapshot"
+BOTH = "modelcheck, modelcheck_snapshot"
+
+
+def recorded(project, *markers):
+    project.gated(*markers, body=MODULES, fixtures=BOTH).run("--snapshot-update")
+    (name,) = project.files()
+    return f"snapshots/{name}"
+
+
+def other_version(project, name, library):
+    text = (project.path / name).read_text(encoding="utf-8")
+    project.file(name, re.sub(rf"\b{library} [\d.]+", f"{library} 1.0", text))
+
+
+def test_a_gate_that_fails_names_the_steps_and_so_does_the_run(project):
+    other_version(project, recorded(project, "expect_ops(Gemm=2)"), "torch")
+    project.run().outcomes(passed=1).lacks("1.0, now", "versions since recording")
+    project.replace("test_it.py", "Gemm=2", "Gemm=3")
+    project.run("--modelcheck-report", "out.json").outcomes(failed=1).has(
+        "next:  Recorded with torch 1.0, now ", "versions since recording: torch 1.0 -> "
+    )
+    (row,) = project.report()["tests"]
+    assert row["drift"]["torch"][0] == "1.0"
+
+
+def test_a_library_that_has_no_part_in_a_kind_is_no_reason_of_its_change(project):
+    name = recorded(project)
+    other_version(project, name, "onnxruntime")
+    other_version(project, name, "onnx_ir")
+    project.model((project.path / "net.py").read_text(encoding="utf-8").replace("ReLU", "Tanh"))
+    project.run().outcomes(failed=1).has(
+        "Recorded with onnx_ir 1.0, now ", "versions since recording: onnx_ir 1.0 -> "
+    ).lacks("onnxruntime 1.0")
