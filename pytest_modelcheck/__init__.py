@@ -3,7 +3,7 @@
 The map, one floor a line, from the top down. Imports run downward only, and within a line from left to right;
 `tests/test_architecture.py` reads this list and holds it.
 
-- `plugin`, `fixtures`, `run_report`, `session`, `configuration`, `options`: the pytest edge
+- `plugin`, `fixtures`, `run_report`, `session`, `configuration`, `options`, `known_failures`: the pytest edge
 - `__main__`, `commands`: the same library from the shell
 - `report`: findings and figures as terminal lines, Markdown, HTML, JSON
 - `scaffold`: a first test of a model
@@ -13,7 +13,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `gates`: one file per marker: reading, check, figures
 - `check`: one model case under check
 - `snapshots`: results as canonical text for syrupy
-- `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured, or read from the export
+- `generation`, `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured or read
 - `export`: torch -> ONNX, one file per exporter
 - `store`: results that are kept on disk
 - `attribution`, `pipeline`, `foreign`: running passes, other people's among them, and what each one did
