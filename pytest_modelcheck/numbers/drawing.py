@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -180,14 +180,33 @@ class DrawnWeights:
         self._scale(lambda factor: 1 / factor)
 
     def wobble(self) -> None:
-        """Change every weight by 1e-5 of itself: its rows, the next time its columns, by signs that differ."""
-        generator = torch.Generator().manual_seed(self._wobbles)
-        for weight in self._weights:
-            data = weight.tensor.data
-            rows = data.view(data.shape[0], -1) if data.dim() else data.view(1, 1)
-            size = (1, rows.shape[1]) if self._wobbles % 2 and data.dim() > 1 else (rows.shape[0], 1)
-            rows.mul_((1 + WOBBLE * (torch.randint(0, 2, size, generator=generator) * 2 - 1)).to(data))
+        """Change every weight by 1e-5 of its drawn value: rows by drawn signs, then by the opposite ones; then columns.
+
+        A choice between near ties that one direction leaves alone is turned over by the opposite one.
+        """
+        before = _factors(self._weights, self._wobbles - 1)
+        for weight, old, new in zip(self._weights, before, _factors(self._weights, self._wobbles), strict=True):
+            if old.shape == new.shape:
+                _rows(weight).mul_(new / old)
+            else:
+                _rows(weight).mul_(new).div_(old)
         self._wobbles += 1
+
+
+def _rows(weight: Weight) -> torch.Tensor:
+    data = weight.tensor.data
+    return data.view(data.shape[0], -1) if data.dim() else data.view(1, 1)
+
+
+def _factors(weights: Sequence[Weight], wobble: int) -> Iterator[torch.Tensor]:
+    """What the drawn values of each weight are multiplied by in a wobble: (rows, 1) or (1, columns)."""
+    direction, opposite = divmod(wobble, 2)
+    generator = torch.Generator().manual_seed(max(0, direction))
+    step = 0.0 if wobble < 0 else -WOBBLE if opposite else WOBBLE
+    for weight in weights:
+        rows = _rows(weight)
+        size = (1, rows.shape[1]) if direction > 0 and weight.tensor.dim() > 1 else (rows.shape[0], 1)
+        yield (1 + step * (torch.randint(0, 2, size, generator=generator) * 2 - 1)).to(rows)
 
 
 def _renamed(weight: Weight, found: Drawable, key: str) -> Weight:

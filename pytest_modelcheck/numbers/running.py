@@ -21,8 +21,9 @@ from pytest_modelcheck.numbers.sketch import Sketch, sketch
 from pytest_modelcheck.numbers.watching import Watched, watching
 
 _WOBBLES = 4
-"""Times that all weights are changed a little when something is recorded. A choice between near ties that a change of
-1e-5 can turn over is found by each with probability 1/2 or more, and by noise of 1e-6 only a tenth as often."""
+"""Times that all weights are changed a little when something is recorded: two directions and their opposites. Noise of
+1e-6 turns over a choice between scores that lie closer than that; a change of 1e-5 moves them by more in nine of ten
+directions, and one of its signs turns the choice over."""
 
 _RANDOM = "random: it varies with torch's seed"
 _LOST = "the quiet probe comes to other choices than the plain one"

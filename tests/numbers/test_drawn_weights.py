@@ -96,18 +96,23 @@ def test_the_module_gets_its_own_memory_back(fails):
     assert {n: t.data_ptr() for n, t in module.named_parameters()} == places
 
 
-def test_a_wobble_moves_every_element_by_1e_5_of_itself_and_differs_from_the_next():
+def test_a_wobble_moves_every_drawn_value_by_1e_5_of_itself_then_the_other_way_then_in_another_direction():
     module = Everything()
     with drawn_weights(drawable(module)) as weights:
-        first = module.linear.weight.detach().double().clone()
-        weights.wobble()
-        second = module.linear.weight.detach().double().clone()
-        weights.wobble()
-        third = module.linear.weight.detach().double()
-        moves = (second / first - 1, third / second - 1)
+        drawn = module.linear.weight.detach().double().clone()
+        moves = []
+        for _ in range(4):
+            weights.wobble()
+            moves.append(module.linear.weight.detach().double() / drawn - 1)
     for move in moves:
-        assert move.abs() == pytest.approx(torch.full_like(move, 1e-5), rel=0.02)
-    assert not torch.equal(moves[0].sign(), moves[1].sign())
+        assert move.abs() == pytest.approx(torch.full_like(move, 1e-5), rel=0.04)
+    first, opposite, second, last = (move.sign() for move in moves)
+    assert torch.equal(opposite, -first)
+    assert torch.equal(last, -second)
+    assert not torch.equal(second, first)
+    assert not torch.equal(second, opposite)
+    assert torch.equal(first, first[:, :1].expand_as(first))
+    assert torch.equal(second, second[:1].expand_as(second))
 
 
 def test_integers_and_packed_weights_are_left_and_named():
