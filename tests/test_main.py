@@ -164,7 +164,10 @@ WEIGHTED = "<float[2] w = {1, 2}, float[1] e = {0.5}> { a = Mul(x, w) b = Add(a,
             "modules", "  (no module): +1 Mul, -1 Mul(#1=1|2)", "weights", "  1 gone: w",
         ]),
         ("{ a = Relu(x) b = Tanh(a) y = Sub(a, b) }", "{ a = Relu(x) b = Tanh(a) y = Sub(b, a) }", [
-            "wiring", "  the same operators over the same constants, wired or ordered differently"
+            "wiring", "  output `y`: the same operators, wired differently"
+        ]),
+        ("{ a = Relu(x) b = Tanh(x) y = Sub(a, b) }", "{ b = Tanh(x) a = Relu(x) y = Sub(a, b) }", [
+            "wiring", "  node 0 is Tanh instead of Relu"
         ]),
     ],
 )  # fmt: skip
@@ -172,6 +175,23 @@ def test_diff_says_what_differs_with_exit_status_1(tmp_path, capsys, before, aft
     files = [save(tmp_path, body, name) for body, name in ((before, "a.onnx"), (after, "b.onnx"))]
     assert main(["diff", *map(str, files)]) == 1
     assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_diff_says_the_wiring_beside_another_opset_and_not_for_an_input_that_was_renamed(tmp_path, capsys):
+    path = save(tmp_path, "{ a = Relu(x) b = Tanh(a) y = Sub(a, b) }", "a.onnx")
+    swapped, renamed = onnx.load(path), onnx.load(path)
+    swapped.opset_import[0].version = 21
+    swapped.graph.node[2].input[:] = ["b", "a"]
+    onnx.save(swapped, tmp_path / "swapped.onnx")
+    assert main(["diff", str(path), str(tmp_path / "swapped.onnx")]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "interface", "  opset of ai.onnx is now 21 (was 20)",
+        "wiring", "  output `y`: the same operators, wired differently",
+    ]  # fmt: skip
+    renamed.graph.input[0].name = renamed.graph.node[0].input[0] = "image"
+    onnx.save(renamed, tmp_path / "renamed.onnx")
+    assert main(["diff", str(path), str(tmp_path / "renamed.onnx")]) == 1
+    assert capsys.readouterr().out.splitlines() == ["interface", "  input `x` is now `image`"]
 
 
 def test_diff_says_first_what_whoever_runs_the_model_must_know(model, tmp_path, capsys):

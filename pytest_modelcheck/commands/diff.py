@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_modelcheck.commands.output import add_json, show
@@ -11,7 +11,10 @@ from pytest_modelcheck.commands.output import add_json, show
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from pytest_modelcheck.numbers import Numbers
+
 _ALIKE = 5  # names that are shown of weights with the same fate
+_WIRED = "the same operators, wired differently"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +35,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def differences(before: ir.Model, after: ir.Model) -> dict[str, list[str]]:
-    """What differs, by part: ``interface``, ``modules``, ``weights``; ``wiring`` where none of these can say it."""
-    from pytest_modelcheck.graph.compare import first_difference
+    """What differs, by part: ``interface``, ``modules``, ``weights``; ``wiring`` where the modules do not say it."""
     from pytest_modelcheck.hierarchy import diff_tables, hierarchy_of_model, module_table
     from pytest_modelcheck.interface import interface_differences, interface_of, interface_text
     from pytest_modelcheck.numbers import numbers_of_file
 
     pair = (before, after)
+    numbers = [numbers_of_file(model) for model in pair]
     found = {
         "interface": list(interface_differences(*(interface_text(interface_of(model)) for model in pair))),
         "modules": list(diff_tables(*(module_table(model, hierarchy_of_model(model)) for model in pair))),
-        "weights": list(_weights(*(numbers_of_file(model).files for model in pair))),
+        "weights": list(_weights(*(each.files for each in numbers))),
     }
-    first = "" if any(found.values()) else first_difference(before, after)
-    return {**found, "wiring": [first] if first else []}
+    return {**found, "wiring": [] if found["modules"] else list(_wiring(pair, numbers, any(found.values())))}
+
+
+def _wiring(models: tuple[ir.Model, ir.Model], numbers: Sequence[Numbers], others: bool) -> Iterator[str]:
+    """Outputs that are computed in another way; of graphs that no other part tells apart, the first difference."""
+    from pytest_modelcheck.graph.compare import first_difference
+
+    before, after = (each.wiring for each in numbers)
+    names = [
+        {*each.files, *(value.name for value in model.graph.inputs)}
+        for each, model in zip(numbers, models, strict=True)
+    ]
+    if names[0] == names[1]:  # else the digests, which hold names, say nothing
+        for name, digest in before.items():
+            if after.get(name, digest) != digest:
+                yield f"output `{name}`: {_WIRED}"
+                others = True
+    if not others and (first := first_difference(*models)):
+        yield first
 
 
 _Digests = Mapping[str, tuple[str, tuple[int, ...], str]]
