@@ -102,6 +102,26 @@ def test_a_random_output_is_compared_by_dtype_and_shape_and_the_rest_is_locked()
     assert found(recorded, case_of(lambda: Noisy(torch.sin))).startswith("the function changed, ")
 
 
+class Rounded(nn.Module):
+    """Integers that a change of 1e-5 turns into others."""
+
+    def __init__(self, rows=4):
+        super().__init__()
+        self.linear, self.rows = nn.Linear(32, 8), rows
+
+    def forward(self, x):
+        hidden = self.linear(x)
+        return {"codes": (1e6 * hidden[: self.rows]).round().long() % 7, "hidden": hidden}
+
+
+def test_integers_that_are_not_locked_are_compared_by_dtype_and_shape():
+    recorded = body(case_of(Rounded))
+    assert "codes int64 [4,8]\n  plain: not locked, unstable: a change of all weights by 1e-05 gives others" in recorded
+    assert found(recorded, case_of(Rounded)) == ""
+    changed = judge(recorded, numbers(case_of(lambda: Rounded(2))))
+    assert changed.where[0] == "output codes is now int64 [2,8], was int64 [4,8]"
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     def build():
