@@ -211,8 +211,7 @@ def record_if_enabled(config: pytest.Config) -> None:
     """Begin to record what is read, before any conftest is imported; nothing in a run without model checks."""
     given = vars(config.known_args_namespace)
     if any(_value(config, option, given.get(option.name)) for option in _TABLE[:2]):
-        recorder.install()
-        recorder.root = str(config.rootpath)
+        recorder.install(str(config.rootpath))
 
 
 def _value(config: pytest.Config, option: _Option, given: Any = None) -> Any:

@@ -1,16 +1,20 @@
 """What is recorded, by whom, and that a run without model checks pays nothing."""
 
+import gc
 import os
 import sys
+import time
 
 import pytest
 
 from pytest_modelcheck import recorder
+from pytest_modelcheck.recorder import owners, windows
+from pytest_modelcheck.recorder import reads as recorded_reads
 
 CONFTEST = """
     import os
-    from pytest_modelcheck import recorder
-    print("installed:", recorder._installed, "stat:", os.stat.__name__ if hasattr(os.stat, "__code__") else "built in")
+    from pytest_modelcheck.recorder import windows
+    print("installed:", windows.installed, "stat:", os.stat.__name__ if hasattr(os.stat, "__code__") else "built in")
 """
 
 
@@ -47,31 +51,31 @@ def recorded():
         def build():
             raise NotImplementedError
 
-        with recorder.window(build, **window):
+        with windows.window(build, **window):
             read()
-        return recorder.recording_of(build)
+        return windows.recording_of(build)
 
     return reads
 
 
 def test_a_read_in_a_window_belongs_to_it_with_its_owner(recorded, tmp_path):
     (tmp_path / "w.txt").write_text("1")
-    recorder._written.discard(str(tmp_path / "w.txt"))  # as if another process had written it
+    recorded_reads.written.discard(str(tmp_path / "w.txt"))  # as if another process had written it
     read = recorded(lambda: (tmp_path / "w.txt").read_text()).reads
     assert ("file", str(tmp_path / "w.txt")) in read
-    assert recorder.reads["file", str(tmp_path / "w.txt")].owners == {__file__}
+    assert recorded_reads.seen["file", str(tmp_path / "w.txt")].owners == {__file__}
 
 
 def test_a_file_that_the_process_wrote_itself_is_no_read(recorded, tmp_path):
     (tmp_path / "out.txt").write_text("1")
     recorded(lambda: (tmp_path / "out.txt").read_text())
-    assert recorder.was_written(str(tmp_path / "out.txt"))
+    assert str(tmp_path / "out.txt") in recorded_reads.written
 
 
 def test_no_value_of_a_variable_is_kept(recorded, monkeypatch):
     monkeypatch.setenv("RECORDED_VALUE", "hunter2")
     assert ("env", "RECORDED_VALUE") in recorded(lambda: os.environ.get("RECORDED_VALUE")).reads
-    assert "hunter2" not in repr(recorder.reads)
+    assert "hunter2" not in repr(recorded_reads.seen)
 
 
 def test_another_profiler_makes_a_window_unrepeatable_and_keeps_its_place(recorded):
@@ -87,8 +91,46 @@ def test_another_profiler_makes_a_window_unrepeatable_and_keeps_its_place(record
     assert list(recording.unrepeatable) == ["another profiler is running: the code that ran was not seen"]
 
 
+def test_what_the_garbage_collector_runs_belongs_to_no_window(recorded, tmp_path):
+    class Left:
+        def __del__(self):
+            (tmp_path / "left.txt").exists()
+
+    def at_each_collection(phase, info):
+        time.time()
+
+    def leave_garbage():
+        garbage = Left()
+        garbage.itself = garbage
+
+    def build():
+        leave_garbage()
+        gc.collect()
+
+    gc.callbacks.insert(0, at_each_collection)
+    try:
+        recording = recorded(build)
+    finally:
+        gc.callbacks.remove(at_each_collection)
+    assert {code.co_name for code in recording.ran} & {"build", "leave_garbage", "at_each_collection", "__del__"} == {
+        "build",
+        "leave_garbage",
+    }
+    assert not recording.reads
+    assert not recording.unrepeatable
+    assert at_each_collection not in gc.callbacks
+    assert not [each for each in gc.callbacks if each.__module__ == windows.__name__]
+
+
+def test_a_copy_of_the_recorder_that_sees_nothing_keeps_nothing(monkeypatch):
+    monkeypatch.setattr(windows, "installed", False)
+    assert list(windows.recording_of(len).unrepeatable) == [
+        "a second copy of the recorder was imported, which sees nothing"
+    ]
+
+
 def test_paths_of_the_project_are_named_alike_in_every_checkout(monkeypatch):
-    monkeypatch.setattr(recorder, "root", "/home/me/checkout")
-    assert recorder.named("/home/me/checkout/net.py") == "{root}/net.py"
-    assert recorder.located("{root}/net.py") == "/home/me/checkout/net.py"
-    assert recorder.named("/elsewhere/net.py") == "/elsewhere/net.py"
+    monkeypatch.setattr(owners, "root", "/home/me/checkout")
+    assert owners.named("/home/me/checkout/net.py") == "{root}/net.py"
+    assert owners.located("{root}/net.py") == "/home/me/checkout/net.py"
+    assert owners.named("/elsewhere/net.py") == "/elsewhere/net.py"

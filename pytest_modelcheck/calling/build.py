@@ -9,7 +9,7 @@ import torch
 
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import BUILD_SEED, ModelCase
-from pytest_modelcheck.recorder import window
+from pytest_modelcheck.recorder.windows import window
 
 
 def build_module(case: ModelCase, *, seed: int = BUILD_SEED) -> torch.nn.Module:

@@ -16,7 +16,7 @@ from pytest_modelcheck.calling.inputs import ModuleInputs, describe
 from pytest_modelcheck.calling.outputs import select_outputs
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.recorder import window
+from pytest_modelcheck.recorder.windows import window
 
 
 @contextlib.contextmanager

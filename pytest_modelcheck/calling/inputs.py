@@ -16,7 +16,7 @@ from pytest_modelcheck.calling.structure import put_together, take_apart
 from pytest_modelcheck.dimensions import Axes
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.recorder import window
+from pytest_modelcheck.recorder.windows import window
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch.onnx import _flags
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-import pytest_modelcheck.recorder as recorder
+from pytest_modelcheck.recorder import kernels
 from pytest_modelcheck.store.describe import STOP, Describer, plain_text, qualified_name
 from pytest_modelcheck.store.installed import is_library
 from pytest_modelcheck.store.reached import CORE, top
@@ -163,7 +163,7 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         **hooks,
         **{name: _called(getattr(torch._C, name)) for name in dir(torch._C) if _SWITCH.fullmatch(name)},
         **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
-        **{f"kernel {name}": kernel for name, kernel in recorder.kernels.items()},
+        **{f"kernel {name}": kernel for name, kernel in kernels.registered.items()},
         "optimized python": sys.flags.optimize,
     }
     for name, value in values.items():

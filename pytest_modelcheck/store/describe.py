@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import pytest_modelcheck.recorder as recorder
+from pytest_modelcheck.recorder.owners import named
 from pytest_modelcheck.store.installed import is_library
 
 _PLAIN: tuple[type, ...] = (
@@ -231,7 +231,7 @@ def plain_text(value: Any) -> str | None:
     """
     kind = type(value)
     if kind is str:
-        return shortened(repr(recorder.named(value)))
+        return shortened(repr(named(value)))
     if kind in _PLAIN or isinstance(value, np.generic | np.dtype):
         return repr(value)
     if kind in (bytes, bytearray):
@@ -239,7 +239,7 @@ def plain_text(value: Any) -> str | None:
     if isinstance(value, enum.Enum):
         return f"{qualified_name(kind)}.{value.name}"
     if isinstance(value, pathlib.PurePath):
-        return f"path {recorder.named(str(value))!r}"
+        return f"path {named(str(value))!r}"
     if kind in (tuple, list) or kind is torch.Size:
         texts = [plain_text(item) for item in value] if len(value) < 10_000 else [None]
         brackets = "[]" if kind is list else "()"

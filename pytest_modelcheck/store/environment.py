@@ -43,7 +43,7 @@ def own_code(*rooms: str) -> str:
     pending = [path for room in rooms for path in _files(room)]
     while pending:
         path = pending.pop()
-        if path not in found and path.relative_to(_PACKAGE).parts[0] not in ("store", "recorder.py"):
+        if path not in found and path.relative_to(_PACKAGE).parts[0] not in ("store", "recorder"):
             found.add(path)
             pending += [file for name in _imported(path) for file in _files(name)]
     content = [(path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(found)]

@@ -16,24 +16,23 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytest_modelcheck.recorder import real_stat
+from pytest_modelcheck.recorder.reads import real_stat
 from pytest_modelcheck.store.folder import file_digest
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
 _FILES = ("METADATA", "RECORD", "direct_url.json")
+_TOPS = re.compile(r'^"?([^/,"\n]+)', re.MULTILINE)
 _REQUIRES = re.compile(r"^Requires-Dist: *([\w.-]+)([^\n]*)", re.MULTILINE)
 
 
 @functools.cache
-def owners(file: str) -> tuple[str, ...]:
-    """Names of the distributions that list `file`; several where an upgrade left the old one's records behind."""
-    for folder in Path(file).parents:
-        lists = _listed(str(folder))
-        if lists:
-            top = Path(file).relative_to(folder).parts[0]
-            return tuple(sorted({name for name, tops in lists if top in tops}))
-    return ()
+def owners(path: str) -> tuple[str, ...]:
+    """Names of the distributions that list a file; several where an upgrade left the old one's records behind."""
+    folder, top = os.path.split(path)
+    if lists := _listed(folder):
+        return tuple(sorted({name for name, tops in lists if top in tops}))
+    return owners(folder) if folder != path else ()
 
 
 @functools.cache
@@ -52,8 +51,7 @@ def _listed(folder: str) -> tuple[tuple[str, frozenset[str]], ...]:
     for info in _infos(folder):
         record = Path(folder, info, "RECORD")
         if record.is_file():
-            tops = {line.partition(",")[0].split("/")[0].strip('"') for line in record.read_text("utf-8").splitlines()}
-            found.append((_name(info), frozenset(tops)))
+            found.append((_name(info), frozenset(_TOPS.findall(record.read_text("utf-8")))))
     return tuple(found)
 
 
@@ -111,26 +109,31 @@ def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     Only files younger than their RECORD are read.
     """
-    chosen = frozenset(names)
+    records = {
+        name: [(f"{info.parent}{os.sep}", info / "RECORD", at) for info in found if (at := _written(info / "RECORD"))]
+        for name in names
+        if (found := _folders(name, tuple(sys.path)))
+    }
     for file in _loaded_files():
-        owned = [name for name in owners(file) if name in chosen]
-        for info in (info for name in owned for info in _folders(name, tuple(sys.path))):
-            record, root = info / "RECORD", info.parent
-            try:
-                older = real_stat(file).st_mtime_ns <= real_stat(record).st_mtime_ns
-                if older or not file.startswith(f"{root}{os.sep}"):
-                    continue
-                digest = file_digest(Path(file))
-            except OSError:
+        for root, record, recorded in (each for name in owners(file) for each in records.get(name, ())):
+            if not file.startswith(root) or _written(file) <= recorded:
                 continue
-            name = Path(file).relative_to(root).as_posix()
+            name, digest = file.removeprefix(root).replace(os.sep, "/"), file_digest(Path(file))
             if _recorded(record).get(name) != digest:
                 yield name, digest
 
 
+def _written(file: str | Path) -> int:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return real_stat(file).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _loaded_files() -> list[str]:
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return [os.path.abspath(file) for file in files if isinstance(file, str)]
+    return [file if os.path.isabs(file) else os.path.abspath(file) for file in files if isinstance(file, str)]
 
 
 @functools.cache

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pytest_modelcheck.recorder as recorder
+from pytest_modelcheck.recorder import reads as recorded
+from pytest_modelcheck.recorder.owners import located, named
+from pytest_modelcheck.recorder.windows import Recording, recording_of
 from pytest_modelcheck.store.bindings import bindings, names_in, names_of_libraries, switches
 from pytest_modelcheck.store.describe import Describer, digest
 from pytest_modelcheck.store.folder import file_digest
@@ -98,7 +100,7 @@ class Watch:
     """
 
     def __init__(self, build: Any, values: Mapping[str, Any]) -> None:
-        self._recording = recorder.Recording() if build is None else recorder.recording_of(build)
+        self._recording = Recording() if build is None else recording_of(build)
         self._given = Describer()
         for name, value in values.items():
             self._given.describe(name, value)
@@ -143,8 +145,8 @@ class Watch:
         users = found.files.values()
         state, unknown = self._state(users, names)
         seen = [*self._seen, ({"", *users}, state)]
-        named = set(names["*"])
-        paths = {path for _, texts in seen for path in texts if path in state or _may_be_read(path, named)}
+        of_code = set(names["*"])
+        paths = {path for _, texts in seen for path in texts if path in state or _may_be_read(path, of_code)}
         # Of a module of the user's, everything was looked at: what has no text was not there.
         texts = {
             path: list(dict.fromkeys(now.get(path) for of, now in seen if path in now or path.partition(":")[0] in of))
@@ -167,8 +169,8 @@ class Watch:
 
     def _names(self) -> dict[str, list[str]]:
         ran = self._recording.ran
-        named = {"*": set[str]().union(*map(names_in, ran)), **names_of_libraries(ran)}
-        return {module: sorted(names) for module, names in named.items()}
+        found = {"*": set[str]().union(*map(names_in, ran)), **names_of_libraries(ran)}
+        return {module: sorted(names) for module, names in found.items()}
 
     def _state(
         self, users: Iterable[str], names: Mapping[str, Sequence[str]], *, all_of_users: bool = False
@@ -180,14 +182,14 @@ class Watch:
 
     def _reads(self, found: Reached) -> tuple[dict[str, str], list[str]]:
         """What was read by the case, and what of that was altered meanwhile."""
-        sources = [f"source {'' if m.endswith('conftest') else m} {recorder.named(f)}" for f, m in found.files.items()]
+        sources = [f"source {'' if m.endswith('conftest') else m} {named(f)}" for f, m in found.files.items()]
         reads, altered = {key: self._now(key) for key in sources}, []
-        for (kind, name), read in list(recorder.reads.items()):
+        for (kind, name), read in list(recorded.seen.items()):
             if any(self._counts(kind, name, owner, found) for owner in read.owners):
-                key = f"{kind} {recorder.named(name)}"
+                key = f"{kind} {named(name)}"
                 reads[key] = read.first if kind == "exists" else self._now(key)
-                if kind == "file" and read.first != recorder.file_state(name):
-                    altered.append(f"{recorder.named(name)} was changed while it was in use")
+                if kind == "file" and read.first != recorded.file_state(name):
+                    altered.append(f"{named(name)} was changed while it was in use")
         return reads, altered
 
     def _counts(self, kind: str, name: str, owner: str, found: Reached) -> bool:
@@ -201,7 +203,7 @@ class Watch:
         else:
             names = {part.replace("-", "_") for part in owners(owner)}
             by_library = bool(names - CORE) or (kind == "file" and in_window)
-            read_outside = not (is_library(path) or path in found.files or recorder.was_written(path))
+            read_outside = not (is_library(path) or path in found.files or path in recorded.written)
         return read_outside and (
             owner in found.files or (by_library and of_library) or (in_window and not is_library(owner))
         )
@@ -214,7 +216,7 @@ class Watch:
         if kind == "source":  # of the module that is loaded, wherever this checkout lies
             module, _, name = name.partition(" ")
             name = getattr(sys.modules.get(module), "__file__", None) or name
-        path = Path(recorder.located(name))
+        path = Path(located(name))
         try:
             if kind == "folder":
                 return digest(repr(sorted(item for item in os.listdir(path) if not _UNLISTED.fullmatch(item))).encode())
@@ -222,15 +224,15 @@ class Watch:
                 return file_digest(_nearest(path))[:32]
         except OSError:
             return "missing"
-        return recorder.kind_of_path(str(path))
+        return recorded.kind_of_path(str(path))
 
     def _variable(self, name: str) -> str:
         """A variable at its first read and now: libraries set some themselves once they have read them."""
         if name == "*":
             whole = {os.fsdecode(key): value for key, value in self._at_lookup.items()}
             return digest(repr(sorted(item for item in whole.items() if not _IS_NOISE.fullmatch(item[0]))).encode())
-        now = recorder.environment_text(self._at_lookup.get(os.environ.encodekey(name)))
-        read = recorder.reads.get(("env", name))
+        now = recorded.environment_text(self._at_lookup.get(os.environ.encodekey(name)))
+        read = recorded.seen.get(("env", name))
         return now if read is None or read.first == now else f"{read.first}, then {now}"
 
 

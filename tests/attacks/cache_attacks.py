@@ -224,6 +224,11 @@ FILES = (
     reads_file("open at import", "return x * K", "K = float(open(HERE / 'w.txt').read())"),
     reads_file("open while building", "return x * self.k", init="self.k = float((HERE / 'w.txt').read_text())"),
     reads_file("a length only", "return x * len((HERE / 'w.txt').read_bytes())", change={"w.txt": "3\n\n"}),
+    reads_file("a size", "return x * os.path.getsize(HERE / 'w.txt')", "import os", change={"w.txt": "33\n"}),
+    reads_file("os.stat", "return x * os.stat(HERE / 'w.txt').st_size", "import os", change={"w.txt": "33\n"}),
+    reads_file("Path.stat", "return x * (HERE / 'w.txt').stat().st_size", change={"w.txt": "33\n"}),
+    reads_file("pkgutil.get_data", "return x * float(pkgutil.get_data(__name__, 'w.txt'))", "import pkgutil"),
+    reads_file("a loader's get_data", "return x * K", "K = float(__loader__.get_data(str(HERE / 'w.txt')))"),
     reads_file("os.open", "return x * float(os.read(os.open(HERE / 'w.txt', os.O_RDONLY), 9))", "import os"),
     reads_file("numpy.loadtxt", "return x * float(np.loadtxt(HERE / 'w.txt'))", "import numpy as np"),
     reads_file("numpy.fromfile", "return x * int(np.fromfile(HERE / 'w.txt', np.uint8)[0])", "import numpy as np"),
@@ -574,6 +579,12 @@ DISTRIBUTIONS = (
     ),
     Attack(name="a development install", header="import acme_dev", body="return acme_dev.act(x)"),
     Attack(name="an upgraded library that the model does not use", body="return x", expected="taken"),
+    Attack(
+        name="nothing, with a log record",
+        header="import logging",
+        body="logging.getLogger(__name__).warning('%s', 1); return x",
+        expected="taken",
+    ),
 )
 
 REFUSED = (
@@ -590,6 +601,10 @@ REFUSED = (
         body="return x * datetime.datetime.now().second",
         expected="never kept",
     ),
+    Attack(
+        name="date.today", header="import datetime", body="return x * datetime.date.today().day", expected="never kept"
+    ),
+    Attack(name="time.localtime", header="import time", body="return x * time.localtime()[0]", expected="never kept"),
     Attack(name="os.urandom", header="import os", body="return x * os.urandom(1)[0]", expected="never kept"),
     Attack(
         name="global random numbers", header="import random", body="return x * random.random()", expected="never kept"

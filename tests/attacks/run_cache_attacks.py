@@ -67,8 +67,7 @@ def main(run: str, folder: Path, site: Path, store: Path) -> None:
     sys.path.insert(0, str(site.parent / "dev"))
     from pytest_modelcheck import recorder
 
-    recorder.install()
-    recorder.root = str(folder)
+    recorder.install(str(folder))
     import torch
 
     from pytest_modelcheck import ModelCase

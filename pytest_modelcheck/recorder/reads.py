@@ -1,0 +1,189 @@
+"""What is read from outside: environment variables, files, folders, whether something exists."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from pytest_modelcheck.recorder import windows
+from pytest_modelcheck.recorder.owners import TORCH, is_importing, is_installed, owner_of
+
+_SOURCE_READERS = ("linecache.py", "tokenize.py", "inspect.py")
+_STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect"}
+EVENTS = {"open", "os.listdir", "os.scandir", "sqlite3.connect", "ctypes.dlopen", "os.mkdir", "os.rename", *_STARTS}
+"""The audit events that `note_event` takes."""
+
+
+@dataclass(slots=True)
+class Read:
+    """One thing that was read: its state at the first read, and who read it."""
+
+    first: str
+    owners: set[str] = field(default_factory=set)
+
+
+seen: dict[tuple[str, str], Read] = {}
+"""Kind and name -> the read, of all that this process has read."""
+written: set[str] = set()
+"""Files that this process wrote and folders that it made: what it reads there it has computed."""
+
+_busy = False
+
+
+def _note(kind: str, name: str, state: Callable[[], str], frame: FrameType | None, **how: Any) -> None:
+    global _busy
+    owner = owner_of(frame, **how)
+    if not owner or _busy or windows.is_collecting():
+        return
+    if not (windows.opened or not is_installed(owner) or is_importing(frame)):
+        return  # what a library reads elsewhere says nothing about a model, but by the state that it leaves
+    key = (kind, name)
+    read = seen.get(key)
+    if read is None:
+        _busy = True
+        try:
+            read = seen[key] = Read(state())
+        finally:
+            _busy = False
+    read.owners.add(owner)
+    for recording in windows.opened:
+        recording.reads.add(key)
+
+
+def environment_text(value: str | bytes | None) -> str:
+    """A digest: a value may be a secret."""
+    if value is None:
+        return "unset"
+    data = value if isinstance(value, bytes) else value.encode(errors="surrogateescape")
+    return f"set ({hashlib.sha256(data).hexdigest()[:12]})"
+
+
+def wrap_environment() -> None:
+    """Note what is read from `os.environ`, in every form: all of them end in these two methods."""
+    kind = type(os.environ)
+    get_item, iterate = kind.__getitem__, kind.__iter__
+    data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]
+
+    def read(environ: Any, key: Any) -> Any:
+        name = os.fsdecode(key) if isinstance(key, bytes) else key
+        if isinstance(name, str):
+            _note("env", name, lambda: environment_text(data.get(encode(name))), sys._getframe(1))
+        return get_item(environ, key)
+
+    def iterate_all(environ: Any) -> Any:
+        _note("env", "*", lambda: "", sys._getframe(1))
+        return iterate(environ)
+
+    kind.__getitem__ = read  # type: ignore[method-assign]
+    kind.__iter__ = iterate_all  # type: ignore[method-assign]
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def file_state(path: str) -> str:
+    """What a file is, without reading it: enough to see that it was changed meanwhile."""
+    try:
+        found = real_stat(path)
+    except (OSError, ValueError):
+        return "missing"
+    return f"{found.st_size} bytes, {found.st_mtime_ns}"
+
+
+def kind_of_path(path: str) -> str:
+    """``missing``, ``folder`` or ``file``."""
+    try:
+        return "folder" if stat.S_ISDIR(real_stat(path).st_mode) else "file"
+    except (OSError, ValueError):
+        return "missing"
+
+
+real_stat = os.stat
+_START_FOLDER = os.getcwd()
+
+
+def _path_of(given: Any) -> str | None:
+    """An absolute path; relative to the folder the process began in, if it still works there: ``./name``."""
+    try:
+        path = os.fsdecode(os.fspath(given))
+    except TypeError:
+        return None  # a file descriptor
+    if os.path.isabs(path):
+        return path
+    folder = os.getcwd()
+    return os.path.join("." if folder == _START_FOLDER else folder, path)
+
+
+def note_event(event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
+    """Note a read, a write, or the start of something that cannot be followed, by an audit event of Python."""
+    if event == "open":
+        _note_open(arguments, frame)
+    elif event in ("os.listdir", "os.scandir"):
+        if (path := _path_of(arguments[0] if arguments and arguments[0] is not None else ".")) is not None:
+            _note("folder", path, lambda: "", frame)
+    elif event in ("sqlite3.connect", "ctypes.dlopen"):
+        if arguments and arguments[0] and (path := _path_of(arguments[0])) is not None and os.sep in path:
+            _note_file(path, frame, through=TORCH)  # torch.ops.load_library()
+    elif event in ("os.mkdir", "os.rename"):
+        if (path := _path_of(arguments[event == "os.rename"])) is not None:
+            written.add(os.path.abspath(path))
+    else:
+        for recording in windows.opened:
+            recording.note_unrepeatable(frame, event.removeprefix("os."))
+
+
+def _note_open(arguments: tuple[Any, ...], frame: FrameType) -> None:
+    path = _path_of(arguments[0])
+    if path is None or "\0" in path:
+        return
+    flags = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], int) else 0
+    if flags & (os.O_WRONLY | os.O_RDWR):
+        written.add(os.path.abspath(path))
+        return
+    _note_file(path, frame, finders=path.endswith((".py", ".pyc")))
+
+
+def _note_file(path: str, frame: FrameType, **how: Any) -> None:
+    for_tracebacks = path.endswith(".py") and frame.f_code.co_filename.endswith(_SOURCE_READERS)
+    if not for_tracebacks and os.path.abspath(path) not in written and not path.startswith(("/proc/", "/dev/")):
+        _note("file", path, lambda: file_state(path), frame, **how)
+
+
+def wrap_exists() -> None:
+    """`os.path.exists` and its kind raise no audit event; all of them end in these functions."""
+    for name in ("stat", "access"):
+        _wrap_one(name, getattr(os, name))
+
+
+_EXISTENCE = {"exists", "isfile", "isdir", "ismount", "samefile", "is_file", "is_dir", "is_mount", "is_symlink"}
+
+
+def _asks_for_more(frame: FrameType) -> bool:
+    """Whether the user's code gets a file's size or times, by `os.path.getsize` or `os.stat` itself."""
+    asked = frame.f_back if frame.f_code.co_name == "stat" and frame.f_back is not None else frame  # pathlib's
+    owner = owner_of(frame) if asked.f_code.co_name not in _EXISTENCE else None
+    return bool(owner) and not is_installed(str(owner))
+
+
+def _wrap_one(name: str, real: Callable[..., Any]) -> None:
+    def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(path, int) and (given := _path_of(path)) is not None:
+            frame = sys._getframe(1)
+            if name == "stat" and _asks_for_more(frame) and kind_of_path(given) == "file":
+                _note_file(given, frame)
+            else:
+                _note("exists", given, lambda: kind_of_path(given), frame)
+        return real(path, *args, **kwargs)
+
+    wrapped.__name__ = wrapped.__qualname__ = name
+    wrapped.recorded_by = __name__  # type: ignore[attr-defined]
+    for supported in (os.supports_dir_fd, os.supports_fd, os.supports_effective_ids, os.supports_follow_symlinks):
+        if real in supported:
+            supported.add(wrapped)
+    setattr(os, name, wrapped)

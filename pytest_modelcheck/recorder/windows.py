@@ -1,0 +1,141 @@
+"""The windows of a case: while one is open, what is read and which code runs belongs to that case."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gc
+import os
+import random
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+from pytest_modelcheck.recorder.owners import is_installed, named, owner_of
+
+_IMPORTS = sys.modules["_frozen_importlib"]._find_and_load.__code__
+_LOGGING = f"{os.sep}logging{os.sep}__init__.py"
+"""The time of a log record reaches no result."""
+_UNREPEATABLE: dict[Any, str] = {
+    time.time: "time.time()",
+    time.time_ns: "time.time_ns()",
+    os.urandom: "os.urandom()",
+    datetime.datetime.now: "datetime.now()",
+    datetime.datetime.utcnow: "datetime.utcnow()",
+    datetime.datetime.today: "datetime.today()",
+    datetime.date.today: "date.today()",
+    time.localtime: "time.localtime()",
+    time.gmtime: "time.gmtime()",
+    random.random: "the global random generator",
+    random.getrandbits: "the global random generator",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Recording:
+    """What happened in the windows of one case.
+
+    Attributes:
+        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``.
+        ran: Code that ran -> name of its module.
+        unrepeatable: Why the outcome may differ although everything that was read is the same.
+    """
+
+    reads: set[tuple[str, str]] = field(default_factory=set)
+    ran: dict[CodeType, str] = field(default_factory=dict)
+    unrepeatable: dict[str, None] = field(default_factory=dict)
+
+    def note_unrepeatable(self, frame: FrameType, what: str) -> None:
+        """Note that the outcome may differ, if it was the user's code that did it."""
+        owner = owner_of(frame)
+        if owner and not is_installed(owner) and not frame.f_code.co_filename.endswith(_LOGGING):
+            self.unrepeatable[f"{named(owner)} uses {what}"] = None
+
+
+installed = False
+opened: list[Recording] = []
+"""The recordings of the windows that are open, the innermost last."""
+
+_recordings: weakref.WeakKeyDictionary[Any, Recording] = weakref.WeakKeyDictionary()
+_collecting: set[int] = set()
+"""Threads in which the garbage collector is running."""
+
+
+def recording_of(build: Any) -> Recording:
+    """The recording of the cases that this `build` makes."""
+    if not installed:
+        return Recording(unrepeatable={"a second copy of the recorder was imported, which sees nothing": None})
+    try:
+        return _recordings.setdefault(build, Recording())
+    except TypeError:  # neither hashable nor weakly referable: nothing is remembered, so nothing of it may be kept
+        return Recording(unrepeatable={f"a build of type {type(build).__name__}, which cannot be told apart": None})
+
+
+@contextlib.contextmanager
+def window(build: Any, *, repeatable: bool = True) -> Iterator[None]:
+    """Everything that is read and run meanwhile belongs to the cases of `build`.
+
+    Args:
+        repeatable: Whether the clock and global random numbers read by the user's code are a reason not to keep
+            results. Not while building: what was built is compared itself.
+    """
+    if not installed or build is None:
+        yield
+        return
+    recording, before = recording_of(build), sys.getprofile()
+    foreign = before is not None and getattr(before, "__name__", "") != _profiler.__name__
+    if foreign:
+        recording.unrepeatable["another profiler is running: the code that ran was not seen"] = None
+    opened.append(recording)
+    gc.callbacks.insert(0, _collection_starts)
+    gc.callbacks.append(_collection_stops)
+    try:
+        if not foreign:
+            sys.setprofile(_profiler(recording, repeatable))
+        yield
+    finally:
+        if not foreign:
+            sys.setprofile(before)
+        gc.callbacks.remove(_collection_starts)
+        gc.callbacks.remove(_collection_stops)
+        opened.pop()
+
+
+def _profiler(recording: Recording, repeatable: bool) -> Callable[[FrameType, str, Any], None]:
+    ran, importing = recording.ran, 0
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal importing
+        if frame.f_code is _IMPORTS and event in ("call", "return"):
+            importing += 1 if event == "call" else -1
+        elif importing or (_collecting and is_collecting()):
+            pass  # what a module runs while it is imported is known by its source
+        elif event == "call":
+            if frame.f_code not in ran and frame.f_code is not _collection_starts.__code__:
+                ran[frame.f_code] = frame.f_globals.get("__name__") or ""
+        elif event == "c_call" and repeatable and argument in _UNREPEATABLE:
+            recording.note_unrepeatable(frame, _UNREPEATABLE[argument])
+
+    profile.__name__ = _profiler.__name__
+    return profile
+
+
+def is_collecting() -> bool:
+    """Whether the garbage collector runs in this thread: its finalizers and callbacks (hypothesis has one, which keeps
+    the time of the last collection) belong to whoever left the garbage, and run in whichever window is open then."""
+    return threading.get_ident() in _collecting
+
+
+def _collection_starts(phase: str, info: dict[str, int]) -> None:
+    if phase == "start":
+        _collecting.add(threading.get_ident())
+
+
+def _collection_stops(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop":
+        _collecting.discard(threading.get_ident())
