@@ -86,23 +86,26 @@ class Reuse:
         own = all(type(pass_).__module__.startswith(_OWN_PASSES) for pass_ in chosen)
         key = self._key("passes", target=target, passes=[repr(pass_) for pass_ in chosen])
         path = self.store.place("passes", key).with_suffix(".onnx")
-        with contextlib.ExitStack() as stack:
-            scratch = None
-            if self.active and own:
-                entry = self.store.find("passes", key)
-                if entry is None:
-                    scratch = stack.enter_context(self.store.making("passes", key))
-                    entry = self.store.find("passes", key)  # another process may have made it meanwhile
-                if entry is not None:
-                    self.taken.append("passes")
-                    return dataclasses.replace(entry.value[0], optimized=load_model(path)), entry.value[1], path
+        if not (self.active and own):
             made, owners = make()
-            if scratch is not None and not made.errors:
-                save_beside(made.optimized, path)
-                without_graph = dataclasses.replace(made, optimized=None)  # type: ignore[arg-type]
-                if self.store.keep("passes", key, (without_graph, owners)) is not None:
-                    return made, owners, path
-        return made, owners, self._for_this_run(made.optimized)
+            return made, owners, self._for_this_run(made.optimized)
+        graphs: list[ir.Model] = []
+        saved: list[Path] = []
+
+        def run(folder: Path) -> tuple[Attribution, PipelineHierarchy]:
+            made, owners = make()
+            graphs.append(made.optimized)
+            with contextlib.suppress(OSError):  # a full disk: nothing is kept
+                if not made.errors:
+                    save_beside(made.optimized, path)
+                    saved.append(path)
+            return dataclasses.replace(made, optimized=None), owners  # type: ignore[arg-type]
+
+        entry = self.store.get("passes", key, run, lambda value: bool(saved))
+        self.taken += ["passes"] * entry.taken
+        graph = graphs[0] if graphs else load_model(path)
+        made = dataclasses.replace(entry.value[0], optimized=graph)
+        return made, entry.value[1], path if entry.kept else self._for_this_run(graph)
 
     def _for_this_run(self, model: ir.Model) -> Path:
         """A file of a graph that is not kept: beside the export, whose weights it shares, until the process ends."""
@@ -164,13 +167,8 @@ class Reuse:
     ) -> _T:
         if not self.active:
             return make()
-        fresh: list[_T] = []
-
-        def made() -> _T:
-            fresh.append(make())
-            return fresh[0]
-
-        result: _T = self.store.get(kind, self._key(kind, **parts), made, keep_if, watch)
-        if not fresh:
+        entry = self.store.get(kind, self._key(kind, **parts), lambda folder: make(), keep_if, watch)
+        if entry.taken:
             self.taken.append(kind)
+        result: _T = entry.value
         return result

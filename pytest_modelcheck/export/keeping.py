@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,45 +29,31 @@ def kept_export(
     if store is None:
         made = make(temporary_folder(), lambda: None)
         return made if isinstance(made, ExportFailure) else dataclasses.replace(made, key=Manifest(values=watch.values))
-    key = {"case": case.name, "exporter": case.exporter, "code": own_code("export")}
-    why: list[str] = []
+    failed: list[ExportFailure] = []
 
-    def find() -> Exported | None:
-        entry = store.find("export", key, watch, why)
-        if entry is None:
-            return None
-        path, versions = entry.folder / MODEL_FILE, library_versions()
-        kept = {"key": entry.depends, "versions": versions, "cached": True, **entry.value}
-        return Exported(case=case, exporter=case.exporter, path=path, **kept)
-
-    before = store.candidates("export", key)
-    if (found := find()) is not None:
-        return found
-    with store.making("export", key) as scratch:
-        if store.candidates("export", key) != before and (found := find()) is not None:
-            return found  # another process made it meanwhile
-        made = _made(make, scratch or temporary_folder(), watch)
+    def run(folder: Path) -> dict[str, Any] | None:
+        made = make(folder, watch.look)
         if isinstance(made, ExportFailure):
-            return made
-        reasons = tuple(f"cannot be compared between runs: {reason}" for reason in made.key.uncacheable)
-        said = reasons or tuple(dict.fromkeys(why)) or ("no earlier export of this case is in the cache",)
-        if scratch is not None and not reasons:
-            value = {"seconds": made.seconds, "warnings": made.warnings}
-            entry = store.keep("export", key, value, files=scratch, depends=made.key)
-            if entry is not None:
-                return dataclasses.replace(made, path=entry.folder / MODEL_FILE, why=said)
-        if scratch is not None:  # its folder ends here
-            folder = temporary_folder()
-            for file in scratch.iterdir():
-                shutil.move(file, folder / file.name)
-            made = dataclasses.replace(made, path=folder / MODEL_FILE)
-        return dataclasses.replace(made, why=(*said, *store.notes))
+            failed.append(made)
+            return None
+        return {"seconds": made.seconds, "warnings": made.warnings}
 
-
-def _made(make: Make, folder: Path, watch: Watch) -> Exported | ExportFailure:
-    watch.look()
-    made = make(folder, watch.look)
-    return made if isinstance(made, ExportFailure) else dataclasses.replace(made, key=watch.manifest())
+    key = {"case": case.name, "exporter": case.exporter, "code": own_code("export")}
+    entry = store.get("export", key, run, lambda value: value is not None, watch)
+    if failed:
+        return failed[0]
+    uncacheable = tuple(f"cannot be compared between runs: {reason}" for reason in entry.depends.uncacheable)
+    why = (uncacheable or entry.why or ("no earlier export of this case is in the cache",)) if not entry.taken else ()
+    return Exported(
+        case=case,
+        exporter=case.exporter,
+        path=entry.folder / MODEL_FILE,
+        key=entry.depends,
+        cached=entry.taken,
+        why=(*why, *(() if entry.kept else store.notes)),
+        versions=library_versions(),
+        **entry.value,
+    )
 
 
 def handed_in(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs) -> dict[str, Any]:

@@ -11,9 +11,11 @@ does whoever moves a finished entry to its place.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +24,16 @@ from typing import Any
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.store.codec import decode, encode
-from pytest_modelcheck.store.folder import claimed, clean, file_digest, file_state, gate, lock_name, remove
+from pytest_modelcheck.store.folder import (
+    claimed,
+    clean,
+    file_digest,
+    file_state,
+    gate,
+    lock_name,
+    remove,
+    temporary_folder,
+)
 from pytest_modelcheck.store.manifest import Manifest, Watch
 
 Key = Mapping[str, object]
@@ -44,11 +55,17 @@ class Entry:
         path: Its .json file; files of the entry lie beside it, in `folder`.
         value: What was kept.
         depends: What it depends on besides its key, as it was recorded.
+        kept: Whether it is kept; the files of one that is not live as long as the process.
+        taken: Whether it was made before.
+        why: Why what was kept under the key before was not taken, in words.
     """
 
     path: Path
     value: Any
     depends: Manifest
+    kept: bool = True
+    taken: bool = False
+    why: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -82,34 +99,41 @@ class Store:
         self,
         kind: str,
         key: Key,
-        make: Callable[[], Any],
+        make: Callable[[Path], Any],
         keep_if: Callable[[Any], bool] = lambda value: True,
         watch: Watch | None = None,
-    ) -> Any:
+    ) -> Entry:
         """The result that was kept under `key`, or a new one, which is kept if `keep_if` says so.
 
         A store that cannot be written to keeps nothing and says so in `notes`.
 
         Args:
+            make: Gets an empty folder, whose files become those of the entry.
             watch: Of what the result depends on besides the key.
 
         Example:
-            >>> store.get("fusion", {"export": key.digest}, lambda: analyse(captured))
+            >>> store.get("fusion", {"export": key.digest}, lambda folder: analyse(captured)).value
         """
-        before = self.candidates(kind, key)
-        found = self.find(kind, key, watch)
-        if found is not None:
-            return found.value
+        before, why = self.candidates(kind, key), list[str]()
+        if (found := self.find(kind, key, watch, why)) is not None:
+            return found
         with self.making(kind, key) as scratch:
             if self.candidates(kind, key) != before and (found := self.find(kind, key, watch)) is not None:
-                return found.value  # another process made it meanwhile
+                return found  # another process made it meanwhile
             if watch is not None:
                 watch.look()
-            value = make()
+            folder = temporary_folder() if scratch is None else scratch
+            value = make(folder)
             depends = None if watch is None else watch.manifest()
+            files = folder if any(folder.iterdir()) else None
+            entry = None
             if scratch is not None and keep_if(value) and not (depends and depends.uncacheable):
-                self.keep(kind, key, value, depends=depends)
-        return value
+                entry = self.keep(kind, key, value, files=files, depends=depends)
+            if entry is None:
+                if files is not None and folder is scratch:  # which ends here
+                    folder = Path(shutil.move(files, temporary_folder()))
+                entry = Entry(folder.with_suffix(".json"), value, depends or Manifest(), kept=False)
+        return dataclasses.replace(entry, why=tuple(dict.fromkeys(why)))
 
     def find(self, kind: str, key: Key, watch: Watch | None = None, why: list[str] | None = None) -> Entry | None:
         """The entry that was kept under `key`, whole and unaltered; None where there is none.
@@ -129,7 +153,7 @@ class Store:
             if not said:
                 with contextlib.suppress(OSError):  # a store that may only be read
                     os.utime(path)
-                return found
+                return dataclasses.replace(found, taken=True)
             reasons = reasons or said
         if why is not None:
             why += reasons

@@ -1,5 +1,6 @@
 """A kept result is used only whole, unaltered and under the same key; a store that cannot be used keeps nothing."""
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -40,19 +41,21 @@ def files_of(store) -> list[str]:
 def test_a_result_is_made_once_and_found_under_its_key_in_its_kind_only(store):
     made = []
 
-    def make():
+    def make(folder):
         made.append(1)
         return (1, 2.5)
 
-    assert [store.get("passes", key, make) for key in (KEY, dict(reversed(KEY.items())))] == [(1, 2.5)] * 2
+    assert [store.get("passes", key, make).value for key in (KEY, dict(reversed(KEY.items())))] == [(1, 2.5)] * 2
     assert len(made) == 1
     assert found(store, kind="fusion") is None
 
 
 def test_what_is_not_worth_keeping_is_made_every_time(store):
-    assert [store.get("passes", KEY, iter([1, 2]).__next__, lambda value: value > 1) for _ in range(1)] == [1]
+    first = store.get("passes", KEY, lambda folder: 1, lambda value: value > 1)
+    assert (first.value, first.kept, first.taken) == (1, False, False)
     assert found(store) is None
-    assert store.get("passes", KEY, lambda: 2, lambda value: value > 1) == 2
+    second = store.get("passes", KEY, lambda folder: 2, lambda value: value > 1)
+    assert (second.value, second.kept, second.taken) == (2, True, False)
     assert found(store) == 2
 
 
@@ -102,8 +105,20 @@ def test_a_damaged_result_is_not_used_says_so_and_is_made_again(store, damage):
     why = []
     assert store.find("passes", KEY, why=why) is None
     assert why[0].startswith("the kept result is damaged: ")
-    assert store.get("passes", KEY, lambda: 3) == 3
+    assert store.get("passes", KEY, lambda folder: 3).value == 3
     assert found(store) == 3
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_files_that_are_made_are_those_of_the_entry_kept_or_not(store, wanted):
+    def make(folder):
+        (folder / "graph").write_text("graph")
+        return 1
+
+    made = store.get("passes", KEY, make, lambda value: wanted)
+    assert (made.folder / "graph").read_text() == "graph"
+    assert made.folder.is_relative_to(store.root) == made.kept == wanted
+    assert store.find("passes", KEY) == (dataclasses.replace(made, taken=True) if wanted else None)
 
 
 def test_files_whose_times_changed_but_not_their_content_are_used(store):
@@ -149,7 +164,7 @@ def test_a_store_that_cannot_be_written_to_keeps_nothing_and_says_so_in_one_line
 
     monkeypatch.setattr(Path, "open", fails)
     for _ in range(2):
-        assert store.get("passes", KEY, lambda: 1) == 1
+        assert store.get("passes", KEY, lambda folder: 1).value == 1
     monkeypatch.undo()
     assert found(store) is None
     assert store.notes == [
@@ -163,7 +178,7 @@ def test_a_file_in_the_way_keeps_nothing_and_names_it(tmp_path, place):
     store = Store(tmp_path / "store")
     (tmp_path / "store").mkdir() if place else None
     (tmp_path / "store" / place).write_text("mine")
-    assert store.get("passes", KEY, lambda: 1) == 1
+    assert store.get("passes", KEY, lambda folder: 1).value == 1
     assert len(store.notes) == 1
     assert str(tmp_path / "store" / place) in store.notes[0]
     assert (tmp_path / "store" / place).read_text() == "mine"
@@ -211,11 +226,11 @@ def test_what_another_process_is_making_is_left_alone(store):
 MAKES = """
 import pathlib, sys, time
 from pytest_modelcheck.store import Store
-def make():
+def make(folder):
     time.sleep(0.5)
     print("made")
     return 1
-assert Store(pathlib.Path(sys.argv[1])).get("passes", {"seeds": 1}, make) == 1
+assert Store(pathlib.Path(sys.argv[1])).get("passes", {"seeds": 1}, make).value == 1
 """
 
 
