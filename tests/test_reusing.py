@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from pytest_modelcheck import ModelCase, recorder
+from pytest_modelcheck import ModelCase
 from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import export
@@ -14,6 +14,7 @@ from pytest_modelcheck.gates import latency_measures
 from pytest_modelcheck.gates.accuracy import measure_accuracy
 from pytest_modelcheck.gates.latency_measures import measure_speedup
 from pytest_modelcheck.latency import PairedLatency
+from pytest_modelcheck.recorder import reads
 from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.runtimes import How
 from pytest_modelcheck.store import environment
@@ -97,6 +98,13 @@ def test_another_session_option_of_the_case_measures_the_numbers_again(cache):
     assert taken(check) == ["fusion", "passes"]
 
 
+def test_a_worker_with_fewer_threads_takes_what_a_run_without_workers_has_measured(cache, monkeypatch):
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "64")
+    check = check_of(cache)
+    measure(check)
+    assert taken(check) == ["accuracy", "fusion", "passes"]
+
+
 def test_another_processor_library_or_setting_measures_the_numbers_again(cache, monkeypatch):
     monkeypatch.setitem(environment._SETTINGS_AT_START, "OMP_SCHEDULE", "static")
     check = check_of(cache)
@@ -112,7 +120,7 @@ def test_a_setting_that_a_model_s_library_made_later_on_changes_nothing(cache, m
 
 
 def test_a_sweep_is_made_again_when_a_file_that_only_another_seed_reads_has_changed(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "reads", dict(recorder.reads))  # no later test of this file has read it
+    monkeypatch.setattr(reads, "seen", dict(reads.seen))  # no later test of this file has read it
     factor = tmp_path / "factor.txt"
 
     def drawn(seed):
@@ -129,11 +137,11 @@ def test_a_sweep_is_made_again_when_a_file_that_only_another_seed_reads_has_chan
         return check
 
     factor.write_text("1.0")
-    recorder._written.clear()  # as if another process had written it
+    reads.written.clear()  # as if another process had written it
     check()
     assert taken(check()) == ["accuracy", "fusion", "passes"]
     factor.write_text("2.0")
-    recorder._written.clear()
+    reads.written.clear()
     assert taken(check()) == ["fusion", "passes"]
 
 

@@ -22,6 +22,7 @@ from pytest_modelcheck.accuracy.weights import compare_weights
 from pytest_modelcheck.calling.sizes import offers_sizes
 from pytest_modelcheck.result import Finding
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
+from pytest_modelcheck.store import Store
 
 EXPORT_CHANGED = (
     "The exported file does not hold the module's weights: the module was changed after the export, the file after it "
@@ -37,7 +38,7 @@ def assess(
     seeds: Iterable[int] = SEEDS,
     varied: bool = True,
     tolerances: Tolerances = DEFAULTS,
-    folder: Path | None = None,
+    store: Store | None = None,
 ) -> SweepReport:
     """`sweep`, with variants of the inputs and the weights compared; findings say what they are due to.
 
@@ -48,7 +49,7 @@ def assess(
         seeds: At least one.
         varied: Whether some seeds run other kinds and sizes of inputs.
         tolerances: How closely each stage must agree with its reference.
-        folder: Where replay files go; None keeps none.
+        store: Where replay files are kept; None keeps none.
     """
     seeds = tuple(seeds)
     drawn = inputs(seeds[0])
@@ -82,8 +83,8 @@ def assess(
             finding = dataclasses.replace(pair.finding, where=where, next=MAGNIFIED)
         elif finding is None:
             finding = explained(pair, subject, named, worst, tolerances)
-        if finding is not None and folder is not None and any(output.status.failed for output in pair.worst.outputs):
-            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, folder)
+        if finding is not None and store is not None and any(output.status.failed for output in pair.worst.outputs):
+            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, store)
         findings[findings.index(pair.finding)] = finding or pair.finding
     findings += [finding for finding in (changed, _changed_by_a_pass(subject, drawn)) if finding is not None]
     release_mapped_weights(subject.exported)
@@ -158,7 +159,7 @@ def _with_replay(
     reference: Stage,
     inputs: Inputs,
     tolerances: Tolerances,
-    folder: Path,
+    store: Store,
 ) -> Finding:
     name = re.sub(r"[^\w.-]+", "-", f"{subject.case.name}-{subject.case.exporter}-{pair.candidate}")
     candidate = subject.graph(pair.candidate)
@@ -167,7 +168,7 @@ def _with_replay(
         model=subject.case.name,
         reference=pair.reference,
         candidate=pair.candidate,
-        path=str((folder / f"{name}.onnx").resolve()),
+        path=f"{name}.onnx",
         how=dataclasses.replace(subject.how, optimizer=pair.step == RUNTIME),
         seed=pair.worst_seed,
         variant=pair.worst_variant,
@@ -175,11 +176,17 @@ def _with_replay(
         versions=versions(subject.how.runtime),
     )
     try:
-        with reference.open() as run:
-            outputs = run(inputs)
-        file = save_replay(folder / f"{name}.npz", replay, flat_arrays(inputs), outputs, candidate)
-    except Exception as error:  # a full disk, a reference that fails now: the finding must not be lost
-        return dataclasses.replace(finding, where=(*finding.where, f"no replay file: {error}"))
+        with reference.open() as run, store.making("replay", {"of": name}) as scratch:
+            kept = None
+            if scratch is not None:
+                save_replay(scratch / f"{name}.npz", replay, flat_arrays(inputs), run(inputs), candidate)
+                kept = store.keep("replay", {"of": name}, None, files=scratch)
+        wrong: object = "" if kept is not None else "; ".join(store.notes)
+    except Exception as error:  # a reference that fails now: the finding must not be lost
+        kept, wrong = None, error
+    if kept is None:
+        return dataclasses.replace(finding, where=(*finding.where, f"no replay file: {wrong}"))
+    file = (kept.folder / f"{name}.npz").resolve()
     shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     command = f"python -m pytest_modelcheck replay {shown}"
     return dataclasses.replace(

@@ -1,7 +1,7 @@
 """The worst input of a failed sweep, kept in a file, so that one command shows the difference again.
 
 A replay file is a numpy archive: the inputs, the reference's outputs, and what to run. The candidate is an .onnx file
-that stays where it is; where it was only in memory, it is written beside the replay file.
+beside it; both are one entry of the store.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Replay:
     Attributes:
         model: Name of the model case.
         reference, candidate: Stage names.
-        path: The candidate's .onnx file.
+        path: The candidate's .onnx file; in a replay file relative to it.
         how: How it is run.
         seed, variant: What the inputs are.
         tolerances: How closely the outputs must agree.
@@ -70,10 +70,10 @@ def versions(runtime: str = "onnxruntime") -> dict[str, str]:
 def save_replay(
     file: Path, replay: Replay, inputs: Mapping[str, Array], reference: Mapping[str, Array], model: ir.Model | None
 ) -> Path:
-    """Write a replay file. `model` is written to ``replay.path`` unless it is None."""
+    """Write a replay file. `model` is written to ``replay.path``, beside it, unless it is None."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if model is not None:
-        save_model(model, replay.path)
+        save_model(model, file.parent / replay.path)
     dtypes: dict[str, str] = {}
     arrays: dict[str, Array] = {}
     for role, named in (("input", inputs), ("reference", reference)):
@@ -105,7 +105,8 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
             }
         kept = header["replay"]
         how = How(**{name: _as_tuples(value) for name, value in kept["how"].items()})
-        replay = Replay(**{**kept, "how": how, "tolerances": Tolerances(**kept["tolerances"])})
+        path = str(Path(file).parent / kept["path"])
+        replay = Replay(**{**kept, "path": path, "how": how, "tolerances": Tolerances(**kept["tolerances"])})
     except FileNotFoundError:
         raise ReplayError(f"{file}: no such file") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -235,6 +235,7 @@ def measure_accuracy(
     from pytest_modelcheck.check.settings import own_cores
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
+    from pytest_modelcheck.store import Store
 
     provider = provider or modelcheck.case.provider
     settings, graphs = modelcheck.settings, modelcheck.graphs
@@ -270,7 +271,7 @@ def measure_accuracy(
             tolerances=Tolerances(
                 atol, rtol, equal_nan, metric or {}, valid, quantized=rounds_to_integers(graphs.exported_model)
             ),
-            folder=None if settings.cache is None else settings.cache / "replay",
+            store=None if settings.cache is None else Store(settings.cache),
         )
 
     def make() -> SweepReport:
@@ -278,7 +279,7 @@ def measure_accuracy(
         of_user = any(":" in text for text in (metric or {}).values())  # code that no key of a kept result holds
         if of_user or modelcheck.source.changed(modelcheck.exported):
             return sweep()
-        return graphs.reuse.accuracy(sweep, graphs.optimized_path, **how, threads=runs.threads)
+        return graphs.reuse.accuracy(sweep, graphs.optimized_path, **how)
 
     return modelcheck.once(("accuracy", *how.values()), make, step="accuracy", figures=accuracy_figures)
 

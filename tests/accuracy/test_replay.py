@@ -19,6 +19,7 @@ from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.files import save_model
 from pytest_modelcheck.runtimes import How
+from pytest_modelcheck.store import Store
 
 
 class Net(torch.nn.Module):
@@ -31,8 +32,20 @@ class Net(torch.nn.Module):
 
 
 @pytest.fixture
+def assessed():
+    """An assessment whose optimized graph has a wrong weight, with its store in a folder."""
+    return _assessed
+
+
+@pytest.fixture
 def failed(tmp_path):
-    """An assessment whose optimized graph has a wrong weight, and the folder of its replay file."""
+    """The report of an assessment that failed, and its replay file."""
+    report = _assessed(tmp_path)
+    (file,) = tmp_path.glob("replay-*/net-torchscript-optimized.npz")
+    return report, file
+
+
+def _assessed(folder):
     case = ModelCase("net", Net, lambda seed: {"x": torch.randn(2, 4)}, exporter="torchscript")
     module = build_module(case)
     artifact = export(case, module=module)
@@ -43,8 +56,7 @@ def failed(tmp_path):
         case=case, module=lambda: contextlib.nullcontext(module), exported=artifact.model, optimized=optimized
     )
     stages = standard_stages(case, module, artifact.path, optimized)
-    report = assess(stages, lambda seed: module_inputs(case, module, seed), subject, seeds=range(3), folder=tmp_path)
-    return report, tmp_path / "net-torchscript-optimized.npz"
+    return assess(stages, lambda seed: module_inputs(case, module, seed), subject, seeds=range(3), store=Store(folder))
 
 
 def test_the_finding_names_the_command_and_the_command_shows_the_same_difference(failed, capsys):
@@ -81,6 +93,26 @@ def test_figures_for_machines(failed, capsys):
     assert figures["replay"]["candidate"] == "optimized"
 
 
+def test_it_is_an_entry_of_the_store_which_can_be_moved(failed, tmp_path):
+    _, file = failed
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".busy",
+        ".gitignore",
+        file.parent.name,
+        f"{file.parent.name}.json",
+    ]
+    moved = file.parent.rename(tmp_path / "elsewhere") / file.name
+    assert main(["replay", str(moved)]) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_finding_stays(tmp_path, assessed):
+    (tmp_path / "full").write_text("")
+    report = assessed(tmp_path / "full")
+    (finding,) = [finding for finding in report.findings if finding.subject == "output 'output_0'"]
+    assert finding.verdict is Verdict.FAIL
+    assert finding.where[-1].startswith("no replay file: results are not kept (choose another folder with ")
+
+
 def test_a_repaired_candidate_replays_green(failed):
     _, file = failed
     replay, _ = run_replay(file)
@@ -114,7 +146,7 @@ def test_a_missing_file_and_a_missing_model_are_named(failed, tmp_path, capsys):
     assert main(["replay", str(tmp_path / "none.npz")]) == 2
     assert "none.npz: no such file" in capsys.readouterr().err
     _, file = failed
-    (tmp_path / "net-torchscript-optimized.onnx").unlink()
+    file.with_suffix(".onnx").unlink()
     with pytest.raises(ReplayError, match=r"its model .*net-torchscript-optimized.onnx is gone: run the test again"):
         run_replay(file)
 
