@@ -1,7 +1,8 @@
-"""Kills whole pytest runs at random moments, alone and two on one cache, and looks at what is left.
+"""Kills whole pytest runs at random moments (one, two on one cache, with workers), and looks at what is left.
 
     python -m benchmarks.kill_runs --kills 200
 
+Runs are forked from a process that has loaded torch and nothing of the plugin: the moments are not spent on imports.
 After every kill each entry of the store must be whole. After each round a run of the unchanged project must take all
 that was kept before the kills, and leave nothing of the killed ones behind. Prints one line for each round.
 """
@@ -9,18 +10,21 @@ that was kept before the kills, and leave nothing of the killed ones behind. Pri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_modelcheck.store.results import read_entry
+import pytest
+import torch  # noqa: F401 - loaded before the runs are forked
 
 MODEL = """
 import torch
@@ -46,9 +50,18 @@ def model_case():
 
 @pytest.mark.expect_ops(Gemm=2)
 @pytest.mark.expect_accuracy(seeds=3)
-def test_net(modelcheck):
+def test_numbers(modelcheck):
+    assert modelcheck.attribution
+
+@pytest.mark.expect_ops(Gemm=2)
+def test_fusion(modelcheck):
     assert modelcheck.attribution and modelcheck.fusion
 """
+ALONE, TWO = ((),), ((), ())
+WAYS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    *(ALONE, TWO, ALONE, TWO, (("-n", "2"),), ALONE, TWO, TWO, (("-n", "4"),), (("-n", "2"), ())),
+)
+"""What is killed, in turn: the arguments of each run that is on the cache at that moment."""
 
 
 @dataclass(slots=True)
@@ -66,7 +79,7 @@ class Outcome:
 
 
 def kill_runs(folder: Path, kills: int, *, round_of: int = 10, seed: int = 0) -> Outcome:
-    """Kill that many runs of a small project in `folder`; every other time two runs on one cache.
+    """Kill that many runs of a small project in `folder`, started in the `WAYS` in turn.
 
     Example:
         >>> print(kill_runs(tmp_path, 4))
@@ -78,19 +91,23 @@ def kill_runs(folder: Path, kills: int, *, round_of: int = 10, seed: int = 0) ->
     (folder / "test_net.py").write_text(TEST)
     _write_model(folder, 1.0)
     _whole_run(folder)
-    started = time.perf_counter()
-    kept = _whole_run(folder)
-    lasted = time.perf_counter() - started
+    kept, lasted = _whole_run(folder), dict[tuple[str, ...], float]()
     while outcome.kills < kills:
         for _ in range(min(round_of, kills - outcome.kills)):
+            way = WAYS[outcome.kills % len(WAYS)]
+            if way[0] not in lasted:
+                _write_model(folder, 1.0)
+                started = time.perf_counter()
+                _whole_run(folder, *way[0])
+                lasted[way[0]] = time.perf_counter() - started
             _write_model(folder, draw.random())  # a model that was never exported: every part is made
-            runs = [_start(folder) for _ in range(1 + outcome.kills % 2)]
-            time.sleep(draw.uniform(0.2, 1.5) * lasted)
+            runs = [_forked(_pytest, folder, *arguments) for arguments in way]
+            time.sleep(draw.uniform(0.1, 1.6) * lasted[way[0]])
             for run in runs:
-                os.killpg(run.pid, signal.SIGKILL)
-                run.wait()
+                os.killpg(run, signal.SIGKILL)
+                os.waitpid(run, 0)
             outcome.kills += 1
-            outcome.half_written += _half_written(folder / ".modelcheck")
+            outcome.half_written += _half_written(folder)
         _write_model(folder, 1.0)
         now = _whole_run(folder)
         outcome.lost += [f"{part} was made again" for part in kept if part not in now]
@@ -103,37 +120,67 @@ def _write_model(folder: Path, factor: float) -> None:
     (folder / "net.py").write_text(MODEL.replace("FACTOR", repr(factor)))
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--modelcheck"]
-    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
-    return subprocess.Popen(
-        [*command, f"--rootdir={folder}", f"--modelcheck-report={folder / 'report.json'}", str(folder)],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _forked(call: Callable[..., int], folder: Path, *arguments: object) -> int:
+    """The process that makes the call on a folder, in a group of its own; what it prints is in ``<folder>.log``."""
+    if process := os.fork():
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(process, process)  # here and there: whichever comes first
+        return process
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        with folder.with_suffix(".log").open("w") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        status = call(folder, *arguments)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
 
 
-def _whole_run(folder: Path) -> list[str]:
+def _pytest(folder: Path, *arguments: str) -> int:
+    os.chdir(folder)
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder / "temporary"), None
+    sys.path.insert(0, str(folder))
+    given = ["-q", "-p", "no:cacheprovider", "--modelcheck", f"--rootdir={folder}", *arguments]
+    status = int(pytest.main([*given, f"--modelcheck-report={folder / 'report.json'}", str(folder)]))
+    from pytest_modelcheck.store import folder as of_store
+
+    of_store._at_exit.close()  # os._exit() ends without it; all of atexit would remove this benchmark's own folder
+    return status
+
+
+def _whole_run(folder: Path, *arguments: str) -> list[str]:
     """Run to the end; what was taken from an earlier run."""
     (folder / "report.json").unlink(missing_ok=True)
-    if (status := _start(folder).wait()) != 0:
-        raise RuntimeError(f"a run that nobody killed ended with {status}")
-    (test,) = json.loads((folder / "report.json").read_text())["tests"]
-    model = test["model"]
-    return ["export"] * model["export"]["cached"] + model["reused"]
+    status = os.waitpid(_forked(_pytest, folder, *arguments), 0)[1]
+    if status != 0:
+        said = folder.with_suffix(".log").read_text()
+        raise RuntimeError(f"a run that nobody killed ended with {os.waitstatus_to_exitcode(status)}:\n{said}")
+    models = [test["model"] for test in json.loads((folder / "report.json").read_text())["tests"]]
+    return sorted({part for model in models for part in ["export"] * model["export"]["cached"] + model["reused"]})
 
 
-def _half_written(store: Path) -> list[str]:
-    wrong = []
+def _half_written(folder: Path) -> list[str]:
+    found = folder / "half_written.json"
+    os.waitpid(_forked(_read_entries, folder, found), 0)
+    wrong: list[str] = json.loads(found.read_text())
+    return wrong
+
+
+def _read_entries(folder: Path, found: Path) -> int:
+    from pytest_modelcheck.store.results import read_entry
+
+    wrong, store = [], folder / ".modelcheck"
     for path in store.rglob("*-*.json") if store.is_dir() else ():
         try:
             read_entry(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong.append(f"{path}: {error}")
-    return wrong
+    found.write_text(json.dumps(wrong))
+    return 0
 
 
 def _litter(folder: Path) -> list[str]:
@@ -156,7 +203,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outcome = kill_runs(Path(folder) / "project", arguments.kills, seed=arguments.seed)
-    print("\n".join([*outcome.half_written, *outcome.lost, *outcome.litter]))
+    print("\n".join([*outcome.half_written, *outcome.lost, *outcome.litter]), flush=True)
     return bool(outcome.half_written or outcome.lost or outcome.litter)
 
 

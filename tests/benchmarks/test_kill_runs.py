@@ -1,8 +1,11 @@
 """Runs that are killed leave every kept result whole, and nothing else."""
 
-from benchmarks.kill_runs import kill_runs
+import subprocess
+import sys
+from pathlib import Path
 
 
-def test_killed_runs_lose_nothing_and_leave_nothing_behind(tmp_path):
-    outcome = kill_runs(tmp_path / "project", 2, round_of=2)
-    assert str(outcome) == "2 kills: 0 half-written, 0 lost, 0 litter", outcome
+def test_killed_runs_lose_nothing_and_leave_nothing_behind():
+    command = [sys.executable, "-m", "benchmarks.kill_runs", "--kills", "2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "2 kills: 0 half-written, 0 lost, 0 litter"), done.stderr
