@@ -10,8 +10,10 @@ import pytest
 
 from pytest_modelcheck.known_failures import KnownFailure, outcome
 from pytest_modelcheck.options import Options
+from pytest_modelcheck.result import printable_line
 from pytest_modelcheck.session import is_whole
 
+_OUTCOMES = ("passed", "failed", "skipped")
 _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
@@ -23,12 +25,12 @@ class Reporting:
         self._known = known
         self._rows: list[dict[str, Any]] = []
         self._parallel = False
-        self._unwritten: list[str] = []
+        self._said: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         row = getattr(report, "modelcheck", None)
-        if row is not None:
-            self._rows.append(row)
+        if row is not None and report.outcome in _OUTCOMES:  # not of an attempt after which the test runs again
+            self._rows.append(row | {"outcome": report.outcome})
             self._parallel |= hasattr(report, "node")  # set by xdist on what a worker sent
 
     def _in_order(self) -> list[dict[str, Any]]:
@@ -42,10 +44,10 @@ class Reporting:
         verbose = terminalreporter.verbosity > 0
         lines = summary_lines(self._in_order(), width=width, verbose=verbose, explain=self._options.explain)
         lines += [f"  {line}" for line in outcome(self._known, self._rows).lines]
-        if lines or self._unwritten:
+        if lines or self._said:
             terminalreporter.write_sep("=", "modelcheck")
-            for line in [*lines, *self._unwritten]:
-                terminalreporter.write_line(line)
+            for line in [*lines, *self._said]:
+                terminalreporter.write_line(printable_line(line))
         from pytest_modelcheck.report.github import annotation_lines
 
         for line in annotation_lines(self._in_order(), terminalreporter.config.rootpath, os.environ):
@@ -58,6 +60,7 @@ class Reporting:
             session.config.option.no_cleanup = True
         yield
         self._judge_known(session)
+        self._judge_orphans(session)
         self._write(session)
 
     def _judge_known(self, session: pytest.Session) -> None:
@@ -73,6 +76,26 @@ class Reporting:
         elif said.passing and self._options.known_failures_strict:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _judge_orphans(self, session: pytest.Session) -> None:
+        """Snapshots of a deleted test file fail a run that passed, and ``--snapshot-update`` deletes them, as syrupy
+        does with unused ones."""
+        if not any(row["locked"] for row in self._rows) or session.exitstatus in _CUT_SHORT:
+            return
+        from pytest_modelcheck.snapshots.orphans import orphans, remove
+
+        config = session.config
+        if getattr(config.option, "disable_unused_snapshots", False):
+            return
+        used = {config.rootpath / row["file"] for row in self._rows}
+        for found in orphans(config.rootpath, self._options.snapshots, used):
+            if config.option.update_snapshots and not config.option.no_cleanup:
+                remove(found)
+                self._said.append(f"deleted {found}")
+                continue
+            self._said.append(f"unused {found}; pytest --modelcheck --snapshot-update deletes them")
+            if session.exitstatus == pytest.ExitCode.OK and not config.option.warn_unused_snapshots:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def _write(self, session: pytest.Session) -> None:
         from pytest_modelcheck.report.files import write_report
         from pytest_modelcheck.report.github import write_summary
@@ -81,10 +104,10 @@ class Reporting:
         try:
             write_summary(self._in_order(), os.environ, exit_status=exit_status)
         except OSError as error:  # the tests are judged all the same
-            self._unwritten.append(f"WARNING: the job's summary cannot be written: {error}")
+            self._said.append(f"WARNING: the job's summary cannot be written: {error}")
         for path in self._options.reports:
             try:
                 write_report(self._in_order(), path, exit_status=exit_status)
             except OSError as error:
-                self._unwritten.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
+                self._said.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR

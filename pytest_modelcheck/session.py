@@ -20,7 +20,7 @@ from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failin
 from pytest_modelcheck.known_failures import Expected, KnownFailure, check_cases, expected, read_known_failures
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
-from pytest_modelcheck.result import Finding, FindingError
+from pytest_modelcheck.result import Finding, FindingError, printable
 from pytest_modelcheck.targets import Target
 
 if TYPE_CHECKING:
@@ -154,6 +154,12 @@ class Session:
             raise MarkerError("\n".join(reversed(wrong)))
         return tuple(reversed(declared))
 
+    def begin(self, item: pytest.Item) -> None:
+        """Forget what an earlier attempt of the test left, where a plugin runs it again."""
+        if (state := item.stash.get(_TEST, None)) is not None:
+            item.stash[_TEST] = TestState(declared=state.declared)
+            item.user_properties = [each for each in item.user_properties if each[0] not in self.gates]
+
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
         from pytest_modelcheck.check import Locked, ModelCheck
@@ -232,7 +238,7 @@ class Session:
         if isinstance(error, FindingError):
             state.body.append(error.finding)
         if isinstance(error, ModelCheckError):
-            findings, error = [str(error), *findings], None
+            findings, error = [printable(str(error)), *findings], None
         if state.snapshot is not None and state.check is not None:
             if state.snapshot.findings:
                 state.snapshot.compare_the_rest(state.check)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.result import printable_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             ignored.write(f"{IGNORED}\n")
         written.append(Path(".gitignore"))
     for line in (*target.notes, *measured.notes):
-        print(f"note: {line}")
+        print(printable_line(f"note: {line}"))
     for finding in measured.left_out:
         print(f"no marker is written for what does not hold today:\n{finding.render()}")
     status = 0

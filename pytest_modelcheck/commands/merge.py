@@ -16,7 +16,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge JSON reports of runs that shared the tests; exit status of the whole: the first one that is not 0."""
     from pytest_modelcheck.report.merge import merge_files
     from pytest_modelcheck.report.terminal import summary_lines
+    from pytest_modelcheck.result import printable_line
 
     rows, status = merge_files([Path(name) for name in arguments.reports], Path(arguments.output))
-    print("\n".join(summary_lines(rows)))
+    print("\n".join(map(printable_line, summary_lines(rows))))
     return status

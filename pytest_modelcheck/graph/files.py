@@ -12,7 +12,7 @@ import google.protobuf.message
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.errors import InvalidModelError, ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.from_proto import refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
@@ -39,12 +39,26 @@ def load_model(path: str | Path) -> ir.Model:
             refuse_unreadable(proto, what=str(path))
             model = ir.from_proto(proto)
             ir.external_data.set_base_dir(model.graph, path.parent)
-        except (google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-            raise InvalidModelError(f"{path}: is not an ONNX model: {error.__cause__ or error}") from error
-        _check_external_data(model, path)
-        _read_external_attributes(model)
-        check_model(model, what=str(path))
+            _check_external_data(model, path)
+            _check_sizes(model, path)
+            _read_external_attributes(model)
+            check_model(model, what=str(path))
+        except (ModelCheckError, OSError):
+            raise
+        except Exception as error:  # whatever onnx and onnx_ir raise of a file that nobody vouched for
+            raise InvalidModelError(f"{path}: is not an ONNX model: {_reason(error)}") from error
     return model
+
+
+_SHOWN = 300
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, shortened: onnx_ir wraps it once for each message it lies in, and prints these whole."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _check_external_data(model: ir.Model, path: Path) -> None:
@@ -59,6 +73,18 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
             raise InvalidModelError(f"{path}: {where} needs {data}, which is not a file")
         if (tensor.offset or 0) + tensor.nbytes > data.stat().st_size:
             raise InvalidModelError(f"{path}: {where} ends beyond the end of {data}")
+
+
+def _check_sizes(model: ir.Model, path: Path) -> None:
+    """A tensor whose shape needs more bytes than the whole file has is not looked at further."""
+    whole = path.stat().st_size
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.dtype is ir.DataType.STRING:
+                continue
+            if min(tensor.shape.numpy(), default=0) < 0 or tensor.nbytes > whole:
+                raise InvalidModelError(f"{path}: initializer {name!r} of shape {tensor.shape} is larger than the file")
 
 
 def _external_tensors(model: ir.Model) -> Iterator[tuple[str, ir.ExternalTensor]]:
@@ -122,14 +148,22 @@ def save_model(model: ir.Model, path: str | Path, *, source: str | Path | None =
         old.unlink(missing_ok=True)
 
 
+def data_files(path: Path) -> set[Path]:
+    """The files beside the graph at `path` in which tensors of it lie, of any size: weights, and tensors of nodes.
+
+    `load_model` reads small ones into memory, so the loaded model does not tell.
+    """
+    folder = path.parent.resolve()
+    return {(folder / tensor.location).resolve() for _, tensor in _external_tensors(ir.load(path))}
+
+
 def _own_data_files(path: Path) -> set[Path]:
     """The files called after the graph at `path` in which its weights lie."""
     try:
-        tensors = [tensor for _, tensor in _external_tensors(ir.load(path))]
+        files = data_files(path)
     except (OSError, google.protobuf.message.DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError):
         return set()  # no graph of ours: nothing of it is known
     folder = path.parent.resolve()
-    files = {(folder / tensor.location).resolve() for tensor in tensors}
     return {file for file in files if file.parent == folder and file.name.startswith(f"{path.name}.")}
 
 

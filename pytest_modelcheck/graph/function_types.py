@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.constants import constant_tensor
 
 _MAX_BYTES = 64 * 1024 * 1024
@@ -98,7 +99,7 @@ def _inferred(function: ir.Function, ir_version: int) -> onnx.GraphProto | None:
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in function.opset_imports.items()]
     proto = onnx.helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
     try:
-        made = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+        made = infer_with_values(proto)
     except (onnx.shape_inference.InferenceError, ValueError):
         return None
     return made.graph

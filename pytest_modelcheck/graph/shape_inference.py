@@ -7,6 +7,7 @@ import functools
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.function_types import infer_functions
 from pytest_modelcheck.graph.kernel_sizes import correct_sizes
 
@@ -37,18 +38,14 @@ def infer(model: ir.Model, proto: onnx.ModelProto) -> None:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
     try:
-        inferred = _inferred(proto)
+        inferred = infer_with_values(proto)
         while correct_sizes(proto, inferred):
-            inferred = _inferred(proto)
+            inferred = infer_with_values(proto)
     except (onnx.shape_inference.InferenceError, ValueError):
         return  # an invalid model is the checker's to report
     _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
     if model.functions:
         infer_functions(model, _merge_inferred)
-
-
-def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
 
 
 def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:

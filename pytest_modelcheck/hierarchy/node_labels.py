@@ -167,6 +167,9 @@ def node_label(node: ir.Node, model: ir.Model, weights: Weights = UNKNOWN, *, co
     return escape(label, ",")
 
 
+_DTYPES = {int(kind): kind for kind in ir.DataType}
+
+
 def _attribute(node: ir.Node, name: str, attribute: ir.Attr) -> str:
     """The value as text; empty for one that is not shown."""
     if attribute.is_ref():
@@ -181,7 +184,9 @@ def _attribute(node: ir.Node, name: str, attribute: ir.Attr) -> str:
             array = value.numpy()
             return _exact(array) if array.any() else ""
         case ir.AttributeType.INT if name == "to":
-            kind = ir.DataType(value)
+            kind = _DTYPES.get(value)
+            if kind is None:
+                return str(value)
             return kind.name.lower() if kind.is_floating_point() and kind != ir.DataType.FLOAT else ""
     if name not in _SHOWN and not (name in ("axis", "axes") and _goes_along_axis(node)):
         return ""

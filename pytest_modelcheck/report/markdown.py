@@ -6,11 +6,13 @@ folded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
 from pytest_modelcheck.report.rows import finding_text
+from pytest_modelcheck.result import printable_line
 
 MARK = "<!-- pytest-modelcheck -->"
 
@@ -28,8 +30,8 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
     parts = [MARK, f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
     parts.append(markdown_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
     for test, findings in findings_of(rows):
-        parts += [f"## {test}", *(f"```text\n{text}\n```" for text in findings)]
-    told = [f"- {model['name']} [{model['exporter']}]: {note}" for model in models for note in notes(model)]
+        parts += [f"## {_inline(test)}", *map(_fenced, findings)]
+    told = [_inline(f"- {model['name']} [{model['exporter']}]: {note}") for model in models for note in notes(model)]
     parts += [_folded("Notes", "\n".join(told))] if told else []
     if names := pass_names(models):
         measured = [model for model in models if model.get("passes")]
@@ -71,4 +73,18 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return _inline(text).replace("|", "\\|")
+
+
+_SPECIAL = {"&": "&amp;", "<": "&lt;", "`": "&#96;", "@": "&#64;"}
+
+
+def _inline(text: str) -> str:
+    """A name as text of one line: it opens no tag and no code, and calls nobody."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in printable_line(text))
+
+
+def _fenced(text: str) -> str:
+    """A block of text, in a fence longer than any inside it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"

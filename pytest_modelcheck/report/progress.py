@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from pytest_modelcheck.result import printable_line
+
 
 def line_progress(stream: TextIO | None = None) -> Callable[[str], None]:
     """A function that shows one line on a terminal, overwriting the one before; an empty text clears it."""
@@ -15,6 +17,7 @@ def line_progress(stream: TextIO | None = None) -> Callable[[str], None]:
 
     def show(text: str) -> None:
         nonlocal width
+        text = printable_line(text)
         out.write("\r" + text.ljust(width) + ("\r" if not text else ""))
         out.flush()
         width = len(text)
@@ -32,7 +35,7 @@ def plain_progress(
         nonlocal last
         if text and clock() - last >= every:
             last = clock()
-            write(text)
+            write(printable_line(text))
 
     return show
 

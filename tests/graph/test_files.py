@@ -386,3 +386,16 @@ def test_a_file_beside_the_model_that_is_not_its_own_is_neither_removed_nor_writ
         "net.onnx", "net.onnx.2.data", "net.onnx.4.data", "net.onnx.data",
     ]  # fmt: skip
     assert (tmp_path / "net.onnx.data").read_bytes() == b"somebody else's"
+
+
+@pytest.mark.parametrize(("dims", "fine"), [((3, 400), True), ((2**62, 4), False), ((-3, 400), False)])
+def test_a_weight_that_is_larger_than_its_file(tmp_path, dims, fine):
+    model = proto()
+    del model.graph.initializer[0].dims[:]
+    model.graph.initializer[0].dims.extend(dims)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    if fine:
+        load_model(path)
+    else:
+        assert refused(path).endswith(f"initializer 'w' of shape [{dims[0]},{dims[1]}] is larger than the file")

@@ -303,3 +303,17 @@ def test_in_parallel_nothing_is_lost_and_what_is_unused_is_found(project):
     assert run.text.count("= modelcheck =") == 1  # workers send their rows to one summary and one report
     tests = [test["test"] for test in project.report()["tests"]]
     assert tests == [f"test_{f}.py::test_net[{n}]" for f, count in (("one", 2), ("two", 3)) for n in range(count)]
+
+
+def test_the_snapshots_of_a_deleted_test_file_are_noticed_when_pytest_gets_a_path(project):
+    source = f"\ndef test_net(modelcheck, modelcheck_snapshot):\n    {ATTRIBUTION}\n"
+    project.ini(addopts="--import-mode=importlib").test(source, "a/test_it.py").test(source, "b/test_it.py")
+    project.run("--snapshot-update").outcomes(passed=2)
+    (project.path / "b" / "test_it.py").unlink()
+    run = project.run("a/test_it.py")
+    run.has(
+        "test_it: 1 file of", "b/test_it.py, which does not exist; pytest --modelcheck --snapshot-update deletes them"
+    )
+    assert run.result.ret == 1
+    project.run("--snapshot-update", "a/test_it.py").outcomes(passed=1)
+    assert project.files() == ["a/test_it/test_net.attribution.txt"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_modelcheck.errors import ModelCaseError
@@ -66,25 +65,24 @@ def _initializers(modelcheck: ModelCheck) -> int:
 
 
 def _weights(modelcheck: ModelCheck) -> list[tuple[str, int]]:
-    """Name and bytes of each weight of the exported graph, the largest first."""
-    graph = modelcheck.graphs.exported_model.graph
-    graphs = (graph, *graph.subgraphs())
-    sizes = {
-        name: value.const_value.nbytes
-        for each in graphs
-        for name, value in each.initializers.items()
-        if value.const_value is not None
-    }
-    return sorted(sizes.items(), key=lambda item: -item[1])
+    """Name and bytes of each weight of the exported graph, the largest first; a Constant is one by another name."""
+    from pytest_modelcheck.graph.constants import constant_tensor
+    from pytest_modelcheck.graph.counts import all_nodes, is_constant
+
+    model = modelcheck.graphs.exported_model
+    graphs = (model.graph, *model.graph.subgraphs())
+    stored = [(name, value.const_value) for graph in graphs for name, value in graph.initializers.items()]
+    constants = [node.outputs[0] for node in all_nodes(model) if is_constant(node)]
+    tensors = [*stored, *((value.name or "", constant_tensor(value)) for value in constants)]
+    sizes = [(name, tensor.nbytes) for name, tensor in tensors if tensor is not None]
+    return sorted(sizes, key=lambda item: -item[1])
 
 
 def _file(modelcheck: ModelCheck) -> int:
-    import onnx_ir as ir
+    from pytest_modelcheck.graph.files import data_files
 
-    exported = modelcheck.exported
-    tensors = [value.const_value for value in exported.model.graph.initializers.values()]
-    data = {Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
-    return sum(file.stat().st_size for file in (exported.path, *data))
+    path = modelcheck.exported.path
+    return sum(file.stat().st_size for file in (path, *data_files(path)))
 
 
 def _session(modelcheck: ModelCheck) -> int:

@@ -49,5 +49,7 @@ def count_flops(module: torch.nn.Module, inputs: ModuleInputs | Mapping[str, Any
                 module(*args, **kwargs)
         except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the forward raised {type(error).__name__}: {error}") from error
-    by_op = {str(op).rpartition(".")[2]: int(count) for op, count in counter.get_flop_counts()["Global"].items()}
+    by_op = {
+        str(op).rpartition(".")[2]: int(count) for op, count in counter.get_flop_counts().get("Global", {}).items()
+    }
     return FlopUse(counter.get_total_flops(), tuple(sorted(by_op.items(), key=lambda item: -item[1])))
