@@ -52,7 +52,8 @@ def main() -> int:
     parser.add_argument("--runs", help=f"with commas between them; default: {', '.join(RUNS)}")
     arguments = parser.parse_args()
     wrong: Counter[str] = Counter()
-    ran = accepted = slowest = 0
+    ran = accepted = 0
+    slowest = 0.0
     started = time.monotonic()
     runs = arguments.runs.split(",") if arguments.runs else [*RUNS]
     warm_up(runs)
