@@ -58,7 +58,7 @@ def whole_check(folder: Path) -> dict[str, object]:
         hashed[0] += memoryview(data).nbytes
         return digest(data)
 
-    describe.digest = counted  # type: ignore[assignment]
+    describe.digest = counted
     check = ModelCheck(CASE, cache=folder)
     measure_accuracy(check, seeds=1, varied=False)
     return {"reused": check.summary()["reused"], "hashed_bytes": hashed[0]}

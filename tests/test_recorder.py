@@ -93,6 +93,9 @@ def test_another_profiler_makes_a_window_unrepeatable_and_keeps_its_place(record
 
 def test_what_the_garbage_collector_runs_belongs_to_no_window(recorded, tmp_path):
     class Left:
+        def __init__(self):
+            self.itself = self
+
         def __del__(self):
             (tmp_path / "left.txt").exists()
 
@@ -100,8 +103,7 @@ def test_what_the_garbage_collector_runs_belongs_to_no_window(recorded, tmp_path
         time.time()
 
     def leave_garbage():
-        garbage = Left()
-        garbage.itself = garbage
+        Left()
 
     def build():
         leave_garbage()
