@@ -3,7 +3,7 @@
 The map, one floor a line, from the top down. Imports run downward only, and within a line from left to right;
 `tests/test_architecture.py` reads this list and holds it.
 
-- `plugin`, `fixtures`, `run_report`, `session`, `configuration`, `options`, `known_failures`: the pytest edge
+- `plugin`, `fixtures`, `run_report`, `session`, `declarations`, `configuration`, `options`, `known_failures`: the edge
 - `__main__`, `commands`: the same library from the shell
 - `report`: findings and figures as terminal lines, Markdown, HTML, JSON
 - `scaffold`: a first test of a model

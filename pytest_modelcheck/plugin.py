@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in sessions.marker_lines(config):
         config.addinivalue_line("markers", line)
     if options.enabled and not hasattr(config, "workerinput"):
-        known = sessions.session_of(config).known
+        known = sessions.session_of(config).declarations.known
         config.pluginmanager.register(Reporting(options, known), "modelcheck-reporting")
 
 
@@ -68,7 +68,7 @@ def pytest_configure_node(node: Any) -> None:  # of xdist: its workers collect t
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    return sessions.session_of(config).configuration.lines()
+    return sessions.session_of(config).declarations.configuration.lines()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -87,12 +87,12 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     session = sessions.session_of(config)
     if session.options.enabled:
-        session.declare(items)
+        session.declarations.declare(items)
         return
     for item in items:
         # All our results come from `modelcheck`; a project's own fixture `exported` is none of our business.
         if "modelcheck" in getattr(item, "fixturenames", ()) or any(
-            mark.name in session.gates for mark in item.iter_markers()
+            mark.name in session.declarations.gates for mark in item.iter_markers()
         ):
             item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from pytest_modelcheck.declarations import is_whole
 from pytest_modelcheck.known_failures import KnownFailure, outcome
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import printable_line
-from pytest_modelcheck.session import is_whole
 
 _OUTCOMES = ("passed", "failed", "skipped")
 _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,46 +14,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_modelcheck.configuration import Configuration, read_configuration
+from pytest_modelcheck.declarations import TEST, Declarations, TestState
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates import GateResult, Gates, MarkerError, registered_gates
-from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
-from pytest_modelcheck.known_failures import Expected, KnownFailure, check_cases, expected, read_known_failures
+from pytest_modelcheck.gates import GateResult, MarkerError, registered_gates
+from pytest_modelcheck.gates.evaluate import evaluate, failing, inconclusive_findings
+from pytest_modelcheck.known_failures import expected, read_known_failures
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
-from pytest_modelcheck.result import Finding, FindingError, printable
+from pytest_modelcheck.result import FindingError, printable
 from pytest_modelcheck.targets import Target
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.pipeline import AnyPass
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
     from pytest_modelcheck.snapshots.kinds import SnapshotKind
 
 _SESSION = pytest.StashKey["Session"]()
-_TEST = pytest.StashKey["TestState"]()
-
-
-@dataclass(slots=True)
-class TestState:
-    """What one test carries: its gates, its check, and what was found.
-
-    Attributes:
-        declared: The gates of its markers.
-        check: Set when the fixture `modelcheck` is requested.
-        results: Set when the gates have run.
-        snapshot: Set when the fixture `modelcheck_snapshot` is requested.
-        body: Findings from the test's body: snapshot comparisons, results that cannot exist.
-        expected: What the table of known failures says of it.
-    """
-
-    __test__ = False
-
-    declared: tuple[Declared, ...] = ()
-    check: ModelCheck | None = None
-    results: tuple[GateResult, ...] = ()
-    snapshot: ModelCheckSnapshot | None = None
-    body: list[Finding] = field(default_factory=list)
-    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(slots=True)
@@ -62,103 +38,17 @@ class Session:
 
     options: Options
     config: pytest.Config
-    gates: Gates
-    known: tuple[KnownFailure, ...] = ()
-    configuration: Configuration = field(default_factory=Configuration)
+    declarations: Declarations
     models: list[str] = field(default_factory=list)
     outer_place: Any = None
     _checked: tuple[ModelCase, ModelCheck] | None = None
     _line: Callable[[str], None] | None = None
 
-    def declare(self, items: list[pytest.Item]) -> None:
-        """Read the gates of all tests. A file with bad markers fails its collection with all of them, as one that
-        cannot be imported does.
-
-        Raises:
-            pytest.UsageError: if the pipeline that the options name cannot be made; in a worker of xdist, whose
-                controller would take that for a crash, it is a failed collection instead.
-        """
-        mistakes: dict[str, dict[str, None]] = {}
-        for item in items:
-            try:
-                if self.options.passes and "modelcheck" in getattr(item, "fixturenames", ()):
-                    self._pipeline()
-                item.stash[_TEST] = TestState(declared=self._checked_gates(item))
-            except MarkerError as error:
-                mistakes.setdefault(_file_of(item), {}).update(dict.fromkeys(str(error).splitlines()))
-            except ModelCheckError as error:
-                if not hasattr(self.config, "workerinput"):
-                    raise pytest.UsageError(str(error)) from error
-                mistakes = {item.nodeid: {str(error): None}}
-                items.clear()
-                break
-        self._check_known(items)
-        items[:] = [item for item in items if _file_of(item) not in mistakes]
-        for place, lines in mistakes.items():
-            report = pytest.CollectReport(place, "failed", "\n".join(lines), [])
-            self.config.hook.pytest_collectreport(report=report)
-
-    def _check_known(self, items: list[pytest.Item]) -> None:
-        """Look for the case of every known failure, where all cases of the project are known before they run.
-
-        Raises:
-            pytest.UsageError: naming a row that matches nothing.
-        """
-        names = [_name_of_case(item) for item in items if "modelcheck" in getattr(item, "fixturenames", ())]
-        if not names or None in names or not is_whole(self.config):
-            return
-        try:
-            check_cases(self.known, filter(None, names))
-        except ModelCheckError as error:
-            raise pytest.UsageError(str(error)) from error
-
-    def _checked_gates(self, item: pytest.Item) -> tuple[Declared, ...]:
-        """The gates of a test.
-
-        Raises:
-            MarkerError: naming the test, the markers and what is wrong with them, one line each.
-        """
-        declared = self._declared(item)
-        if declared and "modelcheck" not in getattr(item, "fixturenames", ()):
-            raise MarkerError(
-                f"{_test_of(item)}: {declared[0].gate.name} has nothing to check: the test does not use the fixture "
-                f'`modelcheck`; take it as an argument, or add @pytest.mark.usefixtures("modelcheck")'
-            )
-        return declared
-
-    def _pipeline(self) -> Sequence[AnyPass] | None:
-        """The passes that the options name; None for the default pipeline.
-
-        Raises:
-            OptionError: naming the pass that cannot be had.
-        """
-        from pytest_modelcheck.pipeline import resolve_passes
-
-        return resolve_passes(self.options.passes) if self.options.passes else None
-
-    def _declared(self, item: pytest.Item) -> tuple[Declared, ...]:
-        """The gates of a test's markers, in the order of the file, after those of pyproject.toml."""
-        declared, wrong = [], []
-        marks = list(item.iter_markers())
-        if "modelcheck" in getattr(item, "fixturenames", ()):
-            marks = self.configuration.marks(marks, _name_of_case(item), self.gates)
-        for mark in marks:
-            try:
-                entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
-            except MarkerError as error:
-                wrong.append(f"{_test_of(item)}: {error}")
-                continue
-            if entry is not None:
-                declared.append(entry)
-        if wrong:
-            raise MarkerError("\n".join(reversed(wrong)))
-        return tuple(reversed(declared))
-
     def begin(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt of the test left, where a plugin runs it again."""
-        if (state := item.stash.get(_TEST, None)) is not None:
-            item.stash[_TEST] = TestState(declared=state.declared)
-            item.user_properties = [each for each in item.user_properties if each[0] not in self.gates]
+        if (state := item.stash.get(TEST, None)) is not None:
+            item.stash[TEST] = TestState(declared=state.declared)
+            item.user_properties = [each for each in item.user_properties if each[0] not in self.declarations.gates]
 
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
@@ -171,7 +61,7 @@ class Session:
                 case,
                 exporter=self.options.exporter,
                 target=self._target(case),
-                passes=self._pipeline(),
+                passes=self.declarations.pipeline(),
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
                 progress=self._progress(),
@@ -180,12 +70,12 @@ class Session:
         check = self._checked[1]
         updating = bool(getattr(item.config.option, "update_snapshots", False))
         check.locked = Locked(file=partial(_kept_file, item), updating=updating)
-        item.stash.setdefault(_TEST, TestState()).check = check
+        item.stash.setdefault(TEST, TestState()).check = check
         return check
 
     def _target(self, case: ModelCase) -> Target:
         """The target of a case: the command line's, else that of its table in pyproject.toml, else the ini file's."""
-        own = None if self.config.getoption("modelcheck_target") else self.configuration.target(case.name)
+        own = None if self.config.getoption("modelcheck_target") else self.declarations.configuration.target(case.name)
         return own or self.options.target
 
     def snapshot_for(self, item: pytest.Item, check: ModelCheck, syrupy: Any) -> ModelCheckSnapshot:
@@ -193,7 +83,7 @@ class Session:
         from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot, SnapshotContext
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension
 
-        state = item.stash.setdefault(_TEST, TestState())
+        state = item.stash.setdefault(TEST, TestState())
         context = SnapshotContext(
             model=check.case.name, context=check.settings.context, versions=check.settings.versions, kinds=self._kinds()
         )
@@ -205,7 +95,7 @@ class Session:
         """What can be locked: our kinds, and those that gates bring."""
         from pytest_modelcheck.snapshots.kinds import KINDS, kinds_at
 
-        return (*KINDS, *(kind for gate in self.gates.values() for kind in kinds_at(gate.kinds)))
+        return (*KINDS, *(kind for gate in self.declarations.gates.values() for kind in kinds_at(gate.kinds)))
 
     def judge(self, item: pytest.Item, error: BaseException | None) -> None:
         """Run every gate of a test after its body, and fail the test with everything that was found.
@@ -222,9 +112,9 @@ class Session:
             if error is not None:
                 raise error
             return
-        state = item.stash.get(_TEST, TestState())
+        state = item.stash.get(TEST, TestState())
         try:
-            state.declared = self._declared(item)  # once more: fixtures and bodies may add markers
+            state.declared = self.declarations.of(item)  # once more: fixtures and bodies may add markers
         except MarkerError as wrong:
             pytest.fail(str(wrong), pytrace=False)
         if state.check is not None:
@@ -272,12 +162,12 @@ class Session:
         found = [*state.body, *failing(state.results, self.options.inconclusive)]
         asked = [entry.gate.name for entry in state.declared] + ["snapshot"] * (state.snapshot is not None)
         settings = state.check.settings
-        state.expected = expected(self.known, settings.model, settings.exporter, asked, found)
+        state.expected = expected(self.declarations.known, settings.model, settings.exporter, asked, found)
 
     def unjudged(self, item: pytest.Item) -> str | None:
         """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""
-        marked = [mark.name for mark in item.iter_markers() if mark.name in self.gates]
-        state = item.stash.get(_TEST, TestState())
+        marked = [mark.name for mark in item.iter_markers() if mark.name in self.declarations.gates]
+        state = item.stash.get(TEST, TestState())
         if not self.options.enabled or len(state.results) >= len(marked):
             return None
         return (
@@ -307,7 +197,7 @@ class Session:
         """What the report says of one test, as plain data; None for a test that asks for no model check."""
         from pytest_modelcheck.report.rows import row_of_test
 
-        state = item.stash.get(_TEST, None)
+        state = item.stash.get(TEST, None)
         if state is None or (state.check is None and not state.declared):
             return None
         model = None if state.check is None else state.check.summary(result.figures for result in state.results)
@@ -325,32 +215,13 @@ def _since_recording(snapshot: ModelCheckSnapshot, result: GateResult) -> GateRe
     return replace(result, findings=tuple(map(snapshot.since_recording, result.findings)))
 
 
-def _file_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
-
-
-def _name_of_case(item: pytest.Item) -> str | None:
-    """The name of a test's case: of its parameter, or of what its fixture gave; None while that is not known."""
-    state = item.stash.get(_TEST, None)
-    if state is not None and state.check is not None:
-        return state.check.case.name
-    parameters = getattr(item, "callspec", None)
-    case = None if parameters is None else parameters.params.get("model_case")
-    return case.name if isinstance(case, ModelCase) else None
-
-
-def _test_of(item: pytest.Item) -> str:
-    """The test without its parameters: a marker of all of them is one mistake."""
-    return item.nodeid.partition("[")[0]
-
-
 def start(config: pytest.Config, options: Options) -> None:
     """Begin a run."""
     gates = registered_gates().and_named(options.gates)
     known = () if options.known_failures is None else read_known_failures(options.known_failures, gates)
-    session = config.stash[_SESSION] = Session(options, config, gates, known)
+    tables = read_configuration(config.rootpath, gates) if options.enabled else Configuration()
+    session = config.stash[_SESSION] = Session(options, config, Declarations(options, config, gates, known, tables))
     if options.enabled:
-        session.configuration = read_configuration(config.rootpath, gates)
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension, SnapshotPlace
 
         session.outer_place = ModelCheckExtension.place
@@ -379,13 +250,6 @@ def stop(config: pytest.Config) -> None:
         ModelCheckExtension.place = session.outer_place
 
 
-def is_whole(config: pytest.Config) -> bool:
-    """Whether the run is of all tests of the project, not of those that the command line picks."""
-    option = config.option
-    picked = option.keyword or option.markexpr or getattr(option, "lf", False) or getattr(option, "deselect", None)
-    return config.args_source is not pytest.Config.ArgsSource.ARGS and not picked and not hasattr(config, "workerinput")
-
-
 def session_of(config: pytest.Config) -> Session:
     """The running session."""
     return config.stash[_SESSION]
@@ -393,7 +257,7 @@ def session_of(config: pytest.Config) -> Session:
 
 def marker_lines(config: pytest.Config) -> list[str]:
     """One line per gate: its help for ``--markers``, else its name, for which no gate has to be imported."""
-    gates = session_of(config).gates
+    gates = session_of(config).declarations.gates
     return [gate.help for gate in gates.values()] if config.getoption("markers", False) else list(gates)
 
 

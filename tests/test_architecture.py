@@ -17,7 +17,7 @@ PACKAGE = Path(pytest_modelcheck.__file__).parent
 
 FLOORS = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- (.*?): ", pytest_modelcheck.__doc__, flags=re.MULTILINE)))
 LEVEL = {room: index for index, room in enumerate(FLOORS)}
-EDGE = {"plugin", "fixtures", "session", "configuration", "run_report", "options"}
+EDGE = {"plugin", "fixtures", "session", "declarations", "configuration", "run_report", "options"}
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
