@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -27,9 +28,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Printable(logging.Formatter):
+    """Lines of a log without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 for a difference or a failed pass, 2 for bad input."""
     arguments = _parser().parse_args(argv)
+    if isinstance(logging.lastResort, logging.Handler):  # what libraries log of a model holds its names
+        logging.lastResort.setFormatter(_Printable())
     try:
         status: int = arguments.run(arguments)
     except (ModelCheckError, OSError) as error:

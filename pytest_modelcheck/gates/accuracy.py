@@ -161,6 +161,8 @@ def _of_invented_inputs(modelcheck: ModelCheck, finding: Finding) -> Finding:
         return finding
     if not finding.subject.startswith("stage ") or finding.verdict is not Verdict.ERROR:
         return finding
+    if finding.found.startswith("an error at opening it"):  # no inputs have been seen yet
+        return finding
     given = {name: _array_text(value) for name, value in modelcheck.graphs.inputs(0).items()}  # type: ignore[union-attr]
     made = f"inputs invented from the file's signature: {', '.join(f'{name} {text}' for name, text in given.items())}"
     way = "Give the inputs that the model takes: ModelCase.from_onnx(path, inputs), inputs(seed) -> {name: array}."
