@@ -41,7 +41,7 @@ def torch_dims(case: ModelCase, names: Sequence[str], arguments: Mapping[str, An
         arguments: Argument name -> its structure, see `structure.take_apart`.
 
     Raises:
-        ModelCaseError: for a name that is no argument, and a structure that is not that of its argument.
+        ModelCaseError: for a name that is not an argument, and a structure that differs from its argument's.
     """
     given = case.dynamic_shapes
     if given is None:

@@ -32,7 +32,7 @@ def draw(case: ModelCase, seed: int, sizes: Sizes | None = None) -> Any:
     if not offers_sizes(case):
         return case.inputs(seed)
     asked = dict(sizes or {})
-    return case.inputs(seed, sizes=asked)  # type: ignore[call-arg]
+    return case.inputs(seed, sizes=asked)  # type: ignore[call-arg]  # asked by offers_sizes
 
 
 def check_sizes(found: Mapping[str, int], asked: Sizes) -> None:

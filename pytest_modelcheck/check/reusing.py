@@ -99,7 +99,7 @@ class Reuse:
                 if not made.errors:
                     save_beside(made.optimized, path)
                     saved.append(path)
-            return dataclasses.replace(made, optimized=None), owners  # type: ignore[arg-type]
+            return dataclasses.replace(made, optimized=None), owners  # type: ignore[arg-type]  # read from its file
 
         entry = self.store.get("passes", key, run, lambda value: bool(saved))
         self.taken += ["passes"] * entry.taken

@@ -44,7 +44,7 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
         arguments["dynamic_shapes"] = _dynamic_shapes(inputs)
     try:
         program = run()
-    except Exception as error:
+    except Exception as error:  # torch's class for a refused Dim is private; all others are raised again
         if inputs.dims or not inputs.axes or not _is_refused_by_name(error):
             raise
         arguments["dynamic_shapes"] = tuple(dict(inputs.axes.get(name, {})) or None for name in inputs.names)

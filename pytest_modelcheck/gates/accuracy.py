@@ -163,7 +163,7 @@ def _of_invented_inputs(modelcheck: ModelCheck, finding: Finding) -> Finding:
         return finding
     if finding.found.startswith("an error at opening it"):  # no inputs have been seen yet
         return finding
-    given = {name: _array_text(value) for name, value in modelcheck.graphs.inputs(0).items()}  # type: ignore[union-attr]
+    given = {name: _array_text(value) for name, value in modelcheck.graphs.inputs(0).items()}  # type: ignore[union-attr]  # a file draws its own
     made = f"inputs invented from the file's signature: {', '.join(f'{name} {text}' for name, text in given.items())}"
     way = "Give the inputs that the model takes: ModelCase.from_onnx(path, inputs), inputs(seed) -> {name: array}."
     return dataclasses.replace(finding, where=(*finding.where, made), next=f"{way} {finding.next}".strip())

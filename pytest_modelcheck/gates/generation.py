@@ -62,7 +62,7 @@ def parse(
     return ExpectGeneration(
         tokens=tokens,
         seeds=read_seeds(seeds),
-        tolerance=read_width("tolerance", tolerance),  # type: ignore[arg-type]
+        tolerance=read_width("tolerance", tolerance),  # type: ignore[arg-type]  # one number: see above
         ids=ids,
         logits=logits,
         cache=None if cache is None else dict(cache),
@@ -169,7 +169,7 @@ def _reference(modelcheck: ModelCheck, expectation: ExpectGeneration) -> dict[in
             wiring = _wiring(modelcheck, expectation, inputs)
             logits = modelcheck.settings.working(
                 "generation",
-                lambda inputs=inputs, wiring=wiring: tokens_of_torch(  # type: ignore[misc]
+                lambda inputs=inputs, wiring=wiring: tokens_of_torch(  # type: ignore[misc]  # bound here
                     modelcheck.case, modelcheck.torch.module, inputs, wiring, expectation.tokens
                 ),
             )

@@ -44,7 +44,7 @@ def owner_of(frame: FrameType | None, through: str = "\0", *, finders: bool = Tr
     while frame is not None:
         file = _classified(frame.f_code.co_filename)
         if file is not False and (finders or file is not None) and not (file and through in str(file)):
-            return file  # type: ignore[return-value]
+            return file  # type: ignore[return-value]  # False was left out above
         frame = frame.f_back
     return None
 

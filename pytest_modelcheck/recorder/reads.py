@@ -68,7 +68,7 @@ def wrap_environment() -> None:
     """Note what is read from `os.environ`, in every form: all of them end in these two methods."""
     kind = type(os.environ)
     get_item, iterate = kind.__getitem__, kind.__iter__
-    data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]
+    data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]  # CPython's own fields, and ours
 
     def read(environ: Any, key: Any) -> Any:
         name = os.fsdecode(key) if isinstance(key, bytes) else key
@@ -80,8 +80,8 @@ def wrap_environment() -> None:
         _note("env", "*", lambda: "", sys._getframe(1))
         return iterate(environ)
 
-    kind.__getitem__ = read  # type: ignore[method-assign]
-    kind.__iter__ = iterate_all  # type: ignore[method-assign]
+    kind.__getitem__ = read  # type: ignore[method-assign]  # to see what is read
+    kind.__iter__ = iterate_all  # type: ignore[method-assign]  # to see what is read
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def _wrap_one(name: str, real: Callable[..., Any]) -> None:
         return real(path, *args, **kwargs)
 
     wrapped.__name__ = wrapped.__qualname__ = name
-    wrapped.recorded_by = __name__  # type: ignore[attr-defined]
+    wrapped.recorded_by = __name__  # type: ignore[attr-defined]  # CPython's own fields, and ours
     for supported in (os.supports_dir_fd, os.supports_fd, os.supports_effective_ids, os.supports_follow_symlinks):
         if real in supported:
             supported.add(wrapped)
