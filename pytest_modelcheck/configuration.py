@@ -69,17 +69,23 @@ class Configuration:
                     found[name] = {**found.get(name, {}), **arguments}
         return found
 
-    def marks(self, own: Iterable[pytest.Mark], case: str | None, gates: Gates) -> list[pytest.Mark]:
-        """A test's own marks, completed by what the tables say, and the marks that only the tables ask for."""
+    def marks(self, own: Iterable[pytest.Mark], case: str | None, gates: Gates) -> list[tuple[pytest.Mark, str]]:
+        """A test's own marks, completed by what the tables say, and the marks that only the tables ask for, each of
+        these with the place of its table."""
         defaults = self.gates(case)
-        marks = []
+        marks: list[tuple[pytest.Mark, str]] = []
         for mark in own:
             with contextlib.suppress(TypeError, KeyError):  # what is wrong with a marker is said where it is read
                 named = by_name(gates[mark.name], mark.args, dict(mark.kwargs))
                 mark = _mark(mark.name, {**defaults[mark.name], **named})
-            marks.append(mark)
-        given = {mark.name for mark in marks}
-        return [*marks, *(_mark(name, arguments) for name, arguments in defaults.items() if name not in given)]
+            marks.append((mark, ""))
+        given = {mark.name for mark, _ in marks}
+        added = ((name, arguments) for name, arguments in defaults.items() if name not in given)
+        return [*marks, *((_mark(name, arguments), self._place(name, case)) for name, arguments in added)]
+
+    def _place(self, gate: str, case: str | None) -> str:
+        """The most specific table that asks for a gate: ``pyproject.toml [tool.modelcheck]``."""
+        return next(f"{FILE} [{table.place}]" for table in reversed(self._of(case)) if gate in table.gates)
 
     def target(self, case: str) -> Target | None:
         """The target for a case of this name; None where no table says one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +11,11 @@ import pytest
 from pytest_modelcheck.configuration import Configuration
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.gates import GateResult, Gates, MarkerError
-from pytest_modelcheck.gates.evaluate import Declared, declare
+from pytest_modelcheck.gates.evaluate import Declared, declare, failing
 from pytest_modelcheck.known_failures import Expected, KnownFailure, check_cases
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import Options
-from pytest_modelcheck.result import Finding
+from pytest_modelcheck.result import Finding, short_form
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
@@ -46,6 +46,12 @@ class TestState:
     snapshot: ModelCheckSnapshot | None = None
     body: list[Finding] = field(default_factory=list)
     expected: Expected = field(default_factory=Expected)
+
+    def short(self, error: BaseException, inconclusive: str) -> str:
+        """What the test found, in one line; empty where it failed by anything but its findings."""
+        ours = isinstance(error, pytest.fail.Exception) and not error.pytrace
+        found = [*self.body, *failing(self.results, inconclusive)]
+        return short_form(found) if ours and found else ""
 
 
 @dataclass(slots=True)
@@ -134,17 +140,17 @@ class Declarations:
     def of(self, item: pytest.Item) -> tuple[Declared, ...]:
         """The gates of a test's markers, in the order of the file, after those of pyproject.toml."""
         declared, wrong = [], []
-        marks = list(item.iter_markers())
+        marks = [(mark, "") for mark in item.iter_markers()]
         if "modelcheck" in getattr(item, "fixturenames", ()):
-            marks = self.configuration.marks(marks, _name_of_case(item), self.gates)
-        for mark in marks:
+            marks = self.configuration.marks(item.iter_markers(), _name_of_case(item), self.gates)
+        for mark, place in marks:
             try:
                 entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
             except MarkerError as error:
                 wrong.append(f"{_test_of(item)}: {error}")
                 continue
             if entry is not None:
-                declared.append(entry)
+                declared.append(replace(entry, place=place) if place else entry)
         if wrong:
             raise MarkerError("\n".join(reversed(wrong)))
         return tuple(reversed(declared))

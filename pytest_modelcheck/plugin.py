@@ -120,6 +120,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     session = sessions.session_of(item.config)
     if call.when == "call" and report.passed and (reason := session.unjudged(item)):
         report.outcome, report.longrepr = "failed", reason
+    if call.when == "call" and call.excinfo is not None and (short := session.short_form(item, call.excinfo.value)):
+        report.longrepr.reprcrash.message = short
     if call.when == "call" or (call.when == "setup" and report.failed):
         report.modelcheck = session.row(item, report.outcome)
         item.user_properties += sessions.properties(report.modelcheck)

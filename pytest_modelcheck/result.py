@@ -72,6 +72,19 @@ class Finding:
         return printable("\n".join(lines))
 
 
+def short_form(findings: Sequence[Finding]) -> str:
+    """One line that begins with gate and model, of which pytest's short summary shows as much as fits.
+
+    >>> short_form([Finding(gate="expect_ops", model="net", subject="Gemm", expected="3", found="2")])
+    'expect_ops in net: Gemm expected 3, found 2'
+    """
+    first, *rest = findings
+    more = f"; and {len(rest)} more" if rest else ""
+    return printable_line(
+        f"{first.gate} in {first.model}: {first.subject} expected {first.expected}, found {first.found}{more}"
+    )
+
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from pytest_modelcheck.targets import Target
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.report.progress import Progress, Show
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
     from pytest_modelcheck.snapshots.kinds import SnapshotKind
 
@@ -41,8 +41,8 @@ class Session:
     declarations: Declarations
     models: list[str] = field(default_factory=list)
     outer_place: Any = None
+    progress: Progress | None = None
     _checked: tuple[ModelCase, ModelCheck] | None = None
-    _line: Callable[[str], None] | None = None
 
     def begin(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt of the test left, where a plugin runs it again."""
@@ -64,7 +64,7 @@ class Session:
                 passes=self.declarations.pipeline(),
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
-                progress=self._progress(),
+                progress=self._shown() or (lambda text: None),
             )
             self._checked = (case, check)
         check = self._checked[1]
@@ -164,6 +164,10 @@ class Session:
         settings = state.check.settings
         state.expected = expected(self.declarations.known, settings.model, settings.exporter, asked, found)
 
+    def short_form(self, item: pytest.Item, error: BaseException) -> str:
+        """What a failed test found, in one line."""
+        return item.stash.get(TEST, TestState()).short(error, self.options.inconclusive)
+
     def unjudged(self, item: pytest.Item) -> str | None:
         """Why a test that passed must not: a marker of ours for which no gate ran; None if each did."""
         marked = [mark.name for mark in item.iter_markers() if mark.name in self.declarations.gates]
@@ -175,23 +179,18 @@ class Session:
             f"`modelcheck` in a test function (not a unittest.TestCase), and markers set before the test ends."
         )
 
-    def _progress(self) -> Callable[[str], None]:
+    def _shown(self) -> Show | None:
         """Progress past pytest's capturing: a line on a terminal, sometimes one in a log; none for -q and workers."""
-        from pytest_modelcheck.report.progress import line_progress, no_progress, plain_progress
-
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
-        capture = self.config.pluginmanager.getplugin("capturemanager")
         if reporter is None or reporter.verbosity < 0:
-            return no_progress
-        if self._line is None:  # one for all checks: it knows the line it overwrites, and when it last wrote one
-            self._line = line_progress() if reporter.isatty else plain_progress(reporter.write_line)
-        line = self._line
+            return None
+        if self.progress is None:  # one for all checks: it knows the line it overwrites, and when it last wrote one
+            from pytest_modelcheck.report.progress import progress_of
 
-        def show(text: str) -> None:
+            capture = self.config.pluginmanager.getplugin("capturemanager")
             with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-                line(text)
-
-        return show
+                self.progress = progress_of(sys.stderr if reporter.isatty else sys.stdout, terminal=reporter.isatty)
+        return self.progress
 
     def row(self, item: pytest.Item, outcome: str) -> dict[str, Any] | None:
         """What the report says of one test, as plain data; None for a test that asks for no model check."""
@@ -244,6 +243,8 @@ def add_models(config: pytest.Config, options: Options) -> None:
 def stop(config: pytest.Config) -> None:
     """End a run: a run inside a run (pytester) gives the place of snapshots back."""
     session = config.stash.get(_SESSION, None)
+    if session is not None and session.progress is not None:
+        session.progress.close()
     if session is not None and session.options.enabled:
         from pytest_modelcheck.snapshots.extension import ModelCheckExtension
 

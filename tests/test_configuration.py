@@ -25,6 +25,25 @@ def test_a_gate_of_all_cases_is_judged(plain, gemms, outcome):
     run.has("modelcheck: pyproject.toml [tool.modelcheck]: expect_ops")
     if gemms == 3:
         run.has("expect_ops: Gemm expected 3, found 2 in net (optimized, torchscript, target portable)")
+        run.has("FAILED test_it.py::test_net - expect_ops in net: Gemm expected 3, found 2")
+        run.has("what it means: python -m pytest_modelcheck explain expect_ops")
+
+
+@pytest.mark.parametrize(
+    ("markers", "text", "said"),
+    [
+        ((), GENERAL.replace("2", "3"), "write Gemm=2 in pyproject.toml [tool.modelcheck]."),
+        (
+            (),
+            GENERAL + '\n[tool.modelcheck.cases."n*"]\ngates = { expect_ops = { Gemm = 3 } }\n',
+            'write Gemm=2 in pyproject.toml [tool.modelcheck.cases."n*"].',
+        ),
+        (("expect_ops(Gemm=3)",), GENERAL, "write Gemm=2 in the marker."),
+    ],
+)
+def test_the_next_step_names_the_place_of_the_bound(project, markers, text, said):
+    text = text.replace("\n    ", "\n")
+    configured(project.gated(*markers), text).run().outcomes(failed=1).has(f"next:  If the change is meant, {said}")
 
 
 def test_a_test_without_the_fixture_gets_no_gate(project):

@@ -53,7 +53,8 @@ def test_inputs_that_do_not_fit(project):
         "where: ",
         "net.py",
     )
-    run.has("net: export of net by torchscript failed (forward_failed): ", "export failed: forward_failed")
+    run.has("export failed: forward_failed", "what it means: python -m pytest_modelcheck explain forward_failed")
+    assert run.text.count("mat1 and mat2 shapes cannot be multiplied") == 1
 
 
 def test_inputs_that_the_forward_does_not_take(project):

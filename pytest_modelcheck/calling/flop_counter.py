@@ -9,6 +9,7 @@ nothing, so they are switched off: the fast path of attention and encoder layers
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -48,6 +49,14 @@ _COUNTED = {
 
 
 @contextmanager
+def _without_word_of_tf32() -> Iterator[None]:
+    """`torch.backends.mkldnn.flags` sets TF32 as well, and warns once in each test that only Intel's GPUs have it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")
+        yield
+
+
+@contextmanager
 def flop_counter() -> Iterator[FlopCounterMode]:
     """torch's counter while the block runs, with all that its own table leaves out."""
     one_dnn: Any = torch.backends.mkldnn
@@ -55,6 +64,7 @@ def flop_counter() -> Iterator[FlopCounterMode]:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
+            _without_word_of_tf32(),
             one_dnn.flags(enabled=False),
             FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter,
         ):

@@ -38,6 +38,7 @@ class Results:
     _kept: dict[Hashable, _Kept] = field(default_factory=dict)
     _failed: dict[Hashable, ModelCheckError] = field(default_factory=dict)
     _running: list[float] = field(default_factory=list)  # seconds of finished inner steps, one entry per open step
+    _steps: list[str] = field(default_factory=list)  # the open steps, the innermost last
 
     def once(
         self, key: Hashable, make: Callable[[], _T], *, step: str | None = None, figures: Figures | None = None
@@ -91,6 +92,7 @@ class Results:
         self.progress(f"{step} ...")
         started = time.perf_counter()
         self._running.append(0.0)
+        self._steps.append(step)
         try:
             with _own_trace():
                 yield
@@ -100,7 +102,8 @@ class Results:
             self.seconds[step] = self.seconds.get(step, 0.0) + whole - self._running.pop()
             if self._running:
                 self._running[-1] += whole
-            self.progress("")
+            self._steps.pop()
+            self.progress(f"{self._steps[-1]} ..." if self._steps else "")
 
 
 def merge_figures(into: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ A new command is a file here and a name in `COMMANDS`. What is heavy is imported
 
 COMMANDS = (
     "init",
+    "explain",
     "attribute",
     "optimize",
     "inspect",

@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_modelcheck.result import printable_line
 
     rows, status = merge_files([Path(name) for name in arguments.reports], Path(arguments.output))
-    print("\n".join(map(printable_line, summary_lines(rows))))
+    print("\n".join(map(printable_line, summary_lines(rows, failures=True))))
     return status

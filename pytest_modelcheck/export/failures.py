@@ -17,7 +17,7 @@ from pytest_modelcheck.store.installed import is_library
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
-_NEXT = {
+NEXT = {
     FailureKind.UNSUPPORTED_OPERATOR: "write it with supported operators, raise opset=, or try the other exporter",
     FailureKind.DATA_DEPENDENT_CONTROL_FLOW: "use torch.where or torch.cond there, or decide outside forward",
     FailureKind.DYNAMIC_SHAPE: "change dynamic_axes (another name, one axis less) or the shapes of the example inputs",
@@ -26,6 +26,7 @@ _NEXT = {
     FailureKind.OUT_OF_MEMORY: "free memory, or use a smaller model: an export holds three copies of the weights",
     FailureKind.UNKNOWN: "read the exporter's own words in the detail; the other exporter may take the model",
 }
+"""Kind of failure -> the way out, where the kind alone says it."""
 
 # In the order in which they are tried; a pattern is looked for in "<exception type>: <message>" of the whole chain.
 _SIGNS: tuple[tuple[FailureKind, str], ...] = (
@@ -87,7 +88,7 @@ def classify(
         kind=kind,
         reason=_sentence(case, kind, text),
         where=_where(chain, text, inside_torch=kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW),
-        next=_NEXT.get(kind, next_step),
+        next=NEXT.get(kind, next_step),
         detail=f"{heard}\n{detail}".strip(),
     )
 

@@ -20,10 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One marker on one test: the gate and what it expects."""
+    """One marker on one test: the gate and what it expects.
+
+    Attributes:
+        gate: The gate.
+        expectation: Its arguments, read.
+        place: Where the arguments are written, if not in the test's marker: ``pyproject.toml [tool.modelcheck]``.
+    """
 
     gate: Gate
     expectation: Any
+    place: str = ""
+
+    def located(self, finding: Finding) -> Finding:
+        """The finding, whose next step names the place where the arguments are written."""
+        return replace(finding, next=finding.next.replace("the marker", self.place)) if self.place else finding
 
 
 def declare(
@@ -68,7 +79,8 @@ def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:
         result = GateResult(gate=entry.gate.name, measured="", findings=(finding,))
     if not result.measured and not result.findings:
         result = replace(result, findings=(_error(modelcheck, entry, "nothing was measured"),))
-    return replace(result, seconds=time.perf_counter() - started)
+    findings = tuple(map(entry.located, result.findings))
+    return replace(result, findings=findings, seconds=time.perf_counter() - started)
 
 
 def _way_out(error: Exception) -> str:

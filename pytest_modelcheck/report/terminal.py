@@ -28,7 +28,12 @@ _HIDDEN = "what each pass changed, and notes: -v"
 
 
 def summary_lines(
-    rows: Sequence[dict[str, Any]], width: int = 120, *, verbose: bool = False, explain: bool = False
+    rows: Sequence[dict[str, Any]],
+    width: int = 120,
+    *,
+    verbose: bool = False,
+    explain: bool = False,
+    failures: bool = False,
 ) -> list[str]:
     """The whole summary of a run; empty where no test checked a model.
 
@@ -37,17 +42,19 @@ def summary_lines(
         width: Characters of a line.
         verbose: Notes and passes of green models too, and the modules of each model.
         explain: Add what was taken from an earlier run, and why not more.
+        failures: Add why exports failed, where nothing else of the output says it.
     """
     models = models_of(rows)
     if not models:
         return []
     lines = table(OVERVIEW, map(overview, models))
-    lines += [line for model in models for line in _failure_lines(model)]
+    lines += [line for model in models if failures for line in _failure_lines(model)]
     lines += [f"  {line}" for line in duplicates(models)]
     lines += drift_lines(rows)
     lines += [f"  {line}" for line in not_kept(models)]
     lines += [line for model in models if explain for line in reuse_lines(model)]
     lines += _unlocked_lines(models)
+    lines += _explained_lines(rows)
     shown = [model for model in models if verbose or state(model) != "pass"]
     lines += _note_lines(shown)
     if measured := [model for model in shown if pass_names([model])]:
@@ -76,6 +83,17 @@ def _unlocked_lines(models: Sequence[dict[str, Any]]) -> list[str]:
     for kinds, names in open_in.items():
         lines.append(f"  not locked by a snapshot: {', '.join(kinds)} of {listed(names, _NAMED)}")
     return lines
+
+
+def _explained_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Where the words of the failures are explained."""
+    failed = [row for row in rows if row["outcome"] == "failed"]
+    words = [row["model"]["failure"]["kind"] for row in failed if (row["model"] or {}).get("failure")]
+    for row in failed:
+        found = (*row["findings"], *(finding for gate in row["gates"] for finding in gate["findings"]))
+        words += [f["subject"] if f["gate"] == "snapshot" else f["gate"] for f in found if f["gate"] != "modelcheck"]
+    named = " ".join(dict.fromkeys(words))
+    return [f"  what it means: python -m pytest_modelcheck explain {named}"] if named else []
 
 
 def _note_lines(models: Sequence[dict[str, Any]]) -> list[str]:

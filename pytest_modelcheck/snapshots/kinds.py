@@ -38,6 +38,7 @@ class SnapshotKind:
         former: (recorded body of an earlier format, today's result) -> what differs in the terms of that format; None
             where the two cannot be compared.
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
+        means: What a difference says, and what usually causes it, for ``python -m pytest_modelcheck explain``.
         made_by: Libraries that have a part in the result: a step of another one is never its reason. Empty for all.
     """
 
@@ -50,6 +51,7 @@ class SnapshotKind:
     format: int = 1
     former: Callable[[str, Any], tuple[str, ...]] | None = None
     compared: bool = True
+    means: str = ""
     made_by: tuple[str, ...] = ()
 
     def change(self, recorded: SnapshotText, result: object) -> Change | None:
@@ -98,6 +100,8 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="interface",
         type=Interface,
+        means="Inputs, outputs, opsets or files of the export: whoever runs it reads them. A library's step renames "
+        "or reorders them; so does a changed forward() or dynamic_axes.",
         rule="what the export promises to whoever runs it; bytes of initializers within 5 %, int64 (shapes) left out",
         render=interface_text,
         differences=interface_differences,
@@ -107,6 +111,8 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="attribution",
         type=Attribution,
+        means="What a pass removes, or why it refuses. A pass that no longer fires was met by another form of the "
+        "exported graph: the line says which, and `modules` where.",
         rule=attribution_text.RULE,
         render=attribution_text.render,
         differences=attribution_text.differences,
@@ -115,6 +121,8 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="modules",
         type=ModuleTable,
+        means="Operators that a module exports. The line names the module and the operators gained and lost: a "
+        "changed module, or an exporter that decomposes it differently.",
         rule="nodes that each module owns in the exported graph, Constant nodes left out; #1= is a constant at input 1,"
         " ~ the sketch of a table, - no node",
         render=render,
@@ -127,6 +135,7 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="fusion",
         type=FusionReport,
+        means="The torch graph, before any export. It changes when the model's code does, or transformers'.",
         rule="compute nodes of the torch graph, attention written out; equal layers are written once, with their count",
         render=fusion_text,
         differences=block_differences,
@@ -136,6 +145,8 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="numbers",
         type=Numbers,
+        means="What the module computes under weights drawn by name: a changed function, whatever the checkpoint. "
+        "The line names the first module whose output differs.",
         rule=numbers_text.RULE,
         render=numbers_text.render,
         differences=block_differences,
@@ -145,6 +156,7 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="weights",
         type=Weights,
+        means="The checkpoint. A retrained model changes it; so does another dtype or a layer that is not loaded.",
         rule=weights.RULE,
         render=weights.render,
         differences=block_differences,
@@ -154,6 +166,7 @@ KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
         name="baseline",
         type=BaselineGraph,
+        means="The optimized graph that expect_latency times today's graph beside. It is never compared.",
         rule="the optimized graph without its weights, to be timed against later ones; never compared",
         render=render_baseline,
         differences=block_differences,

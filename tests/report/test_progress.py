@@ -1,8 +1,10 @@
-"""Progress is one line on a terminal, and nothing where nobody watches."""
+"""Progress is one line on a terminal, and one line now and then in a log."""
 
 import io
+import threading
 
-from pytest_modelcheck.report.progress import line_progress, no_progress, plain_progress
+from pytest_modelcheck.check.results import Results
+from pytest_modelcheck.report.progress import Progress, line_progress, plain_progress, progress_of
 
 
 def test_a_line_overwrites_the_one_before_and_an_empty_one_clears_it():
@@ -12,11 +14,6 @@ def test_a_line_overwrites_the_one_before_and_an_empty_one_clears_it():
     show("short")
     show("")
     assert out.getvalue() == "\rexporting bert\rshort         \r     \r"
-
-
-def test_no_progress_is_silent(capsys):
-    no_progress("exporting")
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_run_whose_output_is_no_terminal_prints_no_progress(project):
@@ -30,3 +27,54 @@ def test_a_log_gets_a_line_every_thirty_seconds_at_most():
     for now[0], text in ((29.9, "export"), (30.0, ""), (30.0, "passes"), (59.9, "fusion"), (60.0, "accuracy")):
         show(text)
     assert written == ["passes", "accuracy"]
+
+
+def test_one_long_step_is_shown_again_with_its_seconds_until_it_ends():
+    now, written = [0.0], []
+    shown = Progress(plain_progress(written.append, clock=lambda: now[0]), every=0, clock=lambda: now[0])
+    shown("export ...")
+    for now[0] in (29.0, 31.0, 59.0, 61.5):
+        shown.tick()
+    shown("")
+    now[0] = 100.0
+    shown.tick()
+    assert written == ["export ... 31 s", "export ... 62 s"]
+
+
+def test_a_thread_shows_it_while_the_step_says_nothing():
+    again = threading.Event()
+    shown = Progress(lambda text: again.set() if text == "export ... 0 s" else None, every=0.01, clock=lambda: 0.0)
+    shown("export ...")
+    assert again.wait(30)
+    shown.close()
+
+
+def test_nothing_is_shown_after_the_end():
+    written = []
+    shown = Progress(written.append, lambda: written.append("closed"), every=0)
+    shown("export ...")
+    shown.close()
+    shown.tick()
+    assert written == ["export ...", "closed"]
+
+
+def test_the_line_goes_past_what_captures_the_stream_later(tmp_path):
+    with open(tmp_path / "terminal", "w+", encoding="utf-8") as terminal:
+        shown = progress_of(terminal, terminal=True)
+        shown("export ...")
+        shown.close()
+        assert (tmp_path / "terminal").read_bytes() == b"\rexport ..."
+        assert not terminal.closed
+    stream = io.StringIO()
+    shown = progress_of(stream, terminal=True)
+    shown("export ...")
+    shown.close()
+    assert stream.getvalue() == "\rexport ..."
+
+
+def test_the_outer_step_is_shown_again_when_the_inner_one_ends():
+    said = []
+    results = Results(progress=said.append)
+    with results.timed("export"), results.timed("build"):
+        pass
+    assert said == ["export ...", "build ...", "export ...", ""]

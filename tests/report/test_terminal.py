@@ -57,11 +57,24 @@ def test_what_was_not_measured_is_said_so():
 
 def test_a_failed_export_stands_in_its_row_and_below():
     failure = {"kind": "forward_failed", "text": "export of bert by dynamo failed (forward_failed): no\n  next:  mend"}
-    assert summary_lines([row(model(failure=failure), "error", outcome="failed")]) == [
+    made = [row(model(failure=failure), "error", outcome="failed")]
+    explained = "  what it means: python -m pytest_modelcheck explain forward_failed"
+    assert summary_lines(made, failures=True) == [
         "model  exporter  nodes                          max diff      coverage      latency       verdict",
         "bert   dynamo    export failed: forward_failed  not measured  not measured  not measured  1 error",
         "  bert: export of bert by dynamo failed (forward_failed): no\n  next:  mend",
+        explained,
     ]
+    assert summary_lines(made)[2:] == [explained]
+
+
+def test_the_words_of_failures_are_explained_by_one_command():
+    said = [{"gate": "snapshot", "subject": "modules"}, {"gate": "modelcheck", "subject": "export"}]
+    made = row(model(), "fail", outcome="failed") | {"findings": said}
+    made["gates"][0]["findings"] = [{"gate": "expect_ops", "subject": "Gemm"}] * 2
+    lines = summary_lines([made])
+    assert lines[-1] == "  what it means: python -m pytest_modelcheck explain modules expect_ops"
+    assert len(summary_lines([made | {"outcome": "passed"}])) == len(lines) - 1
 
 
 def test_verdicts_are_counted_worst_first():
@@ -152,7 +165,7 @@ def test_two_cases_of_one_name_that_fail_differently_are_two_rows_and_said():
         row(model(failure={"kind": "forward_failed", "text": "one"}), "error", test="a.py::t", outcome="failed"),
         row(model(failure={"kind": "forward_failed", "text": "two"}), "error", test="b.py::t", outcome="failed"),
     ]
-    lines = summary_lines(rows)
+    lines = summary_lines(rows, failures=True)
     assert "  bert: one" in lines
     assert "  bert: two" in lines
     assert "  2 cases are named 'bert' [dynamo]: a.py::t, b.py::t" in lines
