@@ -97,6 +97,7 @@ class Reporting:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, session: pytest.Session) -> None:
+        from pytest_modelcheck.report.about import about_run
         from pytest_modelcheck.report.files import write_report
         from pytest_modelcheck.report.github import write_summary
 
@@ -105,9 +106,11 @@ class Reporting:
             write_summary(self._in_order(), os.environ, exit_status=exit_status)
         except OSError as error:  # the tests are judged all the same
             self._said.append(f"WARNING: the job's summary cannot be written: {error}")
+        if self._options.reports:
+            about = about_run(session.config.rootpath, session.config.invocation_params.args)
         for path in self._options.reports:
             try:
-                write_report(self._in_order(), path, exit_status=exit_status)
+                write_report(self._in_order(), path, exit_status=exit_status, about=about)
             except OSError as error:
                 self._said.append(f"ERROR: --modelcheck-report: {path} cannot be written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR

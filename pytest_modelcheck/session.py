@@ -207,7 +207,8 @@ class Session:
         found = [*state.body, *(finding for result in state.results for finding in result.findings)]
         gates = any(finding.gate != "snapshot" for finding in found)
         drift = {} if state.snapshot is None else state.snapshot.drift(gates)
-        return row_of_test(item.nodeid, place, outcome, model, state.results, state.body, locked, known, drift)
+        changed = () if state.snapshot is None else state.snapshot.drawn
+        return row_of_test(item.nodeid, place, outcome, model, state.results, state.body, locked, known, drift, changed)
 
 
 def _since_recording(snapshot: ModelCheckSnapshot, result: GateResult) -> GateResult:

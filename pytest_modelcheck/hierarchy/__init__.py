@@ -16,7 +16,7 @@ from pytest_modelcheck.hierarchy.sidecar import (
 from pytest_modelcheck.hierarchy.stamps import stamp, strip
 from pytest_modelcheck.hierarchy.strategies import STRATEGIES, Recommendation, StrategyName, recommend
 from pytest_modelcheck.hierarchy.table import ModuleRow, ModuleTable, module_table
-from pytest_modelcheck.hierarchy.table_diff import diff_tables, op_changes, without_values
+from pytest_modelcheck.hierarchy.table_diff import changed_modules, diff_tables, op_changes, without_values
 from pytest_modelcheck.hierarchy.table_text import parse, render
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Strategy",
     "StrategyName",
     "case_calls",
+    "changed_modules",
     "diff_tables",
     "hierarchy",
     "hierarchy_of_model",

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from pytest_modelcheck.hierarchy.folded_rows import fold_rows
 from pytest_modelcheck.hierarchy.renamed_modules import renames
@@ -52,6 +53,35 @@ def diff_tables(before: ModuleTable, after: ModuleTable) -> tuple[str, ...]:
         each = f" each (x{len(folded.paths)})" if len(folded.paths) > 1 else ""
         lines.append(f"{folded.text}: {folded.row}{each}")
     return tuple(lines)
+
+
+def changed_modules(before: ModuleTable, after: ModuleTable) -> list[dict[str, Any]]:
+    """The modules that `diff_tables` names, as plain data; repeated ones are folded, renamed ones have today's path.
+
+    Example:
+        ``{"path": "layers.[0-2].act", "was": {"class_name": "GELU", "ops": [["Gelu", 1]]}, "now": ...}``; None on a
+        side where the module is not there.
+    """
+    moved = renames(before, after)
+    if moved:
+        before = ModuleTable.of(ModuleRow(moved.now(row.path), row.class_name, row.ops) for row in before.rows)
+    old, new = before.by_path, after.by_path
+    paths = [path for path in dict.fromkeys([*old, *new]) if _change(old.get(path), new.get(path))]
+    changes = ((path, tuple(_side(rows.get(path)) for rows in (old, new))) for path in paths)
+    return [
+        {"path": folded.text, "was": _data(folded.row[0]), "now": _data(folded.row[1])} for folded in fold_rows(changes)
+    ]
+
+
+_Side = tuple[str, tuple[tuple[str, int], ...]]
+
+
+def _side(row: ModuleRow | None) -> _Side | None:
+    return None if row is None else (row.class_name, row.ops)
+
+
+def _data(side: _Side | None) -> dict[str, Any] | None:
+    return None if side is None else {"class_name": side[0], "ops": [list(op) for op in side[1]]}
 
 
 def _change(old: ModuleRow | None, new: ModuleRow | None) -> str:

@@ -51,6 +51,15 @@ def merge(reports: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[dict[str,
     return [row for _, (_, row) in sorted(found.items())], status
 
 
+def _about(reports: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """What the runs were; where they differ, each of them."""
+    said: dict[str, dict[str, None]] = {}
+    for report in reports:
+        for name, text in report.get("run", {}).items():
+            said.setdefault(name, {})[text] = None
+    return {name: "; ".join(texts) for name, texts in said.items()}
+
+
 def merge_files(paths: Sequence[Path], output: Path) -> tuple[list[dict[str, Any]], int]:
     """`merge` for files; the result is written to `output`.
 
@@ -58,6 +67,7 @@ def merge_files(paths: Sequence[Path], output: Path) -> tuple[list[dict[str, Any
         OptionError: as `read_json` and `merge`.
         OSError: if `output` cannot be written.
     """
-    rows, status = merge((str(path), read_json(path)) for path in paths)
-    write_report(rows, output, exit_status=status)
+    reports = [(str(path), read_json(path)) for path in paths]
+    rows, status = merge(reports)
+    write_report(rows, output, exit_status=status, about=_about(report for _, report in reports))
     return rows, status

@@ -24,6 +24,7 @@ def row_of_test(
     locked: Sequence[str] = (),
     known: Sequence[dict[str, Any]] = (),
     drift: Mapping[str, Sequence[str]] | None = None,
+    changed: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """One test: what the report holds of it.
 
@@ -36,6 +37,7 @@ def row_of_test(
         body: The findings of its body.
         locked: The kinds of snapshots that it compared.
         known: The rows of the table of known failures that are about it.
+        changed: The modules whose rows differ from the locked ones, see `hierarchy.changed_modules`.
         drift: Library -> (version that recorded its snapshots, today's), of those that differ.
     """
     return {
@@ -57,6 +59,7 @@ def row_of_test(
         "findings": [finding_row(finding) for finding in body],
         "locked": list(locked),
         "known": list(known),
+        "changed": list(changed),
         "drift": {name: list(step) for name, step in (drift or {}).items()},
     }
 

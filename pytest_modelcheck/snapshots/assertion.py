@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from syrupy.assertion import SnapshotAssertion
 
@@ -62,6 +62,7 @@ class ModelCheckSnapshot:
     syrupy: SnapshotAssertion
     context: SnapshotContext
     findings: list[Finding] = field(default_factory=list)
+    drawn: list[dict[str, Any]] = field(default_factory=list)
     _asserted: dict[str, int] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _newest: int = 0  # the first finding of the newest comparison
@@ -101,6 +102,8 @@ class ModelCheckSnapshot:
         if self.syrupy(name=name) == text:
             return True
         self.findings.append(self._finding(kind, text, change or Change()))
+        if recorded is not None and kind.drawn is not None:
+            self.drawn += kind.drawn(split(recorded).body, result)
         return False
 
     __hash__ = None  # type: ignore[assignment]

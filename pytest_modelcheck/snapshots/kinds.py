@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
-from pytest_modelcheck.hierarchy import ModuleTable, diff_tables, parse, render, without_values
+from pytest_modelcheck.hierarchy import ModuleTable, changed_modules, diff_tables, parse, render, without_values
 from pytest_modelcheck.interface import Interface, interface_differences, interface_text, judge_interface
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
 from pytest_modelcheck.numbers import Numbers, Weights, weights
@@ -39,6 +39,7 @@ class SnapshotKind:
             where the two cannot be compared.
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
         means: What a difference says, and what usually causes it, for ``python -m pytest_modelcheck explain``.
+        drawn: (recorded body, today's result) -> what the HTML report draws of a difference.
         made_by: Libraries that have a part in the result: a step of another one is never its reason. Empty for all.
     """
 
@@ -52,6 +53,7 @@ class SnapshotKind:
     former: Callable[[str, Any], tuple[str, ...]] | None = None
     compared: bool = True
     means: str = ""
+    drawn: Callable[[str, Any], list[dict[str, Any]]] | None = None
     made_by: tuple[str, ...] = ()
 
     def change(self, recorded: SnapshotText, result: object) -> Change | None:
@@ -80,6 +82,14 @@ def module_differences(recorded: str, now: str) -> tuple[str, ...]:
 
 def _judge_modules(recorded: str, now: ModuleTable) -> Change:
     return _change(module_differences(recorded, render(now)))
+
+
+def _drawn_modules(recorded: str, now: ModuleTable) -> list[dict[str, Any]]:
+    try:
+        before = parse(recorded)
+    except ValueError:  # the finding says that it is not a module table
+        return []
+    return changed_modules(before, now)
 
 
 def _former_modules(recorded: str, now: ModuleTable) -> tuple[str, ...]:
@@ -128,6 +138,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=render,
         differences=module_differences,
         judge=_judge_modules,
+        drawn=_drawn_modules,
         format=2,
         former=_former_modules,
         made_by=_EXPORT,

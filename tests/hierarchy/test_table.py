@@ -17,6 +17,7 @@ from pytest_modelcheck.hierarchy import (
     ModuleRow,
     ModuleTable,
     case_calls,
+    changed_modules,
     diff_tables,
     hierarchy,
     hierarchy_of_model,
@@ -372,3 +373,28 @@ def test_renaming_a_local_variable_changes_nothing() -> None:
 
     before, after = table_of(First(), (2, 4)), table_of(Second(), (2, 4))
     assert [row.ops for row in before.rows] == [row.ops for row in after.rows]
+
+
+def test_changed_modules_are_those_that_the_diff_names_with_both_sides():
+    before = ModuleTable.of(
+        [
+            *(ModuleRow(f"layers.{n}.act", "GELU", (("Gelu", 1),)) for n in range(3)),
+            ModuleRow("norm", "LayerNorm", (("LayerNormalization(epsilon=1e-05)", 1),)),
+            ModuleRow("pooler", "Pooler", (("Gather", 1),)),
+        ]
+    )
+    after = ModuleTable.of(
+        [
+            *(ModuleRow(f"layers.{n}.act", "ReLU", (("Relu", 2),)) for n in range(3)),
+            ModuleRow("norm", "LayerNorm", (("LayerNormalization(epsilon=1e-05)", 1),)),
+        ]
+    )
+    assert changed_modules(before, before) == []
+    assert changed_modules(before, after) == [
+        {
+            "path": "layers.[0-2].act",
+            "was": {"class_name": "GELU", "ops": [["Gelu", 1]]},
+            "now": {"class_name": "ReLU", "ops": [["Relu", 2]]},
+        },
+        {"path": "pooler", "was": {"class_name": "Pooler", "ops": [["Gather", 1]]}, "now": None},
+    ]

@@ -104,5 +104,8 @@ def test_the_command_prints_a_table_and_ends_with_1(project, capsys):
     assert {"model": "net [torchscript]", "what": "Relu, optimized", "before": "1", "after": "-"} in json.loads(
         capsys.readouterr().out
     )["differences"]
+    assert main(["compare", *paths, "--output", str(project.path / "both.html")]) == 1
+    assert "Tanh, optimized" in (project.path / "both.html").read_text(encoding="utf-8")
+    capsys.readouterr()
     assert main(["compare", paths[0], "gone.json"]) == 2
     assert "error: report gone.json: " in capsys.readouterr().err

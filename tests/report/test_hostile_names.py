@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_modelcheck.report.ci_files import benchmark, code_quality
+from pytest_modelcheck.report.compare import HEADER
 from pytest_modelcheck.report.github import annotation_lines
-from pytest_modelcheck.report.html import html
+from pytest_modelcheck.report.html import compared_html, html
 from pytest_modelcheck.report.markdown import markdown
 from pytest_modelcheck.report.progress import line_progress, plain_progress
 
@@ -71,7 +72,12 @@ def test_markdown_opens_no_tag_and_closes_no_fence(rows):
 
 
 def test_html_opens_no_tag(rows):
-    text = html(rows)
+    side = {"class_name": NAME, "ops": [[NAME, 1]]}
+    rows[0]["changed"] = [{"path": NAME, "was": side, "now": None}]
+    rows[0]["model"]["tree"] = [NAME]
+    text = html(rows, about={"command": NAME})
+    harmless(text)
+    harmless(compared_html([(NAME,) * 4], HEADER, [(NAME, {"tests": rows, "run": {"commit": NAME}})]))
     assert "<img" not in text
     assert "&lt;img" in text
 

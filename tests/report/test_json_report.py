@@ -24,6 +24,8 @@ def test_the_content_of_a_run_with_a_failed_test(project):
     project.test(TWO).run("--modelcheck-report=deep/out.json").outcomes(failed=1, passed=2)
     report = project.report("deep/out.json")
     assert report["schema"] == 1
+    assert report["run"].keys() == {"date", "commit", "command", "python"}
+    assert report["run"]["command"].startswith("pytest --modelcheck ")
     red, green = report["tests"]
     assert (red["test"], red["outcome"]) == ("test_it.py::test_red", "failed")
     assert [(gate["gate"], gate["verdict"]) for gate in red["gates"]] == [
@@ -109,5 +111,5 @@ def test_nan_that_nobody_turned_into_text_is_refused_and_the_old_file_stays(tmp_
     write_report([], path)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_report([{"test": math.nan}], path)
-    assert json.loads(path.read_text()) == {"schema": 1, "exit_status": 0, "tests": []}
+    assert json.loads(path.read_text()) == {"schema": 1, "run": {}, "exit_status": 0, "tests": []}
     assert list(tmp_path.iterdir()) == [path]

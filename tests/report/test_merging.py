@@ -35,6 +35,13 @@ def test_a_failed_run_among_them_fails_the_whole(tmp_path):
     assert read_json(tmp_path / "merged.json")["exit_status"] == 1
 
 
+def test_what_the_runs_were_is_kept_and_each_of_what_differs(tmp_path):
+    for name, machine in (("a", "one"), ("b", "two")):
+        write_report([row(name)], tmp_path / f"{name}.json", about={"commit": "abc", "python": machine})
+    merge_files([tmp_path / "a.json", tmp_path / "b.json"], tmp_path / "whole.json")
+    assert read_json(tmp_path / "whole.json")["run"] == {"commit": "abc", "python": "one; two"}
+
+
 def test_one_test_in_two_reports_is_an_error_that_names_both():
     reports = [("1.json", {"tests": [row("a")]}), ("2.json", {"tests": [row("a")]})]
     with pytest.raises(OptionError, match=r"^a is in 1\.json and in 2\.json: split the tests, not runs$"):
