@@ -22,6 +22,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import count_nodes, op_counts
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
+from pytest_modelcheck.graph.scopes import graphs
 from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import (
@@ -171,8 +172,7 @@ def attribute(
 
 def initializer_bytes(model: ir.Model) -> int:
     """Bytes of all initializers of the graph and its subgraphs, as they take in a file."""
-    graphs = (model.graph, *model.graph.subgraphs())
-    tensors = (value.const_value for graph in graphs for value in graph.initializers.values())
+    tensors = (value.const_value for graph in graphs(model) for value in graph.initializers.values())
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 

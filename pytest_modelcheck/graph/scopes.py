@@ -23,6 +23,14 @@ def all_scopes(model: ir.Model) -> dict[Scope, Scope | None]:
     return scopes
 
 
+def graphs(model: ir.Model) -> list[ir.Graph]:
+    """The main graph and every subgraph in it; what belongs to functions has no initializers."""
+    found = [model.graph]
+    for graph in found:
+        found += [inner for node in graph if node.attributes for inner in subgraphs(node)]
+    return found
+
+
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that are attributes of `node`, not those nested inside them."""
     for attribute in node.attributes.values():

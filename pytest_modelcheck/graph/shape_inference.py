@@ -10,6 +10,8 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.function_types import infer_functions
 from pytest_modelcheck.graph.kernel_sizes import correct_sizes
+from pytest_modelcheck.graph.plain_proto import plain_proto
+from pytest_modelcheck.graph.scopes import graphs
 
 _SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
 
@@ -17,21 +19,24 @@ _OF_SUBGRAPH = "modelcheck.of_subgraph."
 """How the names of inputs begin that stand for weights of subgraphs."""
 
 
-def infer_shapes(model: ir.Model) -> None:
+def infer_shapes(model: ir.Model) -> list[ir.Value]:
     """Fill in types and shapes of intermediate values in place, as far as ONNX shape inference gets.
 
     Declared shapes of graph inputs and outputs are the caller's contract and stay as they were. Values whose shape
     cannot be inferred keep what they had; passes refuse what they cannot prove.
+
+    Returns:
+        The values of which more, or something else, is known now.
     """
     read_small_tensors(model)
     try:
         proto = without_large_weights(model)
     except ValueError:
-        return  # an invalid model is the checker's to report
-    infer(model, proto)
+        return []  # an invalid model is the checker's to report
+    return infer(model, proto)
 
 
-def infer(model: ir.Model, proto: onnx.ModelProto) -> None:
+def infer(model: ir.Model, proto: onnx.ModelProto) -> list[ir.Value]:
     """`infer_shapes`, where `proto` is `model` as `without_large_weights` writes it. `proto` is used up."""
     for output in proto.graph.output:
         # An exporter writes the sizes of its example here, dynamic or not: nothing may be inferred from them.
@@ -42,14 +47,23 @@ def infer(model: ir.Model, proto: onnx.ModelProto) -> None:
         while correct_sizes(proto, inferred):
             inferred = infer_with_values(proto)
     except (onnx.shape_inference.InferenceError, ValueError):
-        return  # an invalid model is the checker's to report
-    _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
+        return []  # an invalid model is the checker's to report
+    changed = _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
     if model.functions:
-        infer_functions(model, _merge_inferred)
+        infer_functions(model, lambda function, proto: changed.extend(_merge_inferred(function, proto)))
+        changed += [value for function in model.functions.values() for value in function.inputs]
+    return changed
 
 
-def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, keep_outputs: bool = False) -> None:
-    """Take types and shapes of node outputs over from `proto`, which has the same nodes in the same order."""
+def _merge_inferred(
+    graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, keep_outputs: bool = False
+) -> list[ir.Value]:
+    """Take types and shapes of node outputs over from `proto`, which has the same nodes in the same order.
+
+    Returns:
+        The values of which it says something new.
+    """
+    changed: list[ir.Value] = []
     inferred = {info.name: info for info in proto.value_info}
     if not keep_outputs:
         inferred.update({info.name: info for info in proto.output})
@@ -60,15 +74,20 @@ def _merge_inferred(graph: ir.Graph | ir.Function, proto: onnx.GraphProto, *, ke
                 continue
             type_, shape = _type_and_shape(known.type)
             # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
-            value.type = value.type if type_ is None else type_
-            value.shape = value.shape if shape is None else shape
+            if type_ is not None and type_ != value.type:
+                value.type = type_
+                changed.append(value)
+            if shape is not None and shape != value.shape:
+                value.shape = shape
+                changed.append(value)
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _merge_inferred(node.attributes[attribute.name].as_graph(), attribute.g)
+                changed += _merge_inferred(node.attributes[attribute.name].as_graph(), attribute.g)
             elif attribute.type == onnx.AttributeProto.GRAPHS:
                 graphs = node.attributes[attribute.name].as_graphs()
                 for inner, inner_proto in zip(graphs, attribute.graphs, strict=True):
-                    _merge_inferred(inner, inner_proto)
+                    changed += _merge_inferred(inner, inner_proto)
+    return changed
 
 
 def _type_and_shape(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
@@ -93,11 +112,11 @@ def without_large_weights(model: ir.Model) -> onnx.ModelProto:
 
     `model` is changed for as long as it takes to write it, and put back.
     """
-    graphs = {graph: dict(graph.initializers) for graph in (model.graph, *model.graph.subgraphs())}
+    weights = {graph: dict(graph.initializers) for graph in graphs(model)}
     inputs = len(model.graph.inputs)
     inner: list[tuple[ir.Value, str | None, ir.TensorProtocol]] = []
     try:
-        for graph, initializers in graphs.items():
+        for graph, initializers in weights.items():
             for name, value in initializers.items():
                 tensor = value.const_value
                 if tensor is None or tensor.nbytes <= _SMALL_TENSOR_BYTES:
@@ -109,13 +128,13 @@ def without_large_weights(model: ir.Model) -> onnx.ModelProto:
                     value.const_value, value.name = None, f"{_OF_SUBGRAPH}{len(inner)}"
                 if not value.is_graph_input():
                     model.graph.inputs.append(value)
-        proto = ir.to_proto(model)
+        proto = plain_proto(model)
     finally:
         while len(model.graph.inputs) > inputs:
             model.graph.inputs.pop()  # deleting a slice leaves values that still say they are inputs (onnx_ir 1.1)
         for value, old, tensor in inner:
             value.name, value.const_value = old, tensor
-        for graph, initializers in graphs.items():
+        for graph, initializers in weights.items():
             if len(graph.initializers) < len(initializers):
                 graph.initializers.clear()
                 for value in initializers.values():
@@ -129,7 +148,7 @@ def read_small_tensors(model: ir.Model) -> None:
     The onnx C++ API gets a model without its large initializers; small ones that still lie in a file it would look
     for in the working directory, and fail.
     """
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in graphs(model):
         for name, value in graph.initializers.items():
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL_TENSOR_BYTES:

@@ -23,13 +23,13 @@ def check_model(model: ir.Model, *, what: str = "model") -> None:
     checked(model, what)
 
 
-def check_and_infer(model: ir.Model, *, what: str = "model") -> None:
+def check_and_infer(model: ir.Model, *, what: str = "model") -> list[ir.Value]:
     """`check_model` and `infer_shapes` over one serialisation, which is what takes their time on a large graph.
 
     Raises:
         InvalidModelError: as `check_model`.
     """
-    infer(model, checked(model, what))
+    return infer(model, checked(model, what))
 
 
 def checked(model: ir.Model, what: str) -> onnx.ModelProto:

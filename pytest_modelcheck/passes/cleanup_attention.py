@@ -47,7 +47,7 @@ class CleanupAttention(Pass):
         if not any(True for _ in rewriter.nodes("Softmax")):
             return
         rewriter.order_uses()
-        shapes, derived = SymbolicShapes(rewriter.model), DerivedConstants(rewriter)
+        shapes, derived = rewriter.shapes(), DerivedConstants(rewriter)
         soft_masks = SoftMasks(rewriter, derived)
         for node in rewriter.nodes():  # before the first rewrite: a new operator may tell less about its output
             for output in node.outputs:

@@ -35,7 +35,7 @@ class EinsumToMatmul(Pass):
     name: ClassVar[str] = "einsum_to_matmul"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        shapes = SymbolicShapes(rewriter.model)
+        shapes = rewriter.shapes()
         for node in rewriter.nodes("Einsum"):
             reason = _try_expand(rewriter, shapes, node)
             if reason is not None:

@@ -251,7 +251,7 @@ class EliminateIdentityOps(Pass):
     rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast", RULE, *MERGES)
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        known = SymbolicShapes(rewriter.model)
+        known = rewriter.shapes()
         for node in rewriter.nodes(*_RULES):
             rewriter.begin_rule(node.op_type)
             source = _RULES[node.op_type](rewriter, known, node)

@@ -40,7 +40,7 @@ class EliminateRedundantTransposes(Pass):
         if not any(True for _ in rewriter.nodes("Transpose")):
             return
         rewriter.order_uses()
-        known = SymbolicShapes(rewriter.model)
+        known = rewriter.shapes()
         for _ in range(_MAX_ROUNDS):
             made = rewriter.rewrites
             for node in rewriter.nodes("Transpose"):

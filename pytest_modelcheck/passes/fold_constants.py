@@ -29,8 +29,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import is_needed, read_outside
-from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.scopes import graphs, subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -96,7 +95,7 @@ def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
     if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*_OF_SHAPES)):
         return False
     asked.update(unknown)
-    infer_shapes(rewriter.model)
+    rewriter.infer_shapes()
     return True
 
 
@@ -121,8 +120,7 @@ def fold(
         nodes: Where `touched` is given: these too, and what depends on them.
     """
     spent = int(rewriter.model.metadata_props.get(SPENT_KEY, 0))
-    allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
-    folder = _Folder(rewriter, max(0, allowed - spent), quantized=quantized)
+    folder = _Folder(rewriter, quantized=quantized)
     reached = None if touched is None else set(touched)
     for node in rewriter.nodes():
         if reached is not None and node not in nodes and reached.isdisjoint(node.inputs):
@@ -130,7 +128,10 @@ def fold(
         folder.evaluate(node)
         if reached is not None and node in folder.results:
             reached.update(node.outputs)
-    folder.fold()
+    if not folder.results:
+        return
+    allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
+    folder.fold(max(0, allowed - spent))
     if folder.spent:
         rewriter.set_metadata(SPENT_KEY, str(spent + folder.spent))
 
@@ -146,9 +147,9 @@ class _Result:
 class _Folder:
     """First evaluates in graph order, then folds where a constant result meets a node that stays."""
 
-    def __init__(self, rewriter: Rewriter, budget: int, *, quantized: bool) -> None:
+    def __init__(self, rewriter: Rewriter, *, quantized: bool) -> None:
         self.rewriter = rewriter
-        self.budget = budget
+        self.budget = 0
         self.quantized = quantized
         self.spent = 0
         self.results: dict[ir.Node, _Result] = {}
@@ -214,7 +215,9 @@ class _Folder:
         arrays = self.results[producer].arrays or held[producer]
         return arrays[value.index() or 0]
 
-    def fold(self) -> None:
+    def fold(self, budget: int) -> None:
+        """Fold, and make the constants of the model larger by at most `budget` bytes."""
+        self.budget = budget
         frontier = [node for node in self.results if self._meets_a_node_that_stays(node)]
         pending = list(reversed(frontier))
         considered: set[ir.Node] = set()
@@ -277,7 +280,7 @@ class _Folder:
 
 def _default_budget(rewriter: Rewriter, spent: int) -> int:
     """2 % of the bytes of all constants that folding did not add, or 64 KiB where that is more."""
-    constants = [value.const_value for graph in rewriter.model.graphs() for value in graph.initializers.values()]
+    constants = [value.const_value for graph in graphs(rewriter.model) for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
     return max(_MIN_BUDGET, int((total - spent) * _GROWTH))
 

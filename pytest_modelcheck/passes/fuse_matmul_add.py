@@ -41,11 +41,11 @@ class FuseMatmulAdd(Pass):
         rewriter.begin_rule("view")
         for scope in list(rewriter.scopes()):
             for _ in range(_MAX_ROUNDS):
-                shapes = SymbolicShapes(rewriter.model)
+                shapes = rewriter.shapes()
                 _, waiting = flatten(rewriter, shapes, find_regions(rewriter, shapes, scope))
                 if not waiting:
                     break
-        shapes = SymbolicShapes(rewriter.model)
+        shapes = rewriter.shapes()
         rewriter.begin_rule("matrices")
         for product in rewriter.nodes("MatMul"):
             add = only_reader(product.outputs[0], "Add")

@@ -16,7 +16,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -55,7 +54,7 @@ class Settle(Pass):
                 if pass_ in idle or rewriter.exhausted:
                     continue
                 if pass_.reads_shapes and not shapes_known:
-                    infer_shapes(rewriter.model)
+                    rewriter.infer_shapes()
                     shapes_known = True
                 before = rewriter.rewrites
                 dataclasses.replace(pass_, target=self.target).rewrite(rewriter)

@@ -73,7 +73,7 @@ def simplify(rewriter: Rewriter, *, beside: Set[ir.Node] | None = None) -> None:
 
 def _sweep(rewriter: Rewriter, made: list[ir.Value], beside: Set[ir.Node] | None) -> None:
     """All rules once, in graph order; constants that appear are added to `made`."""
-    known = SymbolicShapes(rewriter.model)
+    known = rewriter.shapes()
     computed: dict[tuple[object, ...], ir.Value] = {}
     for node in rewriter.nodes():
         if node.domain != "" or node.op_type == "Constant" or not node.inputs:

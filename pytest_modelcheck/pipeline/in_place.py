@@ -16,11 +16,13 @@ from pytest_modelcheck.graph.compare import interface
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.snapshot import Snapshot
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline.prepare import prepare_in_place
 from pytest_modelcheck.result import Refused
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 def run_in_place(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[str, tuple[Refused, ...]] | None:
@@ -44,15 +46,17 @@ def run_in_place(model: ir.Model, passes: Sequence[Pass], target: Target) -> dic
 
 
 def count_after(model: ir.Model, passes: Sequence[Pass], target: Target) -> int | None:
-    """How many nodes `passes` leave of a prepared model, which is not touched; None as of `run_in_place`."""
+    """How many nodes `passes` leave of a prepared model, which is as before in the end; None as of `run_in_place`."""
+    snapshot = Snapshot(model)
     try:
         with GarbagePaused():
-            copy = model.clone()
-            run_passes(copy, passes, target)
-            check_model(copy)
+            run_passes(model, passes, target)
+            check_model(model)
+        return count_nodes(model)
     except Exception:  # as above
         return None
-    return count_nodes(copy)
+    finally:
+        snapshot.restore()
 
 
 def run_passes(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[str, tuple[Refused, ...]]:
@@ -60,12 +64,13 @@ def run_passes(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[
     refusals: dict[str, tuple[Refused, ...]] = {}
     idle: set[Pass] = set()
     known = True
+    shapes = SymbolicShapes(model)
     for pass_ in passes:
         if not known and pass_.reads_shapes:
-            infer_shapes(model)
+            shapes.edits.declared(infer_shapes(model))
             known = True
         run = pass_.knowing(idle) if isinstance(pass_, Settle) else pass_
-        outcome = dataclasses.replace(run, target=target).call(model)
+        outcome = dataclasses.replace(run, target=target).run(model, shapes)
         refusals[pass_.name] = outcome.refusals
         if outcome.modified:
             known = False

@@ -21,6 +21,7 @@ from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.graph.declared import forget_inferred, remember_declared
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.shape_inference import infer_shapes
+from pytest_modelcheck.graph.snapshot import Snapshot
 from pytest_modelcheck.graph.validity import check_and_infer, check_model
 from pytest_modelcheck.passes import TARGETS, Pass, Target
 from pytest_modelcheck.passes.settle import Settle
@@ -28,6 +29,7 @@ from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, pass_name
 from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
 from pytest_modelcheck.pipeline.records import PassRecord, PassStatus
 from pytest_modelcheck.result import Refused
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 def run_pass(model: ir.Model, pass_: AnyPass, target: Target = "portable") -> tuple[ir.Model, PassRecord]:
@@ -57,10 +59,15 @@ def run_prepared(
 
 def run_each_alone(before: ir.Model, passes: Sequence[AnyPass], target: Target = "portable") -> list[PassRecord]:
     """The record of each pass on a model that `prepare` or this module made; it is not touched."""
-    stage, records = _Stage(before), []
+    ops, own = op_counts(before), before.clone()
+    snapshot, shapes, records = Snapshot(own), SymbolicShapes(own), []
+    shapes.derive_all()
     for pass_ in passes:
         with GarbagePaused():
+            stage = _Stage(before, ops, spare=own, shapes=shapes.copy()) if isinstance(pass_, Pass) else _Stage(before)
             records.append(_run(stage, pass_, target, goes_on=False)[1])
+            if stage.spare is None:
+                snapshot.restore()
     return records
 
 
@@ -82,41 +89,43 @@ def run_one_by_one(
 class _Stage:
     """A model between two passes, and a copy of it that the next pass may edit.
 
-    A pass that found nothing to do leaves its copy as it was: the next one gets it. Copying the graph would otherwise
-    take a third of the time of the whole pipeline. `idle` are the passes that have found nothing to do in it.
+    A pass of ours edits the copy in place, and the next one gets it with what is known about its `shapes`; the model
+    that stays is a copy of that. `idle` are the passes that have found nothing to do in it.
     """
 
     model: ir.Model
     ops: dict[str, int] | None = None
     spare: ir.Model | None = None
+    shapes: SymbolicShapes | None = None
     idle: set[Pass] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.ops is None:
             self.ops = op_counts(self.model)
 
-    def copy(self) -> ir.Model:
-        copy, self.spare = self.spare, None
-        return self.model.clone() if copy is None else copy
+    def copy(self) -> tuple[ir.Model, SymbolicShapes]:
+        copy, shapes = self.spare or self.model.clone(), self.shapes
+        self.spare = self.shapes = None
+        return copy, SymbolicShapes(copy) if shapes is None else shapes
 
 
 def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True) -> tuple[_Stage, PassRecord]:
     before = stage.model
     ops = stage.ops or {}
-    copy = stage.copy()
+    copy, shapes = stage.copy()
     ours = isinstance(pass_, Pass)
     if not ours:
         forget_inferred(copy)
     started = time.perf_counter()
     try:
         known = pass_.knowing(stage.idle) if isinstance(pass_, Settle) else pass_
-        after, claimed, refusals, notes = _apply(copy, known, target)
+        after, claimed, refusals, notes = _apply(copy, known, target, shapes)
         seconds = time.perf_counter() - started
         changed = not graphs_equal(before, after)
         if changed:
             if not ours:
                 remember_declared(after)
-            _check_result(before, after, pass_, infer=goes_on)
+            shapes.edits.declared(_check_result(before, after, pass_, infer=goes_on))
     except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
         return stage, PassRecord(
             name=pass_name(pass_),
@@ -129,9 +138,9 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
             error=f"{type(error).__name__}: {error}",
         )
     if changed:
-        stage = _Stage(after)
+        stage = _Stage(after.clone(), spare=after, shapes=shapes) if ours and goes_on else _Stage(after)
     elif isinstance(pass_, Pass) and not claimed:
-        stage.spare = after
+        stage.spare, stage.shapes = after, shapes
         stage.idle.add(pass_)
     record = PassRecord(
         name=pass_name(pass_),
@@ -148,27 +157,29 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
 
 
 def _apply(
-    model: ir.Model, pass_: AnyPass, target: Target
+    model: ir.Model, pass_: AnyPass, target: Target, shapes: SymbolicShapes
 ) -> tuple[ir.Model, bool, tuple[Refused, ...], tuple[str, ...]]:
     if isinstance(pass_, Pass):
-        pass_ = dataclasses.replace(pass_, target=target)
+        outcome = dataclasses.replace(pass_, target=target).run(model, shapes)
+        return model, outcome.modified, outcome.refusals, outcome.notes
     if isinstance(pass_, ir.passes.PassBase):
         result = pass_(model)
         return result.model, result.modified, getattr(result, "refusals", ()), getattr(result, "notes", ())
     return through_proto(model, pass_, name=pass_name(pass_)), True, (), ()
 
 
-def _check_result(before: ir.Model, after: ir.Model, pass_: AnyPass, *, infer: bool) -> None:
+def _check_result(before: ir.Model, after: ir.Model, pass_: AnyPass, *, infer: bool) -> list[ir.Value]:
+    """The values about which inference says something new."""
     compared = 3 if getattr(pass_, "changes_shapes", False) else 4
     for was, now in zip_longest(interface(before), interface(after)):
         if len(after.graph) and (was is None or now is None or was[:compared] != now[:compared]):
             raise PassFailedError(f"the graph's interface changed: {_row(was)} became {_row(now)}")
     if not getattr(pass_, "standard", True):  # more than onnx.checker knows, and meant to be
-        infer_shapes(after)
-    elif infer:
-        check_and_infer(after, what="the result")
-    else:
-        check_model(after, what="the result")
+        return infer_shapes(after)
+    if infer:
+        return check_and_infer(after, what="the result")
+    check_model(after, what="the result")
+    return []
 
 
 def _row(row: tuple[str, str, str, str] | None) -> str:

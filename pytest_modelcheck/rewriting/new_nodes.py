@@ -63,7 +63,7 @@ class NewNodes:
             if model is not None:
                 output.type, output.shape = model.type, model.shape
             if dtype is not None:
-                output.dtype = dtype
+                output.type = ir.TensorType(dtype)  # not in place: the type of `model` is the same object
             if shape is not None:
                 output.shape = ir.Shape(shape)
         self.made.add(node)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 from pytest_modelcheck.targets import Target
 
 __all__ = ["Pass", "PassOutcome"]
@@ -53,8 +54,22 @@ class Pass(ir.passes.InPlacePass):
     """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
 
     def call(self, model: ir.Model) -> PassOutcome:
+        return self.run(model)
+
+    def run(self, model: ir.Model, shapes: SymbolicShapes | None = None) -> PassOutcome:
+        """Run the pass in place.
+
+        Args:
+            model: A prepared model (`pipeline.prepare`).
+            shapes: What the passes before have derived about `model`; kept current.
+        """
         rewriter = Rewriter(
-            model, pass_name=self.name, target=self.target, max_rewrites=self.max_rewrites, rules=self.rules
+            model,
+            pass_name=self.name,
+            target=self.target,
+            max_rewrites=self.max_rewrites,
+            rules=self.rules,
+            shapes=shapes,
         )
         self.rewrite(rewriter)
         rewriter.finish()

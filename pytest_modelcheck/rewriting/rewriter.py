@@ -15,10 +15,12 @@ from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.graph.readers import order_uses
 from pytest_modelcheck.graph.scopes import Scope, all_scopes, is_sorted
+from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.result import Refused
 from pytest_modelcheck.rewriting.dead_code import drop_if_dead, drop_value_if_dead
 from pytest_modelcheck.rewriting.new_nodes import Dims, NewNodes
 from pytest_modelcheck.rewriting.shared_constants import insert_first
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 from pytest_modelcheck.targets import Target
 
 __all__ = ["Rewriter", "Scope", "Target"]
@@ -46,6 +48,7 @@ class Rewriter:
         target: Target,
         max_rewrites: int | None = None,
         rules: tuple[str, ...] = (),
+        shapes: SymbolicShapes | None = None,
     ) -> None:
         self.model = model
         self.pass_name = pass_name
@@ -56,6 +59,7 @@ class Rewriter:
         self._rules = rules or (pass_name,)
         self._rule = self._rules[0]
         self._max_rewrites = max_rewrites
+        self._shapes = SymbolicShapes(model) if shapes is None else shapes
         self._scopes = all_scopes(model)
         new = NewNodes(model, self._scopes, pass_name)
         self.made = new.made
@@ -94,6 +98,18 @@ class Rewriter:
         A pass that takes the first of several readers would else give another result after other edits.
         """
         order_uses(self._scopes)
+
+    def shapes(self) -> SymbolicShapes:
+        """What is known about shapes and the content of shape tensors, all edits until now considered.
+
+        Asked for again after edits that change what a value means: until then the answers are those of before.
+        """
+        self._shapes.refresh()
+        return self._shapes
+
+    def infer_shapes(self) -> None:
+        """Declare at every value what ONNX shape inference says."""
+        self._shapes.edits.declared(infer_shapes(self.model))
 
     # Counting and refusing
 
@@ -193,6 +209,7 @@ class Rewriter:
         scope = self._scope_of(anchor)
         merge_metadata(metadata_from or old_nodes, new_nodes)
         scope.insert_before(anchor, list(new_nodes))
+        self._shapes.edits.edited(new_nodes)
         for old, new in values.items():
             self._redirect(old, new)
         self.edited()
@@ -249,6 +266,7 @@ class Rewriter:
             node.resize_inputs(index + 1)
         old = node.inputs[index]
         node.replace_input_with(index, value)
+        self._shapes.edits.edited([node])
         if old is not None:
             drop_value_if_dead(old)
 
@@ -256,9 +274,11 @@ class Rewriter:
         """Take omitted inputs off the end of `node`."""
         given = [index for index, value in enumerate(node.inputs) if value is not None]
         node.resize_inputs(max(given, default=-1) + 1)
+        self._shapes.edits.edited([node])
 
     def set_attributes(self, node: ir.Node, attributes: Mapping[str, int | Sequence[int] | None]) -> None:
         """Set integer attributes of `node`; None removes one."""
+        self._shapes.edits.edited([node])
         for name, number in attributes.items():
             if number is None:
                 node.attributes.pop(name, None)
@@ -274,18 +294,21 @@ class Rewriter:
             value.shape = like.shape
         else:
             value.shape = None if shape is None else ir.Shape(shape)
+        self._shapes.edits.declared([value])
 
     def insert_first(self, scope: Scope, node: ir.Node, *, owner: ir.Node | None = None) -> None:
         """Put `node`, which reads only what is known at the start of `scope`, there, with the metadata of `owner`."""
         if owner is not None:
             merge_metadata([owner], [node])
         insert_first(scope, node)
+        self._shapes.edits.edited([node])
 
     def insert_after(self, producer: ir.Node, node: ir.Node) -> None:
         """Put `node` behind `producer`, with its metadata."""
         scope = self._scope_of(producer)
         merge_metadata([producer], [node])
         scope.insert_after(producer, node)
+        self._shapes.edits.edited([node])
 
     def insert_behind(self, value: ir.Value, node: ir.Node, *, but: Collection[ir.Node] = ()) -> None:
         """Put `node`, which reads `value`, behind it: all readers of `value` outside `but` read its output instead.
@@ -306,6 +329,7 @@ class Rewriter:
         else:
             for use in moved:
                 use.node.replace_input_with(use.idx, output)
+            self._shapes.edits.edited(use.node for use in moved)
 
     def sweep(self, value: ir.Value) -> None:
         """Drop what made `value` if nothing reads it any more."""
@@ -341,3 +365,4 @@ class Rewriter:
             old.name = self.new_value_name(name or "output")
             new.name, new.type, new.shape = name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
+        self._shapes.edits.replaced[old] = new

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.shapes import content_rules, shape_rules
 from pytest_modelcheck.shapes.dims import UNKNOWN_SIGN, Dim, atom, parse
+from pytest_modelcheck.shapes.edits import Edits
 
 Shape = tuple[Dim, ...]
 
@@ -27,16 +28,73 @@ _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 class SymbolicShapes:
     """Shapes and shape contents of the values of one model, computed on demand and remembered.
 
-    A rewrite that keeps the value of what it replaces does not make an answer wrong.
+    A rewrite that keeps the value of what it replaces does not make an answer wrong, but the new nodes may tell more or
+    less: `refresh` derives again what is concerned by what was noted in `edits`.
     """
 
     def __init__(self, model: ir.Model) -> None:
+        self._model = model
         self._shapes: dict[ir.Value, Shape | None] = {}
         self._contents: dict[ir.Value, Shape | None] = {}
         self._done: set[ir.Node] = set()
-        self._outputs = {id(value) for value in model.graph.outputs}
+        self._outputs = set(model.graph.outputs)
         self._ids: dict[ir.Value, int] = {}
+        self.edits = Edits()
         self.opset = model.opset_imports.get("", 0)
+
+    def copy(self) -> SymbolicShapes:
+        """The same answers in an object of their own, for a graph that will be put back as it is now."""
+        twin = SymbolicShapes(self._model)
+        twin._shapes, twin._contents, twin._done = self._shapes.copy(), self._contents.copy(), self._done.copy()
+        twin._ids = self._ids
+        return twin
+
+    def derive_all(self) -> None:
+        """Derive every shape of the main graph and its subgraphs now."""
+        for node in self._model.graph.all_nodes():
+            for value in node.outputs[:1]:
+                self._ensure(value)
+
+    def refresh(self) -> None:
+        """Derive again what the edits since the last call concern, and what follows from it."""
+        edits, self.edits = self.edits, Edits()
+        outputs, opset = set(self._model.graph.outputs), self._model.opset_imports.get("", 0)
+        if opset != self.opset:
+            self._shapes, self._contents, self._done = {}, {}, set()
+        edits.declared(outputs ^ self._outputs)
+        self._outputs, self.opset = outputs, opset
+        before = [(edits.replacement(old), self._answers(old)) for old in edits.replaced]
+        nodes = edits.nodes
+        for value in edits.values:
+            producer = value.producer()
+            nodes.update(dict.fromkeys(self._readers(value) if producer is None else [producer]))
+            if producer is None:
+                self._drop(value)
+        while nodes or before:
+            derived = [node for node in nodes if node.graph is not None]
+            before += [(output, self._answers(output)) for node in derived for output in node.outputs]
+            for node in derived:
+                self._done.discard(node)
+                for output in node.outputs:
+                    self._drop(output)
+            changed = [value for value, answers in before if self._has_changed(value, *answers)]
+            nodes, before = dict.fromkeys(node for value in changed for node in self._readers(value)), []
+
+    def _answers(self, value: ir.Value) -> tuple[Shape | None, Shape | None, bool, bool]:
+        shapes, contents = self._shapes, self._contents
+        return shapes.get(value), contents.get(value), value in shapes, value in contents
+
+    def _has_changed(
+        self, value: ir.Value, shape: Shape | None, content: Shape | None, has_shape: bool, has_content: bool
+    ) -> bool:
+        return (has_shape and self.shape(value) != shape) or (has_content and self.content(value) != content)
+
+    def _readers(self, value: ir.Value) -> list[ir.Node]:
+        return [use.node for use in value.uses() if use.node in self._done]
+
+    def _drop(self, value: ir.Value) -> None:
+        self._shapes.pop(value, None)
+        self._contents.pop(value, None)
 
     def shape(self, value: ir.Value | None) -> Shape | None:
         """The dimensions of `value`; None where the rank is not known."""
@@ -70,8 +128,7 @@ class SymbolicShapes:
 
     def forget(self, value: ir.Value) -> None:
         """Drop what was remembered about a value whose meaning a rewrite has changed; to be derived again."""
-        self._shapes.pop(value, None)
-        self._contents.pop(value, None)
+        self._drop(value)
         if (producer := value.producer()) is not None:
             self._done.discard(producer)
 
@@ -131,7 +188,7 @@ class SymbolicShapes:
         shape = value.shape if tensor is None else tensor.shape
         if shape is None:
             return None
-        if id(value) in self._outputs:
+        if value in self._outputs:
             return tuple(self.unknown_dim(value, i) for i in range(len(shape)))
         return tuple(
             dim if isinstance(dim, int) else self.unknown_dim(value, i) if not dim.value else parse(dim.value)
