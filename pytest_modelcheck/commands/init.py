@@ -23,12 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a test with today's bounds, a CI workflow and the ini lines; record its snapshots; say what to commit."""
+    from pytest_modelcheck.report.progress import progress_of
     from pytest_modelcheck.scaffold.files import (
         IGNORED,
-        WORKFLOW,
         has_pytest_configuration,
         is_ignored,
         source_of_test,
+        workflow,
     )
     from pytest_modelcheck.scaffold.measured import measure
     from pytest_modelcheck.scaffold.targets import read_target
@@ -40,11 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
     if test.exists():
         raise OptionError(f"{test} exists already: name another file with --test, or delete it")
     print(f"measuring {arguments.model} ...", flush=True)
-    measured = measure(target)
+    progress = progress_of(sys.stderr, terminal=sys.stderr.isatty())
+    try:
+        measured = measure(target, progress)
+    finally:
+        progress("")
+        progress.close()
 
-    written = [_write(test, source_of_test(target, measured))]
+    written = [_write(test, source_of_test(target, measured, folder=test.parent))]
+    written += [target.file] if target.file else []
     if not Path(arguments.workflow).exists():
-        written.append(_write(Path(arguments.workflow), WORKFLOW))
+        written.append(_write(Path(arguments.workflow), workflow(target, root)))
     if not has_pytest_configuration(root):
         written.append(_write(root / "pytest.ini", "[pytest]\npythonpath = .\n").relative_to(root))
     if not is_ignored(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pytest_modelcheck.scaffold.measured import Measured
 from pytest_modelcheck.scaffold.target import Target
@@ -37,20 +38,49 @@ jobs:
 """
 
 
-def source_of_test(target: Target, measured: Measured, *, locked: bool = True) -> str:
-    """The source of the test: the model, the markers that hold, and one line that locks the rest, if `locked`."""
+_NEEDS = "      # and what your models need, e.g. pip install -e .\n"
+_INSTALLED = 'pip install "pytest-modelcheck[onnxruntime]"'
+
+
+def workflow(target: Target, root: Path) -> str:
+    """The workflow for a model: what the project and the model need is installed.
+
+    Args:
+        target: The model.
+        root: The project: a package, or a folder with a ``requirements.txt``, or neither.
+    """
+    text = WORKFLOW
+    if target.packages:
+        text = text.replace(_INSTALLED, " ".join([_INSTALLED, *target.packages]))
+    if (root / "setup.py").is_file() or _table(root, "project"):
+        return text.replace(_NEEDS, "      - run: pip install -e .\n")
+    if (root / "requirements.txt").is_file():
+        return text.replace(_NEEDS, "      - run: pip install -r requirements.txt\n")
+    return text.replace(_NEEDS, "") if target.packages or target.file else text
+
+
+def source_of_test(target: Target, measured: Measured, *, locked: bool = True, folder: Path | None = None) -> str:
+    """The source of the test: the model, the markers that hold, and one line that locks the rest, if `locked`.
+
+    Args:
+        target, measured: The model, and what holds for it.
+        locked: Whether a line locks the rest.
+        folder: Where the test is, from which it finds a file; None for an absolute path.
+    """
     source = target.source
     imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
     body = "\n".join(line for line in source.splitlines() if line not in imports).strip("\n")
-    lines = ['"""What the export of this model is, locked."""', "", "import pytest", *imports]
+    lines = ['"""What the export of this model is, locked."""', ""]
+    lines += ["from pathlib import Path", ""] if target.file and folder else []
+    lines += ["import pytest", *imports]
     lines += ["from pytest_modelcheck import ModelCase", ""]
     lines += ["", body, "", ""] if body else []
-    lines += [target.assignment(measured.exporter), "", "", '@pytest.mark.parametrize("model_case", [CASE])']
+    lines += [target.assignment(measured.exporter, folder), "", "", '@pytest.mark.parametrize("model_case", [CASE])']
     if not locked:
         return "\n".join([*lines, *measured.markers, f"def test_{target.identifier}_export(modelcheck): pass", ""])
     lines += [*measured.markers, f"def test_{target.identifier}_export(modelcheck, modelcheck_snapshot):"]
     lines += ["    assert modelcheck == modelcheck_snapshot"]
-    if not target.from_file:
+    if target.file is None:
         lines.append(
             "    assert modelcheck.weights == modelcheck_snapshot  # leave this out where a checkpoint is retrained"
         )
@@ -62,8 +92,14 @@ def has_pytest_configuration(root: Path) -> bool:
     """Whether a file of `root` configures pytest already."""
     if any((root / name).is_file() for name in ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg")):
         return True
+    return "pytest" in _table(root, "tool")
+
+
+def _table(root: Path, name: str) -> dict[str, Any]:
+    """A table of the project's pyproject.toml; empty without one."""
     project = root / "pyproject.toml"
-    return project.is_file() and "pytest" in tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
+    found = tomllib.loads(project.read_text(encoding="utf-8")).get(name, {}) if project.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_ignored(root: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_modelcheck.check import ModelCheck
@@ -32,20 +33,24 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-def measure(target: Target) -> Measured:
+def measure(target: Target, progress: Callable[[str], None] = lambda text: None) -> Measured:
     """Export the model, by the legacy exporter where the default one fails, and measure it.
+
+    Args:
+        target: The model.
+        progress: Called with what is being done.
 
     Raises:
         TargetError: with the findings, if neither exporter can export it.
     """
     errors: list[str] = []
     for exporter in ("dynamo", "torchscript"):
-        check = ModelCheck(target.case(exporter))
+        check = ModelCheck(target.case(exporter), progress=progress)
         try:
             check.exported  # noqa: B018 - raises where there is no export
         except FindingError as error:
             errors.append(str(error))
-            if target.from_file:
+            if target.file:
                 break
             continue
         made = Measured(exporter)

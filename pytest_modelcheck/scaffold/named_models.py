@@ -59,6 +59,7 @@ def hugging_face(name: str, *, tiny: bool = False) -> Target:
         source=source,
         arguments=("build", "inputs", f"output_names=[{', '.join(map(_quoted, outputs))}]", *_axes(inputs)),
         notes=(note,),
+        packages=("transformers",),
     )
 
 
@@ -82,7 +83,7 @@ def timm(name: str) -> Target:
         f"def inputs(seed):\n    drawn = torch.Generator().manual_seed(seed)\n"
         f'    return {{"x": torch.randn(1, {", ".join(map(str, size))}, generator=drawn)}}'
     )
-    return Target(name=name, source=source, arguments=("build", "inputs"))
+    return Target(name=name, source=source, arguments=("build", "inputs"), packages=("timm",))
 
 
 def _architecture(name: str, known: list[str]) -> str:

@@ -32,7 +32,7 @@ def read_target(text: str, *, inputs: str | None = None, tiny: bool = False) -> 
         if not Path(text).is_file():
             raise TargetError(f"{text}: there is no such file")
         path = Path(text)
-        return Target(name=path.stem, source="", arguments=(f'"{path.as_posix()}"',), from_file=True)
+        return Target(name=path.stem, source="", arguments=(), file=path)
     if not colon:
         raise TargetError(f"{text!r} is not a model; write package.module:build, model.onnx, hf:NAME or timm:NAME")
     build, given = _function(text), inputs or f"{library}:inputs"

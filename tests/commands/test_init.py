@@ -109,7 +109,12 @@ def test_a_file_gets_a_test_that_is_green_too(folder, capfd):
     net = torch.nn.Linear(4, 2)
     torch.onnx.export(net, (torch.ones(3, 4),), folder / "net.onnx", dynamo=False)
     assert main(["init", "net.onnx"]) == 0
-    assert "1 passed" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "1 passed" in said
     test = (folder / "tests/test_net_export.py").read_text()
-    assert 'CASE = ModelCase.from_onnx("net.onnx")\n' in test
+    assert 'CASE = ModelCase.from_onnx(Path(__file__).parents[1] / "net.onnx")\n' in test
     assert "weights" not in test
+    assert "commit: git add tests/test_net_export.py net.onnx " in said
+    elsewhere = [sys.executable, "-m", "pytest", "--modelcheck", "-q", "test_net_export.py"]
+    again = subprocess.run(elsewhere, cwd=folder / "tests", capture_output=True, text=True, check=False)
+    assert "1 passed" in again.stdout, again.stdout

@@ -7,7 +7,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from pytest_modelcheck.report.markdown import MARK
-from pytest_modelcheck.scaffold.files import WORKFLOW
+from pytest_modelcheck.scaffold.files import WORKFLOW, workflow
+from pytest_modelcheck.scaffold.target import Target
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +21,30 @@ def test_the_workflow_that_is_written_runs_the_checks_and_keeps_the_cache():
     job = yaml.safe_load(WORKFLOW)["jobs"]["modelcheck"]
     assert [command.split()[0] for command in runs(job["steps"])] == ["pip", "pip", "pytest"]
     assert any(step.get("with", {}).get("path") == ".modelcheck" for step in job["steps"])
+
+
+PLUGIN = 'pip install "pytest-modelcheck[onnxruntime]"'
+MODULE = Target(name="net", source="", arguments=())
+
+
+@pytest.mark.parametrize(
+    ("files", "target", "installs"),
+    [
+        ({}, MODULE, [PLUGIN]),
+        ({}, Target(name="bert", source="", arguments=(), packages=("transformers",)), [f"{PLUGIN} transformers"]),
+        ({"pyproject.toml": "[project]\nname = 'a'"}, MODULE, ["pip install -e .", PLUGIN]),
+        ({"pyproject.toml": "[tool.ruff]"}, MODULE, [PLUGIN]),
+        ({"setup.py": ""}, MODULE, ["pip install -e .", PLUGIN]),
+        ({"requirements.txt": "timm"}, MODULE, ["pip install -r requirements.txt", PLUGIN]),
+        ({}, Target(name="net", source="", arguments=(), file=Path("net.onnx")), [PLUGIN]),
+    ],
+)
+def test_the_workflow_installs_what_project_and_model_need(tmp_path, files, target, installs):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    text = workflow(target, tmp_path)
+    assert runs(yaml.safe_load(text)["jobs"]["modelcheck"]["steps"])[1:-1] == installs
+    assert ("# and what your models need" in text) == (installs == [PLUGIN] and target is MODULE)
 
 
 def test_the_page_shows_the_same_steps():
