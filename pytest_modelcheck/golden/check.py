@@ -136,13 +136,16 @@ def check_golden(
 
 
 def _other_weights(golden: Golden, case: ModelCase, module: torch.nn.Module) -> list[Finding]:
+    """Renamed modules hold the same values under other names: their outputs can be compared."""
     found = state_hashes(module, runtime=False)
-    differing = [f"{name}: other values" for name in golden.weights if found.get(name, "") != golden.weights[name]]
+    gone = [name for name in golden.weights if name not in found]
+    new = [name for name in found if name not in golden.weights]
     differing = [
-        line if line.partition(":")[0] in found else f"{line.partition(':')[0]}: is not in the module"
-        for line in differing
+        f"{name}: other values" for name in golden.weights if found.get(name, "") not in ("", golden.weights[name])
     ]
-    differing += [f"{name}: is not in the reference" for name in found if name not in golden.weights]
+    if differing or sorted(golden.weights[name] for name in gone) != sorted(found[name] for name in new):
+        differing += [f"{name}: is not in the module" for name in gone]
+        differing += [f"{name}: is not in the reference" for name in new]
     if not differing:
         return []
     return [

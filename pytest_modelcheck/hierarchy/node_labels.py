@@ -30,61 +30,42 @@ from pytest_modelcheck.hierarchy.shape_nodes import node_roles
 EXACT = 4
 """Elements of a constant that is written out; a longer one is sketched."""
 
+_LISTED = 12
+"""Items of an attribute that are written out: the pads of three dimensions, and as many again."""
+
 LARGEST = 2**20
 """Elements of the largest table that is read for its sketch; beyond that its shape is shown."""
 
 _HUGE = 1e30
 """Masks are filled with the least number of their type: left out of sums, and counted."""
 
-_SHOWN = frozenset(
+_HIDDEN = frozenset(
     {
-        "alpha",
-        "antialias",
-        "batch_dims",
-        "beta",
-        "bias",
-        "blocksize",
-        "ceil_mode",
-        "center_point_box",
-        "count_include_pad",
-        "cubic_coeff_a",
-        "dilations",
-        "do_rotary",
-        "epsilon",
-        "exclude_outside",
-        "exclusive",
-        "extrapolation_value",
-        "gamma",
-        "group",
-        "interleaved",
-        "is_causal",
-        "k",
-        "kernel_shape",
-        "kv_num_heads",
-        "lambd",
-        "largest",
-        "local_window_size",
-        "max",
-        "min",
-        "noop_with_empty_axes",
-        "num_groups",
-        "num_heads",
-        "output_padding",
-        "p",
-        "pads",
-        "q_num_heads",
-        "reverse",
-        "sampling_ratio",
-        "scale",
-        "select_last_index",
-        "size",
-        "softcap",
-        "spatial_scale",
-        "strides",
-        "upper",
+        # how data is laid out, which the shapes say
+        "allowzero",
+        "axes",
+        "axis",
+        "dtype",
+        "end",
+        "keepdims",
+        "layout",
+        "num_outputs",
+        "perm",
+        "shape",
+        "start",
+        "storage_order",
+        "transA",
+        "transB",
+        # what follows from the weights, and from the graphs inside
+        "hidden_size",
+        "num_scan_inputs",
+        # what changes nothing that a model computes
+        "momentum",
+        "seed",
+        "stash_type",
     }
 )
-"""Number attributes that say what is computed; axes of layout operators and sizes that follow from weights do not."""
+"""Number attributes that do not say what is computed; every other one is shown, those of operators to come as well."""
 
 _NOTHING = {"pads": "0", "output_padding": "0", "strides": "1", "dilations": "1"}
 """List attributes that do nothing if all their items are this."""
@@ -101,6 +82,7 @@ _ALONG_AXIS = frozenset(
         "LayerNormalization",
         "RMSNormalization",
         "LpNormalization",
+        "MeanVarianceNormalization",
     }
 )
 
@@ -183,24 +165,32 @@ def _attribute(node: ir.Node, name: str, attribute: ir.Attr) -> str:
         case ir.AttributeType.TENSOR if node.op_type == "ConstantOfShape":
             array = value.numpy()
             return _exact(array) if array.any() else ""
+        case ir.AttributeType.TENSOR:
+            return _some(value.numpy())
         case ir.AttributeType.INT if name == "to":
             kind = _DTYPES.get(value)
             if kind is None:
                 return str(value)
             return kind.name.lower() if kind.is_floating_point() and kind != ir.DataType.FLOAT else ""
-    if name not in _SHOWN and not (name in ("axis", "axes") and _goes_along_axis(node)):
+    if name in _HIDDEN and not (name in ("axis", "axes") and _goes_along_axis(node)):
         return ""
     match attribute.type:
         case ir.AttributeType.INT:
             return str(value)
         case ir.AttributeType.FLOAT:
             return _number(np.float32(value))
+        case ir.AttributeType.INTS if {str(item) for item in value} == {_NOTHING.get(name)}:
+            return ""
         case ir.AttributeType.INTS:
-            items = [str(item) for item in value]
-            return "" if set(items) == {_NOTHING.get(name)} else "|".join(items)
+            return _some(np.asarray(value, np.int64))
         case ir.AttributeType.FLOATS:
-            return "|".join(_number(np.float32(item)) for item in value)
+            return _some(np.asarray(value, np.float32))
     return ""
+
+
+def _some(array: np.ndarray[Any, Any]) -> str:
+    """Kernel sizes and pads as they are; the thousands of thresholds in a tree ensemble by their sketch."""
+    return _exact(array) if array.size <= _LISTED else sketch(array)
 
 
 def _goes_along_axis(node: ir.Node) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
 from pytest_modelcheck.result import first_lines
 
@@ -10,9 +11,15 @@ _SHOWN = 12
 
 
 def block_differences(recorded: str, now: str) -> tuple[str, ...]:
-    """``- old row`` and ``+ new row``, each below the head of its block; the blocks in today's order."""
+    """``- old row`` and ``+ new row``, each below the head of its block; the blocks in today's order.
+
+    A block with another head and the same rows was renamed: ``layers.[0-2].attention  x3 -> layers.[0-2].mixer  x3``.
+    """
     before, after = _blocks(recorded), _blocks(now)
     lines: list[str] = []
+    for old, new in _renamed(before, after):
+        lines.append(f"{old} -> {new}")
+        del before[old], after[new]
     for head in [*after, *(head for head in before if head not in after)]:
         if head not in before:
             lines += [f"+ {head}", *(f"    {row.strip()}" for row in after[head])]
@@ -23,6 +30,20 @@ def block_differences(recorded: str, now: str) -> tuple[str, ...]:
             changed = (line for line in difflib.ndiff(before[head], after[head]) if line[0] in "+-")
             lines += [f"  {line[0]} {line[2:].strip()}" for line in changed]
     return first_lines(lines, _SHOWN, "lines")
+
+
+def _renamed(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    """(old head, new head) of blocks whose rows occur under no other head that came or went."""
+    gone, new = (
+        [(head, rows) for head, rows in these.items() if rows and head not in others]
+        for these, others in ((before, after), (after, before))
+    )
+    return [
+        (old, head)
+        for old, was in gone
+        for head, rows in new
+        if was == rows and all(sum(rows == other for _, other in side) == 1 for side in (gone, new))
+    ]
 
 
 def _blocks(text: str) -> dict[str, list[str]]:

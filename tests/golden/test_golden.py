@@ -130,6 +130,23 @@ def test_an_entry_that_only_one_side_has_is_named(golden):
     assert "scale: is not in the reference" in said(report)
 
 
+class Renamed(torch.nn.Module):
+    """`Net` with its first layer under another name."""
+
+    def __init__(self, activation=torch.tanh):
+        super().__init__()
+        self.enter, self.last, self.activation = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2), activation
+
+    def forward(self, x, mask):
+        return {"y": self.last(self.activation(self.enter(x))) * mask[:, None]}
+
+
+def test_renamed_weights_are_the_same_weights(golden):
+    assert checked(golden, dataclasses.replace(CASE, build=Renamed)).findings == ()
+    other = checked(golden, dataclasses.replace(CASE, build=lambda: Renamed(torch.relu)))
+    assert "expect_golden: output 'y' expected" in said(other)
+
+
 def test_other_inputs_are_their_own_finding(golden):
     def shifted(seed):
         made = inputs(seed)

@@ -228,9 +228,17 @@ def label(text: str, opset: int = 20) -> str:
         ("ConstantOfShape <value = float[1] {0}> (x)", "ConstantOfShape"),
         ('LSTM <direction = "reverse", hidden_size = 4> (x)', "LSTM(direction=reverse)"),
         ('RNN <activations = ["Relu"]> (x)', "RNN(activations=Relu)"),
+        ("GRU <hidden_size = 4, linear_before_reset = 1> (x)", "GRU(linear_before_reset=1)"),
+        ("GridSample <align_corners = 1> (x, x)", "GridSample(align_corners=1)"),
+        ("GridSample <align_corners = 0> (x, x)", "GridSample"),
+        ("Mod <fmod = 1> (x, x)", "Mod(fmod=1)"),
+        ("IsInf <detect_negative = 0> (x)", "IsInf(detect_negative=0)"),
+        ("BatchNormalization <momentum = 0.5, training_mode = 1> (x)", "BatchNormalization(training_mode=1)"),
+        ("ReduceSum <keepdims = 0> (x)", "ReduceSum"),  # layout
+        ("Gemm <alpha = 0.5, transB = 1> (x, x)", "Gemm(alpha=0.5)"),  # how a weight is stored
     ],
 )
-def test_a_label_carries_the_text_attributes_that_differ_from_the_default(node: str, expected: str) -> None:
+def test_a_label_carries_the_attributes_that_differ_from_the_default(node: str, expected: str) -> None:
     assert label(node) == expected
 
 
@@ -335,6 +343,18 @@ def test_a_label_of_an_unknown_domain_keeps_its_domain_and_every_text() -> None:
     g (float[N] x) => (float[N] y) { y = my.ops.F <m = "a b,c"> (x) }"""
     model = ir.from_onnx_text(text)
     assert node_label(model.graph[0], model) == "my.ops:F(m=a\\20;b\\2c;c)"
+
+
+def test_numbers_of_an_operator_that_nobody_knows_are_shown_and_long_lists_sketched() -> None:
+    """A tree ensemble holds what it learned in attributes, not in initializers."""
+
+    def shown(splits: list[float]) -> str:
+        node = ir.node("Trees", [], {"limit": 0.5, "roots": [0, 3], "splits": splits}, domain="my.ops")
+        return node_label(node, ir.Model(ir.Graph([], [], nodes=[node], opset_imports={"my.ops": 1}), ir_version=10))
+
+    assert shown([1.0] * 12) == f"my.ops:Trees(limit=0.5;roots=0|3;splits={'|'.join(['1'] * 12)})"
+    assert shown([1.0] * 13).startswith("my.ops:Trees(limit=0.5;roots=0|3;splits=float32[13]~1:")
+    assert shown([1.0] * 13) != shown([1.0] * 12 + [2.0])
 
 
 @pytest.mark.parametrize(
