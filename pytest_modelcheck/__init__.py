@@ -13,7 +13,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `gates`: one file per marker: reading, check, figures
 - `check`: one model case under check
 - `snapshots`: results as canonical text for syrupy
-- `generation`, `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured or read
+- `quantization`, `generation`, `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured
 - `export`: torch -> ONNX, one file per exporter
 - `store`: results that are kept on disk
 - `attribution`, `pipeline`, `foreign`: running passes, other people's among them, and what each one did

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.counts import count_nodes
-from pytest_modelcheck.graph.files import load_model, save_model
+from pytest_modelcheck.graph.files import load_model, save_model, untyped_weights
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.passes import Pass, Target
@@ -119,7 +119,9 @@ def optimize(
     if isinstance(model, onnx.ModelProto):
         proto = model
         check_model(model_from_proto(proto))
-        return ir.to_proto(_optimized(lambda: model_from_proto(proto), chosen, target, verify)[0])
+        made = _optimized(lambda: model_from_proto(proto), chosen, target, verify)[0]
+        with untyped_weights(made):
+            return ir.to_proto(made)
     return optimize_file(model, passes=chosen, target=target, output=output, verify=verify).path
 
 

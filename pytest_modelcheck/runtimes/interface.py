@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -226,6 +226,10 @@ class Optimized:
     rewrites: tuple[tuple[str, bool], ...]
 
 
+Quantizer = Callable[[Path, Path, Sequence[Mapping[str, Any]]], None]
+"""(float file, file to write, feeds for calibration); raises what its tool raises."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """What runs a graph. Loading its file imports nothing of the runtime: its functions do, when they are called.
@@ -247,6 +251,7 @@ class Runtime:
             group is followed by nothing: its members are in `members`.
         members: Group of rewrites -> its members.
         profile: (file, feeds, how, runs) -> time of each node; None where it does not tell.
+        quantizers: Name -> its tool that makes a graph of less precision.
     """
 
     name: str
@@ -263,6 +268,7 @@ class Runtime:
     rewrites: Callable[[ir.Model], tuple[str, ...]] | None = None
     members: Mapping[str, tuple[str, ...]] | None = None
     profile: Callable[[Path, Mapping[str, Any], How, int], tuple[NodeTime, ...]] | None = None
+    quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

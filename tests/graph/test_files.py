@@ -297,6 +297,18 @@ def test_shapes_that_operators_take_stay_in_the_graph_when_large_weights_do_not(
     assert session.run({"x": np.ones((2, 3), np.float32)})["y"].shape == (2, 100, 4)
 
 
+@pytest.mark.parametrize("write", [save_model, save_beside])
+@pytest.mark.parametrize("large", [0, 2**20])
+def test_no_value_info_of_weights_is_written(tmp_path, monkeypatch, write, large):
+    monkeypatch.setattr("pytest_modelcheck.graph.files.LARGE_MODEL_BYTES", large)
+    model = ir.from_proto(proto())
+    write(model, tmp_path / "o.onnx")
+    written = onnx.load(tmp_path / "o.onnx", load_external_data=False).graph
+    assert not {info.name for info in written.value_info} & {weight.name for weight in written.initializer}
+    assert all(value.dtype is not None for value in model.graph.initializers.values()), "the model itself keeps them"
+    assert all(value.dtype is not None for value in load_model(tmp_path / "o.onnx").graph.initializers.values())
+
+
 def test_weights_of_another_folder_are_written_with_the_graph(tmp_path):
     other = tmp_path / "other"
     other.mkdir()

@@ -6,14 +6,14 @@ Nothing of it is imported before it is asked for something.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import How, Model, NodeTime, Optimized, Runtime, Session
+from pytest_modelcheck.runtimes.interface import How, Model, NodeTime, Optimized, Quantizer, Runtime, Session
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD
 
 MEMBERS = {
@@ -85,6 +85,15 @@ def _profile(path: Path, feeds: Mapping[str, Any], how: How, runs: int) -> tuple
     return profile(path, feeds, how, runs)
 
 
+def _quantizer(name: str) -> Quantizer:
+    def run(source: Path, target: Path, feeds: Sequence[Mapping[str, Any]]) -> None:
+        from pytest_modelcheck.runtimes.onnxruntime import quantizers
+
+        getattr(quantizers, name)(source, target, feeds)
+
+    return run
+
+
 RUNTIME = Runtime(
     name="onnxruntime",
     package="onnxruntime",
@@ -99,4 +108,5 @@ RUNTIME = Runtime(
     rewrites=_rewrites,
     members=MEMBERS,
     profile=_profile,
+    quantizers={name: _quantizer(name) for name in ("dynamic", "static", "float16")},
 )
