@@ -75,9 +75,10 @@ class Configuration:
         defaults = self.gates(case)
         marks: list[tuple[pytest.Mark, str]] = []
         for mark in own:
-            with contextlib.suppress(TypeError, KeyError):  # what is wrong with a marker is said where it is read
-                named = by_name(gates[mark.name], mark.args, dict(mark.kwargs))
-                mark = _mark(mark.name, {**defaults[mark.name], **named})
+            if mark.name in defaults:
+                with contextlib.suppress(TypeError):  # what is wrong with a marker is said where it is read
+                    named = by_name(gates[mark.name], mark.args, dict(mark.kwargs))
+                    mark = _mark(mark.name, {**defaults[mark.name], **named})
             marks.append((mark, ""))
         given = {mark.name for mark, _ in marks}
         added = ((name, arguments) for name, arguments in defaults.items() if name not in given)

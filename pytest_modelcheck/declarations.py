@@ -70,6 +70,7 @@ class Declarations:
     gates: Gates
     known: tuple[KnownFailure, ...] = ()
     configuration: Configuration = field(default_factory=Configuration)
+    _known_marks: dict[int, tuple[pytest.Mark, Declared | None]] = field(default_factory=dict)
 
     def declare(self, items: list[pytest.Item]) -> None:
         """Read the gates of all tests. A file with bad markers fails its collection with all of them, as one that
@@ -145,7 +146,7 @@ class Declarations:
             marks = self.configuration.marks(item.iter_markers(), _name_of_case(item), self.gates)
         for mark, place in marks:
             try:
-                entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
+                entry = self._read(mark)
             except MarkerError as error:
                 wrong.append(f"{_test_of(item)}: {error}")
                 continue
@@ -154,6 +155,17 @@ class Declarations:
         if wrong:
             raise MarkerError("\n".join(reversed(wrong)))
         return tuple(reversed(declared))
+
+    def _read(self, mark: pytest.Mark) -> Declared | None:
+        """The gate of a mark, read once: the tests of a parametrized function share their marks.
+
+        Raises:
+            MarkerError: as `declare`.
+        """
+        if id(mark) not in self._known_marks:
+            entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
+            self._known_marks[id(mark)] = (mark, entry)  # with the mark, so that no other one gets its id
+        return self._known_marks[id(mark)][1]
 
 
 def _file_of(item: pytest.Item) -> str:

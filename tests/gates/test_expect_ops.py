@@ -1,11 +1,12 @@
 """expect_ops: counts at both stages, both sides of each bound, and findings that say where the operator stands."""
 
+import onnx
 import pytest
 import torch
 
 from pytest_modelcheck import Verdict
 from pytest_modelcheck.gates import MarkerError
-from pytest_modelcheck.gates.ops import GATE
+from pytest_modelcheck.gates.ops import GATE, USUAL
 from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 
@@ -136,3 +137,7 @@ def test_a_repeat_that_should_have_been_a_view_is_a_tile_of_the_exported_graph(v
     repeats = check.summary()["repeats"]
     assert list(repeats) == ["Expand", "Tile"]
     assert repeats["Tile"] == int(not viewed)
+
+
+def test_operators_that_are_known_without_onnx_are_onnxs():
+    assert {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain} >= USUAL
