@@ -16,9 +16,14 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \
 	tests/report/test_merging.py tests/test_bounds.py tests/test_model_case.py tests/test_result.py examples/test_matrix.py
 
-.PHONY: demo test quick check versions versions-run docs docs-build zoo zoo-run clean
+.PHONY: demo demo-run test quick check versions versions-run docs zoo zoo-run clean
 
-demo: $(STAMP)
+demo:
+	@echo "make demo leaves a virtual environment in $(VENV) and the kept exports of two models in .modelcheck, about"
+	@echo "1.5 GB each; a second run takes them from there. make clean removes both."
+	@$(MAKE) --no-print-directory demo-run
+
+demo-run: $(STAMP)
 	$(BIN)/pytest --modelcheck -v examples/test_bert_base.py examples/test_resnet50.py
 
 test: $(STAMP) check
@@ -51,16 +56,22 @@ versions:
 versions-run: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile $(EDGE)
 
-# The pages of docs/ as a site; a page that is not listed, a dead link or an unknown name fails.
-docs:
-	$(MAKE) VENV=.venv-docs EXTRAS=docs docs-build
+# The pages of docs/ as a site; a page that is not listed, a dead link or an unknown name fails. The reference is read from
+# the sources: neither the package nor its dependencies, torch among them, are installed.
+DOCS := .venv-docs
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
-docs-build: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+$(DOCS)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install --quiet -c $(CONSTRAINTS) -r $(DOCS)/requirements.txt
+	touch $@
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("pytest-modelcheck needs CPython 3.11 or newer, found " + sys.version) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the versions of $(CONSTRAINTS) into $(VENV): some minutes the first time"
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	touch $@
 

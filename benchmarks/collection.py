@@ -81,9 +81,9 @@ def main() -> None:
         write_project(Path(name))
         for repetition in range(repetitions + 1):
             for kind, arguments in kinds.items():
-                took, said[kind] = collect(Path(name), arguments)
+                spent, said[kind] = collect(Path(name), arguments)
                 if repetition:  # the first one compiles
-                    seconds[kind].append(took)
+                    seconds[kind].append(spent)
     base = statistics.median(seconds["without the plugin"])
     for kind, took in seconds.items():
         median = statistics.median(took)
