@@ -4,6 +4,7 @@ With ``d = x - mean(x)`` and means over the trailing axes:
 
 1. ``d * (mean(d**2) + epsilon)**-0.5 [* scale] [+ bias]`` -> ``LayerNormalization(x, scale, bias)``, from opset 17.
 2. ``x * (mean(x**2) + epsilon)**-0.5 [* scale]`` -> ``RMSNormalization(x, scale)``, from opset 23.
+3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py).
 
 Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Source: Ba et
 al., arXiv:1607.06450; Zhang & Sennrich, arXiv:1910.07467; https://onnx.ai/onnx/operators/onnx__LayerNormalization.html
@@ -20,6 +21,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.passes import skip_layernorm
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Pattern, Product, Scalar, Var
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
@@ -120,7 +122,10 @@ RULES = tuple(
 @dataclass(frozen=True)
 class FuseLayernorm(Pass):
     name: ClassVar[str] = "fuse_layernorm"
-    rules: ClassVar[tuple[str, ...]] = tuple(rule.name for rule in RULES)
+    rules: ClassVar[tuple[str, ...]] = (*(rule.name for rule in RULES), skip_layernorm.RULE)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         apply(rewriter, RULES)
+        rewriter.begin_rule(skip_layernorm.RULE)
+        for node in rewriter.nodes("LayerNormalization") if rewriter.target == "onnxruntime" else ():
+            skip_layernorm.try_take_in_the_sum(rewriter, node)

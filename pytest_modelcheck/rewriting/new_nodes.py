@@ -51,7 +51,7 @@ class NewNodes:
             attributes: Plain Python values.
             domain: Operator domain.
             like: Take type and shape of the output, and a name, from this value.
-            likes: The same for a node with several outputs: one value each.
+            likes: The same for a node with several outputs: one value each, None for one that is omitted.
             dtype: Element type of the output; overrides that of `like`.
             shape: Shape of the output; overrides that of `like`.
         """
@@ -59,6 +59,9 @@ class NewNodes:
         node = ir.node(op_type, list(inputs), attributes=attributes, domain=domain, num_outputs=len(models))
         node.name = self.names.new(op_type)
         for output, model in zip(node.outputs, models, strict=True):
+            if model is None and len(models) > 1:
+                output.name = ""
+                continue
             output.name = self.names.new(model.name if model is not None and model.name else op_type)
             if model is not None:
                 output.type, output.shape = model.type, model.shape

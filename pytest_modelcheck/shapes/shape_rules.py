@@ -18,8 +18,8 @@ from pytest_modelcheck.shapes.slices import INFINITE, slice_bounds, sliced
 
 
 def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
-    """The shapes of the outputs of a standard-domain node, as many as the rule for its operator gives."""
-    rule = RULES.get(node.op_type)
+    """The shapes of the outputs of a node, as many as the rule for its operator gives."""
+    rule = _RULES_OF_DOMAIN.get(node.domain, {}).get(node.op_type)
     return [] if rule is None or not node.inputs else rule(node, known)
 
 
@@ -273,6 +273,18 @@ def _pad(node: ir.Node, known: Known) -> list[Partial]:
     return [[size if is_nonnegative(size) else None for size in sizes]]
 
 
+def _skip_layernorm(node: ir.Node, known: Known) -> list[Partial]:
+    shape: Partial = known.shape(node.inputs[0])
+    return [shape, None, None, shape][: len(node.outputs)]
+
+
+def _multi_head_attention(node: ir.Node, known: Known) -> list[Partial]:
+    query, value = known.shape(node.inputs[0]), known.shape(node.inputs[2] if len(node.inputs) > 2 else None)
+    if query is None or value is None or len(query) != 3 or len(value) != 3:
+        return []
+    return [[*query[:2], value[2]]]
+
+
 _UNARY = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Bernoulli", "Cast", "CastLike",
     "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp",
@@ -319,4 +331,15 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+}
+
+_RULES_OF_DOMAIN: dict[str, dict[str, Callable[[ir.Node, Known], list[Partial]]]] = {
+    "": RULES,
+    "com.microsoft": {
+        "FastGelu": _same,
+        "FusedConv": _batch_and_channels,
+        "Gelu": _same,
+        "MultiHeadAttention": _multi_head_attention,
+        "SkipLayerNormalization": _skip_layernorm,
+    },
 }

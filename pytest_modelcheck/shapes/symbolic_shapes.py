@@ -155,13 +155,11 @@ class SymbolicShapes:
             stack.pop()
 
     def _visit(self, node: ir.Node) -> None:
-        if node.domain != "":
-            return
         for index, derived in enumerate(shape_rules.output_shapes(node, self)):
             value = node.outputs[index]
             if derived is not None:
                 self._shapes[value] = self._merged(value, derived)
-        if len(node.outputs) == 1 and node.outputs[0].dtype in _INTEGERS:
+        if node.domain == "" and len(node.outputs) == 1 and node.outputs[0].dtype in _INTEGERS:
             elements = content_rules.output_content(node, self)
             if elements is not None and len(elements) <= _MAX_ELEMENTS:
                 value = node.outputs[0]

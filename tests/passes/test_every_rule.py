@@ -29,6 +29,7 @@ from tests.passes import (
     test_fuse_pad_conv,
     test_nested_ops,
     test_settle,
+    test_skip_layernorm,
     test_transpose_regions,
     test_zero_states,
 )
@@ -54,6 +55,7 @@ CASES: tuple[RuleCase, ...] = (
     *test_fuse_matmul_add.CASES,
     *test_fuse_pad_conv.CASES,
     *test_nested_ops.CASES,
+    *test_skip_layernorm.CASES,
     *test_settle.CASES,
     *test_transpose_regions.CASES,
     *test_zero_states.CASES,

@@ -102,7 +102,7 @@ CASES = (
         "the rank of what the Mul behind the Transpose reads is not known",
     ),
     *(
-        moved(op, f"m = {op}<axis = 1>(p)", TURNED + f"m = {op}<axis = 1>(p)" + BACK, FLATTENS, opset=11)
+        moved(op, f"m = {op}<axis = 1>(p)", TURNED + f"m = {op}<axis = 2>(p)" + BACK, FLATTENS, opset=11)
         for op in ("Softmax", "LogSoftmax", "Hardmax")
     ),
     moved(
@@ -143,6 +143,32 @@ def test_an_axis_that_the_caller_of_a_function_sets_is_not_moved():
     node.attribute.add(name="axis", type=onnx.AttributeProto.INT).ref_attr_name = "along"
     reason = "the axis of the Softmax behind the Transpose is set by the caller of the function"
     assert refuses(PASS, made) == {reason}
+
+
+@pytest.mark.parametrize("op", ["Softmax<axis = 1>", "LogSoftmax<axis = -2>", "Softmax", "Hardmax<axis = 3>"])
+def test_a_softmax_before_opset_13_moves_where_the_same_axes_become_the_second_one(op):
+    header = HEADER.replace("17", "11").replace("[a, b, c]", "[a, 3, 4, 2]")
+    turn = "Transpose<perm = [0, 2, 1, 3]>" if "3" in op else "Transpose<perm = [0, 1, 3, 2]>"
+    if op.endswith(("1>", "Softmax")):
+        turn = "Transpose<perm = [0, 2, 3, 1]>"
+    back = "Transpose<perm = [0, 3, 1, 2]>" if op.endswith(("1>", "Softmax")) else turn
+    made = make(header + f"(float[a, 3, 4, 2] y) {{ p = {turn}(x) m = {op}(p) y = {back}(m) }}")
+    assert fires(EliminateRedundantTransposes(), made) == {op.partition("<")[0]: 1}
+
+
+def test_a_hardmax_before_opset_13_takes_the_first_of_equal_elements():
+    made = met(TURNED + "m = Hardmax<axis = 1>(p)" + BACK, opset=11)
+    assert refuses(PASS, made) == {f"the Hardmax behind the Transpose {FLATTENS}"}
+
+
+def test_a_sum_of_everything_has_no_order():
+    made = make(STATIC + "(float y) { r = Relu(x)" + TURNED.replace("(x)", "(r)") + "y = ReduceSum<keepdims = 0>(p) }")
+    assert fires(EliminateRedundantTransposes(), made) == {"ReduceSum": 1, "Relu": 1}
+
+
+def test_a_sum_over_no_axes_keeps_the_order():
+    body = "s = ReduceSum<keepdims = 0, noop_with_empty_axes = 1>(p) y = Relu(s) }"
+    ignores(PASS, make(STATIC + "(float[p, q, r] y) { " + TURNED + body))
 
 
 def test_a_region_flips_inside_a_branch():

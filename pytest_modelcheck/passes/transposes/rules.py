@@ -59,11 +59,17 @@ def _first_input(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | None:
 
 def _one_axis(default: int | None) -> Rule:
     def rule(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
-        axis = integer_attribute(node, "axis", default)
+        flattens = node.op_type.endswith("max") and rewriter.opset() < 13
+        axis = integer_attribute(node, "axis", 1 if flattens else default)
         if axis is None:
             return f"the axis of the {node.op_type} behind the Transpose is set by the caller of the function"
-        if node.op_type.endswith("max") and rewriter.opset() < 13:
-            return f"the {node.op_type} behind the Transpose flattens to two axes before opset 13"
+        if flattens:
+            axis %= len(perm)
+            second = perm[axis:]
+            # The axes that become the second one may be in any order, but Hardmax takes the first of equal elements.
+            if sorted(second) != list(range(axis, len(perm))) or (node.op_type == "Hardmax" and len(second) > 1):
+                return f"the {node.op_type} behind the Transpose flattens to two axes before opset 13"
+            return Move((0,), {"axis": axis}, {})
         operands = tuple(range(len(node.inputs))) if node.op_type == "Concat" else (0,)
         return Move(operands, {"axis": perm[axis % len(perm)]}, {})
 
@@ -78,8 +84,9 @@ def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | No
     axes = tuple(axis % len(perm) for axis in given)
     moved = tuple(sorted(perm[axis] for axis in axes))
     if not keep:
-        kept = [perm[axis] for axis in range(len(perm)) if axis not in axes]
-        if not axes or kept != sorted(kept):
+        everything = not axes and not integer_attribute(node, "noop_with_empty_axes", 0)
+        kept = [perm[axis] for axis in range(len(perm)) if axis not in axes and not everything]
+        if kept != sorted(kept):
             return None
     by_attribute = "axes" in node.attributes
     attributes: dict[str, int | tuple[int, ...]] = {"axes": moved} if by_attribute else {}
