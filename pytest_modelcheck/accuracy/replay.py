@@ -6,6 +6,7 @@ beside it; both are one entry of the store.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import zipfile
@@ -89,12 +90,41 @@ def save_replay(
     return file
 
 
-def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
+def run_replay(file: str | Path, *, atol: float | None = None, rtol: float | None = None) -> tuple[Replay, Comparison]:
     """Run a replay file: the candidate on the kept inputs, against the reference's kept outputs.
+
+    Args:
+        file: The file.
+        atol, rtol: Tolerances instead of the kept ones.
 
     Raises:
         ReplayError: if the file cannot be read, or its model is gone.
+        OptionError: for a tolerance that could never fail, or never pass.
         SessionError, FeedError: if the candidate cannot be run.
+    """
+    replay, stored = read_replay(file)
+    kept = replay.tolerances
+    asked = dataclasses.replace(
+        kept, atol=kept.atol if atol is None else atol, rtol=kept.rtol if rtol is None else rtol
+    )
+    replay = dataclasses.replace(replay, tolerances=asked)
+    session = open_session(replay.path, replay.how, name=replay.candidate)
+    outputs = session.run(feeds_for(session, _of_role(stored, "input")))
+    comparison = compare_within(
+        _of_role(stored, "reference"),
+        outputs,
+        replay.tolerances.at(_of_role(stored, "input")),
+        model=replay.model,
+        context=replay.context,
+    )
+    return replay, comparison
+
+
+def read_replay(file: str | Path) -> tuple[Replay, dict[str, Array]]:
+    """What a replay file says to do, with the path of its model, and its arrays: ``"input/x"``, ``"reference/y"``.
+
+    Raises:
+        ReplayError: if the file cannot be read, or its model is gone.
     """
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -113,16 +143,7 @@ def run_replay(file: str | Path) -> tuple[Replay, Comparison]:
         raise ReplayError(f"{file}: is not a replay file: {error}") from error
     if not Path(replay.path).is_file():
         raise ReplayError(f"{file}: its model {replay.path} is gone: run the test again")
-    session = open_session(replay.path, replay.how, name=replay.candidate)
-    outputs = session.run(feeds_for(session, _of_role(stored, "input")))
-    comparison = compare_within(
-        _of_role(stored, "reference"),
-        outputs,
-        replay.tolerances.at(_of_role(stored, "input")),
-        model=replay.model,
-        context=replay.context,
-    )
-    return replay, comparison
+    return replay, stored
 
 
 def _as_tuples(value: Any) -> Any:

@@ -15,6 +15,7 @@ COMMANDS = (
     "replay",
     "merge",
     "compare",
+    "history",
     "fusion",
     "runtimes",
 )

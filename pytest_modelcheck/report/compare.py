@@ -28,7 +28,7 @@ def compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -
     Example:
         ``("bert-base [dynamo]", "nodes, optimized", "266", "270")``
     """
-    old, new = _by_label(before), _by_label(after)
+    old, new = by_label(before), by_label(after)
     found: list[Row] = [("all", name, was, now) for name, was, now in _differences(_versions(old), _versions(new))]
     for label in dict.fromkeys([*old, *new]):
         if label not in new:
@@ -36,7 +36,7 @@ def compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -
         elif label not in old:
             found.append((label, "model", "not in the report", "in the report"))
         else:
-            found += [(label, *row) for row in _differences(_figures(old[label]), _figures(new[label]))]
+            found += [(label, *row) for row in _differences(figures_of(old[label]), figures_of(new[label]))]
             found += [(label, *row) for row in _noisy(old[label], new[label])]
             found += [(label, *row) for row in _findings(old[label], new[label])]
     return found
@@ -47,7 +47,7 @@ def compared_text(rows: Sequence[Row]) -> str:
     return markdown_table(HEADER, rows) if rows else "Both reports say the same."
 
 
-def _by_label(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def by_label(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for model in models_of(rows):
         label = f"{model['name']} [{model['exporter']}]"
@@ -69,7 +69,7 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[tup
             yield name, was, now
 
 
-def _figures(model: dict[str, Any]) -> dict[str, str]:
+def figures_of(model: dict[str, Any]) -> dict[str, str]:
     """What is the same in every run of one environment."""
     figures = {"verdict": verdict(model)}
     if failure := model.get("failure"):

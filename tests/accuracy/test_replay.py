@@ -1,6 +1,7 @@
 """The worst input of a failed sweep is kept, and one command shows the difference again."""
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import torch
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.__main__ import main
 from pytest_modelcheck.accuracy import Subject, Tolerances, assess, standard_stages
-from pytest_modelcheck.accuracy.replay import Replay, ReplayError, run_replay, save_replay, versions
+from pytest_modelcheck.accuracy.replay import Replay, ReplayError, read_replay, run_replay, save_replay, versions
+from pytest_modelcheck.accuracy.replay_script import write_script
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.export import export
 from pytest_modelcheck.graph.files import save_model
@@ -91,6 +93,46 @@ def test_figures_for_machines(failed, capsys):
     assert figures["passed"] is False
     assert figures["outputs"][0]["status"] == "over tolerance"
     assert figures["replay"]["candidate"] == "optimized"
+
+
+def test_other_tolerances_judge_the_kept_outputs(failed, capsys):
+    _, file = failed
+    assert main(["replay", str(file), "--rtol=0.2"]) == 0
+    assert main(["replay", str(file), "--rtol=0.01"]) == 1
+    capsys.readouterr()
+    assert main(["replay", str(file), "--atol=0.2", "--rtol=0"]) == 1
+    assert "atol 0.2 hides a change of 0.1 % of this output" in capsys.readouterr().out
+    assert main(["replay", str(file), "--atol=-1"]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_script_without_this_package_shows_the_same_difference(failed, tmp_path, capsys):
+    _, file = failed
+    folder = tmp_path / "for" / "upstream"
+    assert main(["replay", str(file), "--script", str(folder)]) == 1
+    assert capsys.readouterr().err == f"run: python {folder / 'compare.py'}\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["arrays.npz", "compare.py", "model.onnx"]
+    text = (folder / "compare.py").read_text()
+    assert "pytest_modelcheck" not in text
+    done = subprocess.run([sys.executable, folder / "compare.py"], capture_output=True, text=True, check=True)
+    difference = run_replay(file)[1].max_abs
+    assert f"output_0 float32[2, 3]: max |difference| {difference:.4g}, " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"how": How(runtime="reference")}, "ran in reference under settings that a script of its own does not have"),
+        ({}, "input 'x' is bfloat16, which numpy alone does not have"),
+    ],
+)
+def test_what_a_script_cannot_hold_is_refused(failed, tmp_path, change, message):
+    _, file = failed
+    replay, _ = read_replay(file)
+    changed = dataclasses.replace(replay, path=file.with_suffix(".onnx").name, **change)
+    again = save_replay(file, changed, {"x": np.ones(2, ml_dtypes.bfloat16)}, {}, ir.load(replay.path))
+    with pytest.raises(ReplayError, match=message):
+        write_script(again, tmp_path / "script")
 
 
 def test_it_is_an_entry_of_the_store_which_can_be_moved(failed, tmp_path):

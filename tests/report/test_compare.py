@@ -6,6 +6,7 @@ import pytest
 
 from pytest_modelcheck.__main__ import main
 from pytest_modelcheck.report.compare import compare, compared_text
+from pytest_modelcheck.report.history import history
 
 FINDING = {
     "gate": "expect_ops",
@@ -109,3 +110,35 @@ def test_the_command_prints_a_table_and_ends_with_1(project, capsys):
     capsys.readouterr()
     assert main(["compare", paths[0], "gone.json"]) == 2
     assert "error: report gone.json: " in capsys.readouterr().err
+
+
+def report(name, date, **figures):
+    model = row(**figures)
+    return name, {"tests": [model], "run": {"date": f"{date} 10:00:00 UTC", "commit": "abc1234 Title"} if date else {}}
+
+
+def test_what_changed_over_runs_is_one_row_with_the_oldest_run_first():
+    reports = [
+        report("c.json", "2026-03-01", nodes={"before": 9, "after": 8}),
+        report("a.json", ""),
+        report("b.json", "2026-02-01", latency={"text": "x1.1"}),
+    ]
+    header, rows = history(reports)
+    assert header == ["model", "what", "a.json", "2026-02-01 abc1234", "2026-03-01 abc1234"]
+    assert rows == [
+        ["net [dynamo]", "nodes, optimized", "7", "7", "8"],
+        ["net [dynamo]", "latency", "-", "x1.1", "-"],
+    ]
+    assert history([report("a.json", ""), report("b.json", "")])[1] == []
+
+
+def test_the_command_prints_the_history(tmp_path, capsys):
+    for name, after in (("a.json", 7), ("b.json", 8)):
+        content = json.dumps({"schema": 1, "tests": [row(nodes={"before": 9, "after": after})]})
+        (tmp_path / name).write_text(content)
+    paths = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    assert main(["history", *paths]) == 0
+    assert "| net [dynamo] | nodes, optimized | 7 | 8 |" in capsys.readouterr().out
+    assert main(["history", paths[0], paths[0]]) == 0
+    assert capsys.readouterr().out == "All reports say the same.\n"
+    assert main(["history", "gone.json"]) == 2
