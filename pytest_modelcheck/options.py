@@ -40,6 +40,7 @@ class Options:
         inconclusive: What an inconclusive latency does: ``warn``, ``fail``, ``skip``, or ``missed``: fail where the
             estimate misses the bound (the default where the environment says ``CI=true``).
         latency_budget: Seconds a latency gate may measure.
+        export_timeout: Seconds an exporter may take; None for any.
         known_failures: The table of known failures; None for none.
         known_failures_strict: Whether a row of it that passes now fails the run.
     """
@@ -56,6 +57,7 @@ class Options:
     snapshots: Path
     inconclusive: str
     latency_budget: float
+    export_timeout: float | None
     known_failures: Path | None
     known_failures_strict: bool
 
@@ -154,6 +156,12 @@ _TABLE: tuple[_Option, ...] = (
         help="seconds that one latency gate may measure (default: 30)",
     ),
     _Option(
+        name="modelcheck_export_timeout",
+        flag="--modelcheck-export-timeout",
+        metavar="SECONDS",
+        help="seconds that an exporter may take, now or when a kept export was made (default: any)",
+    ),
+    _Option(
         name="modelcheck_known_failures",
         help="TOML table of failures that are expected, relative to the root directory",
     ),
@@ -202,6 +210,9 @@ def read_options(config: pytest.Config) -> Options:
         inconclusive=_choice("modelcheck_inconclusive", value["modelcheck_inconclusive"], INCONCLUSIVE_CHOICES)
         or ("missed" if os.environ.get("CI", "").lower() in ("true", "1") else "warn"),
         latency_budget=_seconds("modelcheck_latency_budget", value["modelcheck_latency_budget"]),
+        export_timeout=_seconds("modelcheck_export_timeout", limit)
+        if (limit := value["modelcheck_export_timeout"])
+        else None,
         known_failures=root / known if (known := value["modelcheck_known_failures"]) else None,
         known_failures_strict=bool(value["modelcheck_known_failures_strict"]),
     )

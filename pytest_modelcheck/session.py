@@ -64,6 +64,7 @@ class Session:
                 passes=self.declarations.pipeline(),
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
+                export_timeout=self.options.export_timeout,
                 progress=self._shown() or (lambda text: None),
             )
             self._checked = (case, check)

@@ -41,6 +41,7 @@ def test_defaults(project):
         "snapshots": f"PosixPath('{root}/snapshots')",
         "inconclusive": "'warn'",
         "latency_budget": "30.0",
+        "export_timeout": "None",
         "known_failures": "None",
         "known_failures_strict": "False",
     }
@@ -83,6 +84,7 @@ def test_defaults(project):
         ([], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "0.5"),
         (["--modelcheck-inconclusive", "skip"], {"modelcheck_inconclusive": "fail"}, "inconclusive", "'skip'"),
         (["--modelcheck-latency-budget", "2"], {"modelcheck_latency_budget": "0.5"}, "latency_budget", "2.0"),
+        (["--modelcheck-export-timeout", "60"], {"modelcheck_export_timeout": "5"}, "export_timeout", "60.0"),
         ([], {"modelcheck_known_failures_strict": "true"}, "known_failures_strict", "True"),
     ],
 )
@@ -123,6 +125,7 @@ def test_each_option_from_each_source_and_the_command_line_wins(project, argumen
             "modelcheck_inconclusive: 'pass' is unknown; choose one of warn, missed, fail, skip",
         ),
         ([], {"modelcheck_latency_budget": "long"}, "modelcheck_latency_budget: 'long' is not a number of seconds"),
+        ([], {"modelcheck_export_timeout": "soon"}, "modelcheck_export_timeout: 'soon' is not a number of seconds"),
         ([], {"modelcheck_latency_budget": "0"}, "modelcheck_latency_budget: '0' must be above 0 and finite"),
         ([], {"modelcheck_latency_budget": "nan"}, "modelcheck_latency_budget: 'nan' must be above 0 and finite"),
     ],

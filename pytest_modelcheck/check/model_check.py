@@ -42,6 +42,7 @@ class ModelCheck:
         passes: The pipeline; None for the default.
         cache: Directory of kept exports and results; None for a temporary one.
         latency_budget: Seconds a latency measurement may take.
+        export_timeout: Seconds an exporter may take; None for any.
         progress: Called with what is being done, in a few words; with the empty text when it is done.
 
     Attributes:
@@ -65,6 +66,7 @@ class ModelCheck:
         passes: Sequence[AnyPass] | None = None,
         cache: Path | None = None,
         latency_budget: float = 30.0,
+        export_timeout: float | None = None,
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         from_file = case.onnx_path is not None
@@ -77,6 +79,7 @@ class ModelCheck:
             passes=passes,
             cache=cache,
             latency_budget=latency_budget,
+            export_timeout=export_timeout,
         )
         subject = f"modelcheck: {case.name} [{self.settings.exporter}]"
         self._results = Results(progress=lambda text: progress(f"{subject}: {text}" if text else ""))

@@ -32,6 +32,7 @@ class Settings:
         passes: The pipeline; None for the default.
         cache: Directory of kept exports and results; None for a temporary one.
         latency_budget: Seconds a latency measurement may take.
+        export_timeout: Seconds an exporter may take; None for any.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Settings:
     passes: Sequence[AnyPass] | None = None
     cache: Path | None = None
     latency_budget: float = 30.0
+    export_timeout: float | None = None
 
     @property
     def context(self) -> str:

@@ -50,9 +50,10 @@ class ExportedModule:
     """A module that is exported."""
 
     torch: TorchSide
+    timeout: float | None = None
 
     def export(self, cache: Store | None) -> Exported | ExportFailure:
-        return export(self.torch.case, module=self.torch.module, cache=cache)
+        return export(self.torch.case, module=self.torch.module, cache=cache, timeout=self.timeout)
 
     def inputs(self, seed: int, exported: Exported, sizes: Sizes | None = None) -> Inputs:
         return self.torch.inputs(seed, sizes)
@@ -107,4 +108,4 @@ def source_of(case: ModelCase, settings: Settings, results: Results) -> Source:
     if case.onnx_path is not None:
         return OnnxFile(case, results, torch)
     assert torch is not None  # ModelCase takes no case with neither a file nor a build
-    return ExportedModule(torch)
+    return ExportedModule(torch, settings.export_timeout)

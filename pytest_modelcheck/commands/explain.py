@@ -27,6 +27,7 @@ FAILURES = {
     "file_differs": "The file does not hold the module that it is compared with.",
     "disk_full": "There was no room for the exported file.",
     "out_of_memory": "There was not enough memory for the export.",
+    "timeout": "The exporter took longer than modelcheck_export_timeout allows, now or when the kept export was made.",
     "unknown": "The exporter failed in a way that is not known.",
 }
 """Kind of a failed export (`FailureKind`) -> what happened."""

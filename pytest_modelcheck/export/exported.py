@@ -64,6 +64,7 @@ class FailureKind(StrEnum):
     FILE_DIFFERS = "file_differs"
     DISK_FULL = "disk_full"
     OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
     UNKNOWN = "unknown"
 
 

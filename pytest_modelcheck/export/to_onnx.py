@@ -26,6 +26,7 @@ from pytest_modelcheck.export.exporter_output import Heard, listening
 from pytest_modelcheck.export.failures import classify, failure
 from pytest_modelcheck.export.from_file import open_onnx
 from pytest_modelcheck.export.keeping import MODEL_FILE, kept_export
+from pytest_modelcheck.export.time_limit import TimeLimitError, at_most
 from pytest_modelcheck.export.torchscript import write as write_torchscript
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.model_case import EXAMPLE_SEED, Exporter, ModelCase
@@ -41,6 +42,7 @@ def export(
     module: torch.nn.Module | None = None,
     cache: Store | None = None,
     exporter: Exporter | None = None,
+    timeout: float | None = None,
 ) -> Exported | ExportFailure:
     """Export `case` to an .onnx file.
 
@@ -51,6 +53,8 @@ def export(
         cache: Where to look for an export of an earlier run, and to keep a new one. None: export now, into a
             temporary folder that lives as long as the process.
         exporter: Instead of the case's own.
+        timeout: Seconds that the exporter may take; None for any. A kept export is held to it as well, by the seconds
+            that it took.
 
     Returns:
         The checked model, or the failure: whatever the exporter raises is a result, not an exception.
@@ -75,13 +79,25 @@ def export(
             return failure(case, FailureKind.INPUTS_FAILED, str(error), next_step=step, error=error)
 
         def make(folder: Path, ran: Callable[[], None]) -> Exported | ExportFailure:
-            return _export(case, module, inputs, folder, ran)
+            return _export(case, module, inputs, folder, ran, timeout)
 
-        return kept_export(case, module, inputs, cache, make)
+        made = kept_export(case, module, inputs, cache, make)
+        late = isinstance(made, Exported) and timeout is not None and made.seconds > timeout
+        return _late(case, timeout) if late else made
+
+
+def _late(case: ModelCase, timeout: float | None) -> ExportFailure:
+    step = "see what slowed it down (a new torch, a larger graph), or raise modelcheck_export_timeout"
+    return failure(case, FailureKind.TIMEOUT, f"the exporter took more than {timeout:g} s", next_step=step)
 
 
 def _export(
-    case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, folder: Path, ran: Callable[[], None]
+    case: ModelCase,
+    module: torch.nn.Module,
+    inputs: ModuleInputs,
+    folder: Path,
+    ran: Callable[[], None],
+    timeout: float | None,
 ) -> Exported | ExportFailure:
     if (wrong := check_options(case, inputs)) is not None:
         return wrong
@@ -99,7 +115,10 @@ def _export(
     start = time.perf_counter()
     with listening() as heard, torch.no_grad(), _no_mha_fastpath():
         try:
-            _WRITE[case.exporter](case, module, inputs, outputs, path)
+            with at_most(timeout):
+                _WRITE[case.exporter](case, module, inputs, outputs, path)
+        except TimeLimitError:
+            return _late(case, timeout)
         except (Exception, SystemExit) as error:
             return classify(case, error, heard=heard.printed)
     return _finished(case, inputs, outputs, path, start, heard)

@@ -1,5 +1,7 @@
 """Failed exports: each is a value with its kind, its cause in one sentence, the user's line and a next step."""
 
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from torch import nn
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.export import Exported, ExportFailure, FailureKind, export
+from pytest_modelcheck.export.time_limit import at_most
 from pytest_modelcheck.model_case import EXPORTERS
+from pytest_modelcheck.store import Store
 
 
 def failed(build, made=lambda seed: (torch.ones(2, 4),), **options) -> ExportFailure:
@@ -163,6 +167,50 @@ def test_a_build_that_gives_no_module_is_named():
 def test_a_build_that_needs_more_memory_than_there_is_is_out_of_memory():
     failure = failed(lambda: nn.Linear(10**7, 10**7))
     assert failure.kind is FailureKind.OUT_OF_MEMORY
+
+
+class Slow(nn.Module):
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                time.sleep(0.01)
+        return x + 1
+
+
+def test_an_exporter_that_takes_longer_than_it_may_is_interrupted():
+    began, handler = time.monotonic(), signal.getsignal(signal.SIGALRM)
+    case = ModelCase("net", Slow, lambda seed: (torch.ones(2),), exporter="torchscript")
+    failure = export(case, timeout=0.2)
+    assert failure.kind is FailureKind.TIMEOUT
+    assert failure.reason == "the exporter took more than 0.2 s"
+    assert failure.next.endswith("or raise modelcheck_export_timeout")
+    assert time.monotonic() - began < 60
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_kept_export_is_held_to_the_seconds_that_it_took(tmp_path):
+    case = ModelCase("net", lambda: nn.Linear(2, 2), lambda seed: (torch.ones(1, 2),), exporter="torchscript")
+    made = export(case, cache=Store(tmp_path))
+    assert export(case, cache=Store(tmp_path), timeout=made.seconds + 1).cached
+    assert export(case, cache=Store(tmp_path), timeout=made.seconds / 2).kind is FailureKind.TIMEOUT
+
+
+def test_a_timer_that_ran_before_goes_on():
+    heard = []
+    handler = signal.signal(signal.SIGALRM, lambda *_: heard.append("outer"))
+    signal.setitimer(signal.ITIMER_REAL, 3600)
+    try:
+        with at_most(1000):
+            pass
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 3600
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    with at_most(None):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert heard == []
 
 
 @pytest.mark.parametrize(
