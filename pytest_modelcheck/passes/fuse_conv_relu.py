@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes
 from pytest_modelcheck.rewriting.formulas import Match, Op
-from pytest_modelcheck.rewriting.matching import scalar
+from pytest_modelcheck.rewriting.matching import produced_by, scalar
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
@@ -31,6 +31,8 @@ def _makes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     conv, activation = match.named["Conv"], match.root
     if conv.outputs[0].dtype != ir.DataType.FLOAT:
         return "the Conv is not known to be float32, which FusedConv needs"
+    if any(produced_by(value, "DequantizeLinear") is not None for value in conv.inputs[:2]):
+        return "the Conv is quantized: onnxruntime makes one QLinearConv of it, with the activation"
     if has_reference_attributes(conv) or has_reference_attributes(activation):
         return "an attribute is set by the caller of the function"
     parameters = _parameters(rewriter, activation)

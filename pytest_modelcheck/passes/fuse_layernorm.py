@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
-from pytest_modelcheck.passes import skip_layernorm
+from pytest_modelcheck.passes.skip_layernorm import SKIP, try_take_in_the_sum
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Pattern, Product, Scalar, Var
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
@@ -122,10 +122,10 @@ RULES = tuple(
 @dataclass(frozen=True)
 class FuseLayernorm(Pass):
     name: ClassVar[str] = "fuse_layernorm"
-    rules: ClassVar[tuple[str, ...]] = (*(rule.name for rule in RULES), skip_layernorm.RULE)
+    rules: ClassVar[tuple[str, ...]] = (*(rule.name for rule in RULES), SKIP)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         apply(rewriter, RULES)
-        rewriter.begin_rule(skip_layernorm.RULE)
+        rewriter.begin_rule(SKIP)
         for node in rewriter.nodes("LayerNormalization") if rewriter.target == "onnxruntime" else ():
-            skip_layernorm.try_take_in_the_sum(rewriter, node)
+            try_take_in_the_sum(rewriter, node)

@@ -15,7 +15,7 @@ from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.matching import produced_by, rank
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
-RULE = "SkipLayerNormalization"
+SKIP = "SkipLayerNormalization"
 
 
 def try_take_in_the_sum(rewriter: Rewriter, node: ir.Node) -> bool:
@@ -36,12 +36,12 @@ def try_take_in_the_sum(rewriter: Rewriter, node: ir.Node) -> bool:
         return rewriter.refuse("what is added is not known to have one shape", node)
     dimensions = rank(total)
     if dimensions not in (2, 3) or integer_attribute(node, "axis", -1) not in (-1, dimensions - 1):
-        return rewriter.refuse(f"{RULE} takes two or three axes, and normalizes the last one", node)
+        return rewriter.refuse(f"{SKIP} takes two or three axes, and normalizes the last one", node)
     if len(node.outputs) > 1 or not all(value is None or is_constant(value) for value in node.inputs[1:]):
         return rewriter.refuse("scale and bias are not constant, or the mean is an output", node)
     rewriter.import_domain("com.microsoft", 1)
     made = rewriter.node(
-        RULE,
+        SKIP,
         [left, right, *node.inputs[1:]],
         {"epsilon": float_attribute(node, "epsilon", 1e-5)},
         domain="com.microsoft",
