@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
+from pytest_modelcheck.accuracy.stages import flat_arrays
 from pytest_modelcheck.attribution import Attribution, attribute
 from pytest_modelcheck.calling.sizes import Sizes
 from pytest_modelcheck.check.figures import (
@@ -34,8 +36,12 @@ from pytest_modelcheck.hierarchy import (
     module_table,
     stamp,
 )
-from pytest_modelcheck.pipeline import PassStatus
+from pytest_modelcheck.model_case import EXAMPLE_SEED
+from pytest_modelcheck.passes import passes_for
+from pytest_modelcheck.pipeline import AnyPass, PassStatus
+from pytest_modelcheck.pipeline.freezing import freezing
 from pytest_modelcheck.result import Finding, FindingError
+from pytest_modelcheck.runtimes import signature_of
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights
 from pytest_modelcheck.store import Store
 
@@ -116,17 +122,33 @@ class Graphs:
         )
 
     @property
+    def passes(self) -> Sequence[AnyPass] | None:
+        """The pipeline; None for the default. For ``tflite``, axes are frozen to the sizes of the example inputs."""
+        if self.settings.target != "tflite" or self.settings.passes is not None:
+            return self.settings.passes
+        arrays = flat_arrays(self.inputs(EXAMPLE_SEED))
+        sizes = {
+            dim: array.shape[axis]
+            for port in signature_of(self.exported.model).inputs
+            if (array := arrays.get(port.name)) is not None
+            for axis, dim in enumerate(port.shape)
+            if isinstance(dim, str) and array.shape[axis]
+        }
+        passes = passes_for("tflite")
+        return freezing(passes, sizes, "tflite", self.exported.model) if sizes else passes
+
+    @property
     def _optimized(self) -> _Optimized:
         def make() -> _Optimized:
             model, calls = self.exported_model, self.calls
 
             def run() -> tuple[Attribution, PipelineHierarchy]:
                 watch = StageWatch(calls)
-                passes, target = self.settings.passes, self.settings.target
-                made = attribute(model, passes=passes, target=target, leave_one_out=False, watch=watch)
+                target = self.settings.target
+                made = attribute(model, passes=self.passes, target=target, leave_one_out=False, watch=watch)
                 return made, watch.result()
 
-            attribution, owners, path = self.reuse.attribution(self.settings.passes, self.settings.target, run)
+            attribution, owners, path = self.reuse.attribution(self.passes, self.settings.target, run)
             release_mapped_weights(model)
             release_mapped_weights(attribution.optimized)
             return _Optimized(attribution, path, owners)

@@ -264,7 +264,7 @@ def measure_accuracy(
                 module=lent,
                 exported=graphs.exported_model,
                 optimized=graphs.optimized,
-                passes=settings.passes,
+                passes=graphs.passes,
                 target=settings.target,
                 how=runs,
             ),

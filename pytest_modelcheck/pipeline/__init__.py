@@ -8,7 +8,7 @@ and with every result run (verified.py), for what a run leaves behind (records.p
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -23,6 +23,7 @@ from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
+from pytest_modelcheck.pipeline.freezing import freezing
 from pytest_modelcheck.pipeline.in_place import run_in_place
 from pytest_modelcheck.pipeline.pass_names import AnyPass, as_passes, known_pass_names, pass_name, resolve_passes
 from pytest_modelcheck.pipeline.prepare import checked_copy, prepare
@@ -39,10 +40,16 @@ from pytest_modelcheck.pipeline.verified import WrongRewriteWarning, run_verifie
 from pytest_modelcheck.result import Refused, listed
 
 _LISTED = 10
-"""So many nodes are named in an error."""
+"""So many nodes are named in a warning."""
+
+
+class ConversionWarning(UserWarning):
+    """A graph that was made for a converter holds nodes that it may refuse."""
+
 
 __all__ = [
     "AnyPass",
+    "ConversionWarning",
     "OptimizedFile",
     "PassRecord",
     "PassStatus",
@@ -70,11 +77,17 @@ def optimize(
     *,
     passes: Sequence[AnyPass | str] | None = ...,
     target: Target = ...,
+    sizes: Mapping[str, int] | None = ...,
     verify: bool = ...,
 ) -> onnx.ModelProto: ...
 @overload
 def optimize(
-    model: ir.Model, *, passes: Sequence[AnyPass | str] | None = ..., target: Target = ..., verify: bool = ...
+    model: ir.Model,
+    *,
+    passes: Sequence[AnyPass | str] | None = ...,
+    target: Target = ...,
+    sizes: Mapping[str, int] | None = ...,
+    verify: bool = ...,
 ) -> ir.Model: ...
 @overload
 def optimize(
@@ -82,6 +95,7 @@ def optimize(
     *,
     passes: Sequence[AnyPass | str] | None = ...,
     target: Target = ...,
+    sizes: Mapping[str, int] | None = ...,
     output: str | Path | None = ...,
     verify: bool = ...,
 ) -> Path: ...
@@ -90,6 +104,7 @@ def optimize(
     *,
     passes: Sequence[AnyPass | str] | None = None,
     target: Target = "portable",
+    sizes: Mapping[str, int] | None = None,
     output: str | Path | None = None,
     verify: bool = False,
 ) -> onnx.ModelProto | ir.Model | Path:
@@ -101,28 +116,33 @@ def optimize(
         model: `onnx.ModelProto`, `onnx_ir.Model`, or the path of an .onnx file.
         passes: Passes, or their names; default: `passes.passes_for(target)`.
         target: ``portable``, ``opset23``, ``onnxruntime`` or ``tflite``.
+        sizes: Axis name -> size that it is frozen to, e.g. ``{"batch": 1, "sequence": 128}``; all dynamic axes of the
+            inputs, but for ``tflite``, where those that are left out become 1.
         output: For a path: where to write. Default: ``<stem>.optimized.onnx`` beside it.
         verify: Run the model before and after every pass on drawn inputs; a rewrite that changes an output is undone,
             and named by a `WrongRewriteWarning`. Needs onnxruntime.
 
     Raises:
         InvalidModelError: if `model` is not a valid model.
-        OptionError: for a target or pass that does not exist, or `verify` where onnxruntime cannot run the model.
-        PassFailedError: if a pass raises or leaves an invalid model, or if nodes are left that the target does not
-            have; nothing is written.
+        OptionError: for a target, pass or axis that does not exist, an axis without a size, or `verify` where
+            onnxruntime cannot run the model.
+        PassFailedError: if a pass raises or leaves an invalid model; nothing is written.
+
+    Warns:
+        ConversionWarning: if nodes are left for which TensorFlow Lite has no built-in operator.
     """
     check_target(target)
     chosen = as_passes(passes, target)
     if isinstance(model, ir.Model):
         check_model(model)
-        return _optimized(model.clone, chosen, target, verify)[0]
+        return _optimized(model.clone, chosen, target, verify, sizes)[0]
     if isinstance(model, onnx.ModelProto):
         proto = model
         check_model(model_from_proto(proto))
-        made = _optimized(lambda: model_from_proto(proto), chosen, target, verify)[0]
+        made = _optimized(lambda: model_from_proto(proto), chosen, target, verify, sizes)[0]
         with untyped_weights(made):
             return ir.to_proto(made)
-    return optimize_file(model, passes=chosen, target=target, output=output, verify=verify).path
+    return optimize_file(model, passes=chosen, target=target, sizes=sizes, output=output, verify=verify).path
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +159,7 @@ def optimize_file(
     *,
     passes: Sequence[AnyPass | str] | None = None,
     target: Target = "portable",
+    sizes: Mapping[str, int] | None = None,
     output: str | Path | None = None,
     verify: bool = False,
 ) -> OptimizedFile:
@@ -146,17 +167,23 @@ def optimize_file(
     check_target(target)
     path = Path(model)
     destination = Path(output) if output else path.with_name(f"{path.stem}.optimized.onnx")
-    optimized, nodes = _optimized(lambda: load_model(path), as_passes(passes, target), target, verify)
+    optimized, nodes = _optimized(lambda: load_model(path), as_passes(passes, target), target, verify, sizes)
     save_model(optimized, destination, source=path)
     return OptimizedFile(destination, nodes, count_nodes(optimized))
 
 
 def _optimized(
-    read: Callable[[], ir.Model], passes: Sequence[AnyPass], target: Target, verify: bool
+    read: Callable[[], ir.Model],
+    passes: Sequence[AnyPass],
+    target: Target,
+    verify: bool,
+    sizes: Mapping[str, int] | None,
 ) -> tuple[ir.Model, int]:
     """What `passes` make of the valid model that `read` gives, a new object each time; and how many nodes that has."""
     model = read()
     nodes = count_nodes(model)
+    if sizes:
+        passes = freezing(passes, sizes, target, model)
     described = any(_is_described(value) for value in _inner_values(model))
     ours = [pass_ for pass_ in passes if isinstance(pass_, Pass)]
     refusals = run_in_place(model, ours, target) if len(ours) == len(passes) and not verify else None
@@ -167,7 +194,7 @@ def _optimized(
     elif refusals is None:
         model, refusals = _step_by_step(read(), passes, target)
     if refused := refusals.get(CheckTfliteOps.name):
-        raise PassFailedError(_not_convertible(refused))
+        warnings.warn(_not_convertible(refused), ConversionWarning, stacklevel=3)
     if not described:
         for value in _inner_values(model):
             value.type = value.shape = None
@@ -199,4 +226,4 @@ def _is_described(value: ir.Value) -> bool:
 
 def _not_convertible(refusals: tuple[Refused, ...]) -> str:
     nodes = [f"node {refused.node!r}: {refused.reason}" for refused in refusals]
-    return f"the model cannot be converted to TensorFlow Lite: {listed(nodes, _LISTED, '; ')}"
+    return f"a converter to TensorFlow Lite needs custom or Flex operators for {listed(nodes, _LISTED, '; ')}"

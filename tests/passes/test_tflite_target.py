@@ -8,12 +8,16 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 
-from pytest_modelcheck.errors import PassFailedError
+from pytest_modelcheck import ModelCase, check_export
+from pytest_modelcheck.__main__ import main
+from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes import PASSES, passes_for
 from pytest_modelcheck.passes.check_tflite_ops import BUILTINS, CheckTfliteOps
-from pytest_modelcheck.pipeline import PassStatus, optimize, run_pass, run_pipeline
+from pytest_modelcheck.pipeline import ConversionWarning, PassStatus, optimize, run_pass, run_pipeline
 from tests.passes.fusing_checks import in_function, in_subgraph, make, outputs, refuses
 
 CHECK = CheckTfliteOps()
@@ -119,15 +123,67 @@ def test_a_contrib_operator_is_refused() -> None:
     assert refused.reason == "com.microsoft:Relu is not a standard operator"
 
 
-def test_optimize_names_the_nodes_that_cannot_be_converted_and_writes_nothing(tmp_path: Any) -> None:
+def test_optimize_writes_the_file_and_warns_of_what_a_converter_may_refuse(tmp_path: Any) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(one("y = Erf (x)"), path)
-    with pytest.raises(
-        PassFailedError,
-        match=r"cannot be converted to TensorFlow Lite: node '.+': TensorFlow Lite has no built-in operator for Erf",
+    with pytest.warns(
+        ConversionWarning,
+        match=r"needs custom or Flex operators for node '.+': TensorFlow Lite has no built-in operator for Erf",
     ):
-        optimize(path, target="tflite")
-    assert list(tmp_path.iterdir()) == [path]
+        written = optimize(path, target="tflite")
+    assert [node.op_type for node in onnx.load(written).graph.node] == ["Erf"]
+
+
+def shapes(model: onnx.ModelProto) -> list[str]:
+    graph = ir.from_proto(model).graph
+    return [str(value.shape) for value in (*graph.inputs, *graph.outputs)]
+
+
+def test_axes_are_frozen_to_the_sizes_that_are_given() -> None:
+    assert shapes(optimize(layer(), target="tflite", sizes={"n": 5})) == ["[1,5,6]", "[1,5,8]"]
+    assert shapes(optimize(layer(), sizes={"n": 5, "batch": 2})) == ["[2,5,6]", "[2,5,8]"]
+    assert shapes(optimize(layer())) == ["[batch,n,6]", "[batch,n,8]"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"bacth": 1, "n": 2}, "no input has an axis 'bacth' (did you mean 'batch'?); there are batch, n"),
+        ({"batch": 0, "n": 2}, "size 0 of axis 'batch' must be at least 1"),
+        ({"n": 5}, "no size is given for batch of x: sizes freeze every axis or none"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(OptionError) as error:
+        optimize(layer(), sizes=sizes)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("option", "shape"), [([], "[1,1,6]"), (["--sizes", "batch=2, n=7"], "[2,7,6]")])
+def test_sizes_are_an_option_of_the_command(tmp_path: Any, capsys: Any, option: list[str], shape: str) -> None:
+    onnx.save(layer(), tmp_path / "net.onnx")
+    assert main(["optimize", str(tmp_path / "net.onnx"), "--target", "tflite", *option]) == 0
+    assert " nodes" in capsys.readouterr().out
+    assert shapes(onnx.load(tmp_path / "net.optimized.onnx"))[0] == shape
+
+
+def test_a_size_that_is_no_number_is_refused(tmp_path: Any, capsys: Any) -> None:
+    onnx.save(layer(), tmp_path / "net.onnx")
+    assert main(["optimize", str(tmp_path / "net.onnx"), "--sizes", "batch=many"]) != 0
+    assert "--sizes 'batch=many' must be AXIS=N, e.g. batch=1,sequence=128" in capsys.readouterr().err
+
+
+def test_a_case_is_frozen_to_the_sizes_of_its_example_inputs() -> None:
+    case = ModelCase(
+        "net",
+        lambda: torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()),
+        lambda seed: {"input": torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))},
+        exporter="torchscript",
+        dynamic_axes={"input": {0: "batch"}},
+    )
+    checked = ModelCheck(case, target="tflite")
+    assert str(checked.optimized.graph.inputs[0].shape) == "[5,4]"
+    assert check_export(case, target="tflite", gates={"expect_accuracy": {"seeds": 3, "varied": False}}).passed
 
 
 def test_portable_still_writes_gelu_and_layernorm_as_before() -> None:
