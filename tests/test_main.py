@@ -104,7 +104,11 @@ def test_optimize_writes_the_result_beside_the_file_or_where_it_is_told(model, t
     assert capsys.readouterr().out == f"{written}: 4 -> 2 nodes\n"
     other = tmp_path / "deep" / "small.onnx"
     assert main(["optimize", str(model), str(other), "--passes", "onnxslim", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(other), "nodes": {"before": 4, "after": 2}, "warnings": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(other),
+        "nodes": {"before": 4, "after": 2},
+        "warnings": [],
+    }
     assert len(onnx.load(other).graph.node) == 2
 
 
