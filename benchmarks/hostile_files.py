@@ -12,6 +12,7 @@ run that failed, control characters or commands of a CI log printed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from tests.hostile.built import FILES, HEAVY
 from tests.hostile.mutants import mutant
-from tests.hostile.running import READER, RUNS, run_on, warm_up
+from tests.hostile.running import RUNS, run_all, warm_up
 
 
 def files(arguments: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
@@ -38,6 +39,11 @@ def files(arguments: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
             yield name, make()
     for number in range(arguments.start, arguments.start + arguments.mutants):
         yield mutant(number)
+
+
+def _batches(items: Iterator[tuple[str, bytes]], size: int) -> Iterator[list[tuple[str, bytes]]]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
 
 
 def main() -> int:
@@ -58,16 +64,15 @@ def main() -> int:
     runs = arguments.runs.split(",") if arguments.runs else [*RUNS]
     warm_up(runs)
     with tempfile.TemporaryDirectory() as place:
-        for name, content in files(arguments):
-            for run in runs:
-                done = run_on(run, content, Path(place))
-                ran, accepted = ran + 1, accepted + (done.status in (0, 1))
-                slowest = max(slowest, done.seconds)
-                if done.wrong:
-                    wrong[done.wrong.splitlines()[0][:80]] += 1
-                    print(f"{run}: {name!a}: {done.wrong[:300]}", flush=True)
-                elif run == READER and done.status == 2:
-                    break
+        for batch in _batches(files(arguments), 1 if arguments.built else 100):
+            made = run_all([content for _, content in batch], runs, Path(place))
+            for (name, _), results in zip(batch, made, strict=True):
+                for run, done in results:
+                    ran, accepted = ran + 1, accepted + (done.status in (0, 1))
+                    slowest = max(slowest, done.seconds)
+                    if done.wrong:
+                        wrong[done.wrong.splitlines()[0][:80]] += 1
+                        print(f"{run}: {name!a}: {done.wrong[:300]}", flush=True)
     for kind, count in wrong.most_common():
         print(f"{count:6} {kind}")
     print(f"{ran} runs, {accepted} of them accepted the file, {wrong.total()} went wrong, the slowest {slowest:.1f} s, "

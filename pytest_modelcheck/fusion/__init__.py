@@ -4,7 +4,7 @@ from pytest_modelcheck.fusion.partitioner import partition
 from pytest_modelcheck.fusion.picture import fusion_svg, pictured_owner
 from pytest_modelcheck.fusion.report import FusionReport, Subgraph
 from pytest_modelcheck.fusion.rules import DEFAULT_RULES, RULE_SETS, Rule
-from pytest_modelcheck.fusion.text import fusion_text, unfused_lines
+from pytest_modelcheck.fusion.text import apart_lines, fusion_text, unfused_lines
 from pytest_modelcheck.fusion.views import analyse
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Rule",
     "Subgraph",
     "analyse",
+    "apart_lines",
     "fusion_svg",
     "fusion_text",
     "partition",

@@ -45,12 +45,15 @@ class AttentionLayer:
         groups: Projections that read one input, as one group each: ``(q, k, v)``, ``(q,)`` and ``(k, v)`` for
             cross-attention, one packed projection alone.
         reason: Why the projections could not be grouped; empty where they are.
+        apart: Which of them read inputs of their own, as in cross-attention: ``"Q | K V"``; empty where all three
+            read one input.
     """
 
     core: Op
     owner: str
     groups: tuple[tuple[Op, ...], ...]
     reason: str = ""
+    apart: str = ""
 
 
 def attention_layers(graph: OpGraph) -> tuple[AttentionLayer, ...]:
@@ -102,14 +105,15 @@ def _layer(core: Op, query: Op | None, key: Op | None, value: Op | None) -> Atte
             what = "no projection" if not projections else f"{len(projections)} projections"
             return AttentionLayer(core, core.owner, (), f"{what} behind {role}")
         found[role] = projections[0]
-    by_input: dict[object, dict[Op, None]] = {}
-    for projection in found.values():
+    by_input: dict[object, dict[str, Op]] = {}
+    for role, projection in found.items():
         source = projection.arguments[0] if projection.arguments else None
-        by_input.setdefault(source, {})[projection] = None
-    groups = tuple(tuple(group) for group in by_input.values())
+        by_input.setdefault(source, {})[role] = projection
+    groups = tuple(tuple(dict.fromkeys(group.values())) for group in by_input.values())
     if len(groups) == 3:
         return AttentionLayer(core, core.owner, groups, "Q, K and V read three different inputs")
-    return AttentionLayer(core, core.owner, groups)
+    apart = " | ".join(" ".join(group) for group in by_input.values()) if len(groups) > 1 else ""
+    return AttentionLayer(core, core.owner, groups, apart=apart)
 
 
 def _projections(start: Op | None) -> list[Op]:

@@ -73,6 +73,9 @@ def partition(captured: Captured, *, rules: RuleSet = "default", attention: bool
         attention_layers=len(layers),
         qkv=sum(1 for layer in layers if not layer.reason) if attention else 0,
         unfused=tuple((layer.owner, layer.reason) for layer in layers if layer.reason),
+        apart=tuple((layer.owner, layer.apart) for layer in layers if layer.apart and not layer.reason)
+        if attention
+        else (),
         outputs=tuple(-1 if op is None else numbers[part_of[op]] for op in graph.outputs),
     )
 

@@ -51,8 +51,10 @@ class FusionReport:
         bookkeeping: Number of nodes that compute nothing (getitem, size, ...), counted apart.
         subgraphs: In the order of their first operator.
         attention_layers: How many softmax(Q K^T) V the data flow has.
-        qkv: How many of them have their projections grouped; a packed projection counts.
+        qkv: How many of them have their projections grouped; a packed projection counts, and so do two of the three,
+            as in cross-attention.
         unfused: (owner, reason) of each attention layer that has not.
+        apart: (owner, ``"Q | K V"``) of each that has only two of the three grouped.
         outputs: Which subgraphs make the outputs, in order; -1 for an input that is handed through.
         opaque_nodes: Compute nodes of the same model with attention left whole; None where that was not asked.
         baseline_subgraphs: Subgraphs of the same graph without the attention rules; None where that was not asked.
@@ -68,11 +70,17 @@ class FusionReport:
     attention_layers: int
     qkv: int
     unfused: tuple[tuple[str, str], ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
     outputs: tuple[int, ...] = ()
     opaque_nodes: int | None = None
     baseline_subgraphs: int | None = None
     difference: float | None = None
     not_compared: str = ""
+
+    @property
+    def all_three(self) -> int:
+        """How many attention layers have Q, K and V in one group."""
+        return self.qkv - len(self.apart)
 
     @property
     def mean_size(self) -> float:

@@ -45,8 +45,17 @@ def fusion_text(report: FusionReport) -> str:
 
 def unfused_lines(report: FusionReport) -> list[str]:
     """Each attention layer whose projections are not grouped, with its reason; equal ones of repeated layers once."""
+    return _folded(report.unfused)
+
+
+def apart_lines(report: FusionReport) -> list[str]:
+    """Each attention layer that has only two of Q, K and V grouped, in the same way."""
+    return _folded(tuple((owner, f"{groups} read different inputs") for owner, groups in report.apart))
+
+
+def _folded(pairs: tuple[tuple[str, str], ...]) -> list[str]:
     reasons: dict[str | None, tuple[str, ...]] = {}
-    for owner, reason in report.unfused:
+    for owner, reason in pairs:
         if reason not in reasons.get(owner, ()):
             reasons[owner] = (*reasons.get(owner, ()), reason)
     lines = []

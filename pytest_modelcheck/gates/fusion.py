@@ -19,24 +19,28 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class ExpectFusion:
-    """Bounds; None where nothing is expected. `qkv` counts attention layers, or is a share of them in percent."""
+    """Bounds; None where nothing is expected. `qkv` and `all_three` count attention layers, or are shares of them."""
 
     qkv: Bound | None
+    all_three: Bound | None
     subgraphs: Bound | None
     mean_size: Bound | None
 
 
-def parse(qkv: Any = None, subgraphs: Any = None, mean_size: Any = None) -> ExpectFusion:
+def parse(qkv: Any = None, subgraphs: Any = None, mean_size: Any = None, all_three: Any = None) -> ExpectFusion:
     """this many attention layers have Q, K and V grouped (qkv="12/12"), in this many fused subgraphs of this mean size
+
+    `qkv` counts a layer that has two of them grouped, as cross-attention has; `all_three` does not.
 
     Raises:
         MarkerError: when nothing is expected.
         BoundError: on a bound that cannot be read, or has a unit that its figure does not have.
     """
-    if qkv is None and subgraphs is None and mean_size is None:
+    if qkv is None and all_three is None and subgraphs is None and mean_size is None:
         raise MarkerError('expects nothing; write e.g. qkv="12/12"')
     return ExpectFusion(
         None if qkv is None else named_bound("qkv", qkv, SHARE),
+        None if all_three is None else named_bound("all_three", all_three, SHARE),
         _plain("subgraphs", subgraphs, "subgraphs='<=204'"),
         _plain("mean_size", mean_size, "mean_size='>=1.5'"),
     )
@@ -55,10 +59,12 @@ def check(modelcheck: ModelCheck, expectation: ExpectFusion) -> GateResult:
     """Compare the fusion report with the bounds."""
     report = modelcheck.fusion
     findings, measured = [], []
-    if (bound := expectation.qkv) is not None:
-        measured.append(f"qkv {report.qkv}/{report.attention_layers}")
-        if not _qkv_holds(bound, report):
-            findings.append(_qkv_finding(modelcheck, bound, report))
+    figures = (("qkv", expectation.qkv, report.qkv), ("all_three", expectation.all_three, report.all_three))
+    for subject, bound, figure in figures:
+        if bound is not None:
+            measured.append(f"{subject} {figure}/{report.attention_layers}")
+            if not _layers_hold(bound, figure, report.attention_layers):
+                findings.append(_layers_finding(modelcheck, subject, bound, figure, report))
     if (bound := expectation.subgraphs) is not None:
         measured.append(f"{len(report.subgraphs)} subgraphs")
         if not report.nodes or not bound.holds(len(report.subgraphs)):
@@ -70,25 +76,25 @@ def check(modelcheck: ModelCheck, expectation: ExpectFusion) -> GateResult:
     return GateResult(gate=GATE.name, measured=", ".join(measured), findings=tuple(findings))
 
 
-def _qkv_holds(bound: Bound, report: FusionReport) -> bool:
+def _layers_hold(bound: Bound, figure: int, layers: int) -> bool:
     if bound.percent:
-        return report.attention_layers > 0 and bound.holds(100 * report.qkv / report.attention_layers)
-    return bound.holds(report.qkv) and bound.whole in (None, report.attention_layers)
+        return layers > 0 and bound.holds(100 * figure / layers)
+    return bound.holds(figure) and bound.whole in (None, layers)
 
 
-def _qkv_finding(modelcheck: ModelCheck, bound: Bound, report: FusionReport) -> Finding:
-    from pytest_modelcheck.fusion import unfused_lines  # loads torch, which by now is loaded
+def _layers_finding(modelcheck: ModelCheck, subject: str, bound: Bound, figure: int, report: FusionReport) -> Finding:
+    from pytest_modelcheck.fusion import apart_lines, unfused_lines  # loads torch, which by now is loaded
 
-    reasons = unfused_lines(report)
+    reasons = unfused_lines(report) + (apart_lines(report) if subject == "all_three" else [])
     if not report.attention_layers:
         reasons = ["no softmax(Q K^T) V is in the torch graph"]
     elif not reasons:
         reasons = [f"all {report.attention_layers} attention layers have their projections grouped"]
     return modelcheck.finding(
         GATE.name,
-        "qkv",
+        subject,
         bound,
-        f"{report.qkv}/{report.attention_layers}",
+        f"{figure}/{report.attention_layers}",
         context="torch graph, attention written out",
         where=tuple(reasons),
         next="Projections of one input that meet in one attention count as grouped, and so does a packed one.",

@@ -99,7 +99,7 @@ def _is_right(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> 
 
 
 def _report(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> GoldenReport:
-    key = ("golden", expectation, path, path.stat().st_mtime_ns)
+    key = ("golden", repr(expectation), path, path.stat().st_mtime_ns)
     return modelcheck.once(key, lambda: _compare(modelcheck, expectation, path), step="golden")
 
 

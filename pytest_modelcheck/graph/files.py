@@ -64,7 +64,9 @@ def _reason(error: BaseException) -> str:
 
 def _check_external_data(model: ir.Model, path: Path) -> None:
     folder = path.parent.resolve()
-    for where, tensor in _external_tensors(model):
+    for where, tensor in _tensors(model):
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
         data = (folder / tensor.location).resolve()
         if not data.is_relative_to(folder):
             raise InvalidModelError(f"{path}: {where} points outside the model's folder: {data}")
@@ -77,26 +79,40 @@ def _check_external_data(model: ir.Model, path: Path) -> None:
 
 
 def _check_sizes(model: ir.Model, path: Path) -> None:
-    """A tensor whose shape needs more bytes than the whole file has is not looked at further."""
+    """Refuse a tensor in the file that holds more or less than its shape needs: nobody could read it."""
     whole = path.stat().st_size
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.dtype is ir.DataType.STRING:
-                continue
-            if min(tensor.shape.numpy(), default=0) < 0 or tensor.nbytes > whole:
-                raise InvalidModelError(f"{path}: initializer {name!r} of shape {tensor.shape} is larger than the file")
+    for where, tensor in _tensors(model):
+        if isinstance(tensor, ir.ExternalTensor) or tensor.dtype is ir.DataType.STRING:
+            continue
+        if min(tensor.shape.numpy(), default=0) < 0 or tensor.nbytes > whole:
+            raise InvalidModelError(f"{path}: {where} of shape {tensor.shape} is larger than the file")
+        if isinstance(tensor, ir.TensorProtoTensor) and (wrong := _other_content(tensor)):
+            raise InvalidModelError(f"{path}: {where} of shape {tensor.shape} and type {tensor.dtype} {wrong}")
 
 
-def _external_tensors(model: ir.Model) -> Iterator[tuple[str, ir.ExternalTensor]]:
-    """The location of each tensor whose data lies in another file: initializers, and tensors of nodes."""
+def _other_content(tensor: ir.TensorProtoTensor) -> str:
+    """How much the tensor holds where its shape needs something else; "" where both agree."""
+    proto = tensor.raw
+    if proto.HasField("raw_data"):
+        size = len(proto.raw_data)
+        return "" if size == tensor.nbytes else f"has {size} bytes of data, and needs {tensor.nbytes}"
+    values = len(getattr(proto, onnx.helper.tensor_dtype_to_field(tensor.dtype.value)))
+    if tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        needed = 2 * tensor.size
+    else:
+        needed = tensor.nbytes if tensor.dtype.bitwidth < 8 else tensor.size
+    return "" if values == needed else f"has {values} values, and needs {needed}"
+
+
+def _tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    """Each initializer, and each tensor of a node."""
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, value in graph.initializers.items():
-            if isinstance(value.const_value, ir.ExternalTensor):
+            if value.const_value is not None:
                 yield f"initializer {name!r}", value.const_value
     for node in all_nodes(model):
         for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
                 yield f"attribute {attribute.name!r} of node {_label(node)!r}", attribute.value
 
 
@@ -178,7 +194,8 @@ def data_files(path: Path) -> set[Path]:
     `load_model` reads small ones into memory, so the loaded model does not tell.
     """
     folder = path.parent.resolve()
-    return {(folder / tensor.location).resolve() for _, tensor in _external_tensors(ir.load(path))}
+    tensors = (tensor for _, tensor in _tensors(ir.load(path)))
+    return {(folder / tensor.location).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
 
 
 def _own_data_files(path: Path) -> set[Path]:

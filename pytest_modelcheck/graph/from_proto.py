@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -10,12 +10,15 @@ import onnx_ir as ir
 from pytest_modelcheck.errors import InvalidModelError
 from pytest_modelcheck.graph.counts import all_nodes
 
+MOST_NODES = 150_000
+"""A node takes 2.6 kB, whatever it takes in the file. The largest exports that we know have 10,000."""
+
 
 def model_from_proto(proto: onnx.ModelProto, *, what: str = "model") -> ir.Model:
     """Read `proto`; its weights are shared, and passes that rename them do not rename them there.
 
     Raises:
-        InvalidModelError: for maps (the ZipMap of classifiers), and for sparse tensors.
+        InvalidModelError: for maps (the ZipMap of classifiers), for sparse tensors, and for more than `MOST_NODES`.
     """
     refuse_unreadable(proto, what=what)
     model = ir.from_proto(proto)
@@ -32,8 +35,17 @@ def model_from_proto(proto: onnx.ModelProto, *, what: str = "model") -> ir.Model
 
 def refuse_unreadable(proto: onnx.ModelProto, *, what: str) -> None:
     """Raises InvalidModelError, naming the value or node, for a model that onnx_ir does not read."""
+    nodes = _count(proto.graph.node) + sum(_count(function.node) for function in proto.functions)
+    if nodes > MOST_NODES:
+        raise InvalidModelError(f"{what} cannot be read: it has {nodes:,} nodes, and at most {MOST_NODES:,} are read")
     for obstacle in _obstacles(proto.graph):
         raise InvalidModelError(f"{what} cannot be read: {obstacle}")
+
+
+def _count(nodes: Sequence[onnx.NodeProto]) -> int:
+    """Nodes, those of subgraphs among them."""
+    inner = sum(_count(a.g.node) for node in nodes for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
+    return len(nodes) + inner
 
 
 def _with_its_own_name(tensor: ir.TensorProtoTensor) -> ir.TensorProtocol:

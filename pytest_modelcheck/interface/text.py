@@ -36,12 +36,12 @@ def interface_text(interface: Interface) -> str:
     lines = [f"input: {port_text(port)}" for port in interface.inputs]
     lines += [f"output: {port_text(port)}" for port in interface.outputs]
     lines += [
-        f"opset: {_listed(f'{domain_name(domain)} {version}' for domain, version in interface.opsets)}",
+        f"opset: {_listed(f'{_domain_text(domain)} {version}' for domain, version in interface.opsets)}",
         f"ir version: {interface.ir_version}",
         f"files: {_EXTERNAL if interface.external else _ONE}",
         f"initializers: {_listed(f'{dtype} {size} B' for dtype, size in interface.bytes)}",
         f"metadata: {_listed(escape(key, _SPECIAL) for key in interface.metadata)}",
-        f"operators of: {_listed(map(domain_name, interface.domains))}",
+        f"operators of: {_listed(map(_domain_text, interface.domains))}",
     ]
     if interface.unread is not None:
         lines.append(f"unread inputs: {_listed(escape(name, _SPECIAL) for name in interface.unread)}")
@@ -142,5 +142,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (item.rpartition(" ") for item in _items(text))]
 
 
-def _domain(name: str) -> str:
-    return "" if name == "ai.onnx" else name
+def _domain_text(domain: str) -> str:
+    return escape(domain_name(domain), _SPECIAL)
+
+
+def _domain(text: str) -> str:
+    return "" if text == "ai.onnx" else unescape(text)

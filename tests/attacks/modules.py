@@ -33,6 +33,7 @@ class Held(nn.Module):
         self.linear, self.other, self.norm = nn.Linear(8, 8), nn.Linear(8, 8), nn.LayerNorm(8)
         self.lstm, self.gru = nn.LSTM(8, 8, batch_first=True), nn.GRU(8, 8, batch_first=True)
         self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.third, self.packed = nn.Linear(8, 8), nn.Linear(8, 24)
         self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
         self.conv = nn.Conv1d(6, 4, 3)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

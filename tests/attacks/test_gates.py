@@ -1,18 +1,27 @@
 """Every gate against what it must not take for right, and against harmless neighbours: rows of the tables beside it."""
 
+import functools
 import math
 
+import onnx
 import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict, latency, runtimes
+from pytest_modelcheck.calling import build_module
+from pytest_modelcheck.capture import capture
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.check.settings import Locked
+from pytest_modelcheck.export import export
+from pytest_modelcheck.fusion import partition
 from pytest_modelcheck.gates import latency_answers
+from pytest_modelcheck.golden import write_golden
 from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import as_passes
-from tests.attacks import graphs, measured, modules
+from tests import generation_models
+from tests.attacks import caches, files, fusion, golden, graphs, measured, modules, states
 from tests.gate_checks import ask, check_of_graph, said
+from tests.parity_models import decoder
 
 
 def judged(result, says):
@@ -41,6 +50,20 @@ def test_a_graph(row, tmp_path):
 def test_a_module(gate, name, body, says, arguments):
     case = ModelCase("net", lambda: modules.Held(body), lambda seed: (torch.ones(2, 6, 8),))
     judged(ask(ModelCheck(case), gate, **arguments), says)
+
+
+@functools.cache
+def fused(body):
+    """The report of a forward: rows that share it ask for one capture."""
+    case = ModelCase("net", lambda: modules.Held(body), lambda seed: (torch.ones(2, 6, 8),))
+    return partition(capture(case))
+
+
+@pytest.mark.parametrize(("name", "body", "says", "arguments"), fusion.ROWS, ids=[row[0] for row in fusion.ROWS])
+def test_a_fusion(tmp_path, name, body, says, arguments):
+    check = check_of_graph(graphs.HEAD + graphs.RELUS, tmp_path)
+    check.once("fusion", lambda: fused(body))
+    judged(ask(check, "expect_fusion", **arguments), says)
 
 
 def given(ratio, reach, noise):
@@ -90,3 +113,67 @@ def test_copies_between_host_and_device(tmp_path, monkeypatch, name, copies, bou
     assert result.verdict is verdict, said(result)
     if verdict is Verdict.FAIL:
         assert f"memcpy expected {bound}, found {sum(copies.values())} Memcpy node" in said(result)
+
+
+@pytest.mark.parametrize(("name", "kind", "says"), caches.ROWS, ids=[row[0] for row in caches.ROWS])
+def test_a_cache(name, kind, says):
+    asked = {"cache": ("past", "present"), "sequence": "ids"}
+    judged(ask(ModelCheck(decoder(kind)), "expect_cache_parity", **asked), says)
+
+
+@pytest.mark.parametrize(("name", "build", "options", "says"), states.ROWS, ids=[row[0] for row in states.ROWS])
+def test_a_state(name, build, options, says):
+    case = ModelCase("net", build, lambda seed: (torch.randn(5, 3),))
+    judged(ask(ModelCheck(case), "expect_state_roundtrip", **options), says)
+
+
+@functools.cache
+def outputs_of_the_reference():
+    """What `golden.Net` gives for three seeds."""
+    module = build_module(ModelCase("net", golden.Net, golden.inputs))
+    with torch.no_grad():
+        return {seed: module(*golden.inputs(seed)).numpy() for seed in range(3)}
+
+
+@pytest.mark.parametrize("row", golden.ROWS, ids=[row.name for row in golden.ROWS])
+def test_a_golden_file(tmp_path, row):
+    path = tmp_path / "net.golden.npz"
+    write_golden(
+        path,
+        producer="numpy",
+        versions={"numpy": "2"},
+        weights=build_module(ModelCase("net", row.written, golden.inputs)),
+        inputs={seed: {"x": golden.inputs(seed)[0]} for seed in range(3)},
+        outputs={seed: {"output_0": array} for seed, array in row.outputs(outputs_of_the_reference()).items()},
+    )
+    path.write_bytes(row.content(path.read_bytes()))
+    case = ModelCase("net", row.build, row.inputs, exporter="torchscript")
+    judged(ask(ModelCheck(case), "expect_golden", path, **row.options), row.says)
+
+
+@functools.cache
+def exported(build, draw, axes):
+    """The file that torchscript writes of this module."""
+    made = export(ModelCase("net", build, draw, exporter="torchscript", dynamic_axes=axes and generation_models.AXES))
+    return onnx.load(made.path)
+
+
+def check_of_edited(row, folder, build, draw, *, axes=False):
+    path = folder / "net.onnx"
+    onnx.save(files.edited(exported(build, draw, axes), row), path)
+    return ModelCheck(ModelCase.from_onnx(path, draw, module=build))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "reference"])
+@pytest.mark.parametrize("row", files.RUNTIME, ids=[row.name for row in files.RUNTIME])
+def test_a_file_in_a_runtime(tmp_path, row, runtime):
+    if runtime == "reference" and row.name == "a wider type":
+        return  # it computes with whatever type comes, and says what it gave
+    check = check_of_edited(row, tmp_path, files.Net, files.net_inputs)
+    judged(ask(check, "expect_runtime", runtime, seeds=2, varied=False), row.says)
+
+
+@pytest.mark.parametrize("row", files.GENERATION, ids=[row.name for row in files.GENERATION])
+def test_a_file_that_generates(tmp_path, row):
+    check = check_of_edited(row, tmp_path, generation_models.Decoder, generation_models.inputs, axes=True)
+    judged(ask(check, "expect_generation", tokens=6), row.says)

@@ -411,3 +411,44 @@ def test_a_weight_that_is_larger_than_its_file(tmp_path, dims, fine):
         load_model(path)
     else:
         assert refused(path).endswith(f"initializer 'w' of shape [{dims[0]},{dims[1]}] is larger than the file")
+
+
+def _with_tensor(tensor, in_node):
+    model = proto()
+    if in_node:
+        made = onnx.helper.make_node("Constant", [], ["unread"], name="constant", value=tensor)
+        model.graph.node.insert(0, made)
+    else:
+        tensor.name = "extra"
+        model.graph.initializer.append(tensor)
+    return model
+
+
+@pytest.mark.parametrize("in_node", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "dims", "content", "wrong"),
+    [
+        (TensorProto.INT8, [1], {"raw_data": bytes(8)}, "has 8 bytes of data, and needs 1"),
+        (TensorProto.INT64, [2], {"raw_data": bytes(15)}, "has 15 bytes of data, and needs 16"),
+        (TensorProto.FLOAT, [], {}, "has 0 values, and needs 1"),
+        (TensorProto.FLOAT, [2], {"float_data": [1.0]}, "has 1 values, and needs 2"),
+        (TensorProto.FLOAT16, [2], {"int32_data": [1, 2, 3]}, "has 3 values, and needs 2"),
+        (TensorProto.COMPLEX64, [1], {"float_data": [1.0]}, "has 1 values, and needs 2"),
+        (TensorProto.INT4, [3], {"int32_data": [1, 2, 3]}, "has 3 values, and needs 2"),
+        (TensorProto.INT64, [2], {"raw_data": bytes(16)}, ""),
+        (TensorProto.FLOAT, [0], {}, ""),
+        (TensorProto.FLOAT, [2], {"float_data": [1.0, 2.0]}, ""),
+        (TensorProto.FLOAT16, [2], {"int32_data": [1, 2]}, ""),
+        (TensorProto.COMPLEX64, [1], {"float_data": [1.0, 2.0]}, ""),
+        (TensorProto.INT4, [3], {"int32_data": [1, 2]}, ""),
+    ],
+)
+def test_a_tensor_holds_what_its_shape_needs(tmp_path, dtype, dims, content, wrong, in_node):
+    path = tmp_path / "net.onnx"
+    onnx.save(_with_tensor(TensorProto(data_type=dtype, dims=dims, **content), in_node), path)
+    if not wrong:
+        load_model(path)
+        return
+    where = "attribute 'value' of node 'constant'" if in_node else "initializer 'extra'"
+    shape = f"[{','.join(map(str, dims))}]"
+    assert f"{where} of shape {shape} and type {ir.DataType(dtype).name} {wrong}" in refused(path)

@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, parser
 
 from pytest_modelcheck.errors import InvalidModelError
+from pytest_modelcheck.graph import from_proto
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.pipeline import optimize
@@ -87,3 +88,24 @@ def test_inputs_and_outputs_without_a_shape_are_carried_through() -> None:
     assert [node.op_type for node in after.graph.node] == ["Relu"]
     assert not after.graph.input[0].type.tensor_type.HasField("shape")
     assert not after.graph.output[0].type.tensor_type.HasField("shape")
+
+
+@pytest.mark.parametrize("where", ["graph", "subgraph", "function"])
+@pytest.mark.parametrize(("most", "fine"), [(4, True), (3, False)])
+def test_a_graph_of_more_nodes_than_memory_is_for_is_refused(monkeypatch, where, most, fine) -> None:
+    monkeypatch.setattr(from_proto, "MOST_NODES", most)
+    text = {
+        "graph": "g (float[2] x) => (float[2] y) { a = Relu(x) b = Relu(a) c = Relu(b) y = Relu(c) }",
+        "subgraph": """g (float[2] x, bool c) => (float[2] y) {
+            y = If(c) <then_branch = t () => (float[2] p) { q = Relu(x) p = Relu(q) },
+            else_branch = e () => (float[2] r) { r = Relu(x) }>
+        }""",
+        "function": """g (float[2] x) => (float[2] y) { a = Relu(x) y = mine.Twice(a) }
+            <domain: "mine", opset_import: ["" : 17]> Twice (p) => (q) { s = Relu(p) q = Relu(s) }""",
+    }[where]
+    model = parser.parse_model(f'<ir_version: 10, opset_import: ["" : 17, "mine" : 1]> {text}')
+    if fine:
+        model_from_proto(model)
+        return
+    with pytest.raises(InvalidModelError, match=r"^model cannot be read: it has 4 nodes, and at most 3 are read$"):
+        model_from_proto(model)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
+import json
 import os
 import re
 import resource
@@ -12,9 +14,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pytest_modelcheck.errors import ModelCheckError
 from tests.hostile.bases import bases
@@ -98,26 +101,106 @@ def warm_up(names: Iterable[str]) -> None:
 
 def run_on(name: str, content: bytes, place: Path, *, fork: bool = True) -> Run:
     """Let one of `RUNS` read `content`."""
+    file = _files(content, place)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        done = _forked(name, file, Path(folder)) if fork else _here(name, file, Path(folder))
+        return _judged(done, len(content), Path(folder))
+
+
+def run_all(contents: Sequence[bytes], names: Sequence[str], place: Path) -> Iterator[list[tuple[str, Run]]]:
+    """Let `RUNS` read each content, many in one forked process: forking costs more than most runs.
+
+    A content on which a run goes wrong, or ends the process, is given to each run again, in a process of its own.
+
+    Yields:
+        One list for each content: the runs, up to the one that refused it for all.
+    """
+    waiting = list(contents)
+    while waiting:
+        done = _together(waiting, names, place)
+        for content, results in zip(waiting, done, strict=False):
+            yield results if not any(run.wrong for _, run in results) else _apart(content, names, place, results)
+        waiting = waiting[len(done) :]
+        if waiting:  # the process ended at this one
+            yield _apart(waiting.pop(0), names, place, [])
+
+
+def _apart(content: bytes, names: Sequence[str], place: Path, together: list[tuple[str, Run]]) -> list[tuple[str, Run]]:
+    results = []
+    for name in names:
+        results.append((name, run_on(name, content, place)))
+        if name == READER and results[-1][1].status == 2:
+            break
+    if not any(run.wrong for _, run in results):  # only behind others: what was seen there counts
+        return together or [(names[0], Run(None, "the process ended, and does not when it is repeated", 0, 0.0, ""))]
+    return results
+
+
+def _together(contents: Sequence[bytes], names: Sequence[str], place: Path) -> list[list[tuple[str, Run]]]:
+    """As many as one process can read: it ends after the first that takes too much memory, or at a crash."""
+    found = place / "found.jsonl"
+    found.unlink(missing_ok=True)
+    child = os.fork()
+    if not child:
+        try:
+            with found.open("w") as log:
+                _read_many(contents, names, place, log)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    lines = found.read_text().splitlines(keepends=True)
+    return [[(name, Run(**run)) for name, run in json.loads(line)] for line in lines if line.endswith("\n")]
+
+
+def _read_many(contents: Sequence[bytes], names: Sequence[str], place: Path, log: TextIO) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    before = _own_memory()
+    said = place / "said.txt"
+    for content in contents:
+        file = _files(content, place)
+        results = []
+        for name in names:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                code = _printing(name, file, Path(folder), said)
+                text = said.read_text(encoding="utf-8", errors="surrogateescape")
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+                wrong = _raised(text) if code == _RAISED else ""
+                run = Run(code, wrong, memory, time.monotonic() - started, text)
+                results.append((name, dataclasses.asdict(_judged(run, len(content), Path(folder)))))
+            if name == READER and code == 2:
+                break
+        log.write(json.dumps(results) + "\n")
+        log.flush()
+        if any("MiB" in run["wrong"] for _, run in results):
+            return  # the highest use stays with the process: all after this one would look like it
+
+
+def _files(content: bytes, place: Path) -> Path:
     file = place / "file.onnx"
     file.write_bytes(content)
     (place / "sound.onnx").write_bytes(bases()["net"])
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        done = _forked(name, file, Path(folder)) if fork else _here(name, file, Path(folder))
-        written = sum(
-            each.stat().st_size for each in Path(folder).rglob("*") if each.is_file() and each.suffix == ".onnx"
-        )
+    return file
+
+
+def _judged(done: Run, size: int, folder: Path) -> Run:
+    """The run with what must not be, beside what it has already."""
+    written = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file() and each.suffix == ".onnx")
     wrong = done.wrong
     if not wrong and done.status not in (0, 1, 2):
         wrong = f"exit status {done.status}"
     if not wrong and done.status == 2 and written:
         wrong = f"{written} bytes written by a run that failed"
-    if not wrong and done.memory > 4 * len(content) + MEMORY:
+    if not wrong and done.memory > 4 * size + MEMORY:
         wrong = f"{done.memory / 2**20:.0f} MiB"
     if not wrong and any(ord(letter) < 32 and letter not in "\n\t" for letter in done.said):
         wrong = f"control characters printed: {done.said[:200]!r}"
     if not wrong and any(line.lstrip().startswith("::") for line in done.said.splitlines()):
         wrong = f"a command of a CI log printed: {done.said[:200]!r}"
-    return Run(done.status, wrong, done.memory, done.seconds, done.said)
+    return dataclasses.replace(done, wrong=wrong)
 
 
 def _here(name: str, file: Path, folder: Path) -> Run:
@@ -161,22 +244,27 @@ def _run_and_leave(name: str, file: Path, folder: Path, said: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))  # of the processor: others may need it too
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    os._exit(_printing(name, file, folder, said))
+
+
+def _printing(name: str, file: Path, folder: Path, said: Path) -> int:
+    """The exit status of a run whose output, C's included, goes into the file `said`."""
     output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - the process ends with it
+    os.close(output)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - the next run has its own
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    code = _RAISED
     try:
-        code = RUNS[name](file, folder)
+        return RUNS[name](file, folder)
     except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 1
+        return left.code if isinstance(left.code, int) else 1
     except BaseException:  # the whole point is to see it
         traceback.print_exc()
+        return _RAISED
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
 
 
 def _own_memory() -> int:

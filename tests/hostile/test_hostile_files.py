@@ -1,5 +1,7 @@
 """A sample of `benchmarks.hostile_files`: no file that nobody vouched for makes a command crash, hang or write."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from tests.hostile.bases import bases
 from tests.hostile.built import FILES
 from tests.hostile.mutants import mutant
-from tests.hostile.running import RUNS, run_on
+from tests.hostile.running import RUNS, run_all, run_on
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="each run is a forked process")
@@ -27,6 +29,43 @@ def test_a_mutant_is_the_same_file_every_time_and_differs_from_its_model():
     assert mutant(7) == mutant(7)
     assert mutant(7) != mutant(8)
     assert all(mutant(number)[1] not in bases().values() for number in range(20))
+
+
+def nothing(file, folder):
+    return 0
+
+
+def crashes_on_a(file, folder):
+    if file.read_bytes() == b"a":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+def crashes_behind_another(file, folder):
+    SEEN.append(1)
+    if len(SEEN) == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+SEEN: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("run", "wrong"),
+    [
+        (nothing, ["", "", ""]),
+        (crashes_on_a, ["", "killed by SIGSEGV", ""]),
+        (crashes_behind_another, ["", "the process ended, and does not when it is repeated", ""]),
+        (lambda file, folder: {b"a": 3}.get(file.read_bytes(), 0), ["", "exit status 3", ""]),
+        (lambda file, folder: len(bytearray(b"1") * 2**30) * 0 if file.read_bytes() == b"a" else 0, ["", "MiB", ""]),
+    ],
+)
+def test_of_many_files_in_one_process_each_has_its_answer(monkeypatch, tmp_path, run, wrong):
+    SEEN.clear()
+    monkeypatch.setitem(RUNS, "planted", run)
+    found = [results[0][1].wrong for results in run_all([b"1", b"a", b"3"], ["planted"], tmp_path)]
+    assert [words.split()[-1] if "MiB" in words else words for words in found] == wrong
 
 
 def test_there_are_two_hundred_built_files():

@@ -30,7 +30,7 @@ DIMS = st.none() | st.lists(st.none() | st.integers(0, 99) | NAMES, max_size=3).
 PORTS = st.lists(st.builds(Port, NAMES, st.sampled_from(["float32", "int64", "seq(float32)"]), DIMS), max_size=3).map(
     tuple
 )
-DOMAINS = st.sampled_from(["", "com.microsoft", "my.own"])
+DOMAINS = st.sampled_from(["", "com.microsoft", "my.own", "a\x1e\x02", "b, 3: c"])
 INTERFACES = st.builds(
     Interface,
     inputs=PORTS,

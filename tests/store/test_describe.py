@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_modelcheck.store.describe import Describer
+from pytest_modelcheck.store.describe import Describer, large_digest
 
 
 class Row(NamedTuple):
@@ -157,7 +157,7 @@ def test_an_items_of_a_librarys_own_is_not_called():
 
 
 SCRIPT = """
-from pytest_modelcheck.store.describe import Describer
+from pytest_modelcheck.store.describe import Describer, large_digest
 describer = Describer()
 value = [{"a", "b", "c", "d"}, frozenset({int, str, float}), {"x": (1, 2.5, None)}, len, Describer.describe]
 describer.describe("v", value)
@@ -177,3 +177,47 @@ def test_texts_are_the_same_in_another_process_with_another_hash_seed():
         for seed in ("1", "77")
     }
     assert len(said) == 1
+
+
+SIGNS, WORDS = np.uint64(1 << 63), np.arange(3 * 2**15 + 5, dtype=np.uint64)
+
+
+def negated(words, *rows):
+    for row in rows:
+        words[row * 2**15 + 7] ^= SIGNS
+
+
+def exchanged(words):
+    words[[7, 2**15 + 7]] = words[[2**15 + 7, 7]]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda words: negated(words, 0),
+        lambda words: negated(words, 0, 1),
+        lambda words: negated(words, 1, 2),
+        exchanged,
+        lambda words: words.sort(),
+        lambda words: np.copyto(words, words[::-1].copy()),
+        lambda words: words.__setitem__(0, 1),
+        lambda words: words.__setitem__(-1, 0),
+        lambda words: np.negative(words, out=words),
+    ],
+)
+def test_the_digest_of_a_large_buffer_sees_an_edit(edit):
+    words = WORDS[::-1].copy() if "sort" in edit.__code__.co_names else WORDS.copy()
+    before = large_digest(words.view(np.uint8))
+    edit(words)
+    assert large_digest(words.view(np.uint8)) != before
+
+
+def test_the_digest_of_a_large_buffer_sees_its_length():
+    zeros = np.zeros(3 * 2**18, np.uint8)
+    assert len({large_digest(zeros[:size]) for size in (0, 1, 2**18 - 1, 2**18, 2**18 + 1, 2**19, 3 * 2**18)}) == 7
+
+
+def test_the_digest_of_a_large_buffer_is_the_same_in_every_process_and_place():
+    moved = np.empty(WORDS.nbytes + 1, np.uint8)[1:]
+    moved[:] = WORDS.view(np.uint8)
+    assert large_digest(moved) == large_digest(WORDS.view(np.uint8)) == "fc67117e541caab1e4ea7c521c3d64a8"

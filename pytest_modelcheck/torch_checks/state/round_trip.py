@@ -108,7 +108,9 @@ def state_roundtrip(
             if not findings:
                 trip.save_to(good)
                 target = trip.another_module()
+                save(target, folder / "another.pt")  # what was saved last is not what is loaded: the file decides
                 findings = blind(trip, target) or round_trip(trip, target, good, seeds)
+                findings = findings or lost_parameters(trip, target, folder / "parameters.pt")
             if not findings:
                 runtime, findings = runtime_state(trip, target)
                 refusals = [offer(load, target, bad) for bad in bad_files(module, good, folder, save)]
@@ -201,6 +203,30 @@ def _outputs_differ(trip: Trip, target: torch.nn.Module, names: Sequence[str], s
         next_step="What the outputs depend on belongs in the state (a parameter or a persistent buffer), or must "
         "be made the same in every build.",
     )
+
+
+def lost_parameters(trip: Trip, target: torch.nn.Module, path: Path) -> list[Finding]:
+    """A parameter that a hook keeps out of the state: one that was never trained has its default after loading, too.
+
+    So the trip is made once more from a module in which those parameters hold something else.
+    """
+    source = trip.another_module(0.25)
+    entries = source.state_dict()
+    outside = [name for name, _ in source.named_parameters(remove_duplicate=False) if name not in entries]
+    if not outside:
+        return []
+    trip.save(source, path)
+    trip.load(target, path)
+    if output_hashes(trip.run(target, 0)) == output_hashes(trip.run(source, 0)):
+        return []
+    return [
+        trip.finding(
+            "parameters",
+            "those of the module in its state",
+            f"others after loading: {listed(outside, _SHOWN)}",
+            next_step="A hook of state_dict leaves them out: what they were trained to is lost.",
+        )
+    ]
 
 
 def refusal_findings(trip: Trip, refusals: Sequence[Refusal]) -> list[Finding]:

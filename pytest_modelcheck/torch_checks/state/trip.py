@@ -37,10 +37,12 @@ class Trip:
             raise ModelCheckError(f"{self.case.name}: save() wrote no file at the path it was given")
 
     def another_module(self, shift: float = 0.125) -> torch.nn.Module:
-        """A module of the same kind from another seed, every entry of its state overwritten."""
+        """A module of the same kind from another seed, every entry of its state overwritten, and every parameter."""
         made = build_module(self.case, seed=BUILD_SEED + 1)
         with torch.no_grad():
-            for tensor in made.state_dict(keep_vars=True).values():
+            entries = made.state_dict(keep_vars=True)
+            outside = {name: value for name, value in made.named_parameters() if name not in entries}
+            for tensor in (*entries.values(), *outside.values()):
                 if isinstance(tensor, torch.Tensor):
                     tensor.copy_(other_values(tensor, shift))
         return made
