@@ -259,3 +259,24 @@ def test_nothing_is_written_beside_a_file_of_the_user(tmp_path):
     assert measure_accuracy(check, seeds=2).passed
     assert [file.name for file in mine.iterdir()] == ["model.onnx"]
     assert np.isfinite(measure_accuracy(check, seeds=2).pairs[0].scaled_max)
+
+
+@pytest.mark.parametrize(("seed", "taken_again"), [(2, False), (9, True)])
+def test_inputs_that_are_read_in_c_are_known_by_their_numbers(tmp_path, seed, taken_again):
+    def write(number, value):
+        (tmp_path / f"{number}.bin").write_bytes(np.full(24, value, np.float32).tobytes())
+
+    for number in range(10):
+        write(number, number + 1)
+    case = ModelCase(
+        "network",
+        Network,
+        lambda seed: {"x": torch.from_file(str(tmp_path / f"{seed}.bin"), size=24).view(3, 8)},
+        exporter="torchscript",
+    )
+    measure_accuracy(ModelCheck(case, cache=tmp_path / "cache"), seeds=3, varied=False)
+    write(seed, -1)
+    again = ModelCheck(case, cache=tmp_path / "cache")
+    measure_accuracy(again, seeds=3, varied=False)
+    assert again.exported.cached
+    assert ("accuracy" in taken(again)) == taken_again

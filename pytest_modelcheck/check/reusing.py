@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.accuracy import SweepReport
 from pytest_modelcheck.attribution import Attribution
+from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import Exported
 from pytest_modelcheck.fusion import FusionReport
 from pytest_modelcheck.graph.files import load_model, save_beside
@@ -124,13 +125,21 @@ class Reuse:
         """The fusion report of the default rules."""
         return self._reused("fusion", {}, make)
 
-    def accuracy(self, make: Callable[[], SweepReport], graph: Path, **settings: object) -> SweepReport:
+    def accuracy(
+        self, make: Callable[[], SweepReport], graph: Path, drawn: Callable[[], Sequence[str]], **settings: object
+    ) -> SweepReport:
         """The sweep over the export and `graph`, a file of `attribution`, under these settings.
 
-        It depends on what the inputs of every seed read, and what the forward read with them.
+        It depends on the inputs of every seed, whose digests `drawn` gives, and on what the forward read with them.
         """
+        if not self.active:
+            return make()
         case = self.exported.case
-        watch = Watch(case.build, {"inputs": case.inputs}) if self.active else None
+        try:
+            digests = {f"inputs({seed})": digest for seed, digest in enumerate(drawn())}
+            watch = Watch(case.build, {"inputs": case.inputs, **digests})
+        except ModelCheckError:  # inputs that cannot be drawn: the sweep says it
+            return make()
         return self._reused("accuracy", self._on(graph, settings), make, lambda report: report.passed, watch)
 
     def latency(self, make: Callable[[], PairedLatency], graph: Path, **settings: object) -> PairedLatency:

@@ -234,6 +234,7 @@ def measure_accuracy(
         FindingError: if there is no export, or a pass of the pipeline failed: there is no graph to measure.
     """
     from pytest_modelcheck.accuracy import Subject, Tolerances, assess, rounds_to_integers, standard_stages
+    from pytest_modelcheck.accuracy.watched_inputs import input_digest
     from pytest_modelcheck.check.settings import own_cores
     from pytest_modelcheck.runtimes import How
     from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
@@ -276,12 +277,16 @@ def measure_accuracy(
             store=None if settings.cache is None else Store(settings.cache),
         )
 
+    def drawn() -> list[str]:
+        """Of every seed: what reads its inputs in C is not recorded (torchvision.io, cv2)."""
+        return [input_digest(graphs.inputs(seed)).hex() for seed in range(seeds)]
+
     def make() -> SweepReport:
         graphs.optimized  # noqa: B018 - raises where there is no graph that the whole pipeline made
         of_user = any(":" in text for text in (metric or {}).values())  # code that no key of a kept result holds
         if of_user or modelcheck.source.changed(modelcheck.exported):
             return sweep()
-        return graphs.reuse.accuracy(sweep, graphs.optimized_path, **how)
+        return graphs.reuse.accuracy(sweep, graphs.optimized_path, drawn, **how)
 
     return modelcheck.once(("accuracy", *how.values()), make, step="accuracy", figures=accuracy_figures)
 

@@ -29,6 +29,7 @@ _CLASSES = (torch.Tensor, torch.nn.Module)
 MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy")
 _SWITCH = re.compile(r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*")
 _LIBRARY_DEPTH = 4
+_EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_ir|onnx)(\..*)?")
 _CALLABLE = (
     types.FunctionType,
     types.BuiltinFunctionType,
@@ -156,6 +157,7 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
     values: dict[str, Any] = {
         "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
+        "cuda": torch.cuda.is_available(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "mha fastpath": torch.backends.mha.get_fastpath_enabled(),
         "function modes": _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
@@ -164,11 +166,27 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         **{name: _called(getattr(torch._C, name)) for name in dir(torch._C) if _SWITCH.fullmatch(name)},
         **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
         **{f"kernel {name}": kernel for name, kernel in kernels.registered.items()},
+        **_replaced(),
         "optimized python": sys.flags.optimize,
     }
     for name, value in values.items():
         describer.describe(f":{name}", value)
     return describer.texts, describer.unknown
+
+
+def _replaced() -> dict[str, types.FunctionType]:
+    """Functions and methods of the exporters that somebody else's file defines."""
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        if not _EXPORTERS.fullmatch(name) or module is None:
+            continue
+        classes = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == name]
+        for place in (module, *classes):
+            for label, value in vars(place).items():
+                value = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+                if type(value) is types.FunctionType and not is_library(value.__code__.co_filename):
+                    found[f"replaced {name}:{getattr(place, '__qualname__', '')}.{label}"] = value
+    return found
 
 
 def _called(getter: Callable[[], Any]) -> Any:

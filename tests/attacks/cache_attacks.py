@@ -89,6 +89,19 @@ def state(name: str, run: str, body: str, header: str = "", **parts) -> Attack:
     return Attack(name=name, run=run, body=body, header=header, **parts)
 
 
+REPLACED = """
+from torch.onnx._internal.torchscript_exporter import utils
+before = utils._optimize_graph
+def optimize(graph, *args, **kwargs):
+    return before(graph, *args, **kwargs)
+utils._optimize_graph = optimize
+"""
+REPLACED_METHOD = """
+import onnx_ir
+def numpy(self):
+    return self._raw
+onnx_ir.Tensor.numpy = numpy
+"""
 SETTINGS = {"PREsettings.py": "FLAG = False\nCFG = {'k': 1}\nUNREAD = 1\ndef act(x):\n    return x.relu()\n"}
 
 SOURCES = (
@@ -471,6 +484,18 @@ STATE = (
         "a global forward hook",
         "torch.nn.modules.module.register_module_forward_hook(lambda m, i, o: None)",
         "return x",
+    ),
+    state(
+        "a function of the exporter, replaced in a file that the case does not reach",
+        "load('PREpatch.py')",
+        "return x.relu()",
+        files={"PREpatch.py": REPLACED},
+    ),
+    state(
+        "a method of the exporter, replaced",
+        "load('PREpatch.py')",
+        "return x.relu()",
+        files={"PREpatch.py": REPLACED_METHOD},
     ),
     state("a function mode", "enter_function_mode()", "return x.relu()"),
     state("a dispatch mode", "enter_dispatch_mode()", "return x.relu()"),

@@ -19,7 +19,7 @@ from pytest_modelcheck.golden import write_golden
 from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import as_passes
 from tests import generation_models
-from tests.attacks import caches, files, fusion, golden, graphs, measured, modules, states
+from tests.attacks import caches, files, fusion, golden, graphs, measured, modules, owners, states
 from tests.gate_checks import ask, check_of_graph, said
 from tests.parity_models import decoder
 
@@ -177,3 +177,20 @@ def test_a_file_in_a_runtime(tmp_path, row, runtime):
 def test_a_file_that_generates(tmp_path, row):
     check = check_of_edited(row, tmp_path, generation_models.Decoder, generation_models.inputs, axes=True)
     judged(ask(check, "expect_generation", tokens=6), row.says)
+
+
+@pytest.mark.parametrize(("name", "edit", "says", "arguments"), owners.FILES, ids=[row[0] for row in owners.FILES])
+def test_owners_in_a_file(tmp_path, name, edit, says, arguments):
+    model = onnx.ModelProto()
+    model.CopyFrom(exported(files.Net, files.net_inputs, False))
+    edit(model.graph)
+    onnx.save(model, tmp_path / "net.onnx")
+    check = ModelCheck(ModelCase.from_onnx(tmp_path / "net.onnx", files.net_inputs, module=files.Net))
+    judged(ask(check, "expect_hierarchy", **arguments), says)
+
+
+@pytest.mark.parametrize(("name", "body", "says", "arguments"), owners.MODULES, ids=[row[0] for row in owners.MODULES])
+def test_owners_of_a_module(name, body, says, arguments):
+    inputs = torch.ones(2, 6, 8)
+    case = ModelCase("net", lambda: modules.Held(body), lambda seed: (inputs,), exporter="torchscript")
+    judged(ask(ModelCheck(case), "expect_hierarchy", **arguments), says)
