@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.onnx import _flags
 from torch.overrides import _get_current_function_mode_stack
+from torch.utils._config_module import _UNSET_SENTINEL
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from pytest_modelcheck.recorder import kernels
@@ -29,6 +30,7 @@ _CLASSES = (torch.Tensor, torch.nn.Module)
 MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy")
 _SWITCH = re.compile(r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*")
 _LIBRARY_DEPTH = 4
+_CONFIGS = ("torch.fx.experimental._config", "torch._dynamo.config", "torch._functorch.config", "torch._export.config")
 _EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_ir|onnx)(\..*)?")
 _CALLABLE = (
     types.FunctionType,
@@ -39,7 +41,7 @@ _CALLABLE = (
 )
 _SHOWN = (*_CALLABLE, np.ufunc, bool, int, float)
 _WITHOUT_CONTENT = (
-    *(type(threading.Lock()), type(threading.RLock()), threading.local, logging.Logger, io.IOBase, type(os.environ)),
+    *(type(threading.Lock()), type(threading.RLock()), logging.Logger, io.IOBase, type(os.environ)),
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
 )
 """Globals of these types say nothing about a result; what is read of the environment, the recorder sees."""
@@ -105,7 +107,10 @@ def bindings(
         chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
-            if issubclass(type(value), _WITHOUT_CONTENT) or _is_own(home, prefix + name, value, users):
+            without_content = issubclass(
+                type(value), _WITHOUT_CONTENT if users else (*_WITHOUT_CONTENT, threading.local)
+            )
+            if without_content or _is_own(home, prefix + name, value, users):
                 continue
             if (
                 top(home) in CORE
@@ -167,11 +172,22 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
         **{f"kernel {name}": kernel for name, kernel in kernels.registered.items()},
         **_replaced(),
+        **_configured(),
         "optimized python": sys.flags.optimize,
     }
     for name, value in values.items():
         describer.describe(f":{name}", value)
     return describer.texts, describer.unknown
+
+
+def _configured() -> dict[str, Any]:
+    """Flags of torch's tracers that somebody set, and not to their default."""
+    return {
+        f"{name}.{flag}": entry.user_override
+        for name in _CONFIGS
+        for flag, entry in getattr(sys.modules.get(name), "_config", {}).items()
+        if entry.user_override is not _UNSET_SENTINEL and entry.user_override != entry.default
+    }
 
 
 def _replaced() -> dict[str, types.FunctionType]:

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import logging
 import pathlib
+import threading
 import types
 import weakref
 from collections.abc import Iterator, Mapping, MappingView, Sequence
@@ -116,6 +117,9 @@ class Describer:
             self._hash(path, f"array {value.dtype}{list(value.shape)}", np.ascontiguousarray(value).reshape(-1))
         elif isinstance(value, types.FunctionType):
             yield from self._function(path, value)
+        elif isinstance(value, threading.local):
+            self.texts[path] = qualified_name(kind)
+            yield from _attributes(value)
         elif isinstance(value, _NAMED):
             self.texts[path] = f"{kind.__name__} {getattr(value, '__name__', None) or getattr(value, 'name', value)}"
         elif isinstance(value, _WRAPPERS):

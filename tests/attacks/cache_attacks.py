@@ -497,6 +497,30 @@ STATE = (
         "return x.relu()",
         files={"PREpatch.py": REPLACED_METHOD},
     ),
+    state(
+        "a value of this thread",
+        "net.LOCAL.k = 3.0",
+        "return x * LOCAL.k",
+        "import threading\nLOCAL = threading.local()\nLOCAL.k = 2.0",
+    ),
+    state(
+        "an attribute of a function",
+        "net.act.k = 3.0",
+        "return act(x)",
+        "def act(x):\n    return x * act.k\nact.k = 2.0",
+    ),
+    state(
+        "a variable of a closure",
+        "net.put(3.0)",
+        "return act(x)",
+        "def made():\n    k = 2.0\n    def act(x):\n        return x * k\n    def put(v):\n        nonlocal k\n        k = v\n    return act, put\nact, put = made()",
+    ),
+    state(
+        "a flag of torch's tracer",
+        "import torch.fx.experimental._config as config; config.use_duck_shape = False",
+        "return x.relu()",
+        always="import torch.fx.experimental._config",
+    ),
     state("a function mode", "enter_function_mode()", "return x.relu()"),
     state("a dispatch mode", "enter_dispatch_mode()", "return x.relu()"),
     state(
@@ -617,6 +641,12 @@ REFUSED = (
         name="a subprocess",
         header="import subprocess, sys",
         body="return x * int(subprocess.check_output([sys.executable, '-c', 'print(2)']))",
+        expected="never kept",
+    ),
+    Attack(
+        name="a context variable",
+        header="import contextvars\nK = contextvars.ContextVar('k', default=2.0)",
+        body="return x * K.get()",
         expected="never kept",
     ),
     Attack(name="the clock", header="import time", body="return x * time.time()", expected="never kept"),
