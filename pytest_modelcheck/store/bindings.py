@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import logging
 import os
@@ -183,11 +184,17 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
 def _configured() -> dict[str, Any]:
     """Flags of torch's tracers that somebody set, and not to their default."""
     return {
-        f"{name}.{flag}": entry.user_override
+        f"{name}.{flag}": value
         for name in _CONFIGS
         for flag, entry in getattr(sys.modules.get(name), "_config", {}).items()
-        if entry.user_override is not _UNSET_SENTINEL and entry.user_override != entry.default
+        if (value := _override(entry)) is not _UNSET_SENTINEL and value != entry.default
     }
+
+
+def _override(entry: Any) -> Any:
+    """What somebody set a flag to; torch 2.13 keeps it in a context variable."""
+    value = entry.user_override
+    return value.get(_UNSET_SENTINEL) if isinstance(value, contextvars.ContextVar) else value
 
 
 def _replaced() -> dict[str, types.FunctionType]:

@@ -121,8 +121,12 @@ def run_all(contents: Sequence[bytes], names: Sequence[str], place: Path) -> Ite
         for content, results in zip(waiting, done, strict=False):
             yield results if not any(run.wrong for _, run in results) else _apart(content, names, place, results)
         waiting = waiting[len(done) :]
-        if waiting:  # the process ended at this one
+        if waiting and not (done and _is_too_large(done[-1])):  # the process ended at this one
             yield _apart(waiting.pop(0), names, place, [])
+
+
+def _is_too_large(results: Sequence[tuple[str, Run]]) -> bool:
+    return any(run.wrong.endswith(" MiB") for _, run in results)
 
 
 def _apart(content: bytes, names: Sequence[str], place: Path, together: list[tuple[str, Run]]) -> list[tuple[str, Run]]:
@@ -175,7 +179,7 @@ def _read_many(contents: Sequence[bytes], names: Sequence[str], place: Path, log
                 break
         log.write(json.dumps(results) + "\n")
         log.flush()
-        if any("MiB" in run["wrong"] for _, run in results):
+        if _is_too_large([(name, Run(**run)) for name, run in results]):
             return  # the highest use stays with the process: all after this one would look like it
 
 
