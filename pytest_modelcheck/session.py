@@ -209,7 +209,8 @@ class Session:
         gates = any(finding.gate != "snapshot" for finding in found)
         drift = {} if state.snapshot is None else state.snapshot.drift(gates)
         changed = () if state.snapshot is None else state.snapshot.drawn
-        return row_of_test(item.nodeid, place, outcome, model, state.results, state.body, locked, known, drift, changed)
+        row = row_of_test(item.nodeid, place, outcome, model, state.results, state.body, locked, known, drift, changed)
+        return row | {"as_locked": None if state.snapshot is None else state.snapshot.as_locked}
 
 
 def _since_recording(snapshot: ModelCheckSnapshot, result: GateResult) -> GateResult:

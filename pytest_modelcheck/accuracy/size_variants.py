@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy.stages import Inputs
-from pytest_modelcheck.accuracy.variants import Variant, is_plain_float, mapped, named_tensors
+from pytest_modelcheck.accuracy.variants import Variant, is_padding_mask, is_plain_float, mapped, named_tensors
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.calling.axes import is_unnamed
 from pytest_modelcheck.calling.sizes import Sizes, check_sizes
@@ -146,11 +146,17 @@ def _with_sums(axes: Axes, tensors: Mapping[str, torch.Tensor]) -> Axes:
     """The axes where a mask over cached and new tokens has their sum: ``total`` becomes ``past + sequence``.
 
     Such a mask has a dimension of its own in many exports, and no other size of it means anything. It is taken for a
-    sum if the example's is one, of a dimension of a cache (float, more than two axes) and one of ids (two axes).
+    sum if the example's is one, of a dimension of a cache (float, more than two axes) and one of ids (two axes), or
+    the fixed number of ids of a decoding step: ``past + 1``.
     """
     sizes: dict[str, int] = {}
     cached: set[str] = set()
     new: set[str] = set()
+    fixed = {
+        int(tensor.shape[1])
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and _is_ids(name, tensor, 1) and 1 not in axes.get(name, {})
+    }
     for name, named_axes in axes.items():
         tensor = tensors.get(name)
         if isinstance(tensor, torch.Tensor) and "mask" not in name.lower():
@@ -163,7 +169,8 @@ def _with_sums(axes: Axes, tensors: Mapping[str, torch.Tensor]) -> Axes:
     def of_mask(dimension: str, size: int) -> str:
         if not is_name(dimension) or dimension in sizes:
             return dimension
-        sums = [f"{p} + {s}" for p in sorted(cached - new) for s in sorted(new - cached) if sizes[p] + sizes[s] == size]
+        added = {str(count): count for count in sorted(fixed)} | {name: sizes[name] for name in sorted(new - cached)}
+        sums = [f"{p} + {s}" for p in sorted(cached - new) for s, count in added.items() if sizes[p] + count == size]
         return sums[0] if len(sums) == 1 else dimension
 
     return {
@@ -222,14 +229,18 @@ def _other_sizes(sizes: Mapping[str, int], steps: Mapping[str, int], taken: set[
 def _resized(axes: Axes, sizes: Mapping[str, int], inputs: Inputs, seed: int) -> Inputs:
     generator = torch.Generator().manual_seed(seed)
 
-    def resize(tensor: torch.Tensor, named_axes: Mapping[int, str], values: bool) -> torch.Tensor:
+    def resize(tensor: torch.Tensor, named_axes: Mapping[int, str], values: bool, mask: bool) -> torch.Tensor:
         for axis, dimension in named_axes.items():
             before, after = tensor.shape[axis], size_of(dimension, sizes)
             if before == after:
                 continue
             # a mask over a cache and new tokens loses its beginning, so that no new token comes to see nothing
             start = before - after if after < before and not values and not is_name(dimension) else 0
-            tensor = tensor.index_select(axis, (torch.arange(after) + start) % max(1, before))
+            whole = tensor
+            tensor = whole.index_select(axis, (torch.arange(after) + start) % max(1, before))
+            if mask and axis == 1 and 0 < after < before:  # a row that is padded on this side keeps its end
+                unseen = ~tensor.bool().any(1) & whole.bool().any(1)
+                tensor[unseen] = whole[unseen, before - after :]
             if values and after > before:  # exact repeats are ties, which runtimes order as they like
                 added = tensor.narrow(axis, before, after - before)
                 added.mul_(1 - REPEATED * torch.rand(added.shape, generator=generator).to(added.dtype))
@@ -237,6 +248,12 @@ def _resized(axes: Axes, sizes: Mapping[str, int], inputs: Inputs, seed: int) ->
 
     named = named_tensors(inputs)
     floats = {name for name, tensor in named.items() if is_plain_float(name, tensor)}
+    masks = {name for name, tensor in named.items() if is_padding_mask(name, tensor)}
     return mapped(
-        inputs, {name: partial(resize, named_axes=axes[name], values=name in floats) for name in axes if name in named}
+        inputs,
+        {
+            name: partial(resize, named_axes=axes[name], values=name in floats, mask=name in masks)
+            for name in axes
+            if name in named
+        },
     )

@@ -98,7 +98,7 @@ def same_weight(weight: Array, other: Array, few: float, folds: Sequence[Array])
         if weight.ndim > 1 and weight.shape == other.shape and fold.size == weight.shape[0]:
             folded = (weight * fold.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
             if _is_near(folded, other):
-                return Match("scaled per channel", folded, other, _differing(folded, other))
+                return Match("scaled per channel", folded, other, _beyond_a_fold(folded, other))
     return None
 
 
@@ -107,9 +107,14 @@ def _scaled_match(form: Array, other: Array, axis: int, folds: Sequence[Array]) 
     factors = _factors(form, other, axis)
     meant = _meant_factors(factors.reshape(-1).astype(np.float64), folds).reshape(factors.shape)
     expected = (form * meant).astype(form.dtype)
+    return Match("scaled per channel", expected, other, _beyond_a_fold(expected, other))
+
+
+def _beyond_a_fold(expected: Array, other: Array) -> Array:
+    """Flat indices of elements that differ by more than the rounding of a fold."""
     with np.errstate(all="ignore"):
-        near = np.abs(other - expected) <= FOLDED_RTOL * np.abs(expected) + np.finfo(form.dtype).tiny
-    return Match("scaled per channel", expected, other, np.flatnonzero(~near))
+        near = np.abs(other - expected) <= FOLDED_RTOL * np.abs(expected) + np.finfo(expected.dtype).tiny
+    return np.flatnonzero(~near)
 
 
 def _meant_factors(factors: Array, folds: Sequence[Array]) -> Array:
@@ -219,6 +224,4 @@ def _scaled(left: Array, right: Array, axis: int) -> Array:
     if left.shape[axis] == left.size or left.dtype not in (np.float32, np.float64):
         return np.arange(left.size)
     with np.errstate(all="ignore"):
-        expected = left * _factors(left, right, axis)
-        near = np.abs(right - expected) <= FOLDED_RTOL * np.abs(expected) + np.finfo(left.dtype).tiny
-    return np.flatnonzero(~near)
+        return _beyond_a_fold(left * _factors(left, right, axis), right)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -25,7 +25,7 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
     large = weight_bytes(module) > LARGE_MODEL_BYTES
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         raw = Path(scratch) / path.name if large else path  # above 2 GB torch writes one more file per weight
-        with flat_forward(case, module, inputs) as flat, _log_to_stdout():
+        with flat_forward(case, module, inputs) as flat, _log_to_stdout(), _equal_weights_apart(flat):
             torch.onnx.export(
                 flat,
                 inputs.values,
@@ -56,3 +56,41 @@ def _log_to_stdout() -> Iterator[None]:
         yield
     finally:
         setattr(torch._C, name, before)
+
+
+@contextlib.contextmanager
+def _equal_weights_apart(module: torch.nn.Module) -> Iterator[None]:
+    """Keep different weights of `module` apart where their values are equal.
+
+    The exporter writes equal tensors once, and an Identity for each further name: fresh LayerNorms would make nodes
+    that trained ones do not. What the module itself shares stays shared, and so do equal tensors that the exporter
+    computed: a layer that is called twelve times has one transposed weight.
+    """
+    name = "_jit_pass_onnx_deduplicate_initializers"
+    merge = getattr(torch._C, name, None)
+    if merge is None:
+        yield
+        return
+    named = module.state_dict().keys()
+
+    def merged(graph: torch.Graph, weights: Mapping[str, torch.Tensor], training: bool) -> dict[str, torch.Tensor]:
+        own = (key for key, tensor in weights.items() if key in named or _is_filled(tensor))
+        left = merge(graph, {**weights, **{key: _stand_in(key, weights[key]) for key in own}}, training)
+        return {key: weights[key] for key in left}
+
+    setattr(torch._C, name, merged)
+    try:
+        yield
+    finally:
+        setattr(torch._C, name, merge)
+
+
+def _is_filled(tensor: torch.Tensor) -> bool:
+    """Whether it looks like an initial weight: the zeros of a last layer, transposed, have no name of the module."""
+    return tensor.ndim > 1 and tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all())
+
+
+def _stand_in(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that equals another stand-in only where both stand for the same elements in memory."""
+    place = tensor.data_ptr() if tensor.numel() else hash(name)
+    return torch.tensor([place, *tensor.shape, *tensor.stride()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Dim = int | str | None
 """A fixed size, the name of a dynamic axis, or None where the file says nothing that its inputs explain."""
@@ -38,8 +38,10 @@ class Interface:
         opsets: Domain -> version, sorted by domain; ``""`` is ai.onnx.
         ir_version: Version of the file format.
         external: Whether weights (of more than 1 kB) lie in further files beside the model.
-        bytes: dtype -> bytes of the initializers of that type. int64 is left out: shapes, not weights. torchscript
-            writes equal tensors once, so the figure of a fresh model may differ a little from that of a trained one.
+        bytes: dtype -> bytes of the initializers of that type. int64 is left out: shapes, not weights.
+        merged_bytes: dtype -> (fewest, most) of them: dynamo writes small equal tensors once, those of fresh norms, and
+            trained ones each. Fewest where small ones of one shape are equal; most where each reader has its own. Not
+            part of the record.
         metadata: Keys of the model's metadata, sorted; not their values, which may hold a date.
         domains: Domains of the operators that the graph and its functions use, sorted.
         unread: Names of inputs that no node reads; None in a record of an earlier version, as the next two.
@@ -52,6 +54,7 @@ class Interface:
     ir_version: int
     external: bool = False
     bytes: tuple[tuple[str, int], ...] = ()
+    merged_bytes: tuple[tuple[str, tuple[int, int]], ...] = field(default=(), compare=False)
     metadata: tuple[str, ...] = ()
     domains: tuple[str, ...] = ("",)
     unread: tuple[str, ...] | None = None

@@ -17,6 +17,11 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _FUNCTIONS = frozenset({"Max", "Min", "Mod", "floor", "ceiling", "max", "min", "floordiv", "FloorDiv"})
 """What a dimension's expression may call: `past + sequence` and `floor(width/2)` are made of inputs' axes alone."""
 
+_UNCOUNTED = (ir.DataType.INT64, ir.DataType.STRING)
+
+MERGED_SIZE = 1024
+"""Elements up to which onnxscript's optimizer merges equal initializers."""
+
 
 def interface_of(model: ir.Model) -> Interface:
     """Read what `model` promises.
@@ -36,8 +41,9 @@ def interface_of(model: ir.Model) -> Interface:
         outputs=tuple(_port(value, axes) for value in model.graph.outputs),
         opsets=tuple(sorted(model.opset_imports.items())),
         ir_version=model.ir_version,
-        external=any(isinstance(tensor, ir.ExternalTensor) for tensor in _initializers(model)),
+        external=any(isinstance(tensor, ir.ExternalTensor) for _, tensor in _initializers(model)),
         bytes=_bytes(model),
+        merged_bytes=_merged_bytes(model),
         metadata=tuple(sorted(model.metadata_props)),
         domains=tuple(sorted({node.domain for node in all_nodes(model)})),
         unread=tuple(value.name or "" for value in given if not value.uses() and not value.is_graph_output()),
@@ -79,16 +85,32 @@ def dtype_name(dtype: ir.DataType) -> str:
     return _DTYPE.get(dtype.name, dtype.name.lower())
 
 
-def _initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+def _initializers(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
     for graph in (model.graph, *model.graph.subgraphs()):
         for value in graph.initializers.values():
             if value.const_value is not None:
-                yield value.const_value
+                yield value, value.const_value
 
 
 def _bytes(model: ir.Model) -> tuple[tuple[str, int], ...]:
     found: Counter[str] = Counter()
-    for tensor in _initializers(model):
-        if tensor.dtype not in (ir.DataType.INT64, ir.DataType.STRING):
+    for _, tensor in _initializers(model):
+        if tensor.dtype not in _UNCOUNTED:
             found[dtype_name(tensor.dtype)] += tensor.nbytes
     return tuple(sorted(found.items()))
+
+
+def _merged_bytes(model: ir.Model) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """See `Interface.merged_bytes`."""
+    fewest: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    shapes = set()
+    for value, tensor in _initializers(model):
+        if tensor.dtype in _UNCOUNTED:
+            continue
+        name, small = dtype_name(tensor.dtype), tensor.size <= MERGED_SIZE
+        most[name] += tensor.nbytes * (max(1, len(value.uses())) if small else 1)
+        shape = (name, tuple(tensor.shape))
+        fewest[name] += 0 if small and shape in shapes else tensor.nbytes
+        shapes.add(shape)
+    return tuple((name, (fewest[name], most[name])) for name in sorted(most))

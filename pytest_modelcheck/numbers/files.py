@@ -6,8 +6,8 @@ import hashlib
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.wiring import wiring_of
 from pytest_modelcheck.numbers.results import Numbers
-from pytest_modelcheck.numbers.wiring import wiring_of
 
 _NOTE = "an .onnx file has no module to draw weights for: its own weights are locked, and the wiring of its graph"
 

@@ -25,4 +25,8 @@ def drift_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         return []
     steps = dict.fromkeys(f"{name} {was} -> {now}" for row in drifted for name, (was, now) in row["drift"].items())
     names = listed([row["test"] for row in drifted], _NAMED)
-    return [f"  versions since recording: {', '.join(steps)}; {len(drifted)} of {len(failed)} failed tests: {names}"]
+    lines = [f"  versions since recording: {', '.join(steps)}; {len(drifted)} of {len(failed)} failed tests: {names}"]
+    known = [row["as_locked"] for row in drifted if row.get("as_locked") is not None]
+    if known:
+        lines.append(f"  their optimized graphs: {sum(known)} of {len(known)} are the locked ones, node for node")
+    return lines

@@ -23,6 +23,8 @@ _EXPLAINED = "the result is not the recorded one"
 UPDATE = "run pytest --modelcheck --snapshot-update"
 _SHOWN = 12
 
+AS_LOCKED = "the optimized graph is the locked one, node for node (values of weights aside)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotContext:
@@ -66,12 +68,15 @@ class ModelCheckSnapshot:
     _asserted: dict[str, int] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _newest: int = 0  # the first finding of the newest comparison
+    _as_locked: bool | None = None  # whether the optimized graph is the recorded one, as far as that is known
 
     def __eq__(self, result: object) -> bool:
         if isinstance(result, Lockable):
             return self._whole(result)
         self._newest = len(self.findings)
-        return self._same(result)
+        same = self._same(result)
+        self._say_what_is_as_locked()
+        return same
 
     def _whole(self, check: Lockable) -> bool:
         """Compare every kind of result that the case has, all of them even where the first differs."""
@@ -82,6 +87,7 @@ class ModelCheckSnapshot:
             except FindingError as error:
                 self._asserted[name] = self._asserted.get(name, 0) + 1
                 self.findings.append(error.finding)
+        self._say_what_is_as_locked()
         return len(self.findings) == self._newest
 
     def _same(self, result: object) -> bool:
@@ -90,14 +96,18 @@ class ModelCheckSnapshot:
         name = kind.name if count == 1 else f"{kind.name}.{count}"
         recorded, updating = self.recorded(name), self.syrupy.update_snapshots
         text = None if kind.compared or updating else recorded
-        change = None if recorded is None or not kind.compared else kind.change(split(recorded), result)
-        if change is not None:
+        before = None if recorded is None else split(recorded)
+        change = None if before is None or not kind.compared else kind.change(before, result)
+        digest = "" if kind.optimized is None else kind.optimized(result)
+        if before is not None and before.optimized:
+            self._as_locked = before.optimized == digest
+        if before is not None and change is not None:
             if not updating:
                 text = f"{recorded}{change.found}"  # equal texts, where nothing that counts changed
-            elif not change.found and not change.stale:
+            elif not change.found and not change.stale and before.optimized == digest:
                 text = recorded
         if text is None:
-            text = compose(kind.name, kind.rule, self._versions, kind.render(result), kind.format)
+            text = compose(kind.name, kind.rule, self._versions, kind.render(result), kind.format, digest)
         self._texts[name] = text
         if self.syrupy(name=name) == text:
             return True
@@ -140,6 +150,20 @@ class ModelCheckSnapshot:
                     self._same(getattr(results, kind.name))
                 except FindingError as error:
                     self.findings.append(error.finding)
+        self._say_what_is_as_locked()
+
+    @property
+    def as_locked(self) -> bool | None:
+        """Whether the optimized graph is the one that was recorded; None where nothing says so."""
+        return self._as_locked
+
+    def _say_what_is_as_locked(self) -> None:
+        self.findings[:] = map(self._with_what_is_as_locked, self.findings)
+
+    def _with_what_is_as_locked(self, finding: Finding) -> Finding:
+        if not self._as_locked or AS_LOCKED in finding.where or finding.verdict is not Verdict.FAIL:
+            return finding
+        return replace(finding, where=(AS_LOCKED, *finding.where))
 
     def recorded(self, name: str) -> str | None:
         """What is locked for this test under a kind: what this run is recording, else the file; None without either."""
@@ -168,6 +192,7 @@ class ModelCheckSnapshot:
         """A gate's finding whose next step begins with the version steps since the snapshots were recorded."""
         before = {name: was for name, (was, _) in self.drift(gates=True).items()}
         steps = version_changes(before, self.context.versions)
+        finding = self._with_what_is_as_locked(finding)
         return replace(finding, next=f"{steps[0].upper()}{steps[1:]}. {finding.next}".rstrip()) if steps else finding
 
     def _location(self, name: str) -> Path:

@@ -77,7 +77,7 @@ def differences(recorded: str, now: str) -> tuple[str, ...]:
         elif key not in after:
             lines.append(f"{key}: gone, was {before[key]}")
         elif before[key] != after[key]:
-            lines.append(f"{key}: {before[key]}, now {after[key]}{_same_after(key, before[key], after[key])}")
+            lines.append(f"{key}: {before[key]}, now {after[key]}")
     if not lines and "\npasses: " not in recorded:
         lines.append("passes: recorded by version 0.1 or older, with a row for every pass")
     return tuple(lines)
@@ -99,12 +99,6 @@ def _of_known_passes(text: str, known: Container[str]) -> str:
             names = line.removeprefix("passes: ").rstrip().split(", ")
             lines[index] = f"passes: {', '.join(name for name in names if name in known)}\n"
     return "".join(lines)
-
-
-def _same_after(key: str, before: str, after: str) -> str:
-    """What is gone after optimization says so: the nodes came and went."""
-    left = after.partition(" -> ")[2]
-    return f" (after optimization {left} as before)" if key == "nodes" and left == before.partition(" -> ")[2] else ""
 
 
 def _parse(body: str) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.fusion import FusionReport, fusion_text
+from pytest_modelcheck.graph.wiring import graph_digest
 from pytest_modelcheck.hierarchy import ModuleTable, changed_modules, diff_tables, parse, render, without_values
 from pytest_modelcheck.interface import Interface, interface_differences, interface_text, judge_interface
 from pytest_modelcheck.latency.baseline import BaselineGraph, render_baseline
@@ -41,6 +42,7 @@ class SnapshotKind:
         means: What a difference says, and what usually causes it, for ``python -m pytest_modelcheck explain``.
         drawn: (recorded body, today's result) -> what the HTML report draws of a difference.
         made_by: Libraries that have a part in the result: a step of another one is never its reason. Empty for all.
+        optimized: Result -> digest of the optimized graph, for the header of a kind that has one.
     """
 
     name: str
@@ -55,6 +57,7 @@ class SnapshotKind:
     means: str = ""
     drawn: Callable[[str, Any], list[dict[str, Any]]] | None = None
     made_by: tuple[str, ...] = ()
+    optimized: Callable[[Any], str] | None = None
 
     def change(self, recorded: SnapshotText, result: object) -> Change | None:
         """What changed since `recorded` was written; None where the rows themselves are to be compared."""
@@ -127,6 +130,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=attribution_text.render,
         differences=attribution_text.differences,
         judge=attribution_text.judge,
+        optimized=lambda attribution: graph_digest(attribution.optimized),
     ),
     SnapshotKind(
         name="modules",

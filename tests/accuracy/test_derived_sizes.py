@@ -72,6 +72,34 @@ def test_a_mask_over_past_and_new_tokens_keeps_its_end():
     assert empty.apply(given, 0).as_dict()["mask"].tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
+def test_the_mask_of_a_decoding_step_covers_the_past_and_its_one_token():
+    step = {"input_ids": torch.zeros(2, 1).long(), "past": torch.zeros(2, 1, 5, 8), "mask": torch.ones(2, 6)}
+    step["mask"][1, :2] = 0
+    axes = {"input_ids": {0: "batch"}, "past": AXES["past"], "mask": {0: "batch", 1: "total"}}
+    given = ModuleInputs(tuple(step), tuple(step.values()))
+    made = [variant.apply(given, 0).as_dict() for variant in shape_variants(given, axes)]
+    assert {each["mask"].shape[1] - each["past"].shape[2] for each in made} == {1}
+    (empty,) = [each for each in made if not each["past"].shape[2]]
+    assert empty["mask"].tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("row", "left"),
+    [
+        ([0, 0, 0, 0, 1, 1], [0, 0, 1, 1]),  # its first four would see nothing
+        ([0, 0, 0, 1, 1, 1], [0, 0, 0, 1]),
+        ([1, 1, 0, 0, 0, 0], [1, 1, 0, 0]),
+        ([0, 0, 0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_a_row_of_a_mask_that_sees_something_still_does_when_it_is_shorter(row, left):
+    drawn = {"input_ids": torch.zeros(2, 6), "mask": torch.tensor([[1] * 6, row])}
+    axes = {"input_ids": {1: "sequence"}, "mask": {1: "sequence"}}
+    given = ModuleInputs(tuple(drawn), tuple(drawn.values()))
+    shorter = shape_variants(given, axes)[0].apply(given, 0).as_dict()["mask"]
+    assert shorter.tolist() == [[1] * 4, left]
+
+
 def test_a_mask_whose_size_is_no_sum_in_the_example_changes_alone():
     drawn = {"input_ids": torch.zeros(2, 3), "past": torch.zeros(2, 1, 5, 8), "mask": torch.ones(2, 9)}
     labels = [variant.label for variant in shape_variants(ModuleInputs(tuple(drawn), tuple(drawn.values())), TOTAL)]

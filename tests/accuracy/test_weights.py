@@ -70,6 +70,19 @@ def test_a_folded_kernel_with_one_element_off_is_found():
     assert [changed.index for changed in report.changed] == [(2, 1, 0, 2)]
 
 
+@pytest.mark.parametrize(("factor", "places"), [(1.0, []), (1 + 5e-6, []), (1 + 2e-5, [(3, 0, 0, 0)])])
+def test_a_kernel_of_one_element_per_channel_is_folded_up_to_rounding(factor, places):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(48, 48, 1, groups=48, bias=False), torch.nn.BatchNorm2d(48)).eval()
+    torch.nn.init.normal_(net[1].weight)
+    net[1].running_var.uniform_(0.5, 2)
+    factors = net[1].weight.detach() / (net[1].running_var + net[1].eps).sqrt()
+    folded = np.nextafter((net[0].weight.detach() * factors.reshape(-1, 1, 1, 1)).numpy(), np.float32(np.inf))
+    report = compare_weights(net, {"0.weight": off(folded, (3, 0, 0, 0), factor)})
+    assert "0.weight" in report.compared
+    assert [changed.index for changed in report.changed] == places
+
+
 def test_the_finding_names_weight_initializer_place_and_both_values():
     changed = W.copy()
     changed[1, 2] = 7

@@ -3,10 +3,10 @@
 import onnx_ir as ir
 import pytest
 
+from pytest_modelcheck.graph.wiring import wiring_of
 from pytest_modelcheck.numbers.files import numbers_of_file
 from pytest_modelcheck.numbers.judging import judge
 from pytest_modelcheck.numbers.text import parse, render
-from pytest_modelcheck.numbers.wiring import wiring_of
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
 g (float[2,2] x, bool c) => (float[2,2] y, float[2,2] z) <float[2,2] w = {1, 2, 3, 4}, float[2,2] v = {1, 2, 3, 5}> {

@@ -190,5 +190,8 @@ def test_version_steps_are_said_once_for_the_whole_run():
     ]
     said = "  versions since recording: torch 2.12 -> 2.13; 2 of 3 failed tests: a.py::t, b.py::t"
     assert said in summary_lines(rows)
+    assert not any("optimized graphs" in line for line in summary_lines(rows))
+    rows[0]["as_locked"], rows[1]["as_locked"], rows[2]["as_locked"] = True, False, True
+    assert "  their optimized graphs: 1 of 2 are the locked ones, node for node" in summary_lines(rows)
     green = [row(model(), "pass") | steps]
     assert not any("versions since" in line for line in summary_lines(green))

@@ -1,5 +1,7 @@
 """The life of a snapshot file: missing, recorded, compared, changed, unused, deleted; plain and in parallel."""
 
+import re
+
 import pytest
 
 ATTRIBUTION = "assert modelcheck.attribution == modelcheck_snapshot"
@@ -48,10 +50,24 @@ def test_the_file_begins_with_the_kind_the_counting_rule_and_the_versions(locked
     ]
     assert lines[2].startswith("# recorded with: exporter torchscript, onnx ")
     assert ", torch 2." in lines[2]
-    assert lines[3:7] == ["", "target: portable", "nodes: 3 -> 3", "constants: 0 -> 0"]
-    assert lines[7].startswith("passes: eliminate_dead_nodes, ")
-    assert lines[7].endswith(", fuse_gelu, settle")
-    assert lines[8:] == []
+    assert re.fullmatch("# optimized graph: [0-9a-f]{12}", lines[3])
+    assert lines[4:8] == ["", "target: portable", "nodes: 3 -> 3", "constants: 0 -> 0"]
+    assert lines[8].startswith("passes: eliminate_dead_nodes, ")
+    assert lines[8].endswith(", fuse_gelu, settle")
+    assert lines[9:] == []
+
+
+def test_a_file_without_the_digest_of_the_optimized_graph_is_right_and_gets_it_by_the_flag(locked):
+    locked.run("--snapshot-update")
+    file = locked.path / "snapshots" / FILE
+    recorded = file.read_text(encoding="utf-8")
+    digest = next(line for line in recorded.splitlines() if line.startswith("# optimized graph"))
+    edit(locked, f"{digest}\n", "")
+    locked.run().outcomes(passed=1)
+    edit(locked, "nodes: 3 -> 3", "nodes: 4 -> 3")
+    locked.run().outcomes(failed=1).has("where: nodes: 4 -> 3, now 3 -> 3").lacks("the optimized graph is")
+    locked.run("--snapshot-update").outcomes(passed=1)
+    assert file.read_text(encoding="utf-8") == recorded
 
 
 def test_each_difference_is_named(locked):
@@ -62,7 +78,8 @@ def test_each_difference_is_named(locked):
     run.has(
         """
         snapshot: attribution expected the recorded rows, found 3 differences in net (torchscript, target portable)
-        where: nodes: 4 -> 3, now 3 -> 3
+        where: the optimized graph is the locked one, node for node (values of weights aside)
+        nodes: 4 -> 3, now 3 -> 3
         fold_constants: isolated 0, in order -1, fired, now isolated 0, in order 0, no_op
         old_pass: gone, was isolated -2, in order -2, fired
         next:  If the change is meant, run pytest --modelcheck --snapshot-update and review the diff of
@@ -83,7 +100,7 @@ def test_passes_in_another_order_are_a_difference_with_words(locked):
     locked.run("--snapshot-update")
     edit(locked, "fuse_layernorm, fuse_gelu", "fuse_gelu, fuse_layernorm")
     run = locked.run().outcomes(failed=1)
-    run.has("found 1 difference in net", "where: the same rows, in a different order or with different spaces")
+    run.has("found 1 difference in net", "the same rows, in a different order or with different spaces")
 
 
 def test_versions_that_differ_are_said_where_rows_differ(locked):
@@ -213,7 +230,7 @@ def test_two_kinds_and_two_results_of_one_kind_have_files_of_their_own(project):
     ]
     project.run().outcomes(passed=1)
     edit(project, "nodes: 3", "nodes: 5", "test_it/test_net.attribution.2.txt")
-    project.run().outcomes(failed=1).has("where: nodes: 5 -> 3, now 3 -> 3", "attribution.2.txt")
+    project.run().outcomes(failed=1).has("nodes: 5 -> 3, now 3 -> 3", "attribution.2.txt")
 
 
 def test_the_snapshot_may_stand_on_either_side(project):

@@ -36,3 +36,20 @@ def test_a_library_that_has_no_part_in_a_kind_is_no_reason_of_its_change(project
     project.run().outcomes(failed=1).has(
         "Recorded with onnx_ir 1.0, now ", "versions since recording: onnx_ir 1.0 -> "
     ).lacks("onnxruntime 1.0")
+
+
+def test_a_gate_and_each_snapshot_say_that_the_optimized_graph_is_the_locked_one(project):
+    whole = "assert modelcheck == modelcheck_snapshot"
+    project.gated("expect_ops(Gemm=2)", body=whole, fixtures=BOTH).run("--snapshot-update")
+    project.replace("test_it.py", "Gemm=2", "Gemm=3")
+    modules = "snapshots/test_it/test_net.modules.txt"
+    project.file(modules, (project.path / modules).read_text(encoding="utf-8").replace("Gemm 1", "Gemm 2", 1))
+    same = "where: the optimized graph is the locked one, node for node (values of weights aside)"
+    text = project.run("--modelcheck-report", "out.json").outcomes(failed=1).result.stdout.str()
+    assert text.count(same) == text.count("  where: ") == 2
+    (row,) = project.report()["tests"]
+    assert row["as_locked"] is True
+    project.model((project.path / "net.py").read_text(encoding="utf-8").replace("ReLU", "Tanh"))
+    project.run("--modelcheck-report", "out.json").outcomes(failed=1).lacks(same)
+    (row,) = project.report()["tests"]
+    assert row["as_locked"] is False
