@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_modelcheck.accuracy.branches import branches_without_a_run
 from pytest_modelcheck.accuracy.cause import Subject, at_padding, explained, guilty_pass_lines
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
 from pytest_modelcheck.accuracy.sensitivity import MAGNIFIED, Magnified, magnified, without
 from pytest_modelcheck.accuracy.size_variants import Draw, dynamic_axes_of, shape_variants
 from pytest_modelcheck.accuracy.stage_run import plan
-from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays
+from pytest_modelcheck.accuracy.stages import RUNTIME, Inputs, Run, Stage, flat_arrays, for_step
 from pytest_modelcheck.accuracy.sweep import SEEDS, sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
@@ -71,8 +72,9 @@ def assess(
         if pair.finding not in findings or pair.finding is None or pair.worst_seed is None or pair.worst is None:
             continue
         worst = ran(pair.worst_seed)
-        finding = at_padding(pair, named, worst, tolerances)
-        rounding = None if finding is not None else _rounding(pair, subject, named, ran, tolerances)
+        asked = for_step(tolerances, pair.step)
+        finding = at_padding(pair, named, worst, asked)
+        rounding = None if finding is not None else _rounding(pair, subject, named, ran, asked)
         if rounding is not None and rounding.excused:
             pairs[index] = without(pair)
             findings.remove(pair.finding)
@@ -82,13 +84,22 @@ def assess(
             where = (*pair.finding.where, rounding.line, *rounding.places)
             finding = dataclasses.replace(pair.finding, where=where, next=MAGNIFIED)
         elif finding is None:
-            finding = explained(pair, subject, named, worst, tolerances)
+            finding = explained(pair, subject, named, worst, asked)
         if finding is not None and store is not None and any(output.status.failed for output in pair.worst.outputs):
-            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, tolerances, store)
+            finding = _with_replay(finding, pair, subject, named[pair.reference], worst, asked, store)
         findings[findings.index(pair.finding)] = finding or pair.finding
+    if report.pairs:
+        notes += _branches(subject, [ran(seed) for seed in report.seeds])
     findings += [finding for finding in (changed, _changed_by_a_pass(subject, drawn)) if finding is not None]
     release_mapped_weights(subject.exported)
     return dataclasses.replace(report, pairs=tuple(pairs), findings=tuple(findings), notes=tuple(notes))
+
+
+def _branches(subject: Subject, inputs: Sequence[Inputs]) -> Sequence[str]:
+    try:
+        return branches_without_a_run(subject.exported, inputs, subject.how)
+    except Exception as error:  # anybody's graph, and a note alone
+        return (f"branches of If nodes were not looked at: {type(error).__name__}: {error}",)
 
 
 def _rounding(

@@ -13,14 +13,19 @@ from pytest_modelcheck.accuracy.tolerance import Tolerances
 
 def in_tolerances(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> float:
     """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
+    return float(shares_of_tolerance(reference, candidate, tolerances, output).max(initial=0.0))
+
+
+def shares_of_tolerance(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> Array:
+    """The same for each element of two arrays of one shape: infinity where exact types or infinities differ."""
     if not is_float(reference):
-        return 0.0 if np.array_equal(reference, candidate) else math.inf
+        return np.where(reference == candidate, 0.0, np.inf)
     limits = allowed(reference, tolerances.of(output, reference.dtype))
     r, c = wide(reference), wide(candidate)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         difference = np.where((r == c) | (np.isnan(r) & np.isnan(c)), 0.0, np.abs(c - r))
         shares = np.where(difference > 0, difference / limits, 0.0)
-    return math.inf if not np.isfinite(difference).all() else float(shares.max(initial=0.0))
+    return np.where(np.isfinite(difference), shares, np.inf)
 
 
 def merges_into(left: tuple[int, ...], right: tuple[int, ...]) -> bool:

@@ -2,8 +2,8 @@
 numbers or a sort by nearly equal keys make much of one unit in the last place.
 
 Rounding is asked about by an experiment: every floating-point input and weight, and what is ordered inside, is moved by
-one unit in the last place, up or down at random, and the graph runs again. Where that moves its outputs about as much
-as the two sides differ, neither an exporter, nor a pass, nor a runtime is at fault.
+one unit in the last place, up or down at random, and the graph runs again. Where that moves each output about as much
+as the two sides differ, at the same elements, neither an exporter, nor a pass, nor a runtime is at fault.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.accuracy.inner_values import in_tolerances
+from pytest_modelcheck.accuracy.inner_values import shares_of_tolerance
 from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.places import node_place
@@ -29,15 +29,19 @@ from pytest_modelcheck.result import first_lines
 from pytest_modelcheck.runtimes import How
 
 ROUNDINGS = 3
-"""How many roundings are tried: one alone may move the outputs little."""
+"""How many roundings are tried before a graph without steps is given up: one alone may move the outputs little."""
 
-ROUNDINGS_OF_STEPS = 32
-"""The same for a graph with a cast to half precision or an order, where a rounding does nothing or much: an element
-becomes another half only near the middle of two (in a BERT of two layers by one of 32 roundings, not by the first
-three), and of equal scores (RT-DETR has 5 among its first 12) each order gives other boxes."""
+MOST_ROUNDINGS = 32
+"""How many are tried at most. In a graph with a cast to half precision or an order a rounding does nothing or much: an
+element becomes another half only near the middle of two (in a BERT of two layers by one of 32 roundings, not by the
+first three), and of equal scores (RT-DETR has 5 among its first 12) each order gives other boxes."""
 
 ALIKE = 0.5
-"""A rounding explains a difference that is at most twice what it moves the outputs by."""
+"""A rounding explains a difference that is at most twice what it moves that output by, ..."""
+
+EACH = 0.1
+"""... and of no element more than ten times what it moves that element by: a fault in one element is no rounding,
+however much the others move."""
 
 LARGEST = 1000.0
 """In tolerances: a larger difference is asked about only where the graph selects, by an order or a threshold."""
@@ -48,6 +52,9 @@ ORDERING = {"TopK": 0, "ArgMax": 0, "ArgMin": 0, "NonMaxSuppression": 1}
 SELECTING = {*ORDERING, "NonZero", "Round", "Floor", "Ceil"}
 
 SHOWN = 3
+
+Shares = Mapping[str, Array]
+"""Output -> what each element differs by, in tolerances."""
 
 MAGNIFIED = (
     "No exporter, pass or runtime is at fault: the model makes this much of any rounding. Widen the tolerance (atol=, "
@@ -99,16 +106,15 @@ def magnified(
         given = inputs(seed)
         limits = within(tolerances, given)
         left, right = (_run(stages[name], given) for name in (pair.reference, pair.candidate))
-        difference = _degree(left, right, limits)
-        if difference > LARGEST and not _has_steps(graph):
+        differences = _shares(left, right, limits)
+        if _largest(differences) > LARGEST and not _has_steps(graph):
             return None
-        enough = ALIKE * difference
-        moved = _moved_by_rounding(graph, given, limits, how, enough)
-        if moved < enough:
+        moved = _moved_by_rounding(graph, given, limits, how, differences)
+        if moved is None:
             return None
         line = line or (
-            f"seed {seed}: differs by {difference:.3g} tolerances; inputs and weights moved by one unit in the last "
-            f"place move {pair.candidate} by {moved:.3g}"
+            f"seed {seed}: differs by {_largest(differences):.3g} tolerances; inputs and weights moved by one unit in "
+            f"the last place move {pair.candidate} by {_largest(moved):.3g}"
         )
     return Magnified(excused, line, first_lines(_narrowing(graph), SHOWN, "casts"))
 
@@ -118,16 +124,31 @@ def _is_a_matter_of_degree(pair: PairReport) -> bool:
     return {output.status for output in pair.worst.outputs if output.status.failed} == {OutputStatus.OVER_TOLERANCE}
 
 
-def _moved_by_rounding(graph: ir.Model, inputs: Inputs, tolerances: Tolerances, how: How, enough: float) -> float:
-    """By how many tolerances roundings move the outputs, the largest of those that are tried until it is `enough`."""
+def _moved_by_rounding(
+    graph: ir.Model, inputs: Inputs, tolerances: Tolerances, how: How, differences: Shares
+) -> Shares | None:
+    """By how much roundings move each element, the largest of those tried; None if they explain too little."""
     base = _run(session_stage("rounded", graph, how=how), inputs)
-    moved = 0.0
-    for seed in range(ROUNDINGS_OF_STEPS if _has_steps(graph) else ROUNDINGS):
-        if moved >= enough:
-            break
+    moved = {name: np.zeros(array.shape) for name, array in differences.items()}
+    for seed in range(MOST_ROUNDINGS):
         stage = session_stage("rounded", rounded_graph(graph, seed), how=how)
-        moved = max(moved, _degree(base, _run(stage, rounded(inputs, seed)), tolerances))
-    return moved
+        shares = _shares(base, _run(stage, rounded(inputs, seed)), tolerances)
+        for name, array in shares.items():  # another number of rows explains another number of rows, and no value
+            if name in moved and moved[name].shape == array.shape:
+                moved[name] = np.maximum(moved[name], array)
+        if all(_explains(moved[name], array) for name, array in differences.items()):
+            return moved
+        if seed + 1 >= ROUNDINGS and not _has_steps(graph) and _largest(moved) < ALIKE * _largest(differences):
+            return None
+    return None
+
+
+def _explains(moved: Array, difference: Array) -> bool:
+    """Whether what roundings move one output by is as much as it differs by, on the whole and at each element."""
+    over = difference > 1
+    if not over.any():
+        return True
+    return bool(moved.max() >= ALIKE * difference.max() and (moved[over] >= EACH * difference[over]).all())
 
 
 def rounded_graph(graph: ir.Model, seed: int) -> ir.Model:
@@ -164,15 +185,20 @@ def _round_what_is_ordered(graph: ir.Graph, node: ir.Node, seed: int) -> None:
     node.replace_input_with(place, product.outputs[0])
 
 
-def _degree(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: Tolerances) -> float:
-    """The largest difference of any output in tolerances; inf where shapes differ."""
+def _shares(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: Tolerances) -> Shares:
+    """Output -> the difference of each element in tolerances; one infinity where the shapes differ."""
     left, right = tolerances.masked(left), tolerances.masked(right)
-    degrees = [
-        in_tolerances(array, right[name], tolerances, name) if right[name].shape == array.shape else np.inf
+    return {
+        name: shares_of_tolerance(array, right[name], tolerances, name)
+        if right[name].shape == array.shape
+        else np.array(np.inf)
         for name, array in left.items()
         if name in right
-    ]
-    return float(max(degrees, default=0.0))
+    }
+
+
+def _largest(shares: Shares) -> float:
+    return max((float(array.max(initial=0.0)) for array in shares.values()), default=0.0)
 
 
 def _run(stage: Stage, inputs: Inputs) -> Mapping[str, Array]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from pytest_modelcheck.accuracy.pairs import compare_pair
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
-from pytest_modelcheck.accuracy.stages import Inputs, Stage, within
+from pytest_modelcheck.accuracy.stages import Inputs, Stage, for_step, within
 from pytest_modelcheck.accuracy.store import OutputStore
 from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, error_finding
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
@@ -66,8 +66,9 @@ def sweep(
     left_out: tuple[str, ...] = ()
     useless: set[str | None] = set()  # stages that a finding has already said to give NaN, or nothing to compare
 
-    def at(entry: Planned) -> Tolerances:
-        return within(tolerances, entry.inputs(source(entry.seed))) if tolerances.valid else tolerances
+    def at(stage: Stage) -> Callable[[Planned], Tolerances]:
+        asked = for_step(tolerances, stage.step)
+        return lambda entry: within(asked, entry.inputs(source(entry.seed))) if asked.valid else asked
 
     with contextlib.suppress(Exception):  # whatever they raise becomes a finding of the first stage
         source(seeds[0])
@@ -88,7 +89,7 @@ def sweep(
             if stage.against is None:
                 planned, left_out = result.planned, left_out + result.left_out
             elif stage.against in ran:
-                pair = compare_pair(ran[stage.against], result, store, at, model, notes, source.distinct > 1)
+                pair = compare_pair(ran[stage.against], result, store, at(stage), model, notes, source.distinct > 1)
                 pairs.append(pair)
                 told = stage.against in useless and (pair.worst is None or pair.worst.reference_nan or _is_empty(pair))
                 findings += [pair.finding] if pair.finding and not told else []

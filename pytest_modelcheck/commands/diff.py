@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
 def differences(before: ir.Model, after: ir.Model) -> dict[str, list[str]]:
     """What differs, by part: ``interface``, ``modules``, ``weights``; ``wiring`` where the modules do not say it."""
     from pytest_modelcheck.hierarchy import diff_tables, hierarchy_of_model, module_table
-    from pytest_modelcheck.interface import interface_of, interface_text, judge_interface
+    from pytest_modelcheck.interface import interface_differences, interface_of, interface_text
     from pytest_modelcheck.numbers import numbers_of_file
 
     pair = (before, after)
     numbers = [numbers_of_file(model) for model in pair]
+    promises = [interface_text(interface_of(model)) for model in pair]
     found = {
-        "interface": list(judge_interface(interface_text(interface_of(pair[0])), interface_of(pair[1])).where),
+        "interface": list(interface_differences(promises[0], promises[1])),
         "modules": list(diff_tables(*(module_table(model, hierarchy_of_model(model)) for model in pair))),
         "weights": list(_weights(*(each.files for each in numbers))),
     }

@@ -22,6 +22,10 @@ from pytest_modelcheck.numbers.text import parse, rows
 from pytest_modelcheck.result import Change
 
 _SAME = "the function is the same"
+UNMATCHED = (
+    "{} weights have other names: no match of the new names with the old ones gave the recorded numbers, so that the "
+    "weights may be drawn for others, and the function be the same"
+)
 QUIET_ONLY = "quiet only: an epsilon or a small constant"
 
 
@@ -39,13 +43,17 @@ def judge(recorded: str, now: Numbers) -> Change:
     change = _judged(before, now)
     stale = before.weights != parse(rows(now)).weights or before.tied != now.tied
     stale = stale or bool(now.wiring and not before.wiring)
-    if change.found and stale and now.redraw is not None and (names := recorded_names(before, now)):
-        again = _judged(before, now.redraw(names))
-        if not again.found:
-            return Change(stale=True)
-        if again.found.endswith(_SAME):
-            return again
-    return Change(found=change.found, where=change.where, stale=stale)
+    unmatched = 0
+    if change.found and stale and (redraw := now.redraw) is not None:
+        for names in recorded_names(before, now):
+            again = _judged(before, redraw(names))
+            if not again.found:
+                return Change(stale=True)
+            if again.found.endswith(_SAME):
+                return again
+            unmatched = len(names)
+    where = (*change.where, *([UNMATCHED.format(unmatched)] if unmatched else []))
+    return Change(found=change.found, where=where, stale=stale)
 
 
 def _judged(before: Numbers, now: Numbers) -> Change:

@@ -127,9 +127,26 @@ def test_a_file_that_onnxruntime_quantized_is_held_to_the_tolerance_of_quantized
     check = ModelCheck(ModelCase.from_onnx(quantized(tmp_path)))
     result = ask(check, "expect_accuracy", seeds=2)
     assert result.verdict is Verdict.PASS, said(result)
-    assert result.measured.endswith("; int8-quantized: rtol 0.1, because the graph quantizes activations")
+    assert result.measured.endswith(
+        "; int8-quantized: rtol 0.1 except for passes, because the graph quantizes activations"
+    )
     strict = ask(check, "expect_accuracy", seeds=2, rtol=1e-5)
     assert "int8-quantized" not in strict.measured
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.PASS), (1.01, Verdict.FAIL)])
+def test_a_pass_that_changes_a_quantized_graph_by_a_hundredth_is_found(tmp_path, factor, verdict):
+    def scaled(model):
+        copy = onnx.ModelProto.FromString(model.SerializeToString())
+        last = next(node for node in copy.graph.node if "y" in node.output)
+        last.output[0] = "inner"
+        copy.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "factor"))
+        copy.graph.node.append(onnx.helper.make_node("Mul", ["inner", "factor"], ["y"]))
+        return copy
+
+    result = ask(ModelCheck(ModelCase.from_onnx(quantized(tmp_path)), passes=[scaled]), "expect_accuracy", seeds=2)
+    assert result.verdict is verdict, said(result)
+    assert ("A pass changed the numbers" in said(result)) == (verdict is Verdict.FAIL)
 
 
 def test_the_tolerance_of_quantized_graphs_is_a_tenth_of_the_magnitude_however_small_that_is():
