@@ -8,19 +8,19 @@ import numpy as np
 
 from pytest_modelcheck.accuracy.magnitude import allowed, wide
 from pytest_modelcheck.accuracy.metrics import Array, is_float
-from pytest_modelcheck.accuracy.tolerance import Tolerances
+from pytest_modelcheck.accuracy.tolerance import Tolerance, Tolerances
 
 
 def in_tolerances(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> float:
     """The largest difference in units of what the tolerance allows; NaN at the same place is agreement here."""
-    return float(shares_of_tolerance(reference, candidate, tolerances, output).max(initial=0.0))
-
-
-def shares_of_tolerance(reference: Array, candidate: Array, tolerances: Tolerances, output: str = "") -> Array:
-    """The same for each element of two arrays of one shape: infinity where exact types or infinities differ."""
     if not is_float(reference):
-        return np.where(reference == candidate, 0.0, np.inf)
-    limits = allowed(reference, tolerances.of(output, reference.dtype))
+        return 0.0 if np.array_equal(reference, candidate) else math.inf
+    return float(shares_of_tolerance(reference, candidate, tolerances.of(output, reference.dtype)).max(initial=0.0))
+
+
+def shares_of_tolerance(reference: Array, candidate: Array, tolerance: Tolerance) -> Array:
+    """The same for each element of two float arrays of one shape: infinity where infinities differ."""
+    limits = allowed(reference, tolerance)
     r, c = wide(reference), wide(candidate)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         difference = np.where((r == c) | (np.isnan(r) & np.isnan(c)), 0.0, np.abs(c - r))

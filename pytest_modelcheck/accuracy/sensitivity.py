@@ -16,7 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.accuracy.inner_values import shares_of_tolerance
-from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.accuracy.magnitude import magnitudes
+from pytest_modelcheck.accuracy.metrics import Array, is_float
 from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.stages import Inputs, Stage, session_stage, within
@@ -189,12 +190,18 @@ def _shares(left: Mapping[str, Array], right: Mapping[str, Array], tolerances: T
     """Output -> the difference of each element in tolerances; one infinity where the shapes differ."""
     left, right = tolerances.masked(left), tolerances.masked(right)
     return {
-        name: shares_of_tolerance(array, right[name], tolerances, name)
-        if right[name].shape == array.shape
-        else np.array(np.inf)
+        name: _shares_of(array, right[name], tolerances, name) if right[name].shape == array.shape else np.array(np.inf)
         for name, array in left.items()
         if name in right
     }
+
+
+def _shares_of(reference: Array, candidate: Array, tolerances: Tolerances, output: str) -> Array:
+    if not is_float(reference):
+        return np.where(reference == candidate, 0.0, np.inf)
+    tolerance = tolerances.of(output, reference.dtype)
+    fitted = tolerance.fitted(magnitudes(reference, tolerance).largest)
+    return shares_of_tolerance(reference, candidate, fitted)
 
 
 def _largest(shares: Shares) -> float:
