@@ -48,7 +48,7 @@ def models() -> dict[str, tuple[nn.Module, Draw]]:
     }
 
 
-class Calibration(CalibrationDataReader):  # type: ignore[misc]
+class Calibration(CalibrationDataReader):
     def __init__(self, draw: Draw) -> None:
         self.left = iter([{"x": draw(1000 + seed).numpy()} for seed in range(4)])
 
