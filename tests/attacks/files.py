@@ -148,7 +148,7 @@ RUNTIME = (
     Edit("untouched", ""),
 )
 
-TOKENS = "tokens expected the 6 greedy tokens of torch"
+TOKENS = "tokens expected the 4 greedy tokens of torch"
 GENERATION = (
     Edit("keys negated", TOKENS, gives={"present_key": (("Neg",),)}),
     Edit("values a hundredth too large", TOKENS, gives={"present_value": (("Mul", 1.01),)}),

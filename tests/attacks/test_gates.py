@@ -164,11 +164,11 @@ def check_of_edited(row, folder, build, draw, *, axes=False):
     return ModelCheck(ModelCase.from_onnx(path, draw, module=build))
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "reference"])
-@pytest.mark.parametrize("row", files.RUNTIME, ids=[row.name for row in files.RUNTIME])
-def test_a_file_in_a_runtime(tmp_path, row, runtime):
-    if runtime == "reference" and row.name == "a wider type":
-        return  # it computes with whatever type comes, and says what it gave
+IN_RUNTIMES = [("onnxruntime", row) for row in files.RUNTIME] + [("reference", row) for row in files.RUNTIME[::4]]
+
+
+@pytest.mark.parametrize(("runtime", "row"), IN_RUNTIMES, ids=[f"{name}: {row.name}" for name, row in IN_RUNTIMES])
+def test_a_file_in_a_runtime(tmp_path, runtime, row):
     check = check_of_edited(row, tmp_path, files.Net, files.net_inputs)
     judged(ask(check, "expect_runtime", runtime, seeds=2, varied=False), row.says)
 
@@ -176,7 +176,7 @@ def test_a_file_in_a_runtime(tmp_path, row, runtime):
 @pytest.mark.parametrize("row", files.GENERATION, ids=[row.name for row in files.GENERATION])
 def test_a_file_that_generates(tmp_path, row):
     check = check_of_edited(row, tmp_path, generation_models.Decoder, generation_models.inputs, axes=True)
-    judged(ask(check, "expect_generation", tokens=6), row.says)
+    judged(ask(check, "expect_generation", tokens=4), row.says)
 
 
 @pytest.mark.parametrize(("name", "edit", "says", "arguments"), owners.FILES, ids=[row[0] for row in owners.FILES])
