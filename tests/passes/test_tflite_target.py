@@ -16,7 +16,7 @@ from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes import PASSES, passes_for
-from pytest_modelcheck.passes.check_tflite_ops import BUILTINS, CheckTfliteOps
+from pytest_modelcheck.passes.check_tflite_ops import BUILTINS, COMPOSED, CheckTfliteOps
 from pytest_modelcheck.pipeline import ConversionWarning, PassStatus, optimize, run_pass, run_pipeline
 from tests.passes.fusing_checks import in_function, in_subgraph, make, outputs, refuses
 
@@ -82,7 +82,7 @@ def test_the_pipeline_of_the_target_is_preparation_the_default_passes_and_the_ch
 @pytest.mark.parametrize(
     ("node", "reason"),
     [
-        ("y = Erf (x)", "TensorFlow Lite has no built-in operator for Erf"),
+        ("y = LpNormalization (x)", "TensorFlow Lite has no built-in operator for LpNormalization"),
         (
             'y = Resize <mode = "cubic"> (x, , sizes)',
             "TensorFlow Lite resizes bilinearly or to the nearest, not cubically",
@@ -100,6 +100,18 @@ def test_what_has_no_builtin_operator_is_refused_with_its_reason(node: str, reas
     assert refuses(CHECK, one(node, **used)) == {reason}
 
 
+LSTM = "y, h = LSTM <hidden_size = 2> (x, w, r)"
+
+
+def test_a_recurrent_layer_passes_the_check() -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 17]> g (float[5,1,3] x) => (float[5,1,1,2] y) {{ {LSTM} }}'
+    model = make(text, w=np.ones((1, 8, 3), np.float32), r=np.ones((1, 8, 2), np.float32))
+    _, record = run_pass(ir.from_proto(model), CHECK)
+
+    assert record.status is PassStatus.NO_OP
+    assert not COMPOSED & BUILTINS.keys()
+
+
 def test_operators_with_builtin_ones_pass_the_check() -> None:
     node = 't = Relu (x) s = Resize <mode = "linear"> (t, , sizes) y = Softmax (s)'
     _, record = run_pass(ir.from_proto(one(node, sizes=np.array([1, 1, 2, 2], np.float32))), CHECK)
@@ -109,9 +121,11 @@ def test_operators_with_builtin_ones_pass_the_check() -> None:
 
 @pytest.mark.parametrize("nest", [in_subgraph, in_function])
 def test_nodes_of_subgraphs_and_functions_are_checked(nest: Any) -> None:
-    nested = nest(make('<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Erf (x) }'))
+    nested = nest(
+        make('<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = LpNormalization (x) }')
+    )
 
-    assert refuses(CHECK, nested) == {"TensorFlow Lite has no built-in operator for Erf"}
+    assert refuses(CHECK, nested) == {"TensorFlow Lite has no built-in operator for LpNormalization"}
 
 
 def test_a_contrib_operator_is_refused() -> None:
@@ -125,13 +139,13 @@ def test_a_contrib_operator_is_refused() -> None:
 
 def test_optimize_writes_the_file_and_warns_of_what_a_converter_may_refuse(tmp_path: Any) -> None:
     path = tmp_path / "net.onnx"
-    onnx.save(one("y = Erf (x)"), path)
+    onnx.save(one("y = LpNormalization (x)"), path)
     with pytest.warns(
         ConversionWarning,
-        match=r"needs custom or Flex operators for node '.+': TensorFlow Lite has no built-in operator for Erf",
+        match=r"custom or Flex operators for node '.+': TensorFlow Lite has no built-in operator for LpNormalization",
     ):
         written = optimize(path, target="tflite")
-    assert [node.op_type for node in onnx.load(written).graph.node] == ["Erf"]
+    assert [node.op_type for node in onnx.load(written).graph.node] == ["LpNormalization"]
 
 
 def shapes(model: onnx.ModelProto) -> list[str]:
