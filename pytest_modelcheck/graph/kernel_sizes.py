@@ -4,6 +4,8 @@
   torch, and the standard from opset 22 on do not.
 - ``Resize`` by scales: the size is the floor of a product. Kernels compute it in single precision, where 10 * 0.7 is 7;
   inference gets 6.9999998.
+- A ``Slice`` of a shape tensor whose bounds are not known: inference takes an unknown bound for 0 (onnx 1.23), and says
+  that ``Shape(x)[start:2]`` has two elements, the first two. A constant of the graph around it is not known either.
 """
 
 from __future__ import annotations
@@ -56,13 +58,14 @@ class _Known:
 
 def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[str, onnx.TypeProto]) -> bool:
     candidates = [node for node in graph.node if node.domain == "" and node.op_type in (*_POOLS, "Resize", "Upsample")]
+    slices = _of_unknown_bounds(graph)
     inner = [
         (attribute.g, other.g)
         for node, known in zip(graph.node, inferred.node, strict=True)
         for attribute, other in zip(node.attribute, known.attribute, strict=True)
         if attribute.type == onnx.AttributeProto.GRAPH
     ]
-    if not candidates and not inner:
+    if not candidates and not slices and not inner:
         return False
     values = (*inferred.input, *inferred.output, *inferred.value_info)
     types = {**around, **{value.name: value.type for value in values}}
@@ -75,8 +78,27 @@ def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[
             _declare(graph, node, known.types[node.output[0]], wrong)
             node.domain = HIDDEN
             corrected = True
+    for node in slices:
+        if _is_shape_tensor(types.get(node.input[0])):
+            _declare(graph, node, types.get(node.output[0], onnx.TypeProto()), {})
+            node.domain = HIDDEN
+            corrected = True
     found = [_correct(a, b, types) for a, b in inner]  # all of them
     return corrected or any(found)
+
+
+def _of_unknown_bounds(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    slices = [node for node in graph.node if node.op_type == "Slice" and node.domain == "" and len(node.input) > 1]
+    if not slices:
+        return []
+    constants = {tensor.name for tensor in graph.initializer}
+    constants.update(node.output[0] for node in graph.node if node.op_type == "Constant")
+    return [node for node in slices if any(name and name not in constants for name in node.input[1:])]
+
+
+def _is_shape_tensor(type_: onnx.TypeProto | None) -> bool:
+    integers = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+    return type_ is not None and type_.tensor_type.elem_type in integers and len(type_.tensor_type.shape.dim) == 1
 
 
 def _constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

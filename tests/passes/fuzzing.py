@@ -57,8 +57,10 @@ def check_seed(seed: int) -> str:
     optimized = session_of(after)
     for feeds in feeds_of(model, seed):
         try:
-            expected = session.run(None, feeds)
+            expected, again = session.run(None, feeds), session.run(None, feeds)
         except Exception:  # not every graph takes all sizes
+            continue
+        if not all(map(_agree, expected, again)):  # Concat of an empty part reads memory that nobody wrote (1.31)
             continue
         for value, left, right in zip(model.graph.output, expected, optimized.run(None, feeds), strict=True):
             assert _agree(left, right), f"{at}: {value.name} differs: {left!r} became {right!r}"

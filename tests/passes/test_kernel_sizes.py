@@ -11,7 +11,7 @@ from onnx import helper
 
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.pipeline import optimize
-from tests.passes.fusing_checks import outputs
+from tests.passes.fusing_checks import make, outputs
 
 X = np.linspace(-1, 1, 1 * 2 * 7 * 10, dtype=np.float32).reshape(1, 2, 7, 10)
 
@@ -75,3 +75,44 @@ def test_sizes_behind_and_the_indices_of_a_pool_follow() -> None:
     assert str(first.outputs[0].shape) == str(first.outputs[1].shape) == "[1,2,4,5]"
     assert first.outputs[1].dtype == ir.DataType.INT64
     assert str(second.outputs[0].shape) == "[1,2,2,3]"
+
+
+BOUNDS = ("start, two", "one, end", "start, two, zero", "one, two, axis", "one, two, zero, step")
+VALUES = {"start": 1, "end": 2, "axis": 0, "step": 1}
+
+
+def sliced_shape(bounds: str, *, inside: bool) -> onnx.ModelProto:
+    """``Reshape(x, Shape(x)[1:2] ++ [8])``, one bound an input; in a branch the constants are those around it."""
+    body = f"s = Shape (x) d = Slice (s, {bounds}) g = Concat <axis = 0> (d, eight) r = Reshape (x, g)"
+    given = next(name for name in VALUES if name in bounds)
+    ports = f"float[2,3,4] x, bool c, int64[1] {given}"
+    if inside:
+        flow = f"""{{ y, z = If (c) <
+            then_branch = t () => (float[A,B] p, int64[K] q) {{ {body} p = Relu (r) h = Tanh (r) q = Shape (h) }},
+            else_branch = f () => (float[A,B] v, int64[K] w) {{ v = Reshape (x, both) w = Shape (v) }}> }}"""
+    else:
+        flow = f"{{ {body} y = Relu (r) h = Tanh (r) z = Shape (h) }}"
+    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({ports}) => (float[A,B] y, int64[K] z) {flow}'
+    constants = {"zero": [0], "one": [1], "two": [2], "eight": [8], "both": [3, 8]}
+    return make(text, **{name: np.array(numbers) for name, numbers in constants.items() if name in flow})
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_a_slice_of_a_shape_by_bounds_that_are_inputs_is_as_long_as_they_make_it(bounds: str, inside: bool) -> None:
+    model = sliced_shape(bounds, inside=inside)
+    given = {name: np.array([number]) for name, number in VALUES.items() if name in bounds}
+    feeds = {"x": np.ones((2, 3, 4), np.float32), "c": np.array(True), **given}
+
+    expected, found = outputs(model, feeds), outputs(optimize(model), feeds)
+
+    assert expected["z"].tolist() == found["z"].tolist() == [3, 8]
+
+
+def test_a_bound_that_is_a_constant_around_the_branch_is_not_taken_for_nought() -> None:
+    model = sliced_shape("one, end", inside=True)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "end"))
+    del model.graph.input[2]
+    feeds = {"x": np.ones((2, 3, 4), np.float32), "c": np.array(True)}
+
+    assert outputs(optimize(model), feeds)["z"].tolist() == [3, 8]
