@@ -109,11 +109,24 @@ def _layer(core: Op, query: Op | None, key: Op | None, value: Op | None) -> Atte
     for role, projection in found.items():
         source = projection.arguments[0] if projection.arguments else None
         by_input.setdefault(source, {})[role] = projection
+    if len(by_input) == 3 and _is_added_to(found["V"], found["K"]):
+        by_input = {"Q": {"Q": found["Q"]}, "V": {"K": found["K"], "V": found["V"]}}
     groups = tuple(tuple(dict.fromkeys(group.values())) for group in by_input.values())
     if len(groups) == 3:
         return AttentionLayer(core, core.owner, groups, "Q, K and V read three different inputs")
     apart = " | ".join(" ".join(group) for group in by_input.values()) if len(groups) > 1 else ""
     return AttentionLayer(core, core.owner, groups, apart=apart)
+
+
+def _is_added_to(plain: Op, positioned: Op) -> bool:
+    """Whether one projection reads a sum of what the other one reads: DETR's keys have positions, its values do not."""
+    source = positioned.arguments[0] if positioned.arguments else None
+    return (
+        isinstance(source, Op)
+        and source.name == "add"
+        and plain.arguments[:1] != []
+        and (plain.arguments[0] in source.arguments)
+    )
 
 
 def _projections(start: Op | None) -> list[Op]:

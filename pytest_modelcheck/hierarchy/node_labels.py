@@ -139,7 +139,7 @@ def node_label(node: ir.Node, model: ir.Model, weights: Weights = UNKNOWN, *, co
     """The label of one node; without its `constants` where they only compute shapes."""
     defaults = _defaults(node.op_type, node.domain, model.opset_imports.get(node.domain))
     shown = []
-    for name, attribute in sorted(node.attributes.items()):
+    for name, attribute in sorted({**_implied(node), **node.attributes}.items()):
         text = _attribute(node, name, attribute)
         if text and text != defaults.get(name):
             shown.append(f"{name}={text}")
@@ -147,6 +147,16 @@ def node_label(node: ir.Node, model: ir.Model, weights: Weights = UNKNOWN, *, co
         shown += [f"#{position}={text}" for position, text in _constants(node, weights)]
     label = f"{op_label(node)}({';'.join(shown)})" if shown else op_label(node)
     return escape(label, ",")
+
+
+def _implied(node: ir.Node) -> Mapping[str, ir.Attr]:
+    """What a Conv may leave out, because its weight has it: some versions of onnxscript write it, others do not."""
+    weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") and len(node.inputs) > 1 else None
+    sizes = () if weight is None or weight.shape is None else weight.shape[2:]
+    known = [size for size in sizes if isinstance(size, int)]
+    if not known or node.domain or len(known) < len(sizes):
+        return {}
+    return {"kernel_shape": ir.AttrInt64s("kernel_shape", known)}
 
 
 _DTYPES = {int(kind): kind for kind in ir.DataType}

@@ -119,6 +119,30 @@ def test_three_inputs_cannot_be_grouped_and_the_layer_says_why() -> None:
     assert found.unfused == (("attention", "Q, K and V read three different inputs"),)
 
 
+class Positioned(nn.Module):
+    """Cross-attention as in DETR: positions are added to what the queries and the keys are made of, not the values."""
+
+    def __init__(self, other: bool = False) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.at_x, self.at_y = nn.Parameter(torch.rand(5, 16)), nn.Parameter(torch.rand(6, 16))
+        self.other = other
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        values = torch.tanh(y) if self.other else y
+        heads = (self.q(x + self.at_x), self.k(y + self.at_y), self.v(values))
+        q, k, v = (part.unflatten(-1, (2, 8)).transpose(1, 2) for part in heads)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_keys_with_positions_and_values_without_are_of_one_input(written_out: bool) -> None:
+    found = report(module_case(Positioned().eval(), *SHAPES), written_out=written_out)
+    assert (found.attention_layers, found.qkv, found.unfused) == (1, 1, ())
+    found = report(module_case(Positioned(other=True).eval(), *SHAPES), written_out=written_out)
+    assert (found.qkv, found.unfused) == (0, (("", "Q, K and V read three different inputs"),))
+
+
 def test_attention_without_projections_is_found_and_not_counted_as_grouped() -> None:
     class Bare(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

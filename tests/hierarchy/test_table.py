@@ -418,3 +418,12 @@ def test_changed_modules_are_those_that_the_diff_names_with_both_sides():
         },
         {"path": "pooler", "was": {"class_name": "Pooler", "ops": [["Gather", 1]]}, "now": None},
     ]
+
+
+@pytest.mark.parametrize("written", ["", "kernel_shape = [3, 5], "])
+def test_the_kernel_of_a_conv_is_shown_whether_the_file_writes_it_or_leaves_it_to_the_weight(written):
+    model = ir.from_onnx_text(
+        f"""<ir_version: 8, opset_import: ["" : 17]> g (float[1,2,8,8] x, float[4,2,3,5] w) => (float[1,4,8,8] y)
+        {{ y = Conv <{written}pads = [1, 2, 1, 2]> (x, w) }}"""
+    )
+    assert node_label(model.graph[0], model) == "Conv(kernel_shape=3|5;pads=1|2|1|2)"
