@@ -53,11 +53,11 @@ BUILTINS: dict[str, str] = {
 
 COMPOSED = frozenset(
     {
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitwiseNot", "BitwiseXor", "Celu",
-        "CenterCropPad", "Col2Im", "Compress", "Cosh", "Det", "DynamicQuantizeLinear", "Einsum", "Erf", "EyeLike",
-        "GRU", "GatherElements", "GridSample", "GroupNormalization", "Hardmax", "IsInf", "LSTM", "LayerNormalization",
-        "LpPool", "MatMulInteger", "MeanVarianceNormalization", "Mish", "RNN", "Scatter", "ScatterElements", "Selu",
-        "Shrink", "Sinh", "Tan", "TensorScatter", "ThresholdedRelu", "Trilu",
+        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitwiseNot", "BitwiseXor",
+        "Celu", "CenterCropPad", "Col2Im", "Compress", "Cosh", "Det", "DynamicQuantizeLinear", "Einsum", "Erf",
+        "EyeLike", "GRU", "GatherElements", "GridSample", "GroupNormalization", "Hardmax", "IsInf", "LSTM",
+        "LayerNormalization", "LpPool", "MatMulInteger", "MeanVarianceNormalization", "Mish", "RNN", "Scatter",
+        "ScatterElements", "Selu", "Shrink", "Sinh", "Tan", "TensorScatter", "ThresholdedRelu", "Trilu",
     }
 )  # fmt: skip
 """Operators whose node tests of onnx, or some of them, were converted by onnx2tf 2.6.9 and gave the right numbers in
