@@ -19,6 +19,7 @@ from pytest_modelcheck.numbers.movement import Movement, moved_places
 from pytest_modelcheck.numbers.results import PROBES, SEE_NOTE, TOLERANCE, Numbers, OutputNumbers, Probe
 from pytest_modelcheck.numbers.sketch import Sketch, sketch
 from pytest_modelcheck.numbers.watching import Watched, watching
+from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 
 _WOBBLES = 4
 """Times that all weights are changed a little when something is recorded: two directions and their opposites. Noise of
@@ -144,6 +145,7 @@ class Subject:
         inputs, found = self._inputs(module), drawable(module)
         given = _in_float32(inputs) if _halved(found) else inputs
         moved = Movement(base)
+        return_freed_memory(collect=False)  # the next copy of the weights comes on top of what the last one left
         with drawn_weights(found) as weights:
             for _ in range(_WOBBLES):
                 weights.wobble()
