@@ -16,6 +16,7 @@ from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.export import Exported
 from pytest_modelcheck.snapshots.kinds import KINDS
 from pytest_modelcheck.snapshots.text import SnapshotText
+from tests.regressions.files import CannotBeMadeError
 
 MODELS = Path(__file__).parent / "models"
 LOCKED = ("interface", "modules", "numbers")
@@ -112,7 +113,10 @@ def said(row: Row, exporter: str, folder: Path) -> dict[str, str]:
 def changed_file(row: Row, exporter: str, folder: Path) -> Path:
     """The exported file after a tool changed it."""
     proto = onnx.load(exported_path(row.model, exporter))
-    row.file(proto)
+    try:
+        row.file(proto)
+    except (LookupError, StopIteration) as error:
+        raise CannotBeMadeError(f"{row.file.__name__} finds no place: {error}") from error
     path = folder / "changed.onnx"
     onnx.save(proto, path)
     return path
