@@ -109,7 +109,10 @@ def _sentence(case: ModelCase, kind: FailureKind, text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if sign is not None:
         lines = [line for line in lines if re.search(sign, line)] or lines
-    return _one_line(lines[0] if lines else "no message")[:400].replace(f"ModelCaseError: {case.name}: ", "", 1)
+    first = _one_line(lines[0] if lines else "no message")
+    if kind is FailureKind.DYNAMIC_SHAPE and (guard := re.search(r"(?m)^\s*- (.+?)(?: If you're using |$)", text)):
+        first = f"{first.partition(' For more information')[0]} {guard[1]}"  # what torch found stands on the next line
+    return first[:400].replace(f"ModelCaseError: {case.name}: ", "", 1)
 
 
 def _where(chain: Sequence[BaseException], text: str, *, inside_torch: bool = False) -> str:

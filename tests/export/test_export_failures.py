@@ -112,6 +112,25 @@ def test_named_dimensions_that_torch_refuses_are_left_to_torch(monkeypatch):
     assert str(made.model.graph.inputs[0].shape[0]) == "rows"
 
 
+def test_what_torch_found_of_a_size_is_said_with_its_refusal(monkeypatch):
+    """torch 2.9 writes it on the next line, and what to do with other calls behind it."""
+
+    def refusing(*args, **options):
+        raise RuntimeError(
+            'Constraints violated (rows)! For more information, run with TORCH_LOGS="+dynamic".\n'
+            "  - You marked rows as dynamic but your code specialized it to be a constant (2). "
+            "If you're using mark_dynamic, either remove it or use maybe_mark_dynamic.\nSuggested fixes:\n  rows = 2"
+        )
+
+    monkeypatch.setattr(torch.onnx, "export", refusing)
+    failure = failed(Fixed, dynamic_axes={"input": {0: "rows"}})
+    assert failure.kind is FailureKind.DYNAMIC_SHAPE
+    assert failure.reason == (
+        "RuntimeError: Constraints violated (rows)! You marked rows as dynamic but your code specialized it to be a "
+        "constant (2)."
+    )
+
+
 def test_a_dynamic_axis_that_the_forward_fixes_is_a_failure_although_the_exporter_accepts_it():
     failure = failed(Fixed, dynamic_axes={"input": {0: "batch"}})
     assert failure.kind is FailureKind.DYNAMIC_SHAPE
