@@ -101,7 +101,7 @@ def _bytes(model: ir.Model) -> tuple[tuple[str, int], ...]:
 
 
 def _merged_bytes(model: ir.Model) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """See `Interface.merged_bytes`."""
+    """See `Interface.merged_bytes`. What no node reads is no exporter's doing: then nothing is explained by merging."""
     fewest: Counter[str] = Counter()
     most: Counter[str] = Counter()
     shapes = set()
@@ -113,4 +113,6 @@ def _merged_bytes(model: ir.Model) -> tuple[tuple[str, tuple[int, int]], ...]:
         shape = (name, tuple(tensor.shape))
         fewest[name] += 0 if small and shape in shapes else tensor.nbytes
         shapes.add(shape)
+    if any(not value.uses() and not value.is_graph_output() for value, _ in _initializers(model)):
+        return ()
     return tuple((name, (fewest[name], most[name])) for name in sorted(most))
