@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir  # noqa: F401 - these are loaded before the runs are forked
-import onnxruntime  # noqa: F401
+import onnxruntime  # noqa: F401 - as onnx_ir
 import pytest
-import torch.onnx._internal.torchscript_exporter.utils  # noqa: F401
+import torch.onnx._internal.torchscript_exporter.utils  # noqa: F401 - as onnx_ir
 
 MODEL = """
 import torch

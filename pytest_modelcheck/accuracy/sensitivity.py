@@ -41,8 +41,8 @@ ALIKE = 0.5
 """A rounding explains a difference that is at most twice what it moves that output by, ..."""
 
 EACH = 0.1
-"""... and of no element more than ten times what it moves that element by: a fault in one element is no rounding,
-however much the others move."""
+"""... and of no element more than ten times what it moves that element by: rounding does not explain a fault in
+one element, however much the others move."""
 
 LARGEST = 1000.0
 """In tolerances: a larger difference is asked about only where the graph selects, by an order or a threshold."""

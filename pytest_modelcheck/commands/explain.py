@@ -18,7 +18,7 @@ FAILURES = {
     "inputs_failed": "inputs(seed) raised, or gave no tensors: call it by itself.",
     "signature_mismatch": "forward() takes other names or another number of inputs than inputs() gives.",
     "forward_failed": "forward() raised in torch itself: nothing of the export ran yet.",
-    "outputs_failed": "forward() returned what no graph can: a value that is no tensor, or names that do not match.",
+    "outputs_failed": "forward() returned something other than tensors, or names that do not match.",
     "unsupported_operator": "The exporter has no translation of an operator of the forward.",
     "data_dependent_control_flow": "forward() branches on the contents of a tensor, which a graph cannot.",
     "dynamic_shape": "An axis of dynamic_axes is fixed by the code of the forward, or two axes that differ are equal.",

@@ -111,7 +111,7 @@ def _sentence(case: ModelCase, kind: FailureKind, text: str) -> str:
         lines = [line for line in lines if re.search(sign, line)] or lines
     first = _one_line(lines[0] if lines else "no message")
     if kind is FailureKind.DYNAMIC_SHAPE and (guard := re.search(r"(?m)^\s*- (.+?)(?: If you're using |$)", text)):
-        first = f"{first.partition(' For more information')[0]} {guard[1]}"  # what torch found stands on the next line
+        first = f"{first.partition(' For more information')[0]} {guard[1]}"  # torch says what it found on the next line
     return first[:400].replace(f"ModelCaseError: {case.name}: ", "", 1)
 
 

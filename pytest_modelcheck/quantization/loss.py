@@ -205,15 +205,17 @@ def _layers(model: ir.Model, other: ir.Model, feeds: Mapping[str, Array], how: H
     """What each node lost, of the values that both graphs know by the same name."""
     left, right = GraphProbe(model, feeds, how), GraphProbe(other, feeds, how)
     made = {value.name: node for node in model.graph for value in node.outputs if value.name}
-    names = [name for name in made if name in left.names and name in right.names]
+    read_as = _dequantized(other)
+    names = [name for name in made if name in left.names and read_as.get(name, name) in right.names]
     decibels: dict[str, float] = {}
     for start in range(0, len(names), LOOK_AT):
         part = names[start : start + LOOK_AT]
-        one, two = left.look(part), right.look(part)
+        one, two = left.look(part), right.look([read_as.get(name, name) for name in part])
         for name in part:
-            if is_float(one[name]) and one[name].shape == two[name].shape:
+            found = two[read_as.get(name, name)]
+            if is_float(one[name]) and one[name].shape == found.shape:
                 noise = Noise()
-                noise.see(one[name], two[name])
+                noise.see(one[name], found)
                 decibels[name] = noise.decibels
     losses = []
     for name, after in decibels.items():
@@ -224,6 +226,20 @@ def _layers(model: ir.Model, other: ir.Model, feeds: Mapping[str, Array], how: H
         )
     losses = [loss for loss in losses if not math.isnan(loss.after)]
     return tuple(sorted(losses, key=lambda loss: loss.share, reverse=True))
+
+
+def _dequantized(model: ir.Model) -> dict[str, str]:
+    """Value -> what its readers read, where it goes through QuantizeLinear and DequantizeLinear.
+
+    onnxruntime's tool leaves out a Relu whose range the quantization clips: its value exists behind the two alone.
+    """
+    found: dict[str, str] = {}
+    for node in model.graph:
+        back = [use.node for use in node.outputs[0].uses()] if node.op_type == "QuantizeLinear" else []
+        value = node.inputs[0] if back else None
+        if value is not None and value.name and back[0].op_type == "DequantizeLinear" and back[0].outputs[0].name:
+            found[value.name] = back[0].outputs[0].name
+    return found
 
 
 def _ratio(decibels: float) -> float:

@@ -67,6 +67,24 @@ def test_the_layer_that_loses_most_is_named_first():
     assert result.findings[0].where[0].endswith(" dB")
 
 
+class Rectified(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = torch.nn.Linear(16, 32), torch.nn.Linear(32, 8)
+
+    def forward(self, x):
+        return {"y": self.second(torch.relu(self.first(x)))}
+
+
+def test_a_relu_that_the_quantizer_leaves_out_lost_nothing():
+    """Its range is clipped by the quantization, and the value of its name is the one before it."""
+    result = quantized(Rectified, by="static", worst=">=70dB")
+    lines = [line for line in result.findings[0].where if line.startswith("Relu")]
+    assert all(float(line.split(" -> ")[1].removesuffix(" dB")) > 25 for line in lines), said(result)
+    assert quantized(Rectified, by="static", worst=">=25dB").verdict is Verdict.PASS
+
+
 def test_a_value_inside_may_lose_more_than_the_outputs():
     result = quantized(by="static", worst=">=60dB")
     assert result.verdict is Verdict.FAIL
@@ -87,6 +105,23 @@ def unchanged_but_scaled(source, target, feeds):
     array = onnx.numpy_helper.to_array(model.graph.initializer[0]) * 1.01
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(array, model.graph.initializer[0].name))
     onnx.save(model, target)
+
+
+def renamed_inside(source, target, feeds):
+    unchanged_but_scaled(source, target, feeds)
+    model = onnx.load(target)
+    kept = {value.name for value in (*model.graph.input, *model.graph.output, *model.graph.initializer)}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name if not name or name in kept else f"{name}_other" for name in names]
+    del model.graph.value_info[:]
+    onnx.save(model, target)
+
+
+def test_values_that_the_tool_renamed_are_not_judged_as_right():
+    result = quantized(by=f"{__name__}:renamed_inside", worst=">=10dB")
+    assert result.verdict is Verdict.ERROR
+    assert "no value inside that both graphs know by one name" in said(result)
 
 
 def copied(source, target, feeds):

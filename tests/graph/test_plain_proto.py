@@ -27,8 +27,7 @@ def without_metadata(proto: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.mark.parametrize("seed", range(8))
 def test_it_is_what_onnx_ir_writes(place, seed: int) -> None:
     proto = draw_program(seed, STEPS)
-    if proto is None:
-        pytest.skip("the seed draws no program")
+    assert proto is not None, "each of these seeds draws a program"
     model = prepare(ir.from_proto(place(proto)))
 
     assert without_metadata(plain_proto(model)) == without_metadata(ir.to_proto(model))
