@@ -28,7 +28,7 @@ demo-run: $(STAMP)
 
 test: $(STAMP) check
 	$(BIN)/pytest --modelcheck -n 2 examples/
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
 
 zoo:
 	$(MAKE) VENV=.venv-zoo EXTRAS=dev,zoo zoo-run

@@ -53,6 +53,7 @@ class Session:
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""
         from pytest_modelcheck.check import Locked, ModelCheck
+        from pytest_modelcheck.check.settings import share_cores
 
         if not isinstance(case, ModelCase):
             raise pytest.UsageError(f"the fixture `model_case` must return a ModelCase, got {type(case).__name__}")
@@ -68,6 +69,7 @@ class Session:
                 progress=self._shown() or (lambda text: None),
             )
             self._checked = (case, check)
+            share_cores()
         check = self._checked[1]
         updating = bool(getattr(item.config.option, "update_snapshots", False))
         check.locked = Locked(file=partial(_kept_file, item), updating=updating)
