@@ -119,7 +119,7 @@ def own_cores() -> int:
 
 
 def share_cores() -> None:
-    """Let torch compute on this worker's share of the cores, where several workers of an xdist run would use all of them.
+    """Let torch compute on this worker's share of the cores, where each worker of an xdist run would use all of them.
 
     Threads that wait for each other on one core take its time: two workers with two threads each on two cores took 2.4
     times the processor time, and twice as long. Who sets ``OMP_NUM_THREADS``, or fewer threads, has decided.
