@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -38,8 +39,29 @@ def refuse_unreadable(proto: onnx.ModelProto, *, what: str) -> None:
     nodes = _count(proto.graph.node) + sum(_count(function.node) for function in proto.functions)
     if nodes > MOST_NODES:
         raise InvalidModelError(f"{what} cannot be read: it has {nodes:,} nodes, and at most {MOST_NODES:,} are read")
-    for obstacle in _obstacles(proto.graph):
+    for obstacle in (*_not_utf8(proto), *_obstacles(proto.graph)):
         raise InvalidModelError(f"{what} cannot be read: {obstacle}")
+
+
+def _not_utf8(proto: onnx.ModelProto) -> Iterator[str]:
+    """Texts of the model that protobuf hands out as bytes; names inside its graph do not pass the checker."""
+    for field in ("producer_name", "producer_version", "domain", "doc_string"):
+        if isinstance(getattr(proto, field), bytes):
+            yield f"its {field} is not UTF-8"
+    for held in (proto, *_with_metadata(proto.graph), *(part for f in proto.functions for part in _with_metadata(f))):
+        for item in held.metadata_props:
+            if isinstance(item.key, bytes) or isinstance(item.value, bytes):
+                yield f"metadata {item.key!r} is not UTF-8"
+
+
+def _with_metadata(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[Any]:
+    yield from (graph, *graph.node, *graph.value_info)
+    if isinstance(graph, onnx.GraphProto):
+        yield from (*graph.input, *graph.output, *graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _with_metadata(attribute.g)
 
 
 def _count(nodes: Sequence[onnx.NodeProto]) -> int:

@@ -19,8 +19,6 @@ from pytest_modelcheck.shapes.edits import Edits
 
 Shape = tuple[Dim, ...]
 
-_MAX_ELEMENTS = 64
-"""Shape tensors are short; longer integer tensors are data."""
 
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
@@ -161,7 +159,7 @@ class SymbolicShapes:
                 self._shapes[value] = self._merged(value, derived)
         if node.domain == "" and len(node.outputs) == 1 and node.outputs[0].dtype in _INTEGERS:
             elements = content_rules.output_content(node, self)
-            if elements is not None and len(elements) <= _MAX_ELEMENTS:
+            if elements is not None and len(elements) <= content_rules.MAX_ELEMENTS:
                 value = node.outputs[0]
                 self._contents[value] = tuple(
                     self._unknown_element(value, i) if element is None else element
@@ -195,7 +193,7 @@ class SymbolicShapes:
 
     def _constant_content(self, value: ir.Value) -> Shape | None:
         tensor = constant_tensor(value)
-        if tensor is None or len(tensor.shape) > 1 or tensor.size > _MAX_ELEMENTS:
+        if tensor is None or len(tensor.shape) > 1 or tensor.size > content_rules.MAX_ELEMENTS:
             return None
         return tuple(int(element) for element in np.atleast_1d(tensor.numpy()))
 
@@ -204,7 +202,7 @@ class SymbolicShapes:
         if shape is None or len(shape) > 1:
             return None
         length = shape[0] if shape else 1
-        if not isinstance(length, int) or length > _MAX_ELEMENTS:
+        if not isinstance(length, int) or length > content_rules.MAX_ELEMENTS:
             return None
         return tuple(self._unknown_element(value, i) for i in range(length))
 

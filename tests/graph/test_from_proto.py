@@ -109,3 +109,45 @@ def test_a_graph_of_more_nodes_than_memory_is_for_is_refused(monkeypatch, where,
         return
     with pytest.raises(InvalidModelError, match=r"^model cannot be read: it has 4 nodes, and at most 3 are read$"):
         model_from_proto(model)
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("producer_name", "its producer_name is not UTF-8"),
+        ("producer_version", "its producer_version is not UTF-8"),
+        ("domain", "its domain is not UTF-8"),
+        ("doc_string", "its doc_string is not UTF-8"),
+        ("model", r"metadata b'\xff\xfe' is not UTF-8"),
+        ("graph", r"metadata b'\xff\xfe' is not UTF-8"),
+        ("node", r"metadata b'\xff\xfe' is not UTF-8"),
+        ("input", r"metadata b'\xff\xfe' is not UTF-8"),
+        ("function", r"metadata b'\xff\xfe' is not UTF-8"),
+        ("subgraph", r"metadata b'\xff\xfe' is not UTF-8"),
+    ],
+)
+def test_a_text_that_is_not_utf8_is_named_wherever_it_lies(place, reason, tmp_path) -> None:
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2] x, bool c) => (float[2] y) {
+            a = mine.F(x)
+            y = If(c) <then_branch = t () => (float[2] p) { p = Relu(a) },
+                else_branch = e () => (float[2] r) { r = Neg(a) }>
+        }
+        <domain: "mine", opset_import: ["" : 17]> F (p) => (q) { q = Relu(p) }""")
+    holders = {
+        "model": model,
+        "graph": model.graph,
+        "node": model.graph.node[0],
+        "input": model.graph.input[0],
+        "function": model.functions[0].node[0],
+        "subgraph": model.graph.node[1].attribute[0].g.node[0],
+    }
+    if place in holders:
+        holders[place].metadata_props.add(key="ZZ", value="a")
+    else:
+        setattr(model, place, "ZZ")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString().replace(b"ZZ", b"\xff\xfe"))
+    with pytest.raises(InvalidModelError) as caught:
+        load_model(path)
+    assert str(caught.value) == f"{path} cannot be read: {reason}"

@@ -106,7 +106,23 @@ def _(text):
     return changed("net", edit)
 
 
-@file("a name that is not UTF-8", "node", "value", "weight", "graph", "producer", "dimension", "metadata", "domain")
+@file(
+    "a name that is not UTF-8",
+    "node",
+    "value",
+    "weight",
+    "graph",
+    "producer",
+    "dimension",
+    "metadata",
+    "domain",
+    "metadata of a node",
+    "metadata of the graph",
+    "doc",
+    "doc of a node",
+    "version",
+    "metadata of a value",
+)
 def _(where):
     mark = "ZZZZ"
 
@@ -126,6 +142,18 @@ def _(where):
             graph.input[0].type.tensor_type.shape.dim[0].dim_param = mark
         elif where == "metadata":
             model.metadata_props.add(key=mark, value=mark)
+        elif where == "metadata of a node":
+            graph.node[0].metadata_props.add(key="a", value=mark)
+        elif where == "metadata of the graph":
+            graph.metadata_props.add(key="a", value=mark)
+        elif where == "metadata of a value":
+            graph.input[0].metadata_props.add(key=mark, value="a")
+        elif where == "doc":
+            model.doc_string = mark
+        elif where == "doc of a node":
+            graph.node[0].doc_string = mark
+        elif where == "version":
+            model.producer_version = mark
         else:
             model.opset_import.add(domain=mark, version=1)
 

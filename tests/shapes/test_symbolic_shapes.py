@@ -4,6 +4,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from pytest_modelcheck.shapes.content_rules import output_content
 from pytest_modelcheck.shapes.dims import (
     add,
     atom,
@@ -19,6 +20,7 @@ from pytest_modelcheck.shapes.dims import (
     subtract,
     truncated_quotient,
 )
+from pytest_modelcheck.shapes.shape_rules import output_shapes
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 B, S = atom("batch"), atom("seq")
@@ -133,3 +135,27 @@ def test_a_product_of_too_many_terms_is_one_symbol_that_equals_itself():
     for _ in range(4):
         unsigned = multiply(unsigned, unsigned)
     assert not is_nonnegative(unsigned)
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes"),
+    [
+        ("y = Transpose <perm = [1, 0]> (x)", [[3, 2]]),
+        ("y = Transpose <perm = [5, 6]> (x)", []),
+        ("y = Concat <axis = 1> (x, x)", [[2, 6]]),
+        ("y = Concat <axis = 9> (x, x)", []),
+        ("y = Concat <axis = -99> (x, x)", []),
+    ],
+)
+def test_an_axis_that_the_input_does_not_have_gives_no_shape(body, shapes):
+    model = ir.from_onnx_text(f'<ir_version: 10, opset_import: ["" : 17]> g (float[2, 3] x) => (y) {{ {body} }}')
+    assert output_shapes(model.graph.node(0), SymbolicShapes(model)) == shapes
+
+
+@pytest.mark.parametrize("operator", ["Expand(one, length)", "ConstantOfShape <value = int64[1] {1}> (length)"])
+@pytest.mark.parametrize(("length", "known"), [(64, [1] * 64), (65, None), (2**40, None)])
+def test_elements_of_a_tensor_longer_than_any_shape_are_not_written_out(operator, length, known):
+    model = ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 17]>
+        g () => (int64[n] y) <int64[1] one = {{1}}, int64[1] length = {{{length}}}> {{ y = {operator} }}""")
+    found = output_content(model.graph.node(0), SymbolicShapes(model))
+    assert (None if found is None else list(found)) == known
