@@ -155,13 +155,13 @@ def _where(latency: PairedLatency, a: str, b: str, how: How) -> tuple[str, ...]:
     )
 
 
-_QUIETER = (
+QUIETER = (
     "Run on a quieter machine, raise modelcheck_latency_budget, or ask for less; "
     "modelcheck_inconclusive decides whether this fails."
 )
 _NEXT = {
     Verdict.FAIL: "Compare the attribution and module snapshots for what changed; if it is meant, change the marker.",
-    Verdict.INCONCLUSIVE: _QUIETER,
+    Verdict.INCONCLUSIVE: QUIETER,
     Verdict.ERROR: "Nothing was measured, so nothing passed.",
 }
 _NEXT_LOCKED = _NEXT | {

@@ -53,8 +53,8 @@ def measure_speedup(modelcheck: ModelCheck, bound: Bound, how: How) -> PairedLat
     def make() -> PairedLatency:
         drawn = _drawn(modelcheck)
         return measure_paired(
-            _fresh(exported, "exported", drawn, how),
-            _fresh(optimized, "optimized", drawn, how),
+            fresh(exported, "exported", drawn, how),
+            fresh(optimized, "optimized", drawn, how),
             budget_s=modelcheck.settings.latency_budget,
             judge=partial(evaluate_speedup, bound=bound),
         )
@@ -101,9 +101,9 @@ def measure_stored(modelcheck: ModelCheck, how: How) -> tuple[PairedLatency | No
     if settings.cache is None:
         raise ModelCaseError("times are stored in the cache of exports, and this run has none")
     optimized, drawn = modelcheck.graphs.optimized_path, _drawn(modelcheck)
-    fresh = _fresh(optimized, "optimized", drawn, how)
+    session = fresh(optimized, "optimized", drawn, how)
     with modelcheck.graphs.results.timed("latency"):
-        now = session_times(fresh, settings.latency_budget)
+        now = session_times(session, settings.latency_budget)
     shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in _optimized_feeds(modelcheck).items())
     label = f"{settings.model} ({settings.context})"
     key = time_key(label, shapes, how.threads, how.provider, settings.versions)
@@ -135,8 +135,8 @@ def measure_regression(
     feeds = _optimized_feeds(modelcheck)
     with graphs.results.timed("latency"), locked_graph(locked, graphs.optimized, feeds) as other:
         measured = measure_paired(
-            _fresh(graphs.optimized_path, "today's graph", graphs.inputs(EXAMPLE_SEED), how),
-            _fresh(other.path, "the locked graph", other.feeds, how),
+            fresh(graphs.optimized_path, "today's graph", graphs.inputs(EXAMPLE_SEED), how),
+            fresh(other.path, "the locked graph", other.feeds, how),
             budget_s=modelcheck.settings.latency_budget,
             judge=partial(evaluate_regression, bound=bound),
         )
@@ -171,7 +171,7 @@ def _free_module(modelcheck: ModelCheck) -> None:
     return_freed_memory(collect=False)  # measuring collects garbage before it opens anything
 
 
-def _fresh(model: Path, name: str, drawn: Inputs, how: How) -> FreshSession:
+def fresh(model: Path, name: str, drawn: Inputs, how: How) -> FreshSession:
     """A file in a session that is opened whenever one is asked for.
 
     Both sides from files: sessions of one graph that were opened in different ways differ by up to 7 %, and one of a
@@ -182,7 +182,8 @@ def _fresh(model: Path, name: str, drawn: Inputs, how: How) -> FreshSession:
         session = open_session(model, how, name=name)
         return session.bind(feeds_for(session, drawn))
 
-    return FreshSession(opened, own_thread=how.threads == 1 and how.provider == "CPU")
+    in_this_thread = how.threads == 1 and how.provider == "CPU" and how.runtime == "onnxruntime"
+    return FreshSession(opened, own_thread=in_this_thread)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

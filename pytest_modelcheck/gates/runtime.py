@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.bounds import COUNT, Bound
+from pytest_modelcheck.errors import BoundError, OptionError
 from pytest_modelcheck.gates.accuracy import Width, read_seeds, read_width
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import RuntimeReport
     from pytest_modelcheck.check import ModelCheck
+    from pytest_modelcheck.runtimes import How
 
 Stage = Literal["exported", "optimized", "both"]
 STAGES: tuple[Stage, ...] = ("exported", "optimized", "both")
@@ -31,6 +33,8 @@ class ExpectRuntime:
     varied: bool
     stage: Stage
     provider: str
+    ops: tuple[tuple[str, Bound], ...] = ()
+    latency: Bound | None = None
 
 
 def parse(
@@ -41,16 +45,24 @@ def parse(
     varied: bool = True,
     stage: str = "both",
     provider: str = "CPU",
+    ops: Any = None,
+    latency: Any = None,
 ) -> ExpectRuntime:
     """this runtime (onnxruntime, openvino, reference) loads the graphs, keeps the weights, and agrees with torch
 
-    `atol`, `rtol`, `seeds` and `varied` are those of ``expect_accuracy``; `stage` is exported, optimized or both.
+    `atol`, `rtol`, `seeds` and `varied` are those of ``expect_accuracy``; `stage` is exported, optimized or both. `ops`
+    bounds the operators of the graph as the runtime executes it, by the runtime's own names, e.g. {"Reorder": "<=2"};
+    `latency` its speedup over onnxruntime with the same file, e.g. ">=0.9": of the optimized graph where it is run.
 
     Raises:
-        MarkerError: where ``expect_accuracy`` does, and on an unknown stage.
+        MarkerError: where ``expect_accuracy`` does, on an unknown stage, a runtime that does not say what it executes,
+            and on a latency of onnxruntime against itself.
+        BoundError: on a bound that cannot be read, has the wrong unit, or can never fail.
     """
     if not isinstance(varied, bool):
         raise MarkerError(f"varied={varied!r} must be True or False")
+    if latency is not None and name == "onnxruntime":
+        raise MarkerError("latency compares with onnxruntime: name another runtime, or use expect_latency")
     return ExpectRuntime(
         name=name,
         atol=read_width("atol", atol),
@@ -59,17 +71,37 @@ def parse(
         varied=varied,
         stage=choice("stage", stage, STAGES),
         provider=provider,
+        ops=_counts(ops),
+        latency=None if latency is None else _plain("latency", latency),
     )
 
 
+def _counts(ops: Any) -> tuple[tuple[str, Bound], ...]:
+    if ops is None:
+        return ()
+    if not isinstance(ops, Mapping) or not ops or not all(isinstance(op, str) for op in ops):
+        raise MarkerError(f'ops={ops!r}: write operators with their counts, e.g. ops={{"Reorder": "<=2"}}')
+    return tuple((op, _plain(op, expected)) for op, expected in ops.items())
+
+
+def _plain(name: str, expected: Any) -> Bound:
+    bound = named_bound(name, expected, COUNT)
+    if bound.percent or bound.whole is not None:
+        raise BoundError(f"{name}={expected!r}: write a plain number, e.g. '>=0.9'")
+    return bound
+
+
 def validate(expectation: ExpectRuntime, passes: tuple[str, ...]) -> None:
-    """Raises MarkerError on an unknown runtime."""
-    from pytest_modelcheck.runtimes import runtime_named
+    """Raises MarkerError on an unknown runtime, and on `ops` of one that does not say what it executes."""
+    from pytest_modelcheck.runtimes import RUNTIMES, runtime_named
 
     try:
-        runtime_named(expectation.name)
+        runtime = runtime_named(expectation.name)
     except OptionError as error:
         raise MarkerError(str(error)) from None
+    if expectation.ops and runtime.executed is None:
+        those = ", ".join(each.name for each in RUNTIMES if each.executed)
+        raise MarkerError(f"ops: {runtime.title} does not say what it executes; those that do: {those}")
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectRuntime) -> GateResult:
@@ -87,18 +119,53 @@ def check(modelcheck: ModelCheck, expectation: ExpectRuntime) -> GateResult:
     weights = "" if report.weights is None else f", {report.weights} weights compared"
     measured = f"{pairs} (version {runtime.version()}) over {report.seeds} seeds{varied}{weights}" if pairs else ""
     findings = tuple(_in_context(modelcheck, finding) for finding in report.findings)
-    return GateResult(
+    result = GateResult(
         gate=GATE.name, measured=measured, findings=findings, figures=_figures(report, expectation.name, measured)
+    )
+    return _with_deployed(modelcheck, expectation, result) if report.pairs else result
+
+
+def _with_deployed(modelcheck: ModelCheck, expectation: ExpectRuntime, result: GateResult) -> GateResult:
+    """The result with what is asked of the graph that the runtime makes; only where it could be loaded."""
+    if not expectation.ops and expectation.latency is None:
+        return result
+    from pytest_modelcheck.check.results import merge_figures
+    from pytest_modelcheck.gates import deployed_graph
+    from pytest_modelcheck.runtimes import runtime_named
+
+    runtime, how = runtime_named(expectation.name), _how(modelcheck, expectation)
+    exported = expectation.stage == "exported"
+    stage = "exported" if exported else "optimized"
+    path = modelcheck.exported.path if exported else modelcheck.graphs.optimized_path
+    further = []
+    if expectation.ops:
+        further.append(deployed_graph.operators(modelcheck, runtime, how, (stage, path), dict(expectation.ops)))
+    if expectation.latency is not None:
+        further.append(deployed_graph.latency(modelcheck, runtime, how, (stage, path), expectation.latency))
+    figures: dict[str, Any] = {}
+    for each in (result, *further):
+        merge_figures(figures, each.figures)
+    return GateResult(
+        gate=GATE.name,
+        measured=", ".join(filter(None, (each.measured for each in (result, *further)))),
+        findings=tuple(finding for each in (result, *further) for finding in each.findings),
+        figures=figures,
     )
 
 
 _ELSEWHERE = "Run where it is; modelcheck_inconclusive decides whether this fails."
 
 
-def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeReport:
-    from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
+def _how(modelcheck: ModelCheck, expectation: ExpectRuntime) -> How:
     from pytest_modelcheck.check.settings import own_cores
     from pytest_modelcheck.runtimes import How
+
+    how = How(runtime=expectation.name, provider=expectation.provider, optimizer=True, threads=own_cores())
+    return how.of(modelcheck.case)
+
+
+def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeReport:
+    from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
 
     graphs, torch_side = modelcheck.graphs, modelcheck.source.torch
     stages = [stage for stage in ("exported", "optimized") if expectation.stage in (stage, "both")]
@@ -117,9 +184,7 @@ def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeRepo
                 module=None if torch_side is None else torch_side.lent,
                 exported=graphs.exported_model,
                 optimized=optimized,
-                how=How(
-                    runtime=expectation.name, provider=expectation.provider, optimizer=True, threads=own_cores()
-                ).of(modelcheck.case),
+                how=_how(modelcheck, expectation),
             ),
             seeds=range(expectation.seeds),
             varied=expectation.varied,

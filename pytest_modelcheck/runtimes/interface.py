@@ -251,6 +251,7 @@ class Runtime:
             group is followed by nothing: its members are in `members`.
         members: Group of rewrites -> its members.
         profile: (file, feeds, how, runs) -> time of each node; None where it does not tell.
+        executed: (file, how) -> operator of the graph as it runs it -> how often; None where it does not tell.
         quantizers: Name -> its tool that makes a graph of less precision.
     """
 
@@ -268,6 +269,7 @@ class Runtime:
     rewrites: Callable[[ir.Model], tuple[str, ...]] | None = None
     members: Mapping[str, tuple[str, ...]] | None = None
     profile: Callable[[Path, Mapping[str, Any], How, int], tuple[NodeTime, ...]] | None = None
+    executed: Callable[[Path, How], Mapping[str, int]] | None = None
     quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
 
     @property

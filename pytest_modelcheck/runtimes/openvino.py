@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -54,18 +55,12 @@ def _open(model: Model, how: How, name: str) -> Session:
     core = _package().Core()
     if how.provider not in (devices := _devices()):
         raise SessionError(f"{name}: this OpenVINO has no device {how.provider!r}; it has {', '.join(devices)}")
-    config = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": how.threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-    }
     try:
         graph = graph_of(model, name)
         signature = signature_of(graph, name)
         _check_types(signature)
         read = core.read_model(str(model) if isinstance(model, str | Path) else _bytes(graph))
-        compiled = core.compile_model(read, how.provider, config)
+        compiled = core.compile_model(read, how.provider, _config(how))
     except SessionError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError for all that it cannot do, onnx_ir what it likes
@@ -81,6 +76,22 @@ def _open(model: Model, how: How, name: str) -> Session:
         label="OpenVINO",
         weights=partial(_weights, read),
     )
+
+
+def _config(how: How) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": how.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+
+
+def _executed(path: Path, how: How) -> dict[str, int]:
+    """Type of each layer of the compiled graph, such as ``"FullyConnected"``; what only holds a value is left out."""
+    compiled = _package().Core().compile_model(str(path), how.provider, _config(how))
+    layers = (str(op.get_rt_info()["layerType"].value) for op in compiled.get_runtime_model().get_ordered_ops())
+    return dict(Counter(layer for layer in layers if layer not in ("Input", "Output", "Const")))
 
 
 def _bytes(graph: ir.Model) -> bytes:
@@ -130,4 +141,5 @@ RUNTIME = Runtime(
     label="OpenVINO",
     providers=_devices,
     dtypes=_DTYPES,
+    executed=_executed,
 )

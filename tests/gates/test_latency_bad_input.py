@@ -28,7 +28,7 @@ def sessions(monkeypatch, run, opening=lambda: None):
     def fresh(*_):
         return FreshSession(lambda: opening() or run)
 
-    monkeypatch.setattr(latency_measures, "_fresh", fresh)
+    monkeypatch.setattr(latency_measures, "fresh", fresh)
 
 
 def test_one_run_that_is_longer_than_the_budget(tmp_path):

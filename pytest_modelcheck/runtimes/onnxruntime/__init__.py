@@ -5,7 +5,7 @@ Nothing of it is imported before it is asked for something.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,12 @@ def _profile(path: Path, feeds: Mapping[str, Any], how: How, runs: int) -> tuple
     return profile(path, feeds, how, runs)
 
 
+def _executed(path: Path, how: How) -> dict[str, int]:
+    graph = _optimize(path, how, RUNTIME.levels[-1], False).model.graph
+    names = (f"{node.domain}:{node.op_type}" if node.domain else node.op_type for node in graph.node)
+    return dict(Counter(names))
+
+
 def _quantizer(name: str) -> Quantizer:
     def run(source: Path, target: Path, feeds: Sequence[Mapping[str, Any]]) -> None:
         from pytest_modelcheck.runtimes.onnxruntime import quantizers
@@ -108,5 +114,6 @@ RUNTIME = Runtime(
     rewrites=_rewrites,
     members=MEMBERS,
     profile=_profile,
+    executed=_executed,
     quantizers={name: _quantizer(name) for name in ("dynamic", "static", "float16")},
 )
