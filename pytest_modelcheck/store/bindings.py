@@ -34,11 +34,7 @@ _LIBRARY_DEPTH = 4
 _CONFIGS = ("torch.fx.experimental._config", "torch._dynamo.config", "torch._functorch.config", "torch._export.config")
 _EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_ir|onnx)(\..*)?")
 _CALLABLE = (
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    type,
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, type),
 )
 _SHOWN = (*_CALLABLE, np.ufunc, bool, int, float)
 _WITHOUT_CONTENT = (
@@ -74,15 +70,10 @@ def names_of_libraries(ran: Mapping[types.CodeType, str]) -> dict[str, set[str]]
         held = vars(module)
         if not is_users(module):
             found.setdefault(name, set()).update(held.keys() & names)
-        pending += [
-            ("builtins", names),
-            *((held[n].__name__, names) for n in names & held.keys() if _is_module(held[n])),
-        ]
+        named = [held[name] for name in names & held.keys()]
+        pending += [(other.__name__, names) for other in named if type(other) is types.ModuleType]
+        pending.append(("builtins", names))
     return found
-
-
-def _is_module(value: Any) -> bool:
-    return type(value) is types.ModuleType
 
 
 def bindings(
@@ -104,21 +95,17 @@ def bindings(
     for home, place, asked in places:
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
+        shown = _SHOWN if home in MODULES else _CALLABLE
+        without_content = _WITHOUT_CONTENT if users else (*_WITHOUT_CONTENT, threading.local)
         held = {} if place is None else dict(vars(place))
         chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
-            without_content = issubclass(
-                type(value), _WITHOUT_CONTENT if users else (*_WITHOUT_CONTENT, threading.local)
-            )
-            if without_content or _is_own(home, prefix + name, value, users):
+            kind = type(value)
+            if issubclass(kind, without_content) or _is_own(home, prefix + name, value, users):
                 continue
-            if (
-                top(home) in CORE
-                and not users
-                and not issubclass(type(value), _CALLABLE if home not in MODULES else _SHOWN)
-            ):
-                texts[path] = f"a {qualified_name(type(value))}"  # a text may have the order of a set
+            if not users and top(home) in CORE and not issubclass(kind, shown):
+                texts[path] = f"a {qualified_name(kind)}"  # a text may have the order of a set
                 continue
             # One for each: no text may refer to another name's value.
             describer = Describer(1000 if users else 1 if is_class else _LIBRARY_DEPTH)

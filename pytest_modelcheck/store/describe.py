@@ -11,7 +11,6 @@ import contextlib
 import copyreg
 import enum
 import functools
-import hashlib
 import logging
 import pathlib
 import threading
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 
 from pytest_modelcheck.recorder.owners import named
+from pytest_modelcheck.store.digests import digest, large_digest, shortened
 from pytest_modelcheck.store.installed import is_library
 
 _PLAIN: tuple[type, ...] = (
@@ -44,11 +44,7 @@ _OF_THIS_PROCESS = {"_original_object_hash"}
 STOP = {"pytest", "_pytest", "pluggy", "iniconfig", "syrupy", "pytest_modelcheck", "xdist", "execnet"}
 """Where the search for what a case uses ends: what runs the tests takes no part in a result."""
 _MAX_TEXTS = 200_000
-_SHORT = 120
 _LARGE_BYTES = 1 << 20
-_LANES = 1 << 15
-"""256 KiB: they stay in the cache of a core."""
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 _threads = ThreadPoolExecutor(thread_name_prefix="modelcheck-digest")
 
@@ -84,8 +80,8 @@ class Describer:
             self._visit(path, value, 0)
         except RecursionError:
             self.unknown[path] = "nested too deeply"
-        for place, (head, digest) in self._hashed.items():
-            self.texts[place] = f"{head} {digest.result()}"
+        for place, (head, hashed) in self._hashed.items():
+            self.texts[place] = f"{head} {hashed.result()}"
         self._hashed.clear()
 
     def _visit(self, path: str, value: Any, depth: int) -> None:
@@ -252,37 +248,6 @@ def plain_text(value: Any) -> str | None:
         brackets = "[]" if kind is list else "()"
         return None if None in texts else shortened(f"{brackets[0]}{', '.join(map(str, texts))}{brackets[1]}")
     return None
-
-
-def digest(data: Any) -> str:
-    """A short digest of a contiguous buffer, the same in every process."""
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
-def large_digest(data: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    """A digest of a large flat buffer, at the speed of memory: SHA-256 takes 0.44 s for the 438 MB of a BERT-base.
-
-    Each of `_LANES` words of 64 bits takes in every `_LANES`-th word: ``(lane ^ lane >> 32) * odd + word``. The shift
-    brings the sign bits of two floats, which would cancel in a product alone, into the lower half. SHA-256
-    over the lanes and what is left makes the digest. It sees every edit that nobody computed in order to hide it.
-    """
-    lanes = np.zeros(_LANES, np.uint64)
-    shifted = np.empty_like(lanes)
-    whole = data.size // lanes.nbytes * lanes.nbytes
-    for row in data[:whole].view(np.uint64).reshape(-1, _LANES):
-        np.right_shift(lanes, 32, out=shifted)
-        np.bitwise_xor(lanes, shifted, out=lanes)
-        np.multiply(lanes, _ODD, out=lanes)
-        np.add(lanes, row, out=lanes)
-    made = hashlib.sha256(lanes.data)
-    made.update(data[whole:].data)
-    made.update(str(data.size).encode())
-    return made.hexdigest()[:32]
-
-
-def shortened(text: str) -> str:
-    """`text`, or its beginning and a digest where it is long."""
-    return text if len(text) <= _SHORT else f"{text[:40]}... ({len(text)} characters, {digest(text.encode())})"
 
 
 def qualified_name(kind: type) -> str:

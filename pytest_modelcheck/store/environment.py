@@ -7,26 +7,17 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_LIBRARIES = ("torch", "numpy", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ml_dtypes")
-_SETTINGS: tuple[str, ...] = (
-    "OMP_",
-    "MKL_",
-    "KMP_",
-    "GOMP_",
-    "OPENBLAS_",
-    "ORT_",
-    "ONNXRUNTIME_",
-    "TORCH_",
-    "PYTORCH_",
-    "ATEN_",
-)
-_SETTINGS += ("DNNL_", "ONEDNN_", "OPENMP_", "MALLOC_")
+from pytest_modelcheck.store.installed import content
+from pytest_modelcheck.store.reached import EXPORTING
 
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = (*EXPORTING, "onnxruntime", "ml-dtypes")
+_SETTINGS = (
+    *("OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "OPENMP_", "ORT_", "ONNXRUNTIME_", "TORCH_", "PYTORCH_"),
+    *("ATEN_", "DNNL_", "ONEDNN_", "MALLOC_"),
+)
 _SETTINGS_AT_START = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)}
 """Environment variables as they were before any model was built: libraries read theirs when they are loaded. A library
 may set some later on (ultralytics: OMP_NUM_THREADS=1), and every result of the models before it would be lost."""
@@ -76,7 +67,7 @@ def numeric_environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": _processor(),
-        **{f"version of {name}": _version(name) for name in _LIBRARIES},
+        **{f"version of {name}": content(name) for name in _LIBRARIES},
         **{f"environment variable {name}": value for name, value in _SETTINGS_AT_START.items()},
     }
 
@@ -88,20 +79,5 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor() or platform.node()
-    return "; ".join(_first_values(text.splitlines(), ("model name", "flags", "Features", "CPU part")))
-
-
-def _first_values(lines: Iterable[str], names: tuple[str, ...]) -> list[str]:
-    values: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        values.setdefault(name.strip(), value.strip())
-    return [values[name] for name in names if name in values]
-
-
-@functools.cache
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    values = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+    return "; ".join(values[name] for name in ("model name", "flags", "Features", "CPU part") if name in values)

@@ -25,7 +25,8 @@ from pytest_modelcheck.recorder import reads as recorded
 from pytest_modelcheck.recorder.owners import located, named
 from pytest_modelcheck.recorder.windows import Recording, recording_of
 from pytest_modelcheck.store.bindings import bindings, names_in, names_of_libraries, switches
-from pytest_modelcheck.store.describe import Describer, digest
+from pytest_modelcheck.store.describe import Describer
+from pytest_modelcheck.store.digests import digest
 from pytest_modelcheck.store.folder import file_digest
 from pytest_modelcheck.store.installed import content, edited, is_library, owners
 from pytest_modelcheck.store.reached import CORE, EXPORTING, Reached, reached

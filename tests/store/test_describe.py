@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_modelcheck.store.describe import Describer, large_digest
+from pytest_modelcheck.store.describe import Describer
+from pytest_modelcheck.store.digests import large_digest
 
 
 class Row(NamedTuple):
@@ -157,7 +158,8 @@ def test_an_items_of_a_librarys_own_is_not_called():
 
 
 SCRIPT = """
-from pytest_modelcheck.store.describe import Describer, large_digest
+from pytest_modelcheck.store.describe import Describer
+from pytest_modelcheck.store.digests import large_digest
 describer = Describer()
 value = [{"a", "b", "c", "d"}, frozenset({int, str, float}), {"x": (1, 2.5, None)}, len, Describer.describe]
 describer.describe("v", value)
