@@ -1,12 +1,15 @@
 """`expect_runtime` with `ops=` and `latency=`: what the runtime executes, and how long it takes against onnxruntime."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from pytest_modelcheck import Verdict
+from pytest_modelcheck import Verdict, runtimes
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates import MarkerError, registered_gates
 from pytest_modelcheck.gates.runtime import parse
+from pytest_modelcheck.runtimes import RUNTIMES, RuntimeMissingError, onnxruntime
 from tests.gate_checks import ask, check_of_module, said
 
 
@@ -33,7 +36,7 @@ def test_operators_are_those_that_the_runtime_executes(name, ops):
     assert said(result) == ""
     assert result.measured.endswith(f"executes {', '.join(f'{op} {count}' for op, count in ops.items())}")
     executes = result.figures[f"runtime {name}"]["executes"]
-    assert ops.items() <= ({op: 0 for op in ops} | dict(executes)).items()
+    assert ops.items() <= (dict.fromkeys(ops, 0) | dict(executes)).items()
 
 
 def test_another_count_fails_and_says_all_that_is_executed():
@@ -76,15 +79,13 @@ def test_a_time_that_is_missed_fails_with_both_times():
 
 
 def test_without_onnxruntime_nothing_is_timed(monkeypatch):
-    from pytest_modelcheck.runtimes import RuntimeMissingError, onnxruntime
-
     check = check_of_module(net, 1, 3, 8, 8)
     pytest.importorskip("openvino")
     gate = registered_gates()["expect_runtime"]
     expectation = parse("openvino", seeds=1, varied=False, latency=">=0.5")
-    real = type(onnxruntime.RUNTIME).installed.fget
+    absent = dataclasses.replace(onnxruntime.RUNTIME, package="no_such_package")
     monkeypatch.setattr(
-        type(onnxruntime.RUNTIME), "installed", property(lambda self: self.name != "onnxruntime" and real(self))
+        runtimes, "RUNTIMES", tuple(absent if each.name == "onnxruntime" else each for each in RUNTIMES)
     )
     with pytest.raises(RuntimeMissingError, match=r"pip install 'pytest-modelcheck\[onnxruntime\]'"):
         gate.check(check, expectation)
