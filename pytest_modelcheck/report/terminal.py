@@ -97,15 +97,13 @@ def _explained_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _note_lines(models: Sequence[dict[str, Any]]) -> list[str]:
-    """Each note once, with the models that it is about."""
-    about: dict[str, list[str]] = {}
+    """Each note once, as it is shown, with the models that it is about."""
+    about: dict[str, dict[str, None]] = {}
     for model in models:
         for note in notes(model):
-            about.setdefault(note, []).append(f"{model['name']} [{model['exporter']}]")
-    lines = [
-        f"note on {listed(names, _NAMED)}: {textwrap.shorten(note, _NOTE_WIDTH, placeholder=' ...')}"
-        for note, names in about.items()
-    ]
+            shown = textwrap.shorten(note, _NOTE_WIDTH, placeholder=" ...")
+            about.setdefault(shown, {})[f"{model['name']} [{model['exporter']}]"] = None
+    lines = [f"note on {listed(list(names), _NAMED)}: {note}" for note, names in about.items()]
     return [f"  {line}" for line in first_lines(lines, _NOTES, "in the JSON report")]
 
 

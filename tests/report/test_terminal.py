@@ -154,6 +154,14 @@ def test_a_note_of_several_models_is_one_line():
     assert lines[-1] == "  note on a [dynamo], b [dynamo], c [dynamo] and 1 more: seed 3 was left out"
 
 
+def test_notes_that_are_cut_at_the_same_place_are_one_line():
+    noted = {"accuracy": {"text": "0", "notes": [f"{'word ' * 60}{end}" for end in ("one", "two")]}}
+    lines = summary_lines([row(model(name, **noted), "pass") for name in ("a", "b")], verbose=True)
+    found = [line for line in lines if "note on" in line]
+    assert len(found) == 1
+    assert found[0].startswith("  note on a [dynamo], b [dynamo]: word word")
+
+
 def test_a_pass_that_changed_nothing_anywhere_has_no_row():
     figures = MEASURED | {"passes": passes(("fuse_gelu", 0, 0, "no_op"), ("tidy", 0, 0, "fired"))}
     lines = summary_lines([row(model(**figures), "pass")], verbose=True)
