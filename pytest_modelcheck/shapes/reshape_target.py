@@ -10,7 +10,8 @@ from pytest_modelcheck.shapes.dims import Dim
 def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[int, ...] | None:
     """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
 
-    With allowzero=0: 0 stands for an axis that keeps its size, -1 for the one size that is not known.
+    With allowzero=0: 0 stands for an axis that keeps its size, -1 for the one size that is not known, which cannot be
+    computed beside an axis of size 0.
     """
     target: list[int] = []
     for axis, dim in enumerate(shape):
@@ -22,4 +23,5 @@ def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[
             return None
         else:
             target.append(-1)
-    return tuple(target) if target.count(-1) <= 1 else None
+    unknown = target.count(-1)
+    return tuple(target) if unknown == 0 or (unknown == 1 and 0 not in shape) else None

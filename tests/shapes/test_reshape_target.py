@@ -13,6 +13,8 @@ from pytest_modelcheck.shapes.reshape_target import reshape_target
         ((atom("n"), 6), (atom("n"), 2, 3), (0, 2, 3)),
         ((atom("n"), 6), (3, atom("n"), 2), (3, -1, 2)),
         ((atom("n"), 6), (3, atom("n"), atom("m")), None),
+        ((atom("n"), 6, 0), (atom("m"), 1, 0), None),  # onnxruntime refuses -1 beside an axis of size 0
+        ((atom("n"), 6, 0), (atom("n"), 6, 0), (0, 6, 0)),
         (None, (3, atom("n")), (3, -1)),
         (None, (3, 4), (3, 4)),
     ],
