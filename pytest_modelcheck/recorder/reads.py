@@ -143,7 +143,8 @@ def _note_open(arguments: tuple[Any, ...], frame: FrameType) -> None:
     if path is None or "\0" in path:
         return
     flags = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], int) else 0
-    if flags & (os.O_WRONLY | os.O_RDWR):
+    read_first = flags & os.O_RDWR and not flags & os.O_TRUNC and kind_of_path(path) == "file"
+    if flags & (os.O_WRONLY | os.O_RDWR) and not read_first:
         written.add(os.path.abspath(path))
         return
     _note_file(path, frame, finders=path.endswith((".py", ".pyc")))

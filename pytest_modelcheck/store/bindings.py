@@ -28,7 +28,7 @@ from pytest_modelcheck.store.reached import CORE, top
 _DUNDERS = """module doc dict weakref slots annotations qualname parameters orig_bases dataclass_params dataclass_fields
 name file loader spec package builtins cached path warningregistry"""
 _CLASSES = (torch.Tensor, torch.nn.Module)
-MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy")
+MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy", "sys")
 _SWITCH = re.compile(r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*")
 _LIBRARY_DEPTH = 4
 _CONFIGS = ("torch.fx.experimental._config", "torch._dynamo.config", "torch._functorch.config", "torch._export.config")
@@ -152,6 +152,7 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         "default device": torch.get_default_device(),
         "cuda": torch.cuda.is_available(),
         "autocast": torch.is_autocast_enabled("cpu"),
+        "anomaly mode": torch.is_anomaly_enabled(),
         "mha fastpath": torch.backends.mha.get_fastpath_enabled(),
         "function modes": _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
         "dispatch modes": _get_current_dispatch_mode_stack(),

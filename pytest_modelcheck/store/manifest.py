@@ -185,6 +185,9 @@ class Watch:
         """What was read by the case, and what of that was altered meanwhile."""
         sources = [f"source {'' if m.endswith('conftest') else m} {named(f)}" for f, m in found.files.items()]
         reads, altered = {key: self._now(key) for key in sources}, []
+        ran = {os.path.abspath(code.co_filename) for code in self._recording.ran if not is_library(code.co_filename)}
+        for file in ran - found.files.keys():  # of a module that is in no table, or that another one has replaced
+            reads[f"file {named(file)}"] = self._now(f"file {named(file)}")
         for (kind, name), read in list(recorded.seen.items()):
             if any(self._counts(kind, name, owner, found) for owner in read.owners):
                 key = f"{kind} {named(name)}"

@@ -313,6 +313,19 @@ FILES = (
         "os.scandir", "return x * len(list(os.scandir(HERE / 'd')))", "import os", files={"d/a": ""}, change={"d/b": ""}
     ),
     reads_file("through an installed library", "return x * acme.read(HERE / 'w.txt')", "import acme"),
+    reads_file("a file that is opened to be written, too", "return x * float(open(HERE / 'w.txt', 'r+').read())"),
+    reads_file(
+        "a file that is opened to be appended to",
+        "return x * read()",
+        "def read():\n    with open(HERE / 'w.txt', 'a+') as f:\n        f.seek(0); return float(f.read())",
+    ),
+    reads_file(
+        "a file that is run as a module of no name",
+        "return act()(x)",
+        "import importlib.util\ndef act():\n    s = importlib.util.spec_from_file_location('q', HERE / 'q.py')\n    m = importlib.util.module_from_spec(s); s.loader.exec_module(m); return m.act",
+        files={"q.py": "def act(x):\n    return x.relu()\n"},
+        change={"q.py": "def act(x):\n    return x.tanh()\n"},
+    ),
     reads_file("a file that was not read", "return x", expected="taken"),
     reads_file(
         "a file that the forward writes itself",
@@ -520,6 +533,14 @@ STATE = (
         "import torch.fx.experimental._config as config; config.use_duck_shape = False",
         "return x.relu()",
         always="import torch.fx.experimental._config",
+    ),
+    state("the mode that looks for anomalies", "torch.autograd.set_detect_anomaly(True)", "return x.relu()"),
+    state(
+        "a value in sys",
+        "",
+        "return x.relu() if sys.PREvalue else x",
+        "import sys",
+        always="import sys; sys.PREvalue = changed",
     ),
     state("a function mode", "enter_function_mode()", "return x.relu()"),
     state("a dispatch mode", "enter_dispatch_mode()", "return x.relu()"),
