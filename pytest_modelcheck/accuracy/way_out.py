@@ -28,6 +28,12 @@ _WAYS = (
         r"Type parameter .* bound to different types|Type Error",
         "The graph is not valid: the named node reads a type that it does not take. Look at the step that made it.",
     ),
+    (
+        r"(Shape|Type)InferenceError|Invalid attribute|INVALID_GRAPH",
+        "The graph is not valid: the named node breaks the rules of its operator. Where the exported stage says so, "
+        "the exporter wrote it: the node's name holds the path of its module; write that line differently, or try the "
+        "other exporter.",
+    ),
 )
 
 

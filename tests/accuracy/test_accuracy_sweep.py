@@ -4,6 +4,7 @@ import contextlib
 import math
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -178,6 +179,17 @@ def test_a_model_that_onnxruntime_cannot_load_is_an_error_and_not_a_traceback(tm
     path.write_bytes(b"nonsense")
     report = sweep([stage("a", double), session_stage("b", path, against="a")], drawn)
     assert "found an error at opening it: b: onnxruntime cannot load" in report.findings[0].render()
+
+
+def test_a_node_that_breaks_the_rules_of_its_operator_has_a_way_out(tmp_path):
+    path = tmp_path / "negative.onnx"
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float[2,3] x) => (float[3,2] y) { y = Transpose<perm: ints = [0, -1]>(x) }"""
+    onnx.save(onnx.parser.parse_model(text), path)
+    report = sweep([stage("a", double), session_stage("b", path, against="a")], drawn)
+    finding = report.findings[0]
+    assert "Invalid attribute perm {0, -1}" in finding.found
+    assert finding.next.startswith("The graph is not valid: the named node breaks the rules of its operator.")
 
 
 def test_inputs_that_the_graph_does_not_have_are_an_error_with_both_lists(module, artifact):
