@@ -24,10 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx_ir  # noqa: F401 - these are loaded before the runs are forked
-import onnxruntime  # noqa: F401 - as onnx_ir
+import onnx_ir  # noqa: F401 - loaded before the runs are forked
+import onnxruntime  # noqa: F401 - loaded before the runs are forked
 import pytest
-import torch.onnx._internal.torchscript_exporter.utils  # noqa: F401 - as onnx_ir
+import torch.onnx._internal.torchscript_exporter.utils  # noqa: F401 - loaded before the runs are forked
 
 MODEL = """
 import torch

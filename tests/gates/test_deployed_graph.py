@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from pytest_modelcheck import Verdict, runtimes
+from pytest_modelcheck.bounds import parse_bound
 from pytest_modelcheck.errors import BoundError
 from pytest_modelcheck.gates import MarkerError, registered_gates
+from pytest_modelcheck.gates.deployed_graph import operators
 from pytest_modelcheck.gates.runtime import parse
-from pytest_modelcheck.runtimes import RUNTIMES, RuntimeMissingError, onnxruntime
+from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, RUNTIMES, RuntimeMissingError, onnxruntime
 from tests.gate_checks import ask, check_of_module, said
 
 
@@ -52,6 +54,18 @@ def test_a_slip_in_a_name_is_an_error_although_its_bound_holds():
     result = asked("openvino", ops={"Reorderr": "<=2", "convolutions": 0})
     assert [finding.verdict for finding in result.findings] == [Verdict.ERROR, Verdict.ERROR]
     assert "It has Convolution 1; if that is the operator you mean, name it." in result.findings[1].next
+
+
+@pytest.mark.parametrize(
+    ("executed", "absent"), [("Reshape", "Shape"), ("ReduceMean", "ReduceMax"), ("Deconvolution", "Convolution")]
+)
+def test_an_operator_that_exists_is_no_slip_of_another_one(executed, absent):
+    runtime = dataclasses.replace(onnxruntime.RUNTIME, executed=lambda path, how: {executed: 2})
+    check = check_of_module(net, 1, 3, 8, 8)
+    graph = ("optimized", check.graphs.optimized_path)
+    result = operators(check, runtime, AT_DEFAULT_LEVEL, graph, {absent: parse_bound(0)})
+    assert said(result) == ""
+    assert result.measured == f"executes {absent} 0"
 
 
 def test_the_graph_is_that_of_the_stage():
