@@ -5,6 +5,7 @@ Dynamo traces and nothing is generated: the backend runs the graphs as they are.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from pytest_modelcheck.calling import ModuleInputs, eval_mode
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.torch_checks.memory.forward import call_arguments
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_PLACE = re.compile(r"[^ :]+:\d+(?=: )")
+_BREAK = re.compile(r"^Graph break in user code at (.+):(\d+)\nGraph Break Reason: (.*:\n\n)?(.*)", re.MULTILINE)
 
 AnyInputs = ModuleInputs | Mapping[str, Any] | Sequence[Any]
 
@@ -28,7 +28,7 @@ class CompileReport:
     """One line per place or cause.
 
     Attributes:
-        graph_breaks: ``"models/net.py:12: generic_jump TensorVariable()"``.
+        graph_breaks: ``"models/net.py:12: Data-dependent branching"``, one entry per source line.
         recompiles: ``"inputs 1 compiled a graph again"``, one entry per graph.
     """
 
@@ -45,49 +45,49 @@ def compile_report(module: torch.nn.Module, inputs: AnyInputs, further: Sequence
     args, kwargs = call_arguments(inputs)
     with torch.no_grad(), eval_mode(module), torch.random.fork_rng(devices=[]):
         try:
-            torch._dynamo.reset()
-            explained = torch._dynamo.explain(module)(*args, **kwargs)
-            torch._dynamo.reset()
-            torch._dynamo.utils.counters["graph_break"].clear()
-            recompiles = _recompiles(module, args, kwargs, further)
-            found = [(_line(reason.reason, reason.user_stack), reason.reason) for reason in explained.break_reasons]
-            found += _unlisted(module, args, kwargs, tuple(torch._dynamo.utils.counters["graph_break"]), found)
-            return CompileReport(tuple(line for line, _ in found), recompiles)
+            return CompileReport(_graph_breaks(module, args, kwargs), _recompiles(module, args, kwargs, further))
         except Exception as error:  # whatever a user's forward raises becomes the error of the case
             raise ModelCaseError(f"the compiled forward raised {type(error).__name__}: {error}") from error
         finally:
             torch._dynamo.reset()
 
 
-def _unlisted(
-    module: torch.nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    counted: Sequence[str],
-    listed: Sequence[tuple[str, str]],
-) -> list[tuple[str, str]]:
-    """The breaks that `torch._dynamo.explain` does not list: before the first operator, and in frames it gives up.
+class _Traced(logging.Handler):
+    """Keeps what dynamo writes into torch's structured trace about each graph break."""
 
-    What ``fullgraph=True`` refuses first comes with its place (inside ``try:`` and ``with`` dynamo leaves the whole
-    frame to Python, and counts nothing); further ones are known by what dynamo counted while it compiled.
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaks: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "metadata", {}).get("artifact", {}).get("name") == "dynamo_graph_break_reason":
+            self.breaks.append(str(getattr(record, "payload", "")))
+
+
+def _graph_breaks(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+    """One line for each source line that breaks the graph.
+
+    `torch._dynamo.explain` lists none before the first operator, and none in frames that dynamo gives up (``try:``,
+    ``with lock:``); the trace has them all, a line once for each frame that runs it.
     """
-    found: list[tuple[str, str]] = []
+    trace, traced = logging.getLogger("torch.__trace"), _Traced()
+    counted = torch._dynamo.utils.counters["graph_break"]
     torch._dynamo.reset()
+    counted.clear()
+    trace.addHandler(traced)
     try:
-        torch.compile(module, backend=lambda graph, example: graph.forward, fullgraph=True)(*args, **kwargs)
-    except torch._dynamo.exc.TorchDynamoException as error:
-        text = str(error)
-        line = _line(text, getattr(error, "real_stack", None) or [])
-        if _place(line) not in {_place(known) for known, _ in listed}:
-            found.append((line, text))
-    known = {part for line, text in (*listed, *found) for part in (_place(line), _reason(text))}
-    more = [(_line(text, []), text) for text in counted if _reason(text) not in known]
-    return found + [(line, text) for line, text in more if _place(line) not in known]
-
-
-def _reason(text: str) -> str:
-    """What identifies a reason: all that dynamo says before the traceback of the user's code."""
-    return " ".join(text.partition("\nfrom user code")[0].split())
+        torch.compile(module, backend=lambda graph, example: graph.forward)(*args, **kwargs)
+    finally:
+        trace.removeHandler(traced)
+    found = {}
+    for text in traced.breaks:
+        if match := _BREAK.search(text):
+            file, line, how, reason = match.groups()
+            rest = "; the rest of the function runs in Python" if "falling back to eager" in (how or "") else ""
+            found[file, line] = f"{'/'.join(PurePath(file).parts[-2:])}:{line}: {reason}{rest}"
+    # What was counted and has no place in the trace is a break all the same.
+    reasons = (text.partition("\n")[0] for text in counted)
+    return (*found.values(), *(reason for reason in reasons if not any(reason in text for text in traced.breaks)))
 
 
 def _recompiles(
@@ -110,18 +110,3 @@ def _recompiles(
         run(*other_args, **other_kwargs)
         found += [f"inputs {number} compiled a graph again"] * (compiled - before)
     return tuple(found)
-
-
-def _line(reason: str, stack: Sequence[Any]) -> str:
-    text = " ".join(str(reason).split("\n")[0].split())
-    places = [(frame.filename, str(frame.lineno)) for frame in stack] or _FRAME.findall(reason)
-    if not places:
-        return text
-    file, line = places[-1]
-    return f"{'/'.join(PurePath(file).parts[-2:])}:{line}: {text}"
-
-
-def _place(line: str) -> str:
-    """``models/net.py:12``, of a line that begins with one; else the line."""
-    match = _PLACE.match(line)
-    return match[0] if match else line

@@ -9,6 +9,7 @@ import torch
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.torch_checks import compile_report
 from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 
 
@@ -117,6 +118,34 @@ class Several(torch.nn.Module):
 def test_breaks_that_are_listed_and_breaks_that_are_not_are_counted_together():
     result = ask(check_of_module(Several, 2, 3), "expect_compile", recompiles=None)
     assert "graph_breaks expected 0, found 3" in said(result)
+
+
+class Prints(torch.nn.Module):
+    def forward(self, x):
+        print("one")
+        print("two")
+        x = torch.relu(x)
+        print("three")
+        try:
+            print("four")
+        finally:
+            print("run by Python")
+        return x
+
+
+def test_each_line_that_breaks_the_graph_counts_before_the_first_operator_too():
+    result = ask(check_of_module(Prints, 2, 3), "expect_compile", graph_breaks="<=3", recompiles=None)
+    assert "graph_breaks expected <=3, found 4" in said(result)
+    start = Prints.forward.__code__.co_firstlineno
+    for line in (1, 2, 4, 6):
+        assert f"test_expect_compile.py:{start + line}: Failed to trace builtin operator" in said(result)
+    assert said(result).count("; the rest of the function runs in Python") == 1
+
+
+def test_a_break_that_was_counted_and_has_no_place_in_the_trace_counts(monkeypatch):
+    monkeypatch.setattr(compile_report._Traced, "emit", lambda self, record: None)
+    result = ask(check_of_module(BeforeTheFirstOperator, 2, 3), "expect_compile", recompiles=None)
+    assert "where: Failed to trace builtin operator" in said(result)
 
 
 def test_inputs_of_another_shape_compile_anew():
