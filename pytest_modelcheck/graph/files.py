@@ -6,7 +6,6 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import google.protobuf.message
@@ -19,6 +18,7 @@ from pytest_modelcheck.graph.from_proto import refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
 from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.graph.value_infos import accepted_value_infos, to_proto
 
 LARGE_MODEL_BYTES = 100 * 1024 * 1024
 """Above this many bytes of weights they go into ``<name>.onnx.data``; a single protobuf ends at 2 GiB."""
@@ -155,37 +155,15 @@ def save_model(model: ir.Model, path: str | Path, *, source: str | Path | None =
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
         target = Path(scratch) / path.name
         if data_name is None:
-            with GarbagePaused(), target.open("wb") as stream, untyped_weights(model):
+            with GarbagePaused(), target.open("wb") as stream, accepted_value_infos(model):
                 write_model(model, stream)
         else:
-            with untyped_weights(model):
+            with accepted_value_infos(model):
                 ir.save(model, target, external_data=data_name, size_threshold_bytes=SMALL_TENSOR_BYTES)
             os.replace(target.with_name(data_name), path.with_name(data_name))
         os.replace(target, path)
     for old in replaced:
         old.unlink(missing_ok=True)
-
-
-@contextmanager
-def untyped_weights(model: ir.Model) -> Iterator[None]:
-    """Write no ``value_info`` of initializers meanwhile: their tensors say it all.
-
-    The file is smaller, and onnxruntime's quantizers, which turn a Gemm's weights around and leave what was said of
-    their shape, can take it.
-    """
-    taken = [
-        (value, value.shape, value.type)
-        for graph in (model.graph, *model.graph.subgraphs())
-        for value in graph.initializers.values()
-        if value.const_value is not None and not value.is_graph_output() and not value.is_graph_input()
-    ]
-    try:
-        for value, _, _ in taken:
-            value.shape = value.type = None
-        yield
-    finally:
-        for value, shape, type_ in taken:
-            value.shape, value.type = shape, type_
 
 
 def data_files(path: Path) -> set[Path]:
@@ -237,8 +215,7 @@ def save_beside(model: ir.Model, path: str | Path) -> None:
             value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{path.stem}-") as scratch:
         target = Path(scratch) / path.name
-        with untyped_weights(copy):
-            target.write_bytes(ir.to_proto(copy).SerializeToString())
+        target.write_bytes(to_proto(copy).SerializeToString())
         os.replace(target, path)
 
 

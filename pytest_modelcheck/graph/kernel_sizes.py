@@ -25,6 +25,8 @@ _CROPS = "tf_crop_and_resize"
 
 _POOLS = ("AveragePool", "LpPool", "MaxPool")
 
+KERNEL_SIZED = (*_POOLS, "Resize", "Upsample")
+
 
 def correct_sizes(proto: onnx.ModelProto, inferred: onnx.ModelProto) -> bool:
     """Make the next inference of `proto` take the sizes that kernels make.
@@ -57,7 +59,7 @@ class _Known:
 
 
 def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[str, onnx.TypeProto]) -> bool:
-    candidates = [node for node in graph.node if node.domain == "" and node.op_type in (*_POOLS, "Resize", "Upsample")]
+    candidates = [node for node in graph.node if node.domain == "" and node.op_type in KERNEL_SIZED]
     slices = _of_unknown_bounds(graph)
     inner = [
         (attribute.g, other.g)

@@ -18,9 +18,10 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.counts import count_nodes
-from pytest_modelcheck.graph.files import load_model, save_model, untyped_weights
+from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.graph.validity import check_model
+from pytest_modelcheck.graph.value_infos import to_proto
 from pytest_modelcheck.passes import Pass, Target
 from pytest_modelcheck.passes.check_tflite_ops import CheckTfliteOps
 from pytest_modelcheck.pipeline.freezing import freezing
@@ -140,8 +141,7 @@ def optimize(
         proto = model
         check_model(model_from_proto(proto))
         made = _optimized(lambda: model_from_proto(proto), chosen, target, verify, sizes)[0]
-        with untyped_weights(made):
-            return ir.to_proto(made)
+        return to_proto(made)
     return optimize_file(model, passes=chosen, target=target, sizes=sizes, output=output, verify=verify).path
 
 

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.graph.value_infos import to_proto
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import PassStatus, run_pipeline
 from tests.passes.fusing_checks import in_function
@@ -50,7 +51,7 @@ def check_seed(seed: int) -> str:
     once, records = run_pipeline(ir.from_proto(model), None, target)
     errors = [(record.name, record.error) for record in records if record.status is PassStatus.ERROR]
     assert not errors, f"{at}: {errors}"
-    after = ir.to_proto(once)
+    after = to_proto(once)
     if target != "onnxruntime":
         onnx.checker.check_model(after, full_check=True)
     assert [value.name for value in after.graph.output] == [value.name for value in model.graph.output], at

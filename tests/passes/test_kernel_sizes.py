@@ -1,6 +1,7 @@
 """Sizes that kernels make differently from ONNX shape inference: onnxruntime's own output decides."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,3 +117,26 @@ def test_a_bound_that_is_a_constant_around_the_branch_is_not_taken_for_nought() 
     feeds = {"x": np.ones((2, 3, 4), np.float32), "c": np.array(True)}
 
     assert outputs(optimize(model), feeds)["z"].tolist() == [3, 8]
+
+
+POOL = "MaxPool <kernel_shape = [1, 1], strides = [2, 2], ceil_mode = 1> (x)"
+CENTRED = f"p = {POOL} m = ReduceMean <axes = [3]> (p) r = Sub (p, m)"
+DESCRIBED = {
+    "main graph": f"<float[N,2,8,10] told> {{ told = Relu (x) {CENTRED} y = Neg (r) z = Neg (told) }}",
+    "branch": f"""<float[N,2,8,10] told> {{ told = Relu (x) z = Neg (told) y = If (c) <
+        then_branch = t () => (float[A,B,C,D] s) {{ {CENTRED} s = Neg (r) }},
+        else_branch = e () => (float[A,B,C,D] o) {{ o = {POOL} }}> }}""",
+}
+
+
+@pytest.mark.parametrize("place", DESCRIBED)
+def test_no_size_is_written_that_onnx_infers_differently(place: str, tmp_path: Path) -> None:
+    header = '<ir_version: 10, opset_import: ["" : 17]> g (float[N,2,8,10] x, bool c) => '
+    model = make(header + f"(float[A,B,C,D] y, float[E,F,G,H] z) {DESCRIBED[place]}")
+    onnx.save(model, tmp_path / "model.onnx")
+
+    for made in (optimize(model), onnx.load(optimize(tmp_path / "model.onnx"))):
+        onnx.checker.check_model(made, full_check=True)
+        assert "told" in {info.name for info in made.graph.value_info}
+        feeds = {"x": np.random.default_rng(0).normal(size=(1, 2, 8, 10)).astype(np.float32), "c": np.array(True)}
+        assert np.array_equal(outputs(model, feeds)["y"], outputs(made, feeds)["y"])
