@@ -9,8 +9,8 @@
 6. An Expand disappears where all its readers broadcast, and their outputs have the same shape without it.
 7. What depends on constants only once these are made is computed, as by ``fold_constants``; then all rules once more.
 
-"Provably" means that two polynomials over named dimensions are equal (dims.py). A symbolic dimension is taken to be at
-least 1: a Reshape with both 0 and -1 is not defined for empty tensors.
+"Provably" means that two polynomials over named dimensions are equal (dims.py). A dimension of the model's inputs is
+taken to be at least 1; any other may be 0, and a Reshape with both 0 and -1 is not defined for empty tensors.
 Source: https://onnx.ai/onnx/operators/onnx__Reshape.html
 """
 

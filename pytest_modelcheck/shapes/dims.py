@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 
 Monomial = tuple[str, ...]
@@ -17,6 +17,9 @@ Monomial = tuple[str, ...]
 
 UNKNOWN_SIGN = "?"
 """First character of an atom that may be negative. Every other atom is the size of an axis: zero or more."""
+
+MAY_BE_EMPTY = "~"
+"""First character of an atom that may be 0. Every other one is named by an input, and taken to be 1 or more."""
 
 
 _MAX_TERMS = 256
@@ -97,8 +100,8 @@ def multiply(left: Dim, right: Dim) -> Dim:
 def _too_large(left: Dim, right: Dim) -> Poly:
     """One atom for a product that is not written out: equal for equal factors."""
     factors = sorted(map(repr, (left, right)))
-    sign = "" if is_nonnegative(left) and is_nonnegative(right) else UNKNOWN_SIGN
-    return atom(f"{sign}product#{hashlib.sha256('*'.join(factors).encode()).hexdigest()[:16]}")
+    digest = hashlib.sha256("*".join(factors).encode()).hexdigest()[:16]
+    return atom(f"{_sign((left, right), all(map(is_positive, (left, right))))}product#{digest}")
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -132,6 +135,12 @@ def divide_exactly(dividend: Dim, divisor: Dim) -> Dim | None:
 def is_nonnegative(dim: Dim) -> bool:
     """Whether `dim` is certainly zero or more."""
     return all(c >= 0 and not any(name.startswith(UNKNOWN_SIGN) for name in m) for m, c in _terms(dim))
+
+
+def is_positive(dim: Dim) -> bool:
+    """Whether `dim` is certainly one or more, as every size is that an input names."""
+    rows = [c > 0 and not any(name.startswith(MAY_BE_EMPTY) for name in m) for m, c in _terms(dim)]
+    return is_nonnegative(dim) and any(rows)
 
 
 def least(dim: Dim) -> int:
@@ -180,8 +189,27 @@ def remainder(dividend: Dim, divisor: Dim) -> Dim:
 
 def _operation(name: str, operands: Iterable[Dim]) -> Poly:
     operands = tuple(operands)
-    sign = "" if all(is_nonnegative(operand) for operand in operands) else UNKNOWN_SIGN
+    positive = {"min": all, "max": any}.get(name)
+    sign = _sign(operands, positive is not None and positive(map(is_positive, operands)))
     return atom(f"{sign}{name}({','.join(map(repr, operands))})")
+
+
+def _sign(operands: Iterable[Dim], positive: bool) -> str:
+    if not all(map(is_nonnegative, operands)):
+        return UNKNOWN_SIGN
+    return "" if positive else MAY_BE_EMPTY
+
+
+def names(dim: Dim) -> Iterable[str]:
+    """The atoms of `dim`."""
+    return (name for monomial, _ in _terms(dim) for name in monomial)
+
+
+def with_unnamed(dim: Dim, named: Container[str]) -> Dim:
+    """`dim`, every atom that is none of `named` marked as one that may be 0."""
+    if isinstance(dim, int) or all(name in named for name in names(dim)):
+        return dim
+    return _made({tuple(sorted(n if n in named else MAY_BE_EMPTY + n for n in m)): c for m, c in dim.terms})
 
 
 @lru_cache(maxsize=4096)

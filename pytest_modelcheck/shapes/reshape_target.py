@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.dims import Dim, is_positive
 
 
 def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[int, ...] | None:
     """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
 
     With allowzero=0: 0 stands for an axis that keeps its size, -1 for the one size that is not known, which cannot be
-    computed beside an axis of size 0.
+    computed beside an axis that has or may have size 0.
     """
     target: list[int] = []
     for axis, dim in enumerate(shape):
@@ -24,4 +24,5 @@ def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[
         else:
             target.append(-1)
     unknown = target.count(-1)
-    return tuple(target) if unknown == 0 or (unknown == 1 and 0 not in shape) else None
+    beside = (dim for dim, element in zip(shape, target, strict=True) if element != -1)
+    return tuple(target) if unknown == 0 or (unknown == 1 and all(map(is_positive, beside))) else None

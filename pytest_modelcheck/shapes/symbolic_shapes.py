@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.shapes import content_rules, shape_rules
-from pytest_modelcheck.shapes.dims import UNKNOWN_SIGN, Dim, atom, parse
+from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, UNKNOWN_SIGN, Dim, atom, names, parse, with_unnamed
 from pytest_modelcheck.shapes.edits import Edits
 
 Shape = tuple[Dim, ...]
@@ -37,6 +37,8 @@ class SymbolicShapes:
         self._done: set[ir.Node] = set()
         self._outputs = set(model.graph.outputs)
         self._ids: dict[ir.Value, int] = {}
+        dims = [dim.value for value in model.graph.inputs for dim in value.shape or () if not isinstance(dim, int)]
+        self._named = {name for dim in dims if dim for name in names(parse(dim))}
         self.edits = Edits()
         self.opset = model.opset_imports.get("", 0)
 
@@ -122,7 +124,8 @@ class SymbolicShapes:
 
     def unknown_dim(self, value: ir.Value, axis: int) -> Dim:
         """The symbol for one axis of `value` about which nothing is known."""
-        return atom(f"axis{self._ids.setdefault(value, len(self._ids))}.{axis}")
+        mark = "" if value.is_graph_input() and value.graph is self._model.graph else MAY_BE_EMPTY
+        return atom(f"{mark}axis{self._ids.setdefault(value, len(self._ids))}.{axis}")
 
     def forget(self, value: ir.Value) -> None:
         """Drop what was remembered about a value whose meaning a rewrite has changed; to be derived again."""
@@ -187,9 +190,12 @@ class SymbolicShapes:
         if value in self._outputs:
             return tuple(self.unknown_dim(value, i) for i in range(len(shape)))
         return tuple(
-            dim if isinstance(dim, int) else self.unknown_dim(value, i) if not dim.value else parse(dim.value)
+            dim if isinstance(dim, int) else self.unknown_dim(value, i) if not dim.value else self._read(dim.value)
             for i, dim in enumerate(shape)
         )
+
+    def _read(self, name: str) -> Dim:
+        return with_unnamed(parse(name), self._named)
 
     def _constant_content(self, value: ir.Value) -> Shape | None:
         tensor = constant_tensor(value)

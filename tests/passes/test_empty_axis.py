@@ -1,4 +1,4 @@
-"""A Reshape of a tensor without elements keeps its target: onnxruntime computes no -1 beside a size of 0."""
+"""A Reshape of what may have no elements keeps its target: onnxruntime computes no -1 beside a size of 0."""
 
 import numpy as np
 import onnx
@@ -25,3 +25,32 @@ def test_no_minus_one_beside_a_size_of_0():
     feeds = {"x": np.ones((2, 6), np.float32)}
     for each in (model, optimize(model)):
         assert open_session(each).run(feeds)["y"].shape == (12, 0)
+
+
+KEPT = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[N,M,4] x) => (float[K,L] y)
+<int64[1] one = {1}, int64[1] zero = {0}, int64[1] two = {2}, int64[1] three = {3}, int64[1] four = {4}>
+{
+    part = Slice(x, one, three, zero, two)
+    sizes = Shape(part)
+    k = Slice(sizes, zero, one)
+    m = Slice(sizes, one, two)
+    more = Mul(m, four)
+    target = Concat<axis: int = 0>(k, more)
+    y = Reshape(part, target)
+}
+"""
+
+
+def test_no_minus_one_beside_a_size_that_may_be_0():
+    model = onnx.parser.parse_model(KEPT)
+    optimized = optimize(model)
+    for size in (1, 2, 3):
+        feeds = {"x": np.ones((size, 5, 4), np.float32)}
+        for each in (model, optimized):
+            assert open_session(each).run(feeds)["y"].shape == (size // 2, 20)
+
+
+def test_a_size_that_an_input_names_is_1_or_more():
+    model = onnx.parser.parse_model(KEPT.replace("Slice(x, one, three, zero, two)", "Relu(x)"))
+    assert [node.op_type for node in optimize(model).graph.node] == ["Relu", "Reshape"]

@@ -15,6 +15,9 @@ from pytest_modelcheck.shapes.reshape_target import reshape_target
         ((atom("n"), 6), (3, atom("n"), atom("m")), None),
         ((atom("n"), 6, 0), (atom("m"), 1, 0), None),  # onnxruntime refuses -1 beside an axis of size 0
         ((atom("n"), 6, 0), (atom("n"), 6, 0), (0, 6, 0)),
+        ((atom("~k"), 6), (atom("~k"), 2, 3), (0, 2, 3)),
+        ((atom("~k"), 6), (atom("~k"), atom("n")), None),  # k may be 0
+        ((atom("n"), 6), (atom("n"), atom("~k")), (0, -1)),
         (None, (3, atom("n")), (3, -1)),
         (None, (3, 4), (3, 4)),
     ],
