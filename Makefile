@@ -47,7 +47,8 @@ check: $(STAMP)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 # What users meet first, with the lowest versions that pyproject.toml allows, and on another Python (NEWER=python3.14).
-EDGE := tests/snapshots tests/interface tests/numbers tests/test_configuration.py tests/test_packaging.py
+EDGE := tests/snapshots tests/interface tests/numbers tests/test_configuration.py tests/test_packaging.py \
+	tests/test_documents.py::test_the_readme_example_records_once_and_is_green_then
 NEWER := python3.13
 versions:
 	$(MAKE) VENV=.venv-lowest CONSTRAINTS=ci/lowest.txt EXTRAS=onnxruntime,examples,test versions-run
