@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_modelcheck.scaffold.measured import measure
     from pytest_modelcheck.scaffold.targets import read_target
 
-    root = Path.cwd()
+    root, environment = Path.cwd(), dict(os.environ)
     sys.path.insert(0, str(root))  # as the ini line below does for the test
     target = read_target(arguments.model, inputs=arguments.inputs, tiny=arguments.tiny)
     test = Path(arguments.test or f"tests/test_{target.identifier}_export.py")
@@ -65,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     status = 0
     if not arguments.no_run:
         command = [sys.executable, "-m", "pytest", "--modelcheck", "--snapshot-update", "-q", str(test)]
-        status = subprocess.run(command, check=False).returncode
+        # The environment that the next run has too: with variables that torch set here, nothing of it would be reused.
+        status = subprocess.run(command, check=False, env=environment).returncode
         written.append(Path("snapshots"))
     print(f"commit: git add {' '.join(path.as_posix() for path in written)}")
     print(f"from now on: pytest --modelcheck {test.as_posix()}")

@@ -1,5 +1,6 @@
 """``init``: the files it writes, what it leaves alone, and that the test it writes is green."""
 
+import os
 import subprocess
 import sys
 
@@ -52,8 +53,10 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("init_model", None)
 
 
-def test_one_command_writes_a_test_that_is_locked_and_green(folder, capfd):
+def test_one_command_writes_a_test_that_is_locked_green_and_reused(folder, capfd, monkeypatch):
     (folder / ".git").mkdir()
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)  # an export sets it
+    environment = dict(os.environ)
     assert main(["init", "init_model:build"]) == 0
     said = capfd.readouterr().out
     assert said.endswith(
@@ -68,10 +71,15 @@ def test_one_command_writes_a_test_that_is_locked_and_green(folder, capfd):
     assert (folder / ".gitignore").read_text() == ".modelcheck/\n"
     assert "pytest --modelcheck" in (folder / ".github/workflows/modelcheck.yml").read_text()
     again = subprocess.run(
-        [sys.executable, "-m", "pytest", "--modelcheck"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", "--modelcheck", "--modelcheck-explain"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert again.returncode == 0, again.stdout
     assert "6 snapshots passed" in again.stdout
+    assert "taken from an earlier run: export, passes, fusion, accuracy\n" in again.stdout
 
 
 def test_nothing_that_is_there_is_overwritten(folder, capsys):
