@@ -22,7 +22,7 @@ from pytest_modelcheck.fixtures import (
 )
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.options import add_options, read_options, record_if_enabled
-from pytest_modelcheck.run_report import Reporting
+from pytest_modelcheck.run_report import Reporting, Running
 
 __all__ = [
     "attribution",
@@ -60,6 +60,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.enabled and not hasattr(config, "workerinput"):
         known = sessions.session_of(config).declarations.known
         config.pluginmanager.register(Reporting(options, known), "modelcheck-reporting")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    session = sessions.session_of(config)
+    if session.options.enabled:
+        config.pluginmanager.register(Running(session.shown), "modelcheck-running")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +14,41 @@ from pytest_modelcheck.known_failures import KnownFailure, outcome
 from pytest_modelcheck.options import Options
 from pytest_modelcheck.result import printable_line
 
+if TYPE_CHECKING:
+    from pytest_modelcheck.report.progress import Progress
+
 _OUTCOMES = ("passed", "failed", "skipped")
 _CUT_SHORT = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+
+
+class Running:
+    """The hooks that show which test of the workers has lasted longest; registered where xdist starts workers.
+
+    Args:
+        shown: The progress of this run, asked for when a test begins; None where none is shown.
+        clock: Seconds, of the progress too.
+    """
+
+    def __init__(self, shown: Callable[[], Progress | None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._shown, self._clock = shown, clock
+        self._since: dict[str, float] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._since[nodeid] = self._clock()
+        self._show()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when not in ("setup", "call"):  # torn down, or its worker crashed
+            self._since.pop(report.nodeid, None)
+            self._show()
+
+    def _show(self) -> None:
+        shown = self._shown()
+        if shown is None:
+            return
+        test, since = min(self._since.items(), key=lambda item: item[1], default=("", 0.0))
+        others = f" and {len(self._since) - 1} more" if len(self._since) > 1 else ""
+        shown.follow(f"modelcheck: running {test}{others} ..." if test else "", since)
 
 
 class Reporting:

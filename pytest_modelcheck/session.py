@@ -25,7 +25,7 @@ from pytest_modelcheck.targets import Target
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
-    from pytest_modelcheck.report.progress import Progress, Show
+    from pytest_modelcheck.report.progress import Progress
     from pytest_modelcheck.snapshots.assertion import ModelCheckSnapshot
     from pytest_modelcheck.snapshots.kinds import SnapshotKind
 
@@ -66,7 +66,7 @@ class Session:
                 cache=self.options.cache,
                 latency_budget=self.options.latency_budget,
                 export_timeout=self.options.export_timeout,
-                progress=self._shown() or (lambda text: None),
+                progress=self.shown() or (lambda text: None),
             )
             self._checked = (case, check)
             share_cores()
@@ -182,7 +182,7 @@ class Session:
             f"`modelcheck` in a test function (not a unittest.TestCase), and markers set before the test ends."
         )
 
-    def _shown(self) -> Show | None:
+    def shown(self) -> Progress | None:
         """Progress past pytest's capturing: a line on a terminal, sometimes one in a log; none for -q and workers."""
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or reporter.verbosity < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import threading
 import time
@@ -34,7 +35,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._show, self._close, self._clock = show, close, clock
-        self._text, self._since = "", clock()
+        self._text, self._since, self._every = "", clock(), every
         self._lock, self._ended = threading.Lock(), threading.Event()
         if every:
             threading.Thread(target=self._run, args=(every,), name="modelcheck-progress", daemon=True).start()
@@ -44,11 +45,20 @@ class Progress:
             self._text, self._since = text, self._clock()
             self._show(text)
 
+    def follow(self, text: str, since: float) -> None:
+        """Make `text` the step, begun at `since` of the clock; shown once it has lasted for a second, so that the many
+        short tests of workers write nothing."""
+        with self._lock:
+            if text != self._text:
+                self._show("")
+            self._text, self._since = text, since
+
     def tick(self) -> None:
         """Show the step again, with how long it has lasted."""
         with self._lock:
-            if self._text and not self._ended.is_set():
-                self._show(f"{self._text} {self._clock() - self._since:.0f} s")
+            lasted = self._clock() - self._since
+            if self._text and lasted >= self._every and not self._ended.is_set():
+                self._show(f"{self._text} {lasted:.0f} s")
 
     def close(self) -> None:
         """Show nothing more."""
@@ -96,9 +106,10 @@ def line_progress(stream: TextIO | None = None) -> Show:
 
     def show(text: str) -> None:
         nonlocal width
-        text = printable_line(text)
-        out.write("\r" + text.ljust(width) + ("\r" if not text else ""))
-        out.flush()
+        text = printable_line(text)[: shutil.get_terminal_size().columns - 1]  # "\r" does not go back a second line
+        if text or width:  # else the cursor stays where it is: pytest may be amid a line of dots
+            out.write("\r" + text.ljust(width) + ("\r" if not text else ""))
+            out.flush()
         width = len(text)
 
     return show

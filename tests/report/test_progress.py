@@ -1,10 +1,13 @@
 """Progress is one line on a terminal, and one line now and then in a log."""
 
 import io
+import itertools
 import threading
+from types import SimpleNamespace
 
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.report.progress import Progress, line_progress, plain_progress, progress_of
+from pytest_modelcheck.run_report import Running
 
 
 def test_a_line_overwrites_the_one_before_and_an_empty_one_clears_it():
@@ -14,6 +17,19 @@ def test_a_line_overwrites_the_one_before_and_an_empty_one_clears_it():
     show("short")
     show("")
     assert out.getvalue() == "\rexporting bert\rshort         \r     \r"
+
+
+def test_a_line_that_was_never_written_is_not_cleared():
+    out = io.StringIO()
+    line_progress(out)("")
+    assert out.getvalue() == ""
+
+
+def test_a_line_is_cut_where_the_terminal_ends(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "12")
+    out = io.StringIO()
+    line_progress(out)("exporting bert-base-uncased")
+    assert out.getvalue() == "\rexporting b"
 
 
 def test_a_run_whose_output_is_no_terminal_prints_no_progress(project):
@@ -43,7 +59,8 @@ def test_one_long_step_is_shown_again_with_its_seconds_until_it_ends():
 
 def test_a_thread_shows_it_while_the_step_says_nothing():
     again = threading.Event()
-    shown = Progress(lambda text: again.set() if text == "export ... 0 s" else None, every=0.01, clock=lambda: 0.0)
+    clock = itertools.count().__next__
+    shown = Progress(lambda text: again.set() if text.endswith(" s") else None, every=0.01, clock=clock)
     shown("export ...")
     assert again.wait(30)
     shown.close()
@@ -78,3 +95,61 @@ def test_the_outer_step_is_shown_again_when_the_inner_one_ends():
     with results.timed("export"), results.timed("build"):
         pass
     assert said == ["export ...", "build ...", "export ...", ""]
+
+
+def test_of_the_tests_of_workers_the_one_that_lasts_longest_is_shown():
+    now, written = [0.0], []
+    shown = Progress(written.append, every=1000.0, clock=lambda: now[0])
+    running = Running(lambda: shown, clock=lambda: now[0])
+
+    def ended(test, when):
+        running.pytest_runtest_logreport(SimpleNamespace(nodeid=test, when=when))
+
+    running.pytest_runtest_logstart("test_a.py::test_bert")
+    now[0] = 500.0
+    running.pytest_runtest_logstart("test_b.py::test_llama")
+    for now[0] in (999.0, 1000.0):
+        shown.tick()
+    ended("test_a.py::test_bert", "call")
+    ended("test_a.py::test_bert", "teardown")
+    for now[0] in (1499.0, 1500.0):
+        shown.tick()
+    ended("test_b.py::test_llama", "???")  # its worker crashed
+    now[0] = 9000.0
+    shown.tick()
+    shown.close()
+    assert [text for text in written if text] == [
+        "modelcheck: running test_a.py::test_bert and 1 more ... 1000 s",
+        "modelcheck: running test_b.py::test_llama ... 1000 s",
+    ]
+
+
+def test_a_run_with_workers_shows_its_progress(project):
+    project.conftest("""
+        from pathlib import Path
+
+        import pytest
+        from pytest_modelcheck.report import progress
+
+        SEEN = Path(__file__).with_name("seen")
+        progress.plain_progress = lambda write: lambda text: text and SEEN.write_text(text)
+
+        @pytest.fixture
+        def seen():
+            return SEEN
+    """)
+    project.file(
+        "test_long.py",
+        """
+        import time
+
+        def test_long(seen):
+            for _ in range(600):
+                if seen.exists():
+                    return
+                time.sleep(0.1)
+            raise AssertionError("nothing was shown for a minute")
+    """,
+    )
+    project.run("-n1", subprocess=True).outcomes(passed=1)
+    assert (project.path / "seen").read_text().startswith("modelcheck: running test_long.py::test_long ... ")
