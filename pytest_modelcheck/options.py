@@ -86,8 +86,8 @@ _TABLE: tuple[_Option, ...] = (
         action="append",
         metavar="MODEL",
         ini_type="linelist",
-        help="check MODEL by the usual gates, without a test: hf:NAME[:tiny], timm:NAME, module:build, FILE.onnx; "
-        "repeatable, implies --modelcheck",
+        help="check MODEL by the usual gates, without a test: hf:NAME[:tiny], timm:NAME, torchvision:NAME, "
+        "module:build, FILE.onnx; repeatable, implies --modelcheck",
     ),
     _Option(
         name="modelcheck_report",

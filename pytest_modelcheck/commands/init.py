@@ -1,4 +1,4 @@
-"""``python -m pytest_modelcheck init module:build | model.onnx | hf:NAME | timm:NAME``."""
+"""``python -m pytest_modelcheck init module:build | model.onnx | hf:NAME | ...``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_modelcheck.result import printable_line
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, and where its files go."""
-    parser.add_argument("model", metavar="MODEL", help="module:build, model.onnx, hf:bert-base-uncased, timm:NAME")
+    parser.add_argument("model", metavar="MODEL", help="module:build, model.onnx, hf:NAME, timm:NAME, torchvision:NAME")
     parser.add_argument("--inputs", metavar="MODULE:FUNCTION", help="default: `inputs` beside `build`")
     parser.add_argument("--tiny", action="store_true", help="small sizes of the same architecture (hf:)")
     parser.add_argument("--test", metavar="FILE", help="default: tests/test_NAME_export.py")

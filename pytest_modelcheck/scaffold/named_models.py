@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pytest_modelcheck.scaffold.target import Target, TargetError
@@ -16,6 +18,8 @@ _TINY = {
     **dict.fromkeys(("n_head", "n_heads", "num_heads", "num_key_value_heads"), 4),
     **dict.fromkeys(("head_dim", "d_kv", "embedding_size"), 8),
 }
+_NO_IMAGE = ("detection", "optical_flow", "quantization", "video")
+"""Parts of torchvision.models whose models read lists, pairs or clips, or want another build."""
 _IMAGE, _AUDIO = "pixel_values", ("input_values", "input_features")
 
 
@@ -74,16 +78,50 @@ def timm(name: str) -> Target:
     except ImportError:
         raise TargetError(f"timm:{name}: timm is not installed; pip install timm") from None
     if not library.is_model(name):
-        close = library.list_models(f"*{name.split('_')[0]}*")[:5]
-        raise TargetError(f"timm:{name}: there is no such model; near it: {', '.join(close) or 'none'}")
-    size = library.get_pretrained_cfg(name).input_size
+        raise _unknown("timm", name, library.list_models(f"*{name.split('_')[0]}*")[:5])
+    shape = (1, *library.get_pretrained_cfg(name).input_size)
+    return _image_model(name, "timm", f'timm.create_model("{name}", pretrained=False)', shape)
+
+
+def torchvision(name: str) -> Target:
+    """A model of torchvision that reads one image.
+
+    Raises:
+        TargetError: if torchvision is not installed or cannot be loaded, knows no such model, or the model reads
+            something else.
+    """
+    try:
+        from torchvision import models  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError:
+        raise TargetError(f"torchvision:{name}: torchvision is not installed; pip install torchvision") from None
+    except RuntimeError as error:  # its operators were built for another torch
+        raise TargetError(f"torchvision:{name}: torchvision cannot be loaded beside this torch: {error}") from None
+    if name not in (known := models.list_models()):
+        raise _unknown("torchvision", name, get_close_matches(name, known, n=5))
+    if (family := models.get_model_builder(name).__module__.split(".")[2]) in _NO_IMAGE:
+        raise TargetError(
+            f"torchvision:{name}: a model of torchvision.models.{family} reads no plain image; "
+            f"write build() and inputs(seed) in a module and run init package.module:build"
+        )
+    # None where a model has no published weights; those of a segmentation name no size.
+    weights = getattr(models.get_model_weights(name), "DEFAULT", None)
+    (size,) = getattr(weights and weights.transforms(), "crop_size", [224])
+    made = f'torchvision.models.get_model("{name}", weights=None)'
+    return _image_model(name, "torchvision", made, (1, 3, size, size))
+
+
+def _unknown(library: str, name: str, close: Sequence[str]) -> TargetError:
+    return TargetError(f"{library}:{name}: there is no such model; near it: {', '.join(close) or 'none'}")
+
+
+def _image_model(name: str, library: str, made: str, shape: Sequence[int]) -> Target:
     source = (
-        "import timm\nimport torch\n\n\n"
-        f'def build():\n    return timm.create_model("{name}", pretrained=False)\n\n\n'
+        f"import {library}\nimport torch\n\n\n"
+        f"def build():\n    return {made}\n\n\n"
         f"def inputs(seed):\n    drawn = torch.Generator().manual_seed(seed)\n"
-        f'    return {{"x": torch.randn(1, {", ".join(map(str, size))}, generator=drawn)}}'
+        f'    return {{"x": torch.randn({", ".join(map(str, shape))}, generator=drawn)}}'
     )
-    return Target(name=name, source=source, arguments=("build", "inputs"), packages=("timm",))
+    return Target(name=name, source=source, arguments=("build", "inputs"), packages=(library,))
 
 
 def _architecture(name: str, known: list[str]) -> str:

@@ -13,7 +13,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def read_target(text: str, *, inputs: str | None = None, tiny: bool = False) -> Target:
-    """What `text` names: ``package.module:build``, ``model.onnx``, ``hf:bert-base-uncased``, ``timm:convnext_tiny``.
+    """What `text` names: ``package.module:build``, ``model.onnx``, ``hf:bert-base-uncased``,
+    ``timm:convnext_tiny``, ``torchvision:resnet50``.
 
     Args:
         text: As it was typed.
@@ -24,17 +25,21 @@ def read_target(text: str, *, inputs: str | None = None, tiny: bool = False) -> 
         TargetError: if there is no such model, or it cannot be called without arguments.
     """
     library, colon, name = text.partition(":")
-    if colon and library in ("hf", "timm"):
-        from pytest_modelcheck.scaffold.named_models import hugging_face, timm
+    if colon and library in ("hf", "timm", "torchvision"):
+        from pytest_modelcheck.scaffold import named_models
 
-        return hugging_face(name, tiny=tiny) if library == "hf" else timm(name)
+        if library == "hf":
+            return named_models.hugging_face(name, tiny=tiny)
+        return named_models.timm(name) if library == "timm" else named_models.torchvision(name)
     if text.endswith(".onnx"):
         if not Path(text).is_file():
             raise TargetError(f"{text}: there is no such file")
         path = Path(text)
         return Target(name=path.stem, source="", arguments=(), file=path)
     if not colon:
-        raise TargetError(f"{text!r} is not a model; write package.module:build, model.onnx, hf:NAME or timm:NAME")
+        raise TargetError(
+            f"{text!r} is not a model; write package.module:build, model.onnx, hf:NAME, timm:NAME or torchvision:NAME"
+        )
     build, given = _function(text), inputs or f"{library}:inputs"
     parameters = [each for each in inspect.signature(build).parameters.values() if each.kind not in _VARIADIC]
     needed = [each.name for each in parameters if each.default is each.empty]

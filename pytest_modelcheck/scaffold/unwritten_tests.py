@@ -20,8 +20,8 @@ def write_tests(models: Iterable[str], folder: Path) -> list[str]:
     """Write one test file for each model; returns their paths.
 
     Args:
-        models: ``package.module:build``, ``model.onnx``, ``hf:NAME`` or ``timm:NAME``; ``:tiny`` behind a name of
-            transformers takes the same architecture with small sizes.
+        models: As `read_target` takes them; ``:tiny`` behind a name of transformers takes the same architecture with
+            small sizes.
         folder: Where the files go. Those of earlier runs are replaced.
 
     Raises:

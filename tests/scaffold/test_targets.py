@@ -58,7 +58,10 @@ def test_other_names_are_imported_under_ours(package):
         ("init_net:WIDTH", "init_net:WIDTH: is not callable, but int"),
         ("no_such_module:build", "no_such_module:build: cannot be imported: No module named 'no_such_module'"),
         ("gone.onnx", "gone.onnx: there is no such file"),
-        ("init_net", "'init_net' is not a model; write package.module:build, model.onnx, hf:NAME or timm:NAME"),
+        (
+            "init_net",
+            "'init_net' is not a model; write package.module:build, model.onnx, hf:NAME, timm:NAME or torchvision:NAME",
+        ),
         (
             "init_bare:build",
             "init_bare:inputs: init_bare has no inputs\nwrite `def inputs(seed): ...` beside build, which returns the "
@@ -99,3 +102,92 @@ def test_the_sequences_of_encoder_and_decoder_are_different_axes():
     axes = read_target("hf:t5-small", tiny=True).case("dynamo").dynamic_axes
     assert axes["decoder_input_ids"] == {0: "batch", 1: "target"}
     assert axes["input_ids"] == {0: "batch", 1: "sequence"}
+
+
+VISION = """
+import torch
+
+class Weights:
+    def __init__(self, crop_size):
+        self.transforms = lambda: type("Preset", (), {} if crop_size is None else {"crop_size": crop_size})
+
+WEIGHTS = {"resnet18": [224], "inception_v3": [299], "fcn_resnet50": None}
+
+class Models:
+    @staticmethod
+    def list_models():
+        return [*WEIGHTS, "mnasnet_bare", "fasterrcnn_resnet50_fpn"]
+
+    @staticmethod
+    def get_model_builder(name):
+        family = "detection.faster_rcnn" if "rcnn" in name else "resnet"
+        return type("builder", (), {"__module__": f"torchvision.models.{family}"})
+
+    @staticmethod
+    def get_model_weights(name):
+        return type("Enum", (), {"DEFAULT": Weights(WEIGHTS[name])} if name in WEIGHTS else {})
+
+    @staticmethod
+    def get_model(name, weights):
+        assert weights is None
+        return torch.nn.Conv2d(3, 4, 3)
+
+models = Models
+"""
+"""What of torchvision is asked; the wheel itself does not load beside a CPU build of torch."""
+
+
+@pytest.fixture
+def vision(tmp_path, monkeypatch):
+    (tmp_path / "torchvision.py").write_text(VISION)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    yield
+    sys.modules.pop("torchvision", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", 224), ("inception_v3", 299), ("fcn_resnet50", 224), ("mnasnet_bare", 224)]
+)
+def test_a_model_of_torchvision_gets_an_image_of_its_size(vision, name, size):
+    target = read_target(f"torchvision:{name}")
+    assert f'    return torchvision.models.get_model("{name}", weights=None)\n' in target.source
+    assert target.packages == ("torchvision",)
+    case = target.case("torchscript")
+    assert case.inputs(0)["x"].shape == (1, 3, size, size)
+    assert case.build()(case.inputs(0)["x"]).shape == (1, 4, size - 2, size - 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet20", "torchvision:resnet20: there is no such model; near it: resnet18, fcn_resnet50"),
+        (
+            "fasterrcnn_resnet50_fpn",
+            "torchvision:fasterrcnn_resnet50_fpn: a model of torchvision.models.detection reads no plain image; "
+            "write build() and inputs(seed) in a module and run init package.module:build",
+        ),
+    ],
+)
+def test_a_model_of_torchvision_that_gets_no_image_is_refused(vision, name, message):
+    with pytest.raises(TargetError) as raised:
+        read_target(f"torchvision:{name}")
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise ImportError", "torchvision:resnet18: torchvision is not installed; pip install torchvision"),
+        (
+            "raise RuntimeError('operator torchvision::nms does not exist')",
+            "torchvision:resnet18: torchvision cannot be loaded beside this torch: "
+            "operator torchvision::nms does not exist",
+        ),
+    ],
+)
+def test_a_torchvision_that_cannot_be_loaded_is_said(vision, tmp_path, source, message):
+    (tmp_path / "torchvision.py").write_text(source)
+    with pytest.raises(TargetError) as raised:
+        read_target("torchvision:resnet18")
+    assert str(raised.value) == message
