@@ -126,10 +126,17 @@ def op_graph(captured: Captured) -> OpGraph:
 RESHAPING = names("view reshape _unsafe_view flatten unflatten expand expand_as slice squeeze")
 """Operators that do nothing where the shape stays the same."""
 
+ADDING = names("add add_ iadd")
+"""Operators that do nothing where an integer 0 is added to integers."""
+
+_INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+
 
 def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
     if name in RESHAPING:
         return _keeps_its_shape(node)
+    if name in ADDING:
+        return _adds_nothing(node)
     # a clone that changes the memory layout (contiguous) does work; a plain one is what Dropout leaves in eval mode
     return name in BOOKKEEPING and not (name == "clone" and node.kwargs.get("memory_format") is not None)
 
@@ -143,6 +150,15 @@ def _keeps_its_shape(node: torch.fx.Node) -> bool:
             return False
         shapes.append([str(size) for size in value.shape])
     return shapes[0] == shapes[1] and node.op == "call_function"
+
+
+def _adds_nothing(node: torch.fx.Node) -> bool:
+    """Whether the integer 0 is added to integers: ``torch.arange(length) + past`` of a model without a cache."""
+    operands = [*node.args, *(value for name, value in node.kwargs.items() if name in ("input", "other"))]
+    added = next((value.meta.get("val") for value in operands if isinstance(value, torch.fx.Node)), None)
+    if not isinstance(added, torch.Tensor) or added.dtype not in _INTEGERS:
+        return False
+    return any(type(value) is int and value == 0 for value in operands)
 
 
 def _producer(node: object, made: dict[torch.fx.Node, Op]) -> Op | None:

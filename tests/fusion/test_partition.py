@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.capture import Captured, capture
+from pytest_modelcheck.capture.captured import How
 from pytest_modelcheck.fusion import FusionReport, partition
 from tests import captured_models
 from tests.captured_models import ARCHITECTURES
@@ -75,6 +77,52 @@ def test_bookkeeping_is_counted_apart_from_the_compute_nodes() -> None:
     report = partition(captured(Halves(), (2, 4)))
     assert report.nodes == 2  # split, mul
     assert report.bookkeeping == 2  # getitem twice
+
+
+class Positions(nn.Module):
+    """`x` times its own integer part after `add`."""
+
+    def __init__(self, add: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype = torch.int64) -> None:
+        super().__init__()
+        self.add, self.dtype = add, dtype
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.add(x.neg().to(self.dtype))
+
+
+NOTHING_ADDED = {
+    "x + 0": lambda x: x + 0,
+    "0 + x": lambda x: 0 + x,
+    "torch.add": lambda x: torch.add(x, 0, alpha=3),
+    "twice": lambda x: 0 + (x + 0),
+    "keyword": lambda x: torch.add(input=x, other=0),
+    "in place": lambda x: x.add_(0),
+}
+SOMETHING_ADDED = {
+    "one": (lambda x: x + 1, torch.int64),
+    "False": (lambda x: x + False, torch.int64),
+    "0.0 makes floats": (lambda x: x + 0.0, torch.int64),
+    "bools become integers": (lambda x: x + 0, torch.bool),
+    "floats lose the sign of zero": (lambda x: x + 0, torch.float32),
+    "a tensor that broadcasts": (lambda x: x + torch.zeros(3, 1, 1, dtype=torch.int64), torch.int64),
+}
+
+
+@pytest.mark.parametrize("how", ["export", "symbolic_trace"])
+@pytest.mark.parametrize("form", NOTHING_ADDED)
+def test_an_integer_zero_added_to_integers_is_no_compute_node(form: str, how: How) -> None:
+    made = capture(module_case(Positions(NOTHING_ADDED[form]), (2, 4)), how=how)
+    assert isinstance(made, Captured), made.render()
+    assert [op for subgraph in partition(made).subgraphs for op in subgraph.ops][1:] in (
+        ["_to_copy", "mul"],
+        ["to", "mul"],
+    )
+
+
+@pytest.mark.parametrize("form", SOMETHING_ADDED)
+def test_an_addition_that_changes_values_or_dtype_is_a_compute_node(form: str) -> None:
+    report = partition(captured(Positions(*SOMETHING_ADDED[form]), (2, 4)))
+    assert [op for subgraph in report.subgraphs for op in subgraph.ops].count("add") == 1
 
 
 def test_a_linear_takes_in_the_activation_that_alone_reads_it() -> None:
