@@ -45,8 +45,8 @@ def judge(recorded: str, now: Numbers) -> Change:
     stale = stale or bool(now.wiring and not before.wiring)
     unmatched = 0
     if change.found and stale and (redraw := now.redraw) is not None:
-        for names in recorded_names(before, now):
-            again = _judged(before, redraw(names))
+        for names, redrawn in recorded_names(before, now, redraw):
+            again = _judged(before, redrawn)
             if not again.found:
                 return Change(stale=True)
             if again.found.endswith(_SAME):
