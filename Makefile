@@ -16,7 +16,7 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \
 	tests/report/test_merging.py tests/test_bounds.py tests/test_model_case.py tests/test_result.py examples/test_matrix.py
 
-.PHONY: demo demo-run test quick check versions versions-run docs zoo zoo-run clean
+.PHONY: demo demo-run runtimes test quick check versions versions-run docs zoo zoo-run clean
 
 demo:
 	@echo "make demo leaves a virtual environment in $(VENV) and the kept exports of two models in .modelcheck, about"
@@ -29,6 +29,13 @@ demo-run: $(STAMP)
 test: $(STAMP) check
 	$(BIN)/pytest --modelcheck -n 2 examples/
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
+
+# The tests of all runtimes, those that need an environment of their own (LiteRT: CPython 3.12) among them.
+LITERT := python3.12
+runtimes: $(STAMP)
+	$(BIN)/python -m pytest_modelcheck runtimes install onnxruntime-web
+	$(BIN)/python -m pytest_modelcheck runtimes install litert --python $(LITERT)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/runtimes tests/accuracy/test_in_runtime.py tests/gates/test_expect_runtime.py
 
 zoo:
 	$(MAKE) VENV=.venv-zoo EXTRAS=dev,zoo zoo-run

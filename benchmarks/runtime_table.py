@@ -24,7 +24,7 @@ HEADER = f"{'model':24} {'exporter':11} {'graph':10} {'scaled max':>10} {'weight
 
 def rows(name: str, exporter: str, runtime: str, seeds: int, cache: Path, tolerance: float) -> list[str]:
     """The rows of one case."""
-    from examples.zoo.registry import case
+    from examples.zoo.registry import case, model
     from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
     from pytest_modelcheck.accuracy.stages import feeds_for
     from pytest_modelcheck.check import ModelCheck
@@ -33,6 +33,8 @@ def rows(name: str, exporter: str, runtime: str, seeds: int, cache: Path, tolera
     from pytest_modelcheck.runtimes import How, SessionError, open_session
 
     check = ModelCheck(case(name, exporter), cache=cache)
+    if missing := model(name).missing:
+        return [f"{name:24} {exporter:11} not installed: {', '.join(missing)}"]
     if isinstance(check.graphs.export, ExportFailure):
         return [f"{name:24} {exporter:11} no export: {check.graphs.export.reason}"]
     torch_side = check.source.torch

@@ -208,7 +208,9 @@ def is_small(model: ir.Model) -> bool:
 def other_runtimes(asked: str, graph: ir.Model) -> Iterator[Runtime]:
     """Installed runtimes beside the one that is asked about; onnx's evaluator first, and for small graphs alone."""
     for runtime in RUNTIMES[::-1]:
-        if runtime.name != asked and runtime.installed and (runtime.name != "reference" or is_small(graph)):
+        if runtime.environment is not None or (runtime.name == "reference" and not is_small(graph)):
+            continue
+        if runtime.name != asked and runtime.installed:
             yield runtime
 
 

@@ -16,7 +16,16 @@ from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.size_variants import Draw
 from pytest_modelcheck.accuracy.stage_run import plan
-from pytest_modelcheck.accuracy.stages import CONVERSION, Inputs, Run, Stage, feeds_for, session_stage, torch_stage
+from pytest_modelcheck.accuracy.stages import (
+    CONVERSION,
+    Inputs,
+    Run,
+    Stage,
+    at_sizes,
+    feeds_for,
+    session_stage,
+    torch_stage,
+)
 from pytest_modelcheck.accuracy.sweep import sweep
 from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
@@ -74,7 +83,7 @@ def check_in_runtime(
         inputs: seed -> inputs.
         subject: The case and its graphs, and how they are run.
         seeds: At least one.
-        varied: Whether some seeds run other kinds and sizes of inputs.
+        varied: Whether some seeds run other kinds and sizes of inputs; of a runtime that fixes sizes, other kinds.
         tolerances: How closely the outputs must agree.
 
     Raises:
@@ -84,6 +93,7 @@ def check_in_runtime(
     runtime = runtime_named(subject.how.runtime)
     runtime.require()
     label = runtime.title
+    subject = dataclasses.replace(subject, how=at_sizes(subject.how, inputs(seeds[0])))
     loaded: dict[str, _Loaded] = {}
     reference = _reference(subject)
     stages = [reference]
@@ -93,6 +103,8 @@ def check_in_runtime(
         stages.append(_stage(name, path, subject, reference.name, loaded[name]))
     with contextlib.ExitStack() as held:  # one look at the module before it runs: see `assess`
         variants = _variants(subject, inputs(seeds[0]), inputs, held) if varied else ()
+        if runtime.freezes:
+            variants = tuple(variant for variant in variants if not variant.sizes)
         stages[0] = giving_back(reference, held)
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     stages[0] = reference

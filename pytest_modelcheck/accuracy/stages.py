@@ -19,7 +19,16 @@ from pytest_modelcheck.accuracy.randomness import random_calls, random_nodes
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.calling import ModuleInputs, run_module
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.runtimes import AS_WRITTEN, FeedError, How, Model, Session, Signature, open_session
+from pytest_modelcheck.runtimes import (
+    AS_WRITTEN,
+    FeedError,
+    How,
+    Model,
+    Session,
+    Signature,
+    open_session,
+    runtime_named,
+)
 
 Inputs = ModuleInputs | Mapping[str, Any]
 """One set of inputs: what `calling.module_inputs` gives, or tensors and arrays by name."""
@@ -230,6 +239,13 @@ def flat_arrays(inputs: Inputs) -> dict[str, Array]:
     return {
         name: to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value) for name, value in given.items()
     }
+
+
+def at_sizes(how: How, inputs: Inputs) -> How:
+    """`how` at the sizes of these inputs, where its runtime fixes them when it loads a model."""
+    if not runtime_named(how.runtime).freezes:
+        return how
+    return replace(how, shapes=tuple((name, array.shape) for name, array in flat_arrays(inputs).items()))
 
 
 def within(tolerances: Tolerances, inputs: Inputs) -> Tolerances:

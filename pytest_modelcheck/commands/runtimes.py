@@ -1,4 +1,7 @@
-"""``python -m pytest_modelcheck runtimes``: which runtimes there are, and what each can do here."""
+"""``python -m pytest_modelcheck runtimes``: which runtimes there are, and what each can do here.
+
+``runtimes install NAME`` makes the environment of one that cannot be installed beside torch.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,37 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.commands.output import add_json, show
+from pytest_modelcheck.errors import OptionError
 
 if TYPE_CHECKING:
     from pytest_modelcheck.runtimes import Runtime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None but the form of the output."""
+    """The form of the output; what to install."""
     add_json(parser)
+    install = parser.add_subparsers(dest="action").add_parser("install", help="make the environment of a runtime")
+    install.add_argument("runtime", help="its name, e.g. litert")
+    install.add_argument("--python", help="interpreter to make it from; default: this one, or a newer one on the PATH")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the runtimes: version and providers, or the command that installs one."""
+    """List the runtimes, with version and providers or how to install one; `install NAME` makes an environment."""
+    if arguments.action == "install":
+        return _install(arguments.runtime, arguments.python)
     figures = runtime_figures()
     show(arguments, figures, runtime_lines(figures))
+    return 0
+
+
+def _install(name: str, python: str | None) -> int:
+    from pytest_modelcheck.runtimes import runtime_named
+
+    runtime = runtime_named(name)
+    if runtime.environment is None:
+        raise OptionError(f"{name} needs no environment of its own: {runtime.install}")
+    runtime.environment.install(python)
+    print(f"{name} {runtime.version()} is in {runtime.environment.folder}")
     return 0
 
 

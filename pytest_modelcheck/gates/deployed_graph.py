@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_modelcheck.accuracy.stages import at_sizes
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.gates.gate import GateResult
 from pytest_modelcheck.gates.latency_answers import QUIETER
@@ -75,7 +76,7 @@ def latency(modelcheck: ModelCheck, runtime: Runtime, how: How, graph: tuple[str
     with modelcheck.graphs.results.timed("latency"):
         measured = measure_paired(
             fresh(path, "onnxruntime", drawn, usual),
-            fresh(path, runtime.title, drawn, how),
+            fresh(path, runtime.title, drawn, at_sizes(how, drawn)),
             budget_s=modelcheck.settings.latency_budget,
             judge=partial(evaluate_speedup, bound=bound),
         )

@@ -48,7 +48,7 @@ def parse(
     ops: Any = None,
     latency: Any = None,
 ) -> ExpectRuntime:
-    """this runtime (onnxruntime, openvino, reference) loads the graphs, keeps the weights, and agrees with torch
+    """this runtime (`python -m pytest_modelcheck runtimes`) loads the graphs, keeps the weights, and agrees with torch
 
     `atol`, `rtol`, `seeds` and `varied` are those of ``expect_accuracy``; `stage` is exported, optimized or both. `ops`
     bounds the operators of the graph as the runtime executes it, by the runtime's own names, e.g. {"Reorder": "<=2"};

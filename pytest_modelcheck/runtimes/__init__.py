@@ -6,7 +6,7 @@ Importing this room imports no runtime; the first session of one does.
 from __future__ import annotations
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.runtimes import onnxruntime, openvino, reference
+from pytest_modelcheck.runtimes import litert, onnxruntime, onnxruntime_web, openvino, reference
 from pytest_modelcheck.runtimes.drawn_inputs import inputs_from_signature
 from pytest_modelcheck.runtimes.interface import (
     AS_WRITTEN,
@@ -28,6 +28,8 @@ from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_m
 RUNTIMES: tuple[Runtime, ...] = (
     onnxruntime.RUNTIME,
     openvino.RUNTIME,
+    onnxruntime_web.RUNTIME,
+    litert.RUNTIME,
     reference.RUNTIME,
 )
 

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.model_case import ModelCase
+from pytest_modelcheck.runtimes.environments import Environment
 from pytest_modelcheck.runtimes.ports import Array, Port, Signature
 
 Model = str | Path | onnx.ModelProto | ir.Model
@@ -57,6 +58,7 @@ class How:
             rounds differently: compare such a session with one of its kind.
         custom_ops: Files of custom operator libraries to register; onnxruntime only, as `config`.
         config: Entries of the session's configuration.
+        shapes: Input -> its sizes, for a runtime that fixes them (`Runtime.freezes`).
     """
 
     runtime: str = "onnxruntime"
@@ -67,6 +69,7 @@ class How:
     spare_memory: bool = False
     custom_ops: tuple[str, ...] = ()
     config: tuple[tuple[str, str], ...] = ()
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def of(self, case: ModelCase) -> How:
         """The same with what the sessions of this case need."""
@@ -153,6 +156,8 @@ class Session:
 def _run(session: Session, run: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     try:
         return run()
+    except SessionError:
+        raise
     except Exception as error:  # the errors of runtimes share no base class but Exception
         raise SessionError(f"{session.name}: {session.label} failed to run the model: {reason(error)}") from error
 
@@ -236,7 +241,7 @@ class Runtime:
 
     Attributes:
         name: What `How` calls it.
-        package: The module it is imported as.
+        package: The module it is imported as; empty where it lies in an environment of its own.
         install: The one command that installs it.
         open: (model, how, name) -> session. `name` is what messages call the model. Raises `SessionError` if the model
             cannot be read or run, with the runtime's own reason.
@@ -253,6 +258,8 @@ class Runtime:
         profile: (file, feeds, how, runs) -> time of each node; None where it does not tell.
         executed: (file, how) -> operator of the graph as it runs it -> how often; None where it does not tell.
         quantizers: Name -> its tool that makes a graph of less precision.
+        environment: Where it is installed if it cannot be imported here. It is asked for no second opinion then.
+        freezes: Whether it fixes the sizes of the inputs when it loads a model.
     """
 
     name: str
@@ -271,6 +278,8 @@ class Runtime:
     profile: Callable[[Path, Mapping[str, Any], How, int], tuple[NodeTime, ...]] | None = None
     executed: Callable[[Path, How], Mapping[str, int]] | None = None
     quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
+    environment: Environment | None = None
+    freezes: bool = False
 
     @property
     def title(self) -> str:
@@ -279,6 +288,8 @@ class Runtime:
 
     @property
     def installed(self) -> bool:
+        if self.environment is not None:
+            return self.environment.installed
         return importlib.util.find_spec(self.package) is not None
 
     def require(self) -> None:
@@ -293,6 +304,8 @@ class Runtime:
             RuntimeMissingError: if it is not.
         """
         self.require()
+        if self.environment is not None:
+            return self.environment.version
         try:
             return metadata.version(self.package)
         except metadata.PackageNotFoundError:  # a distribution of another name: onnxruntime-gpu
