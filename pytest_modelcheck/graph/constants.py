@@ -66,3 +66,10 @@ def constant_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant value (see `constant_tensor`) as a numpy array, else None."""
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
+
+
+def tensor_bytes(tensor: ir.TensorProtocol) -> bytes:
+    """The content of a tensor, of strings too: their lengths keep "ab", "c" apart from "a", "bc"."""
+    if tensor.dtype == ir.DataType.STRING:
+        return b"".join(b"%d:%b" % (len(text), text) for text in tensor.numpy().reshape(-1))
+    return tensor.tobytes()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import tensor_bytes
+
 _Known = dict[ir.Value | None, str]
 
 _Weight = Callable[[str, ir.Value], str]
@@ -86,7 +88,7 @@ def _attribute(attribute: ir.Attr, known: _Known, weight: _Weight) -> str:
 
 
 def _tensor(tensor: ir.TensorProtocol) -> str:
-    return _digest(tensor.dtype.name, repr(tuple(tensor.shape.numpy())), hashlib.sha256(tensor.tobytes()).hexdigest())
+    return _digest(tensor.dtype.name, repr(tuple(tensor.shape.numpy())), hashlib.sha256(tensor_bytes(tensor)).hexdigest())
 
 
 def _digest(*parts: str | None) -> str:

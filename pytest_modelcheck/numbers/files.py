@@ -6,6 +6,7 @@ import hashlib
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import tensor_bytes
 from pytest_modelcheck.graph.wiring import wiring_of
 from pytest_modelcheck.numbers.results import Numbers
 
@@ -25,11 +26,5 @@ def digests(model: ir.Model) -> dict[str, tuple[str, tuple[int, ...], str]]:
             tensor = value.const_value
             if tensor is not None:
                 shape = tuple(int(size) for size in tensor.shape.numpy())
-                files[name] = (tensor.dtype.name.lower(), shape, hashlib.sha256(_content(tensor)).hexdigest()[:12])
+                files[name] = (tensor.dtype.name.lower(), shape, hashlib.sha256(tensor_bytes(tensor)).hexdigest()[:12])
     return files
-
-
-def _content(tensor: ir.TensorProtocol) -> bytes:
-    if tensor.dtype == ir.DataType.STRING:  # has no bytes; lengths keep "ab", "c" apart from "a", "bc"
-        return b"".join(b"%d:%b" % (len(text), text) for text in tensor.numpy().reshape(-1))
-    return tensor.tobytes()

@@ -49,3 +49,15 @@ def test_names_order_and_the_values_of_weights_do_not_count(old, new):
 )
 def test_wiring_constants_shapes_and_the_names_of_outputs_count(old, new):
     assert digest(TEXT.replace(old, new)) != digest(TEXT)
+
+
+def test_texts_count():
+    def labelled(*texts):
+        model = ir.from_onnx_text(TEXT)
+        text = ir.StringTensor([word.encode() for word in texts], shape=ir.Shape([2]))
+        constant = ir.node("Constant", [], attributes={"value": text})
+        model.graph.append(constant)
+        model.graph.outputs.append(constant.outputs[0])
+        return graph_digest(model)
+
+    assert labelled("ab", "c") == labelled("ab", "c") != labelled("a", "bc")
