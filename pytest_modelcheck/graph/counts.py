@@ -14,21 +14,21 @@ import onnx_ir as ir
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the graph, its subgraphs and the model's functions, Constants included, in graph order."""
-    yield from _nodes_within(model.graph)
+    yield from nodes_within(model.graph)
     for function in model.functions.values():
-        yield from _nodes_within(function)
+        yield from nodes_within(function)
 
 
-def _nodes_within(graph: Iterable[ir.Node]) -> Iterator[ir.Node]:
+def nodes_within(graph: Iterable[ir.Node]) -> Iterator[ir.Node]:
     """As `ir.Graph.all_nodes`, without its generator per node: hardly any node holds a subgraph."""
     for node in graph:
         yield node
         for attribute in node.attributes.data.values():
             if attribute.type is ir.AttributeType.GRAPH:
-                yield from _nodes_within(attribute.as_graph())
+                yield from nodes_within(attribute.as_graph())
             elif attribute.type is ir.AttributeType.GRAPHS:
                 for inner in attribute.as_graphs():
-                    yield from _nodes_within(inner)
+                    yield from nodes_within(inner)
 
 
 def is_constant(node: ir.Node) -> bool:

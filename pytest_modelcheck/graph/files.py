@@ -17,6 +17,7 @@ from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.from_proto import refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
+from pytest_modelcheck.graph.scopes import graphs
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.graph.value_infos import accepted_value_infos, to_proto
 
@@ -106,7 +107,7 @@ def _other_content(tensor: ir.TensorProtoTensor) -> str:
 
 def _tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
     """Each initializer, and each tensor of a node."""
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in graphs(model):
         for name, value in graph.initializers.items():
             if value.const_value is not None:
                 yield f"initializer {name!r}", value.const_value
@@ -143,8 +144,9 @@ def save_model(model: ir.Model, path: str | Path, *, source: str | Path | None =
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    graphs = (model.graph, *model.graph.subgraphs())
-    tensors = [tensor for graph in graphs for v in graph.initializers.values() if (tensor := v.const_value) is not None]
+    tensors = [
+        tensor for graph in graphs(model) for v in graph.initializers.values() if (tensor := v.const_value) is not None
+    ]
     replaced = _own_data_files(path)
     if source is not None and Path(source).resolve() != path.resolve():
         replaced -= {Path(tensor.path).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
@@ -197,7 +199,7 @@ def save_beside(model: ir.Model, path: str | Path) -> None:
     copy = model.clone()  # shares the weights
     own = {
         value: tensor
-        for graph in (copy.graph, *copy.graph.subgraphs())
+        for graph in graphs(copy)
         for value in graph.initializers.values()
         if (tensor := value.const_value) is not None and not _lies_in(tensor, folder)
     }

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.scopes import all_scopes
+
 _FREE_INITIALIZERS = 4
 """From this IR version on an initializer need not be an input."""
 
@@ -35,10 +37,7 @@ def bring_to_normal_form(model: ir.Model) -> None:
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
-    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.graph.subgraphs()]
-    for function in model.functions.values():
-        scopes += [function, *function.subgraphs()]
-    for scope in scopes:
+    for scope in all_scopes(model):
         yield from scope.inputs
         for node in scope:
             yield from node.outputs

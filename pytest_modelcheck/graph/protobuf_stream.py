@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.scopes import graphs
+
 _PLACEHOLDER = np.empty(0, np.float32)
 
 SMALL_TENSOR_BYTES = 1024
@@ -118,7 +120,7 @@ def _without_large_tensors(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.Te
 
 def _external_inside(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTensor]]:
     """Initializers of subgraphs, and small ones of the graph, whose data lies in another file."""
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in graphs(model):
         for value in graph.initializers.values():
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):

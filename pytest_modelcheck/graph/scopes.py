@@ -18,8 +18,7 @@ def all_scopes(model: ir.Model) -> dict[Scope, Scope | None]:
     while pending:
         scope, around = pending.pop()
         scopes[scope] = around
-        inner = [graph for node in scope if node.attributes for graph in subgraphs(node)]
-        pending += [(graph, scope) for graph in reversed(inner)]
+        pending += [(graph, scope) for graph in reversed(_within(scope))]
     return scopes
 
 
@@ -27,18 +26,27 @@ def graphs(model: ir.Model) -> list[ir.Graph]:
     """The main graph and every subgraph in it; what belongs to functions has no initializers."""
     found = [model.graph]
     for graph in found:
-        found += [inner for node in graph if node.attributes for inner in subgraphs(node)]
+        found += _within(graph)
     return found
+
+
+_NESTED = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def _within(scope: Scope) -> list[ir.Graph]:
+    """The subgraphs of the nodes of `scope`. Looks at ``data``: a mapping's own views take three times as long."""
+    nodes = (node for node in scope if any(a.type in _NESTED for a in node.attributes.data.values()))
+    return [graph for node in nodes for graph in subgraphs(node)]
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that are attributes of `node`, not those nested inside them."""
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
+    for attribute in node.attributes.data.values():
+        if attribute.type not in _NESTED or attribute.is_ref():
             continue
         if attribute.type == ir.AttributeType.GRAPH:
             yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
+        else:
             yield from attribute.as_graphs()
 
 

@@ -72,13 +72,13 @@ def _merge_inferred(
             known = inferred.get(value.name or "")
             if known is None or (keep_outputs and value.is_graph_output()):
                 continue
-            type_, shape = _type_and_shape(known.type)
+            type_, shape = _read(known.type.SerializeToString())
             # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
             if type_ is not None and type_ != value.type:
-                value.type = type_
+                value.type = _own(type_, known.type)
                 changed.append(value)
             if shape is not None and shape != value.shape:
-                value.shape = shape
+                value.shape = shape.copy()
                 changed.append(value)
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
@@ -90,14 +90,11 @@ def _merge_inferred(
     return changed
 
 
-def _type_and_shape(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
-    """What `proto` says, in objects of its own: both may be edited in place."""
-    type_, shape = _read(proto.SerializeToString())
+def _own(type_: ir.TypeProtocol, proto: onnx.TypeProto) -> ir.TypeProtocol | None:
+    """`type_`, which is that of `proto`, as an object that may be edited in place."""
     if isinstance(type_, ir.TensorType):
-        type_ = ir.TensorType(type_.dtype, denotation=type_.denotation)
-    elif type_ is not None:
-        type_ = ir.serde.deserialize_type_proto_for_type(proto)
-    return type_, None if shape is None else shape.copy()
+        return ir.TensorType(type_.dtype, denotation=type_.denotation)
+    return ir.serde.deserialize_type_proto_for_type(proto)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -88,7 +88,9 @@ def _attribute(attribute: ir.Attr, known: _Known, weight: _Weight) -> str:
 
 
 def _tensor(tensor: ir.TensorProtocol) -> str:
-    return _digest(tensor.dtype.name, repr(tuple(tensor.shape.numpy())), hashlib.sha256(tensor_bytes(tensor)).hexdigest())
+    return _digest(
+        tensor.dtype.name, repr(tuple(tensor.shape.numpy())), hashlib.sha256(tensor_bytes(tensor)).hexdigest()
+    )
 
 
 def _digest(*parts: str | None) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.readers import is_needed
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -35,12 +36,12 @@ def _remove_uncalled_functions(rewriter: Rewriter) -> None:
     rewriter.begin_rule("function")
     functions = rewriter.model.functions
     called = set()
-    pending = [node.op_identifier() for node in rewriter.model.graph.all_nodes()]
+    pending = [node.op_identifier() for node in nodes_within(rewriter.model.graph)]
     while pending:
         identifier = pending.pop()
         if identifier in functions and identifier not in called:
             called.add(identifier)
-            pending += [node.op_identifier() for node in functions[identifier].all_nodes()]
+            pending += [node.op_identifier() for node in nodes_within(functions[identifier])]
     for identifier in [key for key in functions if key not in called]:
         if rewriter.exhausted:
             return

@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import PassFailedError
-from pytest_modelcheck.graph.counts import count_nodes
+from pytest_modelcheck.graph.counts import count_nodes, nodes_within
 from pytest_modelcheck.graph.files import load_model, save_model
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.graph.validity import check_model
@@ -217,7 +217,7 @@ def _step_by_step(
 
 
 def _inner_values(model: ir.Model) -> Iterator[ir.Value]:
-    return (value for node in model.graph.all_nodes() for value in node.outputs if not value.is_graph_output())
+    return (value for node in nodes_within(model.graph) for value in node.outputs if not value.is_graph_output())
 
 
 def _is_described(value: ir.Value) -> bool:

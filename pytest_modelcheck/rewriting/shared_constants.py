@@ -53,7 +53,7 @@ class SharedConstants:
 
     def value(self, scope: Scope, content: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
         """A constant that nodes of `scope` can read; see `Rewriter.constant_value`."""
-        tensor = ir.tensor(content) if isinstance(content, np.ndarray) else content
+        tensor = ir.Tensor(content) if isinstance(content, np.ndarray) else content
         key = _content_key(tensor)
         if key is None:
             return self._make(scope, tensor, hint)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.shapes.dims import Dim, Poly
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -40,7 +41,7 @@ def infer_from_inputs(model: ir.Model) -> None:
 
 def _made(model: ir.Model) -> Iterator[ir.Value]:
     """Every value of the main graph and its subgraphs that a node makes. What a function says is nobody's business."""
-    for node in model.graph.all_nodes():
+    for node in nodes_within(model.graph):
         for value in node.outputs:
             if not value.is_graph_output() and (value.type is None or isinstance(value.type, ir.TensorType)):
                 yield value

@@ -84,7 +84,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
         raise CannotEvaluate("its result is not a tensor")
     if node.op_type == "Dropout" and len(node.inputs) > 2:
         raise CannotEvaluate("its result is random")
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     for i in range(len(proto.input)):
         proto.input[i] = "" if inputs[i] is None else f"i{i}"
     for i in range(len(proto.output)):

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.shapes import content_rules, shape_rules
 from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, UNKNOWN_SIGN, Dim, atom, names, parse, with_unnamed
 from pytest_modelcheck.shapes.edits import Edits
@@ -51,7 +52,7 @@ class SymbolicShapes:
 
     def derive_all(self) -> None:
         """Derive every shape of the main graph and its subgraphs now."""
-        for node in self._model.graph.all_nodes():
+        for node in nodes_within(self._model.graph):
             for value in node.outputs[:1]:
                 self._ensure(value)
 
