@@ -61,6 +61,7 @@ class Interpreter:
                 array = np.frombuffer(file.read(math.prod(feed["shape"]) * dtype.itemsize), dtype)
                 if entry := self.taken.get(feed["name"]):  # an input that no node reads is gone
                     self.litert.set_tensor(entry["index"], array.reshape(feed["shape"]).astype(entry["dtype"]))
+        self.litert.reset_all_variables()  # a recurrent layer begins where the last run left its state
         self.litert.invoke()
         arrays = [self.litert.get_tensor(entry["index"]) for entry in self.given]
         with open("results", "wb") as file:
