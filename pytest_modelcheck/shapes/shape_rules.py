@@ -13,17 +13,14 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, product, subtract
-from pytest_modelcheck.shapes.known import Known, Partial, axes_of
+from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
 from pytest_modelcheck.shapes.slices import INFINITE, slice_bounds, sliced
 
 
 def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
     """The shapes of the outputs of a node, as many as the rule for its operator gives."""
     rule = _RULES_OF_DOMAIN.get(node.domain, {}).get(node.op_type)
-    try:
-        return [] if rule is None or not node.inputs else rule(node, known)
-    except (IndexError, ValueError):  # an axis, perm or rank that the inputs do not have: the checker takes it
-        return []
+    return [] if rule is None or not node.inputs else rule(node, known)
 
 
 def reshaped(source: tuple[Dim, ...] | None, target: tuple[Dim, ...], *, allow_zero: bool) -> Partial:
@@ -77,7 +74,9 @@ def _transpose(node: ir.Node, known: Known) -> list[Partial]:
     if shape is None:
         return []
     order = integers_attribute(node, "perm", tuple(range(len(shape)))[::-1])
-    return [[None] * len(shape) if order is None else [shape[axis] for axis in order]]
+    if order is None:
+        return [[None] * len(shape)]
+    return [[shape[axis] for axis in order]] if sorted(order) == list(range(len(shape))) else []
 
 
 def _reshape(node: ir.Node, known: Known) -> list[Partial]:
@@ -106,8 +105,8 @@ def _squeeze(node: ir.Node, known: Known) -> list[Partial]:
         return []
     if not axes:
         return [[dim for dim in shape if dim != 1]] if all(isinstance(dim, int) for dim in shape) else []
-    dropped = {axis % len(shape) for axis in axes} if shape else set()
-    return [[dim for axis, dim in enumerate(shape) if axis not in dropped]]
+    dropped = normalized(axes, len(shape))
+    return [] if dropped is None else [[dim for axis, dim in enumerate(shape) if axis not in dropped]]
 
 
 def _unsqueeze(node: ir.Node, known: Known) -> list[Partial]:
@@ -115,8 +114,8 @@ def _unsqueeze(node: ir.Node, known: Known) -> list[Partial]:
     if shape is None or axes is None:
         return []
     rank = len(shape) + len(axes)
-    made, rest = {axis % rank for axis in axes} if rank else set(), iter(shape)
-    return [[1 if axis in made else next(rest) for axis in range(rank)]]
+    made, rest = normalized(axes, rank), iter(shape)
+    return [] if made is None else [[1 if axis in made else next(rest) for axis in range(rank)]]
 
 
 def _expand(node: ir.Node, known: Known) -> list[Partial]:
@@ -132,12 +131,11 @@ def _expand(node: ir.Node, known: Known) -> list[Partial]:
 
 
 def _concat(node: ir.Node, known: Known) -> list[Partial]:
-    shapes, axis = [known.shape(value) for value in node.inputs], integer_attribute(node, "axis", None)
+    shapes = [known.shape(value) for value in node.inputs]
     present = [shape for shape in shapes if shape is not None]
-    if axis is None or not present:
+    axis = axis_of(node, len(present[0]), None) if present else None
+    if axis is None or len(set(map(len, present))) > 1:
         return []
-    rank = len(present[0])
-    axis += rank if axis < 0 else 0
     result: list[Dim | None] = list(present[0])
     for shape in present:
         result = [dim if isinstance(dim, int) else other for dim, other in zip(result, shape, strict=True)]
@@ -153,10 +151,9 @@ def _concat(node: ir.Node, known: Known) -> list[Partial]:
 
 def _gather(node: ir.Node, known: Known) -> list[Partial]:
     data, indices = known.shape(node.inputs[0]), known.shape(node.inputs[1])
-    axis = integer_attribute(node, "axis", 0)
-    if data is None or indices is None or axis is None or not data:
+    axis = None if data is None else axis_of(node, len(data))
+    if data is None or indices is None or axis is None:
         return []
-    axis += len(data) if axis < 0 else 0
     return [[*data[:axis], *indices, *data[axis + 1 :]]]
 
 
@@ -190,24 +187,25 @@ def _reduce(node: ir.Node, known: Known) -> list[Partial]:
         if empty_is_none:
             return [shape]
         axes = tuple(range(len(shape)))
-    reduced = {axis % len(shape) for axis in axes} if shape else set()
+    reduced = normalized(axes, len(shape))
+    if reduced is None:
+        return []
     return [[1 if i in reduced else dim for i, dim in enumerate(shape) if keep or i not in reduced]]
 
 
 def _arg(node: ir.Node, known: Known) -> list[Partial]:
-    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 0)
-    keep = integer_attribute(node, "keepdims", 1)
-    if not shape or axis is None or keep is None:
+    shape, keep = known.shape(node.inputs[0]), integer_attribute(node, "keepdims", 1)
+    axis = None if shape is None else axis_of(node, len(shape))
+    if shape is None or axis is None or keep is None:
         return []
-    axis %= len(shape)
     return [[1 if i == axis else dim for i, dim in enumerate(shape) if keep or i != axis]]
 
 
 def _split(node: ir.Node, known: Known) -> list[Partial]:
-    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 0)
-    if not shape or axis is None:
+    shape = known.shape(node.inputs[0])
+    axis = None if shape is None else axis_of(node, len(shape))
+    if shape is None or axis is None:
         return []
-    axis %= len(shape)
     count = len(node.outputs)
     sizes: Sequence[Dim | None] | None
     if (attribute := node.attributes.get("split")) is not None:
@@ -237,14 +235,14 @@ def _constant_of_shape(node: ir.Node, known: Known) -> list[Partial]:
 
 def _range(node: ir.Node, known: Known) -> list[Partial]:
     start, limit, delta = (known.content(value) for value in node.inputs)
-    if start is None or limit is None or delta is None or delta[0] != 1:
+    if not start or not limit or not delta or delta[0] != 1:
         return [[None]]
     length = subtract(limit[0], start[0])
     return [[length if is_nonnegative(length) else None]]
 
 
 def _batch_and_channels(node: ir.Node, known: Known) -> list[Partial]:
-    shape, weight = known.shape(node.inputs[0]), known.shape(node.inputs[1])
+    shape, weight = (known.shape(value) for value in (*node.inputs, None)[:2])  # contrib operators are not checked
     if not shape or not weight:
         return []
     return [[shape[0], weight[0], *[None] * (len(shape) - 2)]]

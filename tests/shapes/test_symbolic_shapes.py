@@ -145,10 +145,21 @@ def test_a_product_of_too_many_terms_is_one_symbol_that_equals_itself():
         ("y = Concat <axis = 1> (x, x)", [[2, 6]]),
         ("y = Concat <axis = 9> (x, x)", []),
         ("y = Concat <axis = -99> (x, x)", []),
+        ("y = Gather <axis = 2> (x, i)", []),
+        ("y = Gather <axis = -1> (x, i)", [[2, 1]]),
+        ("y = ArgMax <axis = 7> (x)", []),
+        ("y = ReduceMax <axes = [0, 3]> (x)", []),
+        ("y = Split <axis = 2> (x)", []),
+        ("y = Squeeze (x, five)", []),
+        ("y = Unsqueeze (x, five)", []),
+        ("y = Unsqueeze (x, twice)", []),
+        ("y = Transpose <perm = [0, 0]> (x)", []),
+        ("y = Range (none, none, none)", [[None]]),
     ],
 )
 def test_an_axis_that_the_input_does_not_have_gives_no_shape(body, shapes):
-    model = ir.from_onnx_text(f'<ir_version: 10, opset_import: ["" : 17]> g (float[2, 3] x) => (y) {{ {body} }}')
+    model = ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 17]> g (float[2, 3] x, int64[1] i) => (y)
+        <int64[1] five = {{5}}, int64[2] twice = {{0, 0}}, int64[0] none = {{}}> {{ {body} }}""")
     assert output_shapes(model.graph.node(0), SymbolicShapes(model)) == shapes
 
 
