@@ -82,3 +82,18 @@ def test_a_model_that_others_broke_keeps_its_numbers(path: Path) -> None:
 
 def weights(model: onnx.ModelProto) -> set[str]:
     return {tensor.name for tensor in model.graph.initializer}
+
+
+def test_a_wrong_rewrite_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = optimize
+
+    def wrong(model: onnx.ModelProto, *, target: Target) -> onnx.ModelProto:
+        made = right(model, target=target)
+        for node in made.graph.node:
+            node.op_type = "Neg" if node.op_type == "Relu" else node.op_type
+        return made
+
+    monkeypatch.setitem(globals(), "optimize", wrong)
+    path = next(path for path in FILES if path.stem == "ir_versions")
+    with pytest.raises(AssertionError, match=r"^\w+ at 1: "):
+        test_a_model_that_others_broke_keeps_its_numbers(path)
