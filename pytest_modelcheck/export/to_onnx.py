@@ -12,6 +12,7 @@ import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, eval_mode, module_inputs, run_module
 from pytest_modelcheck.errors import InvalidModelError, ModelCaseError
+from pytest_modelcheck.export.alternatives import working_alternative
 from pytest_modelcheck.export.checks import (
     check_module,
     check_names,
@@ -34,6 +35,8 @@ from pytest_modelcheck.store import Manifest, Store, library_versions
 
 _Write = Callable[[ModelCase, torch.nn.Module, ModuleInputs, Sequence[str], Path], None]
 _WRITE: dict[str, _Write] = {"dynamo": write_dynamo, "torchscript": write_torchscript}
+_REFUSED = (FailureKind.UNSUPPORTED_OPERATOR, FailureKind.DATA_DEPENDENT_CONTROL_FLOW)
+"""Kinds of failure for which another implementation of the module is tried."""
 
 
 def export(
@@ -114,13 +117,21 @@ def _export(
     path = folder / MODEL_FILE
     start = time.perf_counter()
     with listening() as heard, torch.no_grad(), _no_mha_fastpath():
-        try:
+
+        def write() -> None:
             with at_most(timeout):
                 _WRITE[case.exporter](case, module, inputs, outputs, path)
+
+        try:
+            write()
         except TimeLimitError:
             return _late(case, timeout)
         except (Exception, SystemExit) as error:
-            return classify(case, error, heard=heard.printed)
+            refused = classify(case, error, heard=heard.printed)
+            if refused.kind in _REFUSED and (call := working_alternative(module, write)):
+                step = f"call {call} in build(): with it {case.exporter} exported this case"
+                return dataclasses.replace(refused, next=step)
+            return refused
     return _finished(case, inputs, outputs, path, start, heard)
 
 

@@ -68,6 +68,46 @@ def test_an_operator_that_the_exporter_does_not_know_is_named(exporter):
     assert failure.where.endswith("return torch.ops.modelcheck_tests.mystery(input) + 1")
 
 
+class Experts(nn.Module):
+    """A module with several implementations, as transformers' mixtures of experts have."""
+
+    def __init__(self, chosen, offered=("mystery", "batched_mm")):
+        super().__init__()
+        self.chosen, self.offered = {"": chosen}, offered
+
+    def get_experts_implementation(self):
+        return self.chosen
+
+    def set_experts_implementation(self, chosen):
+        if not self.offered or (isinstance(chosen, str) and chosen not in self.offered):
+            raise ValueError(f"{chosen} is not supported")
+        self.chosen = chosen if isinstance(chosen, dict) else {"": chosen}
+
+    def forward(self, input):
+        return (torch.ops.modelcheck_tests.mystery(input) if self.chosen[""] == "mystery" else input * 1.5) + 1
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_implementation_with_which_the_exporter_takes_the_model_is_named(exporter):
+    module = nn.Sequential(Experts("mystery"))
+    failure = failed(lambda: module, exporter=exporter)
+    assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
+    call = 'set_experts_implementation("batched_mm") on the Experts'
+    assert failure.next == f"call {call} in build(): with it {exporter} exported this case"
+    assert module[0].chosen == {"": "mystery"}
+
+
+def test_an_implementation_that_is_refused_as_well_or_not_offered_is_not_named():
+    class Both(Experts):
+        def forward(self, input):
+            return torch.ops.modelcheck_tests.mystery(input)
+
+    for module in (Both("mystery"), Experts("mystery", offered=())):
+        failure = failed(lambda module=module: module, exporter="torchscript")
+        assert failure.next == "write it with supported operators, raise opset=, or try the other exporter"
+        assert module.chosen == {"": "mystery"}
+
+
 def test_a_branch_on_data_is_found_by_dynamo_with_its_line():
     failure = failed(Branch)
     assert failure.kind is FailureKind.DATA_DEPENDENT_CONTROL_FLOW
