@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_modelcheck.accuracy.branches import branches_without_a_run
 from pytest_modelcheck.accuracy.cause import Subject, at_padding, explained, guilty_pass_lines
+from pytest_modelcheck.accuracy.mistranslated import mistranslated
 from pytest_modelcheck.accuracy.replay import Replay, save_replay, versions
 from pytest_modelcheck.accuracy.sensitivity import MAGNIFIED, Magnified, magnified, without
 from pytest_modelcheck.accuracy.size_variants import Draw, dynamic_axes_of, shape_variants
@@ -73,7 +74,7 @@ def assess(
             continue
         worst = ran(pair.worst_seed)
         asked = for_step(tolerances, pair.step)
-        finding = at_padding(pair, named, worst, asked)
+        finding = at_padding(pair, named, worst, asked) or mistranslated(pair, named, worst, asked)
         rounding = None if finding is not None else _rounding(pair, subject, named, ran, asked)
         if rounding is not None and rounding.excused:
             pairs[index] = without(pair)

@@ -129,6 +129,12 @@ WHERE_PADDED = {"valid": "attention_mask"}
 X = drawn(6, 16)
 BATCH = {"dynamic_axes": {"x": {0: "batch"}}}
 
+
+def strided(h):
+    """The first four columns of `h` as rows: as_strided reads the memory of `h` through a transposed view."""
+    return h.t().as_strided((4, 4), (1, 32))
+
+
 MODULES = {
     "faithful": (net(), X, {}, {}, set()),
     "faithful, any batch": (net(), X, BATCH, {}, set()),
@@ -240,6 +246,9 @@ MODULES = {
     ),
     "a pass halves a weight": (net(), X, {"passes": [halved]}, {}, {"pass"}),
     "a pass takes Abs for Relu": (net(), X, {"passes": [without_relu]}, {}, {"pass"}),
+    "as_strided of a transposed tensor": (net(strided, last=False), X, {}, {}, {"memory layout"}),
+    "as_strided and a hundredth": (net(strided, lambda h: strided(h) * 1.01, last=False), X, {}, {}, {"exporter"}),
+    "as_strided of a copy": (net(lambda h: h.as_strided((4, 4), (32, 1)), last=False), X, {}, {}, set()),
     "a pass raises": (net(), X, {"passes": [raising]}, {}, {"broken pass"}),
 }
 """Name -> module, inputs, options of the case (and passes), the marker, and what is accused."""

@@ -13,6 +13,7 @@ BLAMES = {
     "exporter": "The exporter changed the numbers",
     "pass": "A pass changed the numbers",
     "runtime": "a bug of the runtime",
+    "memory layout": "forward() calls as_strided on a tensor that is not contiguous",
     "size": "A size of the example inputs is baked into the graph",
     "weights": "The exported file does not hold the module's weights",
     "random model": "the model itself draws random numbers",
