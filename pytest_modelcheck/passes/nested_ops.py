@@ -3,7 +3,9 @@
 1. ``Slice(Slice(x, along a), along b) -> Slice(x, along a and b)``, where nothing else reads what is between.
 2. ``Concat(Concat(x, y), z) -> Concat(x, y, z)`` along one axis, likewise.
 3. ``ConcatFromSequence(SequenceConstruct(x, y)) -> Concat(x, y)``, likewise.
-4. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
+4. ``Cast(CumSum(Cast(x, int64)), int32) -> CumSum(x)`` for x of int32, likewise: sums that wrap are equal in both.
+   Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
+5. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
@@ -19,15 +21,17 @@ from pytest_modelcheck.rewriting.matching import produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence")
+MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence", "CumSum between Casts")
 
 _BY_INPUTS = 10
 """From this opset on the bounds of a Slice are inputs."""
 
+_INT64 = ir.DataType.INT64
+
 
 def merge_nested(rewriter: Rewriter) -> None:
-    """Rules 1 to 3."""
-    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence"):
+    """Rules 1 to 4."""
+    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast"):
         if node.op_type == "Slice" and rewriter.opset() >= _BY_INPUTS:
             rewriter.begin_rule(MERGES[0])
             _try_merge_slices(rewriter, node)
@@ -37,6 +41,9 @@ def merge_nested(rewriter: Rewriter) -> None:
         elif node.op_type == "ConcatFromSequence":
             rewriter.begin_rule(MERGES[2])
             _try_concat_sequence(rewriter, node)
+        elif node.op_type == "Cast":
+            rewriter.begin_rule(MERGES[3])
+            _try_narrow_sum(rewriter, node)
 
 
 def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -131,3 +138,17 @@ def _try_concat_sequence(rewriter: Rewriter, node: ir.Node) -> bool:
         return rewriter.refuse("the elements of the sequence are put along a new axis", node)
     concat = rewriter.node("Concat", list(made.inputs), {"axis": axis}, like=node.outputs[0])
     return rewriter.replace([made, node], [concat], {node.outputs[0]: concat.outputs[0]})
+
+
+def _try_narrow_sum(rewriter: Rewriter, node: ir.Node) -> bool:
+    total = _inner(node, "CumSum")
+    wide = None if total is None else produced_by(total.inputs[0], "Cast")
+    if total is None or wide is None or wide.inputs[0] is None:
+        return False
+    narrow = wide.inputs[0]
+    if integer_attribute(node, "to", None) != ir.DataType.INT32 or integer_attribute(wide, "to", None) != _INT64:
+        return False
+    if narrow.dtype is not ir.DataType.INT32:
+        return rewriter.refuse("the CumSum is of values that are not int32", node)
+    made = rewriter.node("CumSum", [narrow, *total.inputs[1:]], total.attributes, like=node.outputs[0])
+    return rewriter.replace([total, node], [made], {node.outputs[0]: made.outputs[0]})

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import optimize
+from pytest_modelcheck.runtimes import open_session
 from tests.passes.fusing_checks import fires, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -106,6 +107,37 @@ def test_an_element_of_an_optional_is_read_where_it_was_made() -> None:
     assert fires(IDENTITIES, make(f'<ir_version: 10, opset_import: ["" : 18]> {text}')) == {"Relu": 1, "Neg": 1}
 
 
+SUM = "w = Cast <to = 7> (x) s = CumSum <exclusive = 1, reverse = 1> (w, one) y = Cast <to = 6> (s)"
+INTEGERS = "(int32[N,4] x) => (int32[N,4] y)"
+
+
+def test_a_running_sum_between_casts_is_one_of_the_narrow_type() -> None:
+    before = model(SUM, INTEGERS)
+    after = optimize(before)
+    assert [node.op_type for node in after.graph.node] == ["CumSum"]
+    assert {each.name: each.i for each in after.graph.node[0].attribute} == {"exclusive": 1, "reverse": 1}
+    wrapping = {"x": np.full((3, 4), 2**31 - 1, np.int32)}
+    (expected, found) = (open_session(each).run(wrapping)["y"] for each in (before, after))
+    assert np.array_equal(expected, found)
+    assert (expected < 0).any()
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes"),
+    [
+        ("w = Cast <to = 7> (x) s = CumSum (w, one) y = Cast <to = 1> (s)", "(int32[N,4] x) => (float[N,4] y)"),
+        ("w = Cast <to = 11> (x) s = CumSum (w, one) y = Cast <to = 6> (s)", INTEGERS),
+        (
+            "w = Cast <to = 7> (x) s = CumSum (w, one) m = CastLike (s, x) t = Cast <to = 6> (s) y = Add (m, t)",
+            INTEGERS,
+        ),
+    ],
+)
+def test_other_running_sums_stay_in_their_type(body: str, shapes: str) -> None:
+    counts = [node.op_type for node in optimize(model(body, shapes)).graph.node]
+    assert "Cast" in counts or "CastLike" in counts
+
+
 ONES = "(float[N,1,5] x) => (float[N,1,5] y)"
 
 
@@ -150,6 +182,14 @@ CASES = (
         refused=model(ALONG_A_NEW_ONE),
         reason="the elements of the sequence are put along a new axis",
         counts={"Relu": 1, "Concat": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="CumSum between Casts",
+        fires=model(f"r = Neg (x) {SUM.replace('(x)', '(r)')}", INTEGERS),
+        refused=model(SUM, "(int16[N,4] x) => (int32[N,4] y)"),
+        reason="the CumSum is of values that are not int32",
+        counts={"Neg": 1, "CumSum": 1},
     ),
     RuleCase(
         pass_=IDENTITIES,
