@@ -12,7 +12,16 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
-from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, product, subtract
+from pytest_modelcheck.shapes.dims import (
+    Dim,
+    add,
+    divide_exactly,
+    is_nonnegative,
+    is_positive,
+    multiply,
+    product,
+    subtract,
+)
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
 from pytest_modelcheck.shapes.slices import INFINITE, slice_bounds, sliced
 
@@ -27,10 +36,11 @@ def reshaped(source: tuple[Dim, ...] | None, target: tuple[Dim, ...], *, allow_z
     """The dimensions that Reshape makes of `source`; `target` as Reshape reads it (0 copies, -1 is the rest)."""
     result: list[Dim | None] = []
     for axis, element in enumerate(target):
+        copied = source[axis] if source is not None and axis < len(source) else None
         if element == 0 and not allow_zero:
-            result.append(source[axis] if source is not None and axis < len(source) else None)
-        elif element == -1 or not is_nonnegative(element):
-            result.append(None)
+            result.append(copied)
+        elif not is_nonnegative(element) or not (allow_zero or is_positive(element) or element == copied):
+            result.append(None)  # -1, or what may be 0 and then stands for what is copied
         else:
             result.append(element)
     if source is not None and target.count(-1) == 1 and result.count(None) == 1:

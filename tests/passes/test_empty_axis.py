@@ -54,3 +54,25 @@ def test_no_minus_one_beside_a_size_that_may_be_0():
 def test_a_size_that_an_input_names_is_1_or_more():
     model = onnx.parser.parse_model(KEPT.replace("Slice(x, one, three, zero, two)", "Relu(x)"))
     assert [node.op_type for node in optimize(model).graph.node] == ["Relu", "Reshape"]
+
+
+COPIED = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[3,M] x) => (float[K,L] y)
+<int64[1] one = {1}, int64[1] two = {2}, int64[1] many = {100}, int64[1] rest = {-1}>
+{
+    part = Slice(x, one, many, one)
+    sizes = Shape(part)
+    k = Slice(sizes, one, two)
+    target = Concat<axis: int = 0>(k, rest)
+    y = Reshape(part, target)
+}
+"""
+
+
+def test_a_size_that_may_be_0_is_in_a_target_what_the_input_has_there():
+    model = onnx.parser.parse_model(COPIED)
+    optimized = optimize(model)
+    for size, shape in ((1, (3, 0)), (2, (1, 3)), (4, (3, 3))):
+        feeds = {"x": np.ones((3, size), np.float32)}
+        for each in (model, optimized):
+            assert open_session(each).run(feeds)["y"].shape == shape
