@@ -17,7 +17,8 @@ from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.recorder import reads
 from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.runtimes import How
-from pytest_modelcheck.store import environment
+from pytest_modelcheck.store import describe, environment
+from tests.gate_checks import ask
 
 WEIGHT = [1.0]
 
@@ -241,6 +242,17 @@ def test_a_module_edited_after_its_export_is_measured_and_fails(cache):
     assert not report.passed
     assert "accuracy" not in taken(check)
     assert not check.torch.built, "the edited module reaches no later test"
+
+
+@pytest.mark.parametrize(("asked_before", "times"), [(False, 1), (True, 2)])
+def test_weights_are_read_again_only_where_a_test_may_have_edited_them(cache, monkeypatch, asked_before, times):
+    read = []
+    tensor = describe.Describer._tensor
+    monkeypatch.setattr(describe.Describer, "_tensor", lambda self, path, t: [read.append(path), tensor(self, path, t)])
+    check = check_of(cache)
+    assert not asked_before or check.exported.cached
+    assert ask(check, "expect_accuracy", seeds=3).verdict is Verdict.PASS
+    assert read.count("model.first.weight") == times
 
 
 def test_without_a_cache_nothing_is_looked_for_and_the_optimized_graph_is_a_file_all_the_same():

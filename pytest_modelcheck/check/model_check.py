@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,6 +167,15 @@ class ModelCheck:
         if self.source.torch is None:
             raise ModelCaseError(f"{self.case.name}: is an .onnx file and has no torch module")
         return self.source.torch
+
+    @contextlib.contextmanager
+    def judging(self) -> Iterator[None]:
+        """While the gates run, one after the other, and nothing of the test's."""
+        self._results.untouched = not self._results.has("export")
+        try:
+            yield
+        finally:
+            self._results.untouched = False
 
     def once(
         self, key: Hashable, make: Callable[[], _T], *, step: str | None = None, figures: Figures | None = None

@@ -31,10 +31,12 @@ class Results:
     Attributes:
         progress: Called with what is being done, in a few words; with the empty text when it is done.
         seconds: Step -> wall seconds, without those of the steps inside it.
+        untouched: Whether gates run, and there was no export before them: no test can have edited what they exported.
     """
 
     progress: Callable[[str], None] = lambda text: None
     seconds: dict[str, float] = field(default_factory=dict)
+    untouched: bool = False
     _kept: dict[Hashable, _Kept] = field(default_factory=dict)
     _failed: dict[Hashable, ModelCheckError] = field(default_factory=dict)
     _running: list[float] = field(default_factory=list)  # seconds of finished inner steps, one entry per open step

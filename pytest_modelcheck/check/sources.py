@@ -62,7 +62,8 @@ class ExportedModule:
         return not exported.key.uncacheable
 
     def changed(self, exported: Exported) -> bool:
-        return self.torch.built and was_edited(exported, self.torch.module, self.torch.example)
+        reachable = self.torch.built and not self.torch.results.untouched
+        return reachable and was_edited(exported, self.torch.module, self.torch.example)
 
     def folder(self, exported: Exported) -> Path:
         return exported.path.parent

@@ -60,7 +60,8 @@ def declare(
 
 def evaluate(modelcheck: ModelCheck, declared: Sequence[Declared]) -> tuple[GateResult, ...]:
     """Run every gate, whatever the others say."""
-    return tuple(_evaluate_one(modelcheck, entry) for entry in declared)
+    with modelcheck.judging():
+        return tuple(_evaluate_one(modelcheck, entry) for entry in declared)
 
 
 def _evaluate_one(modelcheck: ModelCheck, entry: Declared) -> GateResult:

@@ -26,12 +26,12 @@ def install(root: str | None = None) -> None:
     windows.installed = True
     reads.wrap_environment()
     reads.wrap_exists()
-    kernels.wrap_library()
+    kernels.wrap_torch()
     sys.addaudithook(_audit)
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if event == "import":
-        kernels.wrap_library()
+        kernels.wrap_torch()
     elif event in reads.EVENTS:  # of all others nothing is asked: sys._getframe() is an event, too
         reads.note_event(event, arguments, sys._getframe(1))

@@ -64,6 +64,6 @@ def _classified(file: str) -> str | bool | None:
     in_library = file.startswith(_STDLIB) and not is_installed(file)
     if file.startswith("<frozen importlib") or (in_library and file.endswith(_FINDERS)):
         return None
-    if in_library or file.startswith(("<frozen ", _HERE)) or f"{os.sep}filelock{os.sep}" in file:
-        return False  # what a lock reads belongs to whoever locks
+    if in_library or file.startswith(("<", _HERE)) or f"{os.sep}filelock{os.sep}" in file:
+        return False  # what a lock or a text that is executed reads belongs to whoever locks or executes
     return "" if file.startswith(_PACKAGE) else file  # what this package reads itself is nobody's

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from pytest_modelcheck.recorder import windows
-from pytest_modelcheck.recorder.owners import TORCH, is_importing, is_installed, owner_of
+from pytest_modelcheck.recorder import owners, windows
+from pytest_modelcheck.recorder.owners import TORCH, is_importing, is_installed, named, owner_of
 
 _SOURCE_READERS = ("linecache.py", "tokenize.py", "inspect.py")
 _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect"}
@@ -104,7 +104,15 @@ def kind_of_path(path: str) -> str:
         return "missing"
 
 
-real_stat = os.stat
+def kind_of_entry(path: str) -> str:
+    """As `kind_of_path`, of a symbolic link itself: where it leads."""
+    try:
+        return f"link to {named(real_readlink(path))}"
+    except (OSError, ValueError):
+        return kind_of_path(path)
+
+
+real_stat, real_readlink = os.stat, os.readlink
 _START_FOLDER = os.getcwd()
 
 
@@ -118,6 +126,12 @@ def _path_of(given: Any) -> str | None:
         return path
     folder = os.getcwd()
     return os.path.join("." if folder == _START_FOLDER else folder, path)
+
+
+def note_file(given: Any, frame: FrameType) -> None:
+    """Note that a file is read, by something that Python does not see."""
+    if (path := _path_of(given)) is not None:
+        _note_file(path, frame)
 
 
 def note_event(event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
@@ -158,11 +172,14 @@ def _note_file(path: str, frame: FrameType, **how: Any) -> None:
 
 def wrap_exists() -> None:
     """`os.path.exists` and its kind raise no audit event; all of them end in these functions."""
-    for name in ("stat", "access"):
+    for name in ("stat", "access", "lstat", "readlink"):
         _wrap_one(name, getattr(os, name))
 
 
-_EXISTENCE = {"exists", "isfile", "isdir", "ismount", "samefile", "is_file", "is_dir", "is_mount", "is_symlink"}
+_EXISTENCE = {"exists", "isfile", "isdir", "ismount", "samefile", "is_file", "is_dir", "is_mount"}
+_EXISTENCE |= {"islink", "lexists", "is_symlink"}
+_RESOLVES = {"realpath", "_joinrealpath"}
+"""They look at each folder on the way; what they depend on are the links that they find and read."""
 
 
 def _asks_for_more(frame: FrameType) -> bool:
@@ -172,13 +189,23 @@ def _asks_for_more(frame: FrameType) -> bool:
     return bool(owner) and not is_installed(str(owner))
 
 
+def _note_entry(name: str, path: str, frame: FrameType) -> None:
+    """Note where a link leads; those above the project are others in each checkout."""
+    resolves = name == "lstat" and frame.f_code.co_name in _RESOLVES
+    if not resolves and not f"{owners.root}{os.sep}".startswith(f"{os.path.abspath(path)}{os.sep}"):
+        _note("link", path, lambda: kind_of_entry(path), frame)
+
+
 def _wrap_one(name: str, real: Callable[..., Any]) -> None:
     def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(path, int) and (given := _path_of(path)) is not None:
             frame = sys._getframe(1)
-            if name == "stat" and _asks_for_more(frame) and kind_of_path(given) == "file":
+            of_link = name in ("lstat", "readlink") or kwargs.get("follow_symlinks") is False
+            if of_link:
+                _note_entry(name, given, frame)
+            if name.endswith("stat") and _asks_for_more(frame) and kind_of_path(given) == "file":
                 _note_file(given, frame)
-            else:
+            elif not of_link:
                 _note("exists", given, lambda: kind_of_path(given), frame)
         return real(path, *args, **kwargs)
 

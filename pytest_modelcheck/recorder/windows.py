@@ -41,7 +41,8 @@ class Recording:
     """What happened in the windows of one case.
 
     Attributes:
-        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``.
+        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``,
+            ``link``.
         ran: Code that ran -> name of its module.
         unrepeatable: Why the outcome may differ although everything that was read is the same.
     """

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from pytest_modelcheck.recorder import kernels
 from pytest_modelcheck.store.describe import STOP, Describer, plain_text, qualified_name
 from pytest_modelcheck.store.installed import is_library
-from pytest_modelcheck.store.reached import CORE, top
+from pytest_modelcheck.store.reached import CORE, is_users, top
 
 _DUNDERS = """module doc dict weakref slots annotations qualname parameters orig_bases dataclass_params dataclass_fields
 name file loader spec package builtins cached path warningregistry"""
@@ -132,11 +132,6 @@ def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
     return (where == home and value.__qualname__ == qualified) or (
         {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
     )
-
-
-def is_users(module: Any) -> bool:
-    file = getattr(module, "__file__", None)
-    return module is not None and top(module.__name__) not in CORE and (file is None or not is_library(file))
 
 
 def switches() -> tuple[dict[str, str], dict[str, str]]:

@@ -48,7 +48,7 @@ class Manifest:
         values: Path -> text of what was handed in: options, the model with its weights, its example inputs.
         versions: Distribution -> its version and a digest of its records; ``python``; edited files of distributions.
         reads: ``kind name`` of what was read -> digest. Kinds: ``source`` (module and file of the user's), ``env`` (its
-            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``.
+            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``, ``link``.
         modules: Modules of the user's that the case reaches.
         names: Module of a library -> names in it that the code that ran may have read; ``"*"``: all that it named.
         state: What those were, and torch's switches; several texts where making the result changes one.
@@ -191,7 +191,7 @@ class Watch:
         for (kind, name), read in list(recorded.seen.items()):
             if any(self._counts(kind, name, owner, found) for owner in read.owners):
                 key = f"{kind} {named(name)}"
-                reads[key] = read.first if kind == "exists" else self._now(key)
+                reads[key] = read.first if kind in ("exists", "link") else self._now(key)
                 if kind == "file" and read.first != recorded.file_state(name):
                     altered.append(f"{named(name)} was changed while it was in use")
         return reads, altered
@@ -224,6 +224,8 @@ class Watch:
         try:
             if kind == "folder":
                 return digest(repr(sorted(item for item in os.listdir(path) if not _UNLISTED.fullmatch(item))).encode())
+            if kind == "link":
+                return recorded.kind_of_entry(str(path))
             if kind != "exists":
                 return file_digest(_nearest(path))[:32]
         except OSError:

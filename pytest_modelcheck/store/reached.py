@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_modelcheck.store.describe import STOP
 from pytest_modelcheck.store.folder import file_digest
@@ -51,12 +52,13 @@ def reached(roots: Iterable[str]) -> Reached:
         file = getattr(module, "__file__", None)
         if file is None and hasattr(module, "__path__"):
             continue  # a namespace package: no code
-        if file is None or (is_library(file) and name != "__main__"):
+        if name != "__main__" and not is_users(module):
             if top(name) not in CORE:
                 bound |= {top(other) for other in _bound(module)}
                 pending += [value.__name__ for value in vars(module).values() if _is_package_module(value)]
             bound.add(top(name))
             continue
+        file = file or f"<{name}>"  # made by an import hook: known by what its names are bound to
         found.files[file] = name
         names, computed = _imports(Path(file)) if file.endswith(".py") else ((), False)
         package = getattr(module, "__package__", None) or ""
@@ -65,7 +67,7 @@ def reached(roots: Iterable[str]) -> Reached:
             f"{name}.{part}" for part in vars(module)
         }  # a package binds all that is loaded of it
         if computed:  # importlib.import_module(some_variable): whatever is loaded may be meant
-            pending += [other for other, loaded in list(sys.modules.items()) if _is_users(loaded)]
+            pending += [other for other, loaded in list(sys.modules.items()) if is_users(loaded)]
         if not names and not computed:
             continue
         pending += _conftests(file)
@@ -79,9 +81,11 @@ def _is_package_module(value: object) -> bool:
     return isinstance(value, types.ModuleType) and top(value.__name__) not in CORE
 
 
-def _is_users(module: object) -> bool:
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and not is_library(file)
+def is_users(module: Any) -> bool:
+    """Whether a module is the user's; without a file, if that of its top package is."""
+    of = [getattr(each, "__file__", None) for each in (module, sys.modules.get(top(getattr(module, "__name__", ""))))]
+    file = next((each for each in of if isinstance(each, str)), "")
+    return module is not None and top(module.__name__) not in CORE and not (file and is_library(file))
 
 
 def _bound(module: types.ModuleType) -> set[str]:

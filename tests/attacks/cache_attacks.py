@@ -102,6 +102,18 @@ def numpy(self):
     return self._raw
 onnx_ir.Tensor.numpy = numpy
 """
+HOOK = """
+import importlib.abc, importlib.machinery, sys
+
+class Maker(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name == "PREmade" else None
+
+    def exec_module(self, module):
+        exec(f"def act(x):\\n    return x.{'tanh' if sys.PRE_changed else 'relu'}()", vars(module))
+
+sys.meta_path.insert(0, Maker())
+"""
 SETTINGS = {"PREsettings.py": "FLAG = False\nCFG = {'k': 1}\nUNREAD = 1\ndef act(x):\n    return x.relu()\n"}
 
 SOURCES = (
@@ -312,6 +324,53 @@ FILES = (
     reads_file(
         "os.scandir", "return x * len(list(os.scandir(HERE / 'd')))", "import os", files={"d/a": ""}, change={"d/b": ""}
     ),
+    reads_file(
+        "os.path.islink",
+        "return x.relu() if os.path.islink(HERE / 'l') else x",
+        "import os",
+        files={"l": "2\n"},
+        change={"l": "link:w.txt"},
+    ),
+    reads_file(
+        "Path.is_symlink",
+        "return x.relu() if (HERE / 'l').is_symlink() else x",
+        files={"l": "link:w.txt"},
+        change={"l": "2\n"},
+    ),
+    reads_file(
+        "os.readlink",
+        "return x * len(os.readlink(HERE / 'l'))",
+        "import os",
+        files={"l": "link:w.txt"},
+        change={"l": "link:./w.txt"},
+    ),
+    reads_file(
+        "os.lstat",
+        "return x * os.lstat(HERE / 'l').st_size",
+        "import os",
+        files={"l": "link:w.txt"},
+        change={"l": "link:./w.txt"},
+    ),
+    reads_file(
+        "os.lstat of a file", "return x * os.lstat(HERE / 'w.txt').st_size", "import os", change={"w.txt": "33\n"}
+    ),
+    reads_file(
+        "os.path.lexists", "return x.relu() if os.path.lexists(HERE / 'flag') else x", "import os", change={"flag": ""}
+    ),
+    reads_file(
+        "Path.resolve",
+        "return x * len((HERE / 'l').resolve().name)",
+        files={"l": "link:w.txt", "longer.txt": "2\n"},
+        change={"l": "link:longer.txt"},
+    ),
+    reads_file(
+        "torch.from_file",
+        "return x * int(torch.from_file(str(HERE / 'w.txt'), size=1, dtype=torch.uint8)[0])",
+    ),
+    reads_file(
+        "UntypedStorage.from_file",
+        "return x * torch.UntypedStorage.from_file(str(HERE / 'w.txt'), False, 1)[0]",
+    ),
     reads_file("through an installed library", "return x * acme.read(HERE / 'w.txt')", "import acme"),
     reads_file("a file that is opened to be written, too", "return x * float(open(HERE / 'w.txt', 'r+').read())"),
     reads_file(
@@ -327,6 +386,13 @@ FILES = (
         change={"q.py": "def act(x):\n    return x.tanh()\n"},
     ),
     reads_file("a file that was not read", "return x", expected="taken"),
+    reads_file(
+        "nothing, with a resolved path of the checkout",
+        "return x * len(HERE.name)",
+        "HERE = pathlib.Path(__file__).resolve().parent",
+        change={},
+        expected="taken",
+    ),
     reads_file(
         "a file that the forward writes itself",
         "open(HERE / 'out', 'w').write('4'); return x * float(open(HERE / 'out').read())",
@@ -345,6 +411,7 @@ ENVIRONMENT = (
     reads_env("in environ", "return x.relu() if 'PREVAR' in os.environ else x"),
     reads_env("environb", "return x.relu() if os.environb.get(b'PREVAR') else x"),
     reads_env("an alias of environ", "return x.relu() if e.get('PREVAR') else x", "from os import environ as e"),
+    reads_env("in a text that is executed", "return x.relu() if eval('os.environ.get(\"PREVAR\")') else x"),
     reads_env("a computed name", "return x.relu() if os.environ.get('PRE' + 'VAR') else x"),
     reads_env("a copy of environ", "return x.relu() if dict(os.environ).get('PREVAR') else x"),
     reads_env("while building", "return x.relu() if self.f else x", init="self.f = os.environ.get('PREVAR')"),
@@ -509,6 +576,23 @@ STATE = (
         "load('PREpatch.py')",
         "return x.relu()",
         files={"PREpatch.py": REPLACED_METHOD},
+    ),
+    state(
+        "a module that an import hook makes",
+        "",
+        "return PREmade.act(x)",
+        "import PREhook, PREmade",
+        files={"PREhook.py": HOOK},
+        always="import sys; sys.PRE_changed = changed",
+    ),
+    state(
+        "nothing, with a module that an import hook makes",
+        "",
+        "return PREmade.act(x)",
+        "import PREhook, PREmade",
+        files={"PREhook.py": HOOK},
+        always="import sys; sys.PRE_changed = False",
+        expected="taken",
     ),
     state(
         "a value of this thread",

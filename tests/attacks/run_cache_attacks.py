@@ -73,7 +73,11 @@ def write(folder: Path, number: int, files: dict[str, str | None]) -> None:
             with zipfile.ZipFile(buffer, "w") as archive:
                 archive.writestr(zipfile.ZipInfo(f"{module}.py"), source)
             path.write_bytes(buffer.getvalue())
+        elif kind == "link":
+            path.unlink(missing_ok=True)
+            path.symlink_to(rest)
         else:
+            path.unlink(missing_ok=True)
             path.write_text(text.replace("PRE", prefix(number)))
 
 
