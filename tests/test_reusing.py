@@ -246,9 +246,13 @@ def test_a_module_edited_after_its_export_is_measured_and_fails(cache):
 
 @pytest.mark.parametrize(("asked_before", "times"), [(False, 1), (True, 2)])
 def test_weights_are_read_again_only_where_a_test_may_have_edited_them(cache, monkeypatch, asked_before, times):
-    read = []
-    tensor = describe.Describer._tensor
-    monkeypatch.setattr(describe.Describer, "_tensor", lambda self, path, t: [read.append(path), tensor(self, path, t)])
+    read, tensor = [], describe.Describer._tensor
+
+    def counted(self, path, value):
+        read.append(path)
+        tensor(self, path, value)
+
+    monkeypatch.setattr(describe.Describer, "_tensor", counted)
     check = check_of(cache)
     assert not asked_before or check.exported.cached
     assert ask(check, "expect_accuracy", seeds=3).verdict is Verdict.PASS

@@ -87,4 +87,5 @@ def _custom_symbolics() -> dict[str, object]:
         f"custom symbolic {name} {opset}": function
         for name, group in sorted(registration.registry._registry.items())
         for opset, function in sorted(group._functions._overrides.items())
+        if not name.startswith("::")  # torch's own, of the autograd functions of a model that it has exported
     }

@@ -26,6 +26,7 @@ def install(root: str | None = None) -> None:
     windows.installed = True
     reads.wrap_environment()
     reads.wrap_exists()
+    reads.wrap_finders()
     kernels.wrap_torch()
     sys.addaudithook(_audit)
 

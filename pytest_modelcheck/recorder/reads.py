@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import stat
 import sys
@@ -168,6 +169,26 @@ def _note_file(path: str, frame: FrameType, **how: Any) -> None:
     for_tracebacks = path.endswith(".py") and frame.f_code.co_filename.endswith(_SOURCE_READERS)
     if not for_tracebacks and os.path.abspath(path) not in written and not path.startswith(("/proc/", "/dev/")):
         _note("file", path, lambda: file_state(path), frame, **how)
+
+
+class _Last:
+    """The last finder of all: what it is asked for is not there."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        _note("module", name, lambda: "", sys._getframe(1), finders=False)
+
+
+def wrap_finders() -> None:
+    """Note modules that were not found, and distributions whose version or metadata was asked for."""
+    sys.meta_path.append(_Last)
+    real = importlib.metadata.Distribution.from_name.__func__  # type: ignore[attr-defined]  # a classmethod's
+
+    def from_name(cls: Any, name: str) -> Any:
+        _note("distribution", name, lambda: "", sys._getframe(1), finders=False)
+        return real(cls, name)
+
+    importlib.metadata.Distribution.from_name = classmethod(from_name)  # type: ignore[assignment]  # to see what is read
 
 
 def wrap_exists() -> None:

@@ -24,6 +24,10 @@ _LOGGING = f"{os.sep}logging{os.sep}__init__.py"
 _UNREPEATABLE: dict[Any, str] = {
     time.time: "time.time()",
     time.time_ns: "time.time_ns()",
+    time.perf_counter: "time.perf_counter()",
+    time.perf_counter_ns: "time.perf_counter_ns()",
+    time.monotonic: "time.monotonic()",
+    time.monotonic_ns: "time.monotonic_ns()",
     os.urandom: "os.urandom()",
     datetime.datetime.now: "datetime.now()",
     datetime.datetime.utcnow: "datetime.utcnow()",
@@ -42,7 +46,7 @@ class Recording:
 
     Attributes:
         reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``,
-            ``link``.
+            ``link``, ``module`` (that was not found), ``distribution``.
         ran: Code that ran -> name of its module.
         unrepeatable: Why the outcome may differ although everything that was read is the same.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
+import functools
 import io
 import logging
 import os
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch.onnx import _flags
 from torch.overrides import _get_current_function_mode_stack
-from torch.utils._config_module import _UNSET_SENTINEL
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from pytest_modelcheck.recorder import kernels
@@ -36,7 +35,8 @@ _EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_i
 _CALLABLE = (
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, type),
 )
-_SHOWN = (*_CALLABLE, np.ufunc, bool, int, float)
+_REPLACES = (*_CALLABLE, functools.partial)
+_SHOWN = (*_REPLACES, np.ufunc, bool, int, float)
 _WITHOUT_CONTENT = (
     *(type(threading.Lock()), type(threading.RLock()), logging.Logger, io.IOBase, type(os.environ)),
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
@@ -92,26 +92,35 @@ def bindings(
     unknown: dict[str, str] = {}
     places: list[tuple[str, Any, Any]] = [(name, sys.modules.get(name), chosen) for name, chosen in wanted.items()]
     places += [(kind.__module__, kind, names) for kind in dict.fromkeys([*_CLASSES, *classes])]
-    for home, place, asked in places:
+    given, read = {id(place) for _, place, _ in places}, set(names)
+    known = set(given)
+    for home, place, asked in places:  # which grow: by the classes that names are bound to, and those of objects
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
-        shown = _SHOWN if home in MODULES else _CALLABLE
+        shown = _SHOWN if home in MODULES else _REPLACES
         without_content = _WITHOUT_CONTENT if users else (*_WITHOUT_CONTENT, threading.local)
         held = {} if place is None else dict(vars(place))
         chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
             kind = type(value)
-            if issubclass(kind, without_content) or _is_own(home, prefix + name, value, users):
-                continue
-            if not users and top(home) in CORE and not issubclass(kind, shown):
-                texts[path] = f"a {qualified_name(kind)}"  # a text may have the order of a set
-                continue
             # One for each: no text may refer to another name's value.
             describer = Describer(1000 if users else 1 if is_class else _LIBRARY_DEPTH)
-            describer.describe(path, value)
-            texts |= describer.texts
-            unknown |= describer.unknown if users else {}
+            if issubclass(kind, type):
+                describer.see_class(value)
+            if issubclass(kind, without_content) or _is_own(home, prefix + name, value, users):
+                pass
+            elif not users and top(home) in CORE and not issubclass(kind, shown):
+                if top(kind.__module__) not in CORE:  # else something that it fills when it is first needed
+                    texts[path] = f"a {qualified_name(kind)}"  # a text may have the order of a set
+            else:
+                describer.describe(path, value)
+                texts |= describer.texts
+                unknown |= describer.unknown if users and (id(place) in given or name in read) else {}
+            for found in describer.classes:
+                if id(found) not in known and top(found.__module__) not in CORE | STOP:
+                    known.add(id(found))
+                    places.append((found.__module__, found, names))
     return texts, unknown
 
 
@@ -156,28 +165,12 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
         **{f"kernel {name}": kernel for name, kernel in kernels.registered.items()},
         **_replaced(),
-        **_configured(),
+        **{name: sys.modules[name]._get_dict(skip_default=True) for name in _CONFIGS if name in sys.modules},
         "optimized python": sys.flags.optimize,
     }
     for name, value in values.items():
         describer.describe(f":{name}", value)
     return describer.texts, describer.unknown
-
-
-def _configured() -> dict[str, Any]:
-    """Flags of torch's tracers that somebody set, and not to their default."""
-    return {
-        f"{name}.{flag}": value
-        for name in _CONFIGS
-        for flag, entry in getattr(sys.modules.get(name), "_config", {}).items()
-        if (value := _override(entry)) is not _UNSET_SENTINEL and value != entry.default
-    }
-
-
-def _override(entry: Any) -> Any:
-    """What somebody set a flag to; torch 2.13 keeps it in a context variable."""
-    value = entry.user_override
-    return value.get(_UNSET_SENTINEL) if isinstance(value, contextvars.ContextVar) else value
 
 
 def _replaced() -> dict[str, types.FunctionType]:

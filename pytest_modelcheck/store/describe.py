@@ -31,8 +31,8 @@ _PLAIN: tuple[type, ...] = (
     *(bool, int, float, complex, range, slice, type(None), type(Ellipsis), type(NotImplemented)),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
-_NAMED = (types.ModuleType, logging.Logger, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
-"""Nothing of these but their name reaches a result."""
+_NAMED = (types.ModuleType, logging.Logger, torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch.library.Library)
+"""Nothing of these but their name reaches a result; of a library, the kernels are recorded."""
 _WRAPPERS = (
     *(functools.partial, functools.cached_property, functools._lru_cache_wrapper),
     *(types.MethodType, staticmethod, classmethod, property),
@@ -91,7 +91,7 @@ class Describer:
             self.texts[path] = text
         elif isinstance(value, type):
             self.texts[path] = f"class {qualified_name(value)}"
-            self._see_class(value)
+            self.see_class(value)
         elif (earlier := self._met.get(id(value))) is not None:
             self.texts[path] = f"= {earlier[1]}"
         else:
@@ -126,7 +126,7 @@ class Describer:
         elif isinstance(value, torch.jit.ScriptModule):
             self.unknown[path] = "a compiled ScriptModule"
         else:
-            self._see_class(kind)
+            self.see_class(kind)
             self.texts[path] = qualified_name(kind)
             if isinstance(value, torch.nn.Module):
                 yield from _module_parts(value)
@@ -137,7 +137,7 @@ class Describer:
                 self.texts[path] += f" {shortened(', '.join(sorted(map(str, texts))))}"
             elif isinstance(value, dict) or (isinstance(value, Mapping) and not self._of_a_library):
                 # Past an items() of its own in a library: transformers' registries would import every model.
-                items = dict.items(value) if isinstance(value, dict) and self._of_a_library else value.items()
+                items = list(dict.items(value) if isinstance(value, dict) and self._of_a_library else value.items())
                 self.texts[path] += f" of {len(items)}"
                 for number, (key, item) in enumerate(items):
                     text = key if isinstance(key, str) else plain_text(key)
@@ -173,8 +173,9 @@ class Describer:
             yield from ((f".<{number}>", part) for number, part in enumerate(parts))
         yield from _attributes(value)
 
-    def _see_class(self, kind: type) -> None:
-        for base in kind.__mro__:
+    def see_class(self, kind: type) -> None:
+        """Note a class with all that it inherits from, and its metaclass."""
+        for base in (*kind.__mro__, *type(kind).__mro__):
             self.classes[base] = None
             self.modules.add(base.__module__)
 

@@ -8,7 +8,9 @@ packages as symbolic links (uv's ``--link-mode=symlink``), and they are installe
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
+import importlib.util
 import os
 import re
 import sys
@@ -121,6 +123,16 @@ def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             name, digest = file.removeprefix(root).replace(os.sep, "/"), file_digest(Path(file))
             if _recorded(record).get(name) != digest:
                 yield name, digest
+
+
+def can_be_found(module: str) -> bool:
+    """Without importing a package that is not loaded."""
+    parent = module.rpartition(".")[0]
+    if parent and parent not in sys.modules:
+        return can_be_found(parent)
+    with contextlib.suppress(Exception):  # somebody's finder
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    return False
 
 
 def _written(file: str | Path) -> int:

@@ -28,7 +28,7 @@ from pytest_modelcheck.store.bindings import bindings, names_in, names_of_librar
 from pytest_modelcheck.store.describe import Describer
 from pytest_modelcheck.store.digests import digest
 from pytest_modelcheck.store.folder import file_digest
-from pytest_modelcheck.store.installed import content, edited, is_library, owners
+from pytest_modelcheck.store.installed import can_be_found, canonical, content, edited, is_library, owners
 from pytest_modelcheck.store.reached import CORE, EXPORTING, Reached, reached
 
 _NOISE = """PYTEST_* COV_* COLUMNS LINES TERM TERM_* COLORTERM PWD OLDPWD SHLVL _ PYTHONHASHSEED PYTHONPATH PATH SHELL
@@ -48,7 +48,8 @@ class Manifest:
         values: Path -> text of what was handed in: options, the model with its weights, its example inputs.
         versions: Distribution -> its version and a digest of its records; ``python``; edited files of distributions.
         reads: ``kind name`` of what was read -> digest. Kinds: ``source`` (module and file of the user's), ``env`` (its
-            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``, ``link``.
+            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``, ``link``,
+            ``module`` (one that was not found), ``distribution`` (whose metadata was asked for).
         modules: Modules of the user's that the case reaches.
         names: Module of a library -> names in it that the code that ran may have read; ``"*"``: all that it named.
         state: What those were, and torch's switches; several texts where making the result changes one.
@@ -115,7 +116,8 @@ class Watch:
 
     def changes(self, kept: Manifest) -> tuple[str, ...]:
         """What differs from what was recorded, in words; empty where the result may be used."""
-        for name in kept.modules:  # a forward may import more than is loaded before it runs
+        libraries = {path.partition(":")[0] for path in kept.state} - {""}
+        for name in (*kept.modules, *sorted(libraries)):  # a forward may import more than is loaded before it runs
             if name not in sys.modules and not name.endswith("conftest"):
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
@@ -189,7 +191,8 @@ class Watch:
         for file in ran - found.files.keys():  # of a module that is in no table, or that another one has replaced
             reads[f"file {named(file)}"] = self._now(f"file {named(file)}")
         for (kind, name), read in list(recorded.seen.items()):
-            if any(self._counts(kind, name, owner, found) for owner in read.owners):
+            loaded = kind == "module" and name in sys.modules  # by a finder that came later
+            if not loaded and any(self._counts(kind, name, owner, found) for owner in read.owners):
                 key = f"{kind} {named(name)}"
                 reads[key] = read.first if kind in ("exists", "link") else self._now(key)
                 if kind == "file" and read.first != recorded.file_state(name):
@@ -217,6 +220,10 @@ class Watch:
         kind, _, name = key.partition(" ")
         if kind == "env":
             return self._variable(name)
+        if kind == "distribution":
+            return content(canonical(name))
+        if kind == "module":
+            return "found" if can_be_found(name) else "missing"
         if kind == "source":  # of the module that is loaded, wherever this checkout lies
             module, _, name = name.partition(" ")
             name = getattr(sys.modules.get(module), "__file__", None) or name
@@ -269,7 +276,8 @@ def _differences(kind: str, before: Mapping[str, str | None], now: Mapping[str, 
 
 
 def _said(kind: str, name: str, before: str | None, now: str | None) -> str:
-    what = "appeared" if before == "missing" else "is gone" if now == "missing" else "changed"
+    absent = ("missing", "not installed")
+    what = "appeared" if before in absent else "is gone" if now in absent else "changed"
     before, now = before or "(none)", now or "(none)"
     if kind == "reads":
         word, _, path = name.partition(" ")

@@ -83,9 +83,12 @@ def _is_package_module(value: object) -> bool:
 
 def is_users(module: Any) -> bool:
     """Whether a module is the user's; without a file, if that of its top package is."""
-    of = [getattr(each, "__file__", None) for each in (module, sys.modules.get(top(getattr(module, "__name__", ""))))]
-    file = next((each for each in of if isinstance(each, str)), "")
-    return module is not None and top(module.__name__) not in CORE and not (file and is_library(file))
+    name = getattr(module, "__name__", None)
+    if not isinstance(name, str) or top(name) in CORE:
+        return False  # what is in sys.modules need not be a module
+    files = (getattr(each, "__file__", None) for each in (module, sys.modules.get(top(name))))
+    file = next((each for each in files if isinstance(each, str)), None)
+    return file is None or not is_library(file)
 
 
 def _bound(module: types.ModuleType) -> set[str]:

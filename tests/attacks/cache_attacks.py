@@ -777,4 +777,155 @@ REFUSED = (
     ),
 )
 
-ATTACKS = (*SOURCES, *FILES, *ENVIRONMENT, *STATE, *DISTRIBUTIONS, *REFUSED)
+IF_THERE = """
+def act(x):
+    try:
+        import acme_new
+    except ImportError:
+        return x.relu()
+    return acme_new.act(x)
+"""
+SEARCHED = (
+    Attack(
+        name="a library that is installed meanwhile, imported where it is there", header=IF_THERE, body="return act(x)"
+    ),
+    Attack(
+        name="a library that is installed meanwhile, looked for",
+        header="import importlib.util",
+        body="return x.relu() if importlib.util.find_spec('acme_new') is None else x",
+    ),
+    Attack(
+        name="the version of a library, asked for in the forward",
+        header="import importlib.metadata as m\ndef v():\n    try:\n        return m.version('acme_new')\n    except m.PackageNotFoundError:\n        return ''",
+        body="return x.relu() if v() > '' else x",
+    ),
+    Attack(
+        name="the version of a library, asked for while building",
+        header="import importlib.metadata as m\ndef v():\n    try:\n        return m.version('acme_new')\n    except m.PackageNotFoundError:\n        return ''",
+        init="self.a = nn.ReLU() if v() > '' else nn.Tanh()",
+        body="return self.a(x)",
+    ),
+    Attack(
+        name="a module that appears",
+        header=IF_THERE.replace("acme_new", "PREopt"),
+        body="return act(x)",
+        change={"PREopt.py": "def act(x):\n    return x.tanh()\n"},
+    ),
+    Attack(name="another clock", header="import time", body="return x * time.perf_counter()", expected="never kept"),
+    Attack(
+        name="a kernel of a custom_op",
+        header="import PREk\n@torch.library.custom_op('PREns::op', mutates_args=())\ndef op(x: torch.Tensor) -> torch.Tensor:\n    return PREk.chosen(x)\n@op.register_fake\ndef _(x):\n    return torch.empty_like(x)\ntorch.onnx.register_custom_op_symbolic('PREns::op', lambda g, x: g.op('Relu', x), 9)",
+        body="return op(x)",
+        files={
+            "PREk.py": "import sys\ndef a(x):\n    return x.relu()\ndef b(x):\n    return x.tanh()\nchosen = b if getattr(sys, 'PRE_changed', False) else a\n"
+        },
+        always="import sys; sys.PRE_changed = changed",
+    ),
+    Attack(
+        name="a helper of an autograd function",
+        header="import PREk\nclass F(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return PREk.f(x)\n    @staticmethod\n    def symbolic(g, x):\n        return g.op(PREk.OP, x)",
+        body="return F.apply(x)",
+        files={"PREk.py": "OP = 'Relu'\ndef f(x): return x.relu()\n"},
+        change={"PREk.py": "OP = 'Tanh'\ndef f(x): return x.tanh()\n"},
+    ),
+    Attack(
+        name="the symbolic of an autograd function",
+        header="class F(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x.relu()\n    @staticmethod\n    def symbolic(g, x):\n        return g.op('Relu', x)",
+        body="return F.apply(x)",
+        run="net.F.symbolic = staticmethod(lambda g, x: g.op('Tanh', x))",
+    ),
+    Attack(
+        name="nothing, with a traced module",
+        build="return torch.fx.symbolic_trace(Net())",
+        body="return x.relu()",
+        expected="taken",
+    ),
+    Attack(
+        name="a node of a traced module",
+        build="import sys\n    g = torch.fx.symbolic_trace(Net())\n    for n in g.graph.nodes:\n        if n.target == 'relu' and sys.PREc: n.target = 'tanh'\n    g.recompile()\n    return g",
+        body="return x.relu()",
+        always="import sys; sys.PREc = changed",
+    ),
+    Attack(
+        name="a weakly held object",
+        header="import weakref\nclass O: pass\no = O(); o.k = 2.0\nW = weakref.WeakValueDictionary(o=o)",
+        body="return x * W['o'].k",
+        run="net.o.k = 3.0",
+    ),
+    Attack(
+        name="a copy of a file, in a temporary folder",
+        header="import shutil, pathlib, tempfile\nH = pathlib.Path(__file__).parent",
+        body="d = tempfile.mkdtemp(); shutil.copy(H / 'w.txt', d + '/c'); return x * float(open(d + '/c').read())",
+        files={"w.txt": "2\n"},
+        change={"w.txt": "3\n"},
+    ),
+    Attack(
+        name="a member of a zip archive",
+        header="import zipfile, pathlib\nH = pathlib.Path(__file__).parent",
+        body="return x * len(zipfile.ZipFile(H / 'm.zip').read('mm.py'))",
+        files={"m.zip": "zip:mm:2"},
+        change={"m.zip": "zip:mm:33"},
+    ),
+    Attack(
+        name="an attribute of a metaclass",
+        header="class M(type):\n    k = 2.0\nclass C(metaclass=M): pass",
+        body="return x * C.k",
+        run="net.M.k = 3.0",
+    ),
+    Attack(
+        name="a descriptor's state",
+        header="class D:\n    k = 2.0\n    def __get__(s, o, t): return s.k\nd = D()\nclass C:\n    k = d",
+        body="return x * C.k",
+        run="net.d.k = 3.0",
+    ),
+    Attack(
+        name="an attribute that a class inherits",
+        header="from PREh import C",
+        body="return x * C().k",
+        files={"PREh.py": "class B:\n    k = 2.0\nclass C(B): pass\n"},
+        run="import PREh; PREh.B.k = 3.0",
+    ),
+    Attack(
+        name="a class used as a namespace", header="class C:\n    k = 2.0", body="return x * C.k", run="net.C.k = 3.0"
+    ),
+    Attack(
+        name="a class of a settings module",
+        header="from PREh import C",
+        body="return x * C.k",
+        files={"PREh.py": "class C:\n    k = 2.0\n"},
+        run="import PREh; PREh.C.k = 3.0",
+    ),
+    Attack(
+        name="a nested class",
+        header="class C:\n    class D:\n        k = 2.0",
+        body="return x * C.D.k",
+        run="net.C.D.k = 3.0",
+    ),
+    Attack(
+        name="a class attribute of a global object",
+        header="class C:\n    k = 2.0\nc = C()",
+        body="return x * c.k",
+        run="net.C.k = 3.0",
+    ),
+    Attack(
+        name="a class in a registry",
+        header="class A:\n    k = 2.0\nR = {'a': A}",
+        body="return x * R['a'].k",
+        run="net.A.k = 3.0",
+    ),
+    Attack(
+        name="a class attribute of an installed library",
+        header="import acme",
+        body="return x * getattr(acme.Act, 'k', 2.0)",
+        run="import acme; acme.Act.k = 3.0",
+    ),
+    Attack(
+        name="nothing, with dataclasses, enums, abstract and typed classes",
+        header="import abc, dataclasses, enum, typing, threading\n@dataclasses.dataclass(frozen=True, slots=True)\nclass A:\n    k: float = 2.0\nclass E(enum.IntFlag):\n    A = 1\n    B = 2\nclass B(abc.ABC):\n    lock = threading.Lock()\n    @abc.abstractmethod\n    def f(self): ...\nclass T(typing.NamedTuple):\n    k: int = 2\nclass G(typing.Generic[typing.TypeVar('X')]):\n    k = 2\nclass P(typing.Protocol):\n    k: int\nclass D(typing.TypedDict):\n    k: int\nclass L(B):\n    lock = threading.Lock()\n    def f(self):\n        with self.lock: return 2",
+        body="return x * A().k * E.A * L().f() * T().k * G().k * D(k=2)['k']",
+        expected="taken",
+    ),
+)
+"""Found by somebody who tried for an hour to hide a change, without having read the code."""
+
+ATTACKS = (*SOURCES, *FILES, *ENVIRONMENT, *STATE, *DISTRIBUTIONS, *REFUSED, *SEARCHED)

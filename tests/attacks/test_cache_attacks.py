@@ -56,6 +56,7 @@ LIBRARIES = {
     "acme_both": ("1.0", {"__init__": RELU}, ()),
 }
 UPGRADED = {
+    "acme_new": ("1.0", {"__init__": TANH}, ()),
     "acme_up": ("2.0", {"__init__": "", "ops": TANH}, ()),
     "acme_same": ("1.0", {"__init__": TANH}, ()),
     "acme_dep": ("2.0", {"__init__": TANH}, ()),
