@@ -61,11 +61,12 @@ def _named_by_torch(inputs: ModuleInputs, of_graph: Axes) -> dict[str, dict[int,
 
 
 def shape_variants(inputs: Inputs, axes: Axes, draw: Draw | None = None) -> tuple[Variant, ...]:
-    """Two variants in which every dynamic dimension has another size, and, of several dimensions, one of the first.
+    """Two variants in which every dynamic dimension has another size, and one in which only the first has, a batch 1.
 
-    The last one is for models whose other sizes depend on each other, so that they cannot all change freely. Sizes that
-    are declared as expressions follow, as does a mask over a cache and new tokens (`_with_sums`). A decoder with a
-    cache is also tried at the ends: a cache of no entries, a sequence of one.
+    Most models are deployed with a batch of one, where ``squeeze()`` and ``if x.shape[0] > 1`` do something else. One
+    dimension alone is for models whose other sizes depend on each other. Sizes that are declared as expressions follow,
+    as does a mask over a cache and new tokens (`_with_sums`). A decoder with a cache is also tried at the ends: a cache
+    of no entries, a sequence of one.
 
     Args:
         inputs: What the case draws for one seed.
@@ -96,8 +97,10 @@ def shape_variants(inputs: Inputs, axes: Axes, draw: Draw | None = None) -> tupl
     taken = set(sizes.values())
     larger, smaller = _other_sizes(sizes, steps, taken, up=True), _other_sizes(sizes, steps, taken, up=False)
     chosen = [smaller, larger]
-    if len(sizes) > 1:
-        first = next(iter(sizes))
+    first = next(iter(sizes))
+    if sizes[first] > 1 and all(axis == 0 for _, _, axis, dimension in places if dimension == first):
+        chosen.append({first: 1})
+    elif len(sizes) > 1:
         chosen.append({first: larger[first] + steps[first]})
     chosen += [{name: end} for name, end in ends.items() if name in sizes]
     floats = any(is_plain_float(name, tensor) for name, tensor in tensors.items())

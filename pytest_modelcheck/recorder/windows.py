@@ -45,8 +45,8 @@ class Recording:
     """What happened in the windows of one case.
 
     Attributes:
-        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``,
-            ``link``, ``module`` (that was not found), ``distribution``.
+        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``, ``link``, ``module``
+            (one that was not found), ``distribution`` (whose metadata was asked for).
         ran: Code that ran -> name of its module.
         unrepeatable: Why the outcome may differ although everything that was read is the same.
     """

@@ -137,7 +137,8 @@ def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
         value, kind = value.__func__, type(value.__func__)
     if not issubclass(kind, _CALLABLE) or (users and kind is types.FunctionType):
         return False
-    where = getattr(value, "__module__", None) or home
+    where = getattr(value, "__module__", None)
+    where = where if isinstance(where, str) else home
     return (where == home and value.__qualname__ == qualified) or (
         {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
     )

@@ -11,6 +11,7 @@ import contextlib
 import copyreg
 import enum
 import functools
+import inspect
 import logging
 import pathlib
 import threading
@@ -175,7 +176,7 @@ class Describer:
 
     def see_class(self, kind: type) -> None:
         """Note a class with all that it inherits from, and its metaclass."""
-        for base in (*kind.__mro__, *type(kind).__mro__):
+        for base in (*inspect.getmro(kind), *inspect.getmro(type(kind))):
             self.classes[base] = None
             self.modules.add(base.__module__)
 

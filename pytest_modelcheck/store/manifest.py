@@ -48,8 +48,7 @@ class Manifest:
         values: Path -> text of what was handed in: options, the model with its weights, its example inputs.
         versions: Distribution -> its version and a digest of its records; ``python``; edited files of distributions.
         reads: ``kind name`` of what was read -> digest. Kinds: ``source`` (module and file of the user's), ``env`` (its
-            value when it was first read, and when it was looked up), ``file``, ``folder``, ``exists``, ``link``,
-            ``module`` (one that was not found), ``distribution`` (whose metadata was asked for).
+            value when it was first read, and when it was looked up), and those of `Recording.reads`.
         modules: Modules of the user's that the case reaches.
         names: Module of a library -> names in it that the code that ran may have read; ``"*"``: all that it named.
         state: What those were, and torch's switches; several texts where making the result changes one.

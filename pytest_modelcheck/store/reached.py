@@ -84,8 +84,8 @@ def _is_package_module(value: object) -> bool:
 def is_users(module: Any) -> bool:
     """Whether a module is the user's; without a file, if that of its top package is."""
     name = getattr(module, "__name__", None)
-    if not isinstance(name, str) or top(name) in CORE:
-        return False  # what is in sys.modules need not be a module
+    if not isinstance(name, str) or top(name) in CORE or name.startswith("_cython_"):
+        return False  # what is in sys.modules need not be a module; Cython keeps its types in one without a file
     files = (getattr(each, "__file__", None) for each in (module, sys.modules.get(top(name))))
     file = next((each for each in files if isinstance(each, str)), None)
     return file is None or not is_library(file)

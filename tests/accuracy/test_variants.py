@@ -119,7 +119,7 @@ def test_every_dynamic_dimension_gets_two_other_sizes_that_are_all_different():
     axes = {"ids": {0: "batch", 1: "sequence"}, "mask": {0: "batch", 1: "sequence"}}
     inputs = {"ids": torch.arange(32).reshape(2, 16), "mask": torch.ones(2, 16)}
     variants = shape_variants(inputs, axes)
-    assert [variant.label for variant in variants] == ["batch 4, sequence 11", "batch 3, sequence 17", "batch 4"]
+    assert [variant.label for variant in variants] == ["batch 4, sequence 11", "batch 3, sequence 17", "batch 1"]
     resized = variants[1].apply(inputs, 0)
     assert resized["ids"].shape == resized["mask"].shape == (3, 17)
     assert resized["ids"][1].tolist() == [*range(16, 32), 16]
@@ -274,9 +274,30 @@ def test_a_batch_size_that_is_baked_into_a_shape_fails():
     report = assessed(Reshaped, lambda seed: {"x": torch.randn(2, 4)}, dynamic_axes={"x": {0: "batch"}})
     finding = report.pair("exported").finding
     assert finding.verdict is Verdict.FAIL
-    assert "outputs for batch 3; batch 4, as torch gives them" in finding.expected
-    assert "cannot run at all with batch 3: exported: onnxruntime failed to run the model" in "\n".join(finding.where)
+    assert "outputs for batch 1; batch 3; batch 4, as torch gives them" in finding.expected
+    assert "cannot run at all with batch 1: exported: onnxruntime failed to run the model" in "\n".join(finding.where)
     assert "A size of the example inputs is baked into the graph" in finding.next
+
+
+class Squeezed(Scaled):
+    """Loses the batch where it is one."""
+
+    def forward(self, x):
+        return self.linear(x.mean(1, keepdim=True).squeeze()[..., None] * x)
+
+
+class OneRow(Scaled):
+    """Takes another way for a batch of one."""
+
+    def forward(self, x):
+        return self.linear(x) if x.shape[0] > 1 else self.linear(x) * 2
+
+
+@pytest.mark.parametrize("build", [Squeezed, OneRow])
+def test_a_batch_of_one_that_the_tracer_did_not_see_fails(build):
+    report = assessed(build, lambda seed: {"x": torch.randn(2, 4)}, dynamic_axes={"x": {0: "batch"}})
+    assert report.pair("exported").finding.verdict is Verdict.FAIL
+    assert "batch 1" in str(report.pair("exported").finding)
 
 
 def test_a_branch_that_the_example_did_not_take_fails_with_a_padded_mask():
@@ -293,7 +314,7 @@ def test_symbolic_dimensions_of_a_file_are_its_dynamic_axes():
     )
     subject = Subject(case=ModelCase.from_onnx("g.onnx"), module=None, exported=model, optimized=None)
     labels = [variant.label for variant in standard_variants(subject, {"x": np.ones((2, 4), np.float32)}, {})]
-    assert labels[:2] == ["batch 4", "batch 3"]
+    assert labels[:3] == ["batch 4", "batch 3", "batch 1"]
 
 
 def test_nested_inputs_keep_their_structure():
