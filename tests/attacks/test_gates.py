@@ -14,12 +14,14 @@ from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.check.settings import Locked
 from pytest_modelcheck.export import export
 from pytest_modelcheck.fusion import partition
-from pytest_modelcheck.gates import latency_answers
+from pytest_modelcheck.gates import latency_answers, latency_measures
 from pytest_modelcheck.golden import write_golden
 from pytest_modelcheck.latency import PairedLatency
+from pytest_modelcheck.latency.run_times import RunTimes, Samples
+from pytest_modelcheck.latency.stored import SessionTimes
 from pytest_modelcheck.pipeline import as_passes
 from tests import generation_models
-from tests.attacks import caches, files, fusion, golden, graphs, measured, modules, owners, states
+from tests.attacks import caches, files, fusion, golden, graphs, measured, modules, owners, states, stored
 from tests.gate_checks import ask, check_of_graph, said
 from tests.parity_models import decoder
 
@@ -97,6 +99,24 @@ def test_a_measured_time(tmp_path, monkeypatch, name, question, ratio, reach, no
     monkeypatch.setattr(latency_answers, "same_graph", lambda locked, today: False)
     monkeypatch.setattr(latency_answers, "modules_that_slowed", lambda check, locked: ())
     result = ask(check, "expect_latency", **{question: bound})
+    assert result.verdict is verdict, said(result)
+    assert says in said(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now", "between", "bound", "verdict", "says"), stored.ROWS, ids=[row[0] for row in stored.ROWS]
+)
+def test_a_stored_time(tmp_path, monkeypatch, name, then, now, between, bound, verdict, says):
+    def asked(ms):
+        times = SessionTimes(ms, RunTimes.of(Samples(steady=[ms[0] / 1000])), 3.0)
+        monkeypatch.setattr(latency_measures, "session_times", lambda fresh, budget: times)
+        check = check_of_graph(graphs.HEAD + graphs.CHAIN, tmp_path, cache=tmp_path / "cache")
+        return ask(check, "expect_latency", stored=bound)
+
+    assert asked(then).verdict is Verdict.INCONCLUSIVE, "a first time is compared with nothing"
+    if between is not None:
+        between(tmp_path / "cache" / "times", monkeypatch)
+    result = asked(now)
     assert result.verdict is verdict, said(result)
     assert says in said(result)
 
