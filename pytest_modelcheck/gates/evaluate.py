@@ -53,7 +53,7 @@ def declare(
     if name in gates:
         gate = gates[name]
         return Declared(gate, gate.expectation(args, kwargs, passes))
-    if name.startswith("expect") and (close := difflib.get_close_matches(name, gates, n=1, cutoff=0.8)):
+    if name[:1] in "eE" and (close := difflib.get_close_matches(name.lower(), gates, n=1, cutoff=0.8)):
         raise MarkerError(f"marker {name!r} is unknown; did you mean {close[0]!r}?")
     return None
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_modelcheck import Finding, ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates import Gate, GateResult, registered_gates
+from pytest_modelcheck.gates import Gate, GateResult, MarkerError, registered_gates
 from pytest_modelcheck.gates.evaluate import Declared, declare, evaluate, failing, inconclusive_findings
 from pytest_modelcheck.result import FindingError
 
@@ -110,6 +110,12 @@ def test_the_same_finding_of_two_gates_is_shown_once():
 def test_a_marker_that_is_none_of_ours_is_not_declared():
     assert declare("parametrize", (), {}, registered_gates()) is None
     assert declare("expect_something_else", (), {}, registered_gates()) is None
+
+
+@pytest.mark.parametrize("name", ["expect_op", "exepct_ops", "EXPECT_OPS"])
+def test_a_marker_that_is_nearly_one_of_ours_is_an_error(name):
+    with pytest.raises(MarkerError, match=f"^marker '{name}' is unknown; did you mean 'expect_ops'[?]$"):
+        declare(name, (), {}, registered_gates())
 
 
 def test_every_gate_has_a_one_line_help_and_a_name_of_its_own():
