@@ -78,6 +78,13 @@ def test_no_value_of_a_variable_is_kept(recorded, monkeypatch):
     assert "hunter2" not in repr(recorded_reads.seen)
 
 
+def test_who_set_a_variable_is_known(recorded, monkeypatch):
+    for file, expected in (("torch/x.py", True), ("_pytest/monkeypatch.py", False)):
+        exec(compile("import os; os.environ['RECORDED_SET'] = '1'", f"/site-packages/{file}", "exec"))
+        assert ("RECORDED_SET" in recorded_reads.set_by_torch) == expected
+    monkeypatch.delenv("RECORDED_SET")
+
+
 def test_another_profiler_makes_a_window_unrepeatable_and_keeps_its_place(recorded):
     def other(frame, event, argument):
         return None

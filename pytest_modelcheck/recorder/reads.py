@@ -33,6 +33,8 @@ seen: dict[tuple[str, str], Read] = {}
 """Kind and name -> the read, of all that this process has read."""
 written: set[str] = set()
 """Files that this process wrote and folders that it made: what it reads there it has computed."""
+set_by_torch: set[str] = set()
+"""Environment variables that torch sets itself, once it has exported something: what decides is what it found."""
 
 _busy = False
 
@@ -68,7 +70,7 @@ def environment_text(value: str | bytes | None) -> str:
 def wrap_environment() -> None:
     """Note what is read from `os.environ`, in every form: all of them end in these two methods."""
     kind = type(os.environ)
-    get_item, iterate = kind.__getitem__, kind.__iter__
+    get_item, set_item, iterate = kind.__getitem__, kind.__setitem__, kind.__iter__
     data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]  # CPython's own fields, and ours
 
     def read(environ: Any, key: Any) -> Any:
@@ -77,11 +79,16 @@ def wrap_environment() -> None:
             _note("env", name, lambda: environment_text(data.get(encode(name))), sys._getframe(1))
         return get_item(environ, key)
 
+    def write(environ: Any, key: Any, value: Any) -> None:
+        (set_by_torch.add if TORCH in (owner_of(sys._getframe(1)) or "") else set_by_torch.discard)(key)
+        set_item(environ, key, value)
+
     def iterate_all(environ: Any) -> Any:
         _note("env", "*", lambda: "", sys._getframe(1))
         return iterate(environ)
 
     kind.__getitem__ = read  # type: ignore[method-assign]  # to see what is read
+    kind.__setitem__ = write  # type: ignore[method-assign]  # to see who sets it
     kind.__iter__ = iterate_all  # type: ignore[method-assign]  # to see what is read
 
 

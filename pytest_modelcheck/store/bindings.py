@@ -166,12 +166,22 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         **{name.lower(): value for name, value in vars(_flags).items() if name.isupper()},
         **{f"kernel {name}": kernel for name, kernel in kernels.registered.items()},
         **_replaced(),
-        **{name: sys.modules[name]._get_dict(skip_default=True) for name in _CONFIGS if name in sys.modules},
+        **_configured(),
         "optimized python": sys.flags.optimize,
     }
     for name, value in values.items():
         describer.describe(f":{name}", value)
     return describer.texts, describer.unknown
+
+
+def _configured() -> dict[str, Any]:
+    """Flags of torch's tracers that somebody set, and not to their default."""
+    return {
+        f"{module.__name__}.{flag}": value
+        for module in filter(None, map(sys.modules.get, _CONFIGS))
+        for flag, value in module._get_dict(skip_default=True).items()
+        if value != module._config[flag].default
+    }
 
 
 def _replaced() -> dict[str, types.FunctionType]:

@@ -133,8 +133,7 @@ class Watch:
             ("reads", kept.reads, {key: self._now(key) for key in kept.reads}),
             ("state", {path: str((kept.state.get(path) or [None])[0] or "") for path in changed}, changed),
         )
-        said = [word for kind, before, now in compared for word in _differences(kind, before, now)]
-        return tuple(said)
+        return tuple(word for kind, before, now in compared for word in _differences(kind, before, now))
 
     def look(self) -> None:
         """Note the state of all that may be read: before the result is made, and once its code has run."""
@@ -146,9 +145,10 @@ class Watch:
         found, names = self._reached(), self._names()
         users = found.files.values()
         state, unknown = self._state(users, names)
-        seen = [*self._seen, ({"", *users}, state)]
-        of_code = set(names["*"])
-        paths = {path for _, texts in seen for path in texts if path in state or _may_be_read(path, of_code)}
+        of_code, of_users = set(names["*"]), {"", *users}
+        seen = [*self._seen, (of_users, state)]
+        earlier = (path for _, texts in self._seen for path in texts if path.partition(":")[0] in of_users)
+        paths = {*state, *(path for path in earlier if _may_be_read(path, of_code))}
         # Of a module of the user's, everything was looked at: what has no text was not there.
         texts = {
             path: list(dict.fromkeys(now.get(path) for of, now in seen if path in now or path.partition(":")[0] in of))
@@ -244,8 +244,8 @@ class Watch:
             whole = {os.fsdecode(key): value for key, value in self._at_lookup.items()}
             return digest(repr(sorted(item for item in whole.items() if not _IS_NOISE.fullmatch(item[0]))).encode())
         now = recorded.environment_text(self._at_lookup.get(os.environ.encodekey(name)))
-        read = recorded.seen.get(("env", name))
-        return now if read is None or read.first == now else f"{read.first}, then {now}"
+        first = now if (read := recorded.seen.get(("env", name))) is None else read.first
+        return first if first == now or name in recorded.set_by_torch else f"{first}, then {now}"
 
 
 def _nearest(path: Path) -> Path:
