@@ -4,6 +4,9 @@
 2. Constant nodes and initializers are compared with each other; the initializer is kept, else the first.
 3. A constant of an outer scope stands for one of a subgraph, never the other way round; functions see only their own.
 4. A constant that is a graph output keeps its node; an initializer that is a graph input may be overridden: not one.
+5. A matrix that is another one transposed (an embedding, and the head that exporters store beside it) is read through
+   a Transpose, where all its readers are products of matrices, whose Gemm takes that as transA or transB, and folding
+   would not write it out again.
 
 Linear in the bytes of the weights: contents are compared only where dtype, shape and a sample of the bytes agree.
 """
@@ -20,6 +23,8 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.scopes import subgraphs
+from pytest_modelcheck.passes.fold_constants import default_budget
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 
@@ -69,6 +74,8 @@ def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
         return
     key = _fingerprint(tensor)
     kept = seen.find(key, tensor)
+    if kept is None and _try_share_transposed(rewriter, value, tensor, seen):
+        return
     if kept is None:
         seen.by_key.setdefault(key, []).append(value)
     elif (node := value.producer()) is not None:
@@ -77,6 +84,32 @@ def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
         rewriter.replace_value(value, kept)
     else:
         rewriter.refuse_value("it is a graph output", value)
+
+
+def _try_share_transposed(rewriter: Rewriter, value: ir.Value, tensor: ir.TensorProtocol, seen: _Seen) -> bool:
+    """Rule 5; either of the two matrices may be the one that goes."""
+    if tensor.dtype not in GEMM_TYPES or len(tensor.shape) != 2 or tensor.nbytes <= default_budget(rewriter, 0):
+        return False
+    turned = ir.Tensor(tensor.numpy().T)
+    other = seen.find(_fingerprint(turned), turned)
+    if other is None or other.graph is not value.graph:
+        return False
+    pairs = [(a, b) for a, b in ((value, other), (other, value)) if a.is_initializer() and not a.is_graph_output()]
+    gone, kept = next(
+        ((a, b) for a, b in pairs if all(_multiplies_matrices(node, index) for node, index in a.uses())), (None, None)
+    )
+    if gone is None or kept is None or gone.graph is None:
+        return rewriter.refuse_value(
+            "it is the transpose of another one, and not only products of matrices read it", value
+        )
+    node = rewriter.node("Transpose", [kept], {"perm": [1, 0]}, like=gone)
+    rewriter.insert_first(gone.graph, node)
+    return rewriter.replace_value(gone, node.outputs[0])
+
+
+def _multiplies_matrices(node: ir.Node, index: int) -> bool:
+    ranks = [None if value is None or value.shape is None else len(value.shape) for value in node.inputs[:2]]
+    return node.domain == "" and node.op_type in ("Gemm", "MatMul") and index < 2 and ranks == [2, 2]
 
 
 def _fingerprint(tensor: ir.TensorProtocol) -> Hashable:

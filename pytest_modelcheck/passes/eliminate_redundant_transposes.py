@@ -4,7 +4,8 @@
 2. Transposes with Reshapes between them become the shortest chain that does the same (attention/layouts.py).
 3. A Transpose moves through elementwise operators, reductions, Concat, Split, Softmax, Pad and Slice, with their axes
    adjusted and their constants transposed, where that leaves fewer Transposes (transpose_regions.py).
-4. ``Gemm(Transpose(x))`` of a matrix reads x with transA or transB exchanged.
+4. ``Gemm(Transpose(x))`` of a matrix reads x with transA or transB exchanged; ``MatMul`` of two matrices by a
+   transposed constant, such as an embedding that is the head as well, becomes that Gemm.
 
 Source: https://onnx.ai/onnx/operators/onnx__Transpose.html (``output.shape[i] == input.shape[perm[i]]``).
 """
@@ -17,10 +18,11 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.attention.reshapes import try_shorten
 from pytest_modelcheck.passes.transposes.regions import permutation, try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
-from pytest_modelcheck.rewriting.matching import only_reader, produced_by
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -44,7 +46,7 @@ class EliminateRedundantTransposes(Pass):
         for _ in range(_MAX_ROUNDS):
             made = rewriter.rewrites
             for node in rewriter.nodes("Transpose"):
-                if not _try_compose(rewriter, node) and not _try_absorb(rewriter, node):
+                if not _try_compose(rewriter, node) and not _try_absorb(rewriter, known, node):
                     _try_chain(rewriter, known, node)
             rewriter.begin_rule("move")
             for node in rewriter.nodes("Transpose"):
@@ -72,30 +74,46 @@ def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
     return rewriter.replace([node], [made], {output: made.outputs[0]}, metadata_from=[inner, node])
 
 
-def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
-    """Rule 4, for a Transpose that only Gemms read."""
+def _try_absorb(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+    """Rule 4, for a Transpose that only Gemms, and products of matrices, read."""
     rewriter.begin_rule("gemm")
     output, source = node.outputs[0], node.inputs[0]
     users = [(user, index) for user, index in output.uses()]
-    if permutation(node) != (1, 0) or not any(_is_gemm(user) for user, _ in users) or source is None:
+    products = {user for user, _ in users if is_constant(source) and _is_product_of_matrices(known, user, output)}
+    if permutation(node) != (1, 0) or source is None or not any(_is_gemm(u) or u in products for u, _ in users):
         return False
     if output.is_graph_output():
         return rewriter.refuse("the transposed matrix of a Gemm is a graph output", node)
     for user, index in users:
-        if not _is_gemm(user) or index > 1:
+        if user not in products and (not _is_gemm(user) or index > 1):
             return rewriter.refuse("the transposed matrix of a Gemm is read in another way too", node)
         if integer_attribute(user, "transA" if index == 0 else "transB", 0) is None:
             return rewriter.refuse("an attribute is set by the caller of the function", user)
     for user, index in users:
+        if rewriter.exhausted:
+            return True
         flag = "transA" if index == 0 else "transB"
+        if user in products:
+            operands = [source if value is output else value for value in user.inputs]
+            gemm = rewriter.node("Gemm", operands, {flag: 1}, like=user.outputs[0])
+            rewriter.replace([node, user], [gemm], {user.outputs[0]: gemm.outputs[0]}, metadata_from=[user, node])
+            continue
         rewriter.set_attributes(user, {flag: 1 - int(bool(integer_attribute(user, flag, 0)))})
         rewriter.set_input(user, index, source)
-    rewriter.edited()
+    if len(products) < len(users):
+        rewriter.edited()
     return True
 
 
 def _is_gemm(node: ir.Node) -> bool:
     return node.op_type == "Gemm" and node.domain == ""
+
+
+def _is_product_of_matrices(known: SymbolicShapes, node: ir.Node, operand: ir.Value) -> bool:
+    if node.op_type != "MatMul" or node.domain != "" or list(node.inputs).count(operand) > 1:
+        return False
+    ranks = [len(known.shape(value) or ()) for value in node.inputs]
+    return ranks == [2, 2] and node.outputs[0].dtype in GEMM_TYPES
 
 
 def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:

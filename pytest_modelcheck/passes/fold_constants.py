@@ -130,7 +130,7 @@ def fold(
             reached.update(node.outputs)
     if not folder.results:
         return
-    allowed = _default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
+    allowed = default_budget(rewriter, spent) if max_growth_bytes is None else max_growth_bytes
     folder.fold(max(0, allowed - spent))
     if folder.spent:
         rewriter.set_metadata(SPENT_KEY, str(spent + folder.spent))
@@ -278,8 +278,8 @@ class _Folder:
         return freed
 
 
-def _default_budget(rewriter: Rewriter, spent: int) -> int:
-    """2 % of the bytes of all constants that folding did not add, or 64 KiB where that is more."""
+def default_budget(rewriter: Rewriter, spent: int) -> int:
+    """How much folding may add: 2 % of the bytes of all constants that it did not add, or 64 KiB where that is more."""
     constants = [value.const_value for graph in graphs(rewriter.model) for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
     return max(_MIN_BUDGET, int((total - spent) * _GROWTH))

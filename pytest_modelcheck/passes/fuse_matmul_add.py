@@ -1,7 +1,8 @@
 """``fuse_matmul_add``: a matrix product and the addition behind it become one Gemm.
 
 1. Of matrices: ``Add(MatMul(a, B), c) -> Gemm(a, B, c)``, where c is proven to broadcast to the product and not beyond
-   it: a bias, or a residual of the same shape. A Transpose that makes B becomes ``transB``.
+   it: a bias, or a residual of the same shape. A Transpose that makes B becomes ``transB``. A Gemm without an addend
+   is such a product, too.
 2. Of activations (batch, sequence, width) ``Gemm`` has no form. But most of a transformer layer only looks along the
    last axis, and does to the view (batch * sequence, width) what it does to the activations. So the view is carried
    through each connected part of the graph that can work on it (`flattening`), Reshapes to and from it are put, moved
@@ -14,7 +15,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Gemm.html
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -47,9 +48,9 @@ class FuseMatmulAdd(Pass):
                     break
         shapes = rewriter.shapes()
         rewriter.begin_rule("matrices")
-        for product in rewriter.nodes("MatMul"):
+        for product in rewriter.nodes("MatMul", "Gemm"):
             add = only_reader(product.outputs[0], "Add")
-            if add is not None and len(shapes.shape(product.outputs[0]) or ()) == 2:
+            if add is not None and len(product.inputs) == 2 and len(shapes.shape(product.outputs[0]) or ()) == 2:
                 _try_fuse(rewriter, shapes, product, add)
         tidy(rewriter)
 
@@ -66,8 +67,8 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
     if added is result or added is None or not _broadcasts(shapes.shape(added), shape):
         return rewriter.refuse("the addend is not proven to broadcast to the product", product)
     left, right = product.inputs
-    turned = produced_by(right, "Transpose")
-    attributes = {}
+    turned = produced_by(right, "Transpose") if product.op_type == "MatMul" else None
+    attributes: dict[str, Any] = {name: attribute for name, attribute in product.attributes.items() if name != "beta"}
     if turned is not None and integers_attribute(turned, "perm", (1, 0)) == (1, 0):
         right, attributes = turned.inputs[0], {"transB": 1}
     gemm = rewriter.node("Gemm", [left, right, added], attributes, like=add.outputs[0])

@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnx
+import pytest
 
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
+from pytest_modelcheck.pipeline import optimize
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -133,6 +135,33 @@ agraph (float[k, m] a, float[n, k] b) => (float[m, n] y) {
 }"""
     )
     assert fires(EliminateRedundantTransposes(), made) == {"Gemm": 1}
+
+
+def test_an_embedding_that_is_the_head_as_well_is_stored_and_read_once():
+    words = np.random.default_rng(0).normal(size=(4000, 30)).astype(np.float32)
+    text = """<ir_version: 8, opset_import: ["": 17]> agraph (int64[n] ids) => (float[n, 4000] y, float[n, 4000] g) {
+        e = Gather(words, ids) t = Transpose<perm = [1, 0]>(words) m = MatMul(e, t) y = Add(m, bias)
+        r = Relu(e) g = Gemm(r, t)
+    }"""
+    made = make(text, words=words, bias=np.ones(4000, np.float32))
+    assert fires(PASS, made) == {"Gather": 1, "Gemm": 2, "Add": 1, "Relu": 1}
+    optimized = optimize(made)
+    assert sorted(node.op_type for node in optimized.graph.node) == ["Gather", "Gemm", "Gemm", "Relu"]
+    assert sorted(weight.name for weight in optimized.graph.initializer) == ["bias", "words"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t = Transpose(w) m = Unsqueeze(x, zero) y = MatMul(m, t)",
+        "t = Transpose(w) s = MatMul(t, t) m = MatMul(x, s) y = Unsqueeze(m, zero)",
+        "t = Transpose(x) m = MatMul(w, t) y = Unsqueeze(m, zero)",
+    ],
+)
+def test_a_product_of_more_dimensions_of_a_matrix_with_itself_or_of_no_constant_stays(body):
+    header = """<ir_version: 8, opset_import: ["": 17]> agraph (float[n, 3] x) => (float[a, b, c] y)
+        <float[3, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}, int64[1] zero = {0}>"""
+    ignores(PASS, make(f"{header} {{ {body} }}"))
 
 
 def test_an_unknown_order_is_refused():

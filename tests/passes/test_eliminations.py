@@ -8,7 +8,7 @@ import pytest
 from pytest_modelcheck.passes.eliminate_dead_nodes import EliminateDeadNodes
 from pytest_modelcheck.passes.eliminate_duplicate_constants import EliminateDuplicateConstants
 from pytest_modelcheck.passes.eliminate_unused_initializers import EliminateUnusedInitializers
-from pytest_modelcheck.pipeline import run_pass
+from pytest_modelcheck.pipeline import optimize, run_pass
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -176,6 +176,30 @@ agraph (float[2] x, float[2] d) => (float[2] y) <float[2] d = {1.0, 2.0}> { a = 
         one=np.array([1, 2], np.float32),
     )
     ignores(EliminateDuplicateConstants(), model)
+
+
+TIED = """<ir_version: 10, opset_import: ["": 17]> g (int64[n] ids, float[n, 30] x) => (float[n, 4000] y) {
+    e = Gather(words, ids) s = Add(e, x) y = MatMul(s, head) }"""
+WORDS = np.random.default_rng(0).normal(size=(4000, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_an_embedding_and_the_head_beside_it_are_stored_once(exchanged):
+    weights = {"words": WORDS, "head": np.ascontiguousarray(WORDS.T)}
+    model = make(TIED, **dict(reversed(weights.items())) if exchanged else weights)
+    fires(EliminateDuplicateConstants(), model)
+    optimized = optimize(model)
+    assert [node.op_type for node in optimized.graph.node] == ["Gather", "Add", "Gemm"]
+    assert [weight.name for weight in optimized.graph.initializer] == ["words"]
+    assert optimized.ByteSize() < 0.51 * model.ByteSize()
+
+
+def test_a_head_of_activations_keeps_its_own_weights():
+    text = TIED.replace("float[n, 30] x", "float[b, n, 30] x").replace("float[n, 4000] y", "float[b, n, 4000] y")
+    model = make(text, words=WORDS, head=np.ascontiguousarray(WORDS.T))
+    assert refuses(EliminateDuplicateConstants(), model) == {
+        "it is the transpose of another one, and not only products of matrices read it"
+    }
 
 
 def test_a_duplicate_whose_name_is_a_graph_output_is_refused():

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
-from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
 PASS = FuseMatmulAdd()
@@ -48,6 +48,12 @@ ACTIVATIONS = {"x": "float[batch,seq,6] x", "y": "float[a,b,c] y"}
 @pytest.mark.parametrize("body", [LINEAR, "m = MatMul (x, w)\n y = Add (b, m)"])
 def test_a_product_of_matrices_and_a_bias_become_gemm(body: str) -> None:
     assert fires(PASS, model(body)) == {"Gemm": 1}
+
+
+def test_an_addition_behind_a_gemm_without_one_becomes_its_addend() -> None:
+    body = "m = Gemm <alpha = 0.5, beta = 2.0, transB = 1> (x, w)\n y = Add (b, m)"
+    assert fires(PASS, model(body)) == {"Gemm": 1}
+    ignores(PASS, model("m = Gemm (x, w, c)\n y = Add (b, m)"))
 
 
 def test_a_residual_of_the_same_shape_is_added_by_gemm() -> None:
