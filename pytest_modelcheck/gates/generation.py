@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import ModelCheckError
@@ -93,22 +94,34 @@ def check(modelcheck: ModelCheck, expectation: ExpectGeneration) -> GateResult:
         if findings:
             break  # what is wrong in the export is wrong in what was made of it
     worst = max(report.scaled for seeds, _ in reports.values() for _, report in seeds)
-    first = reports["exported"][0]
+    first, pace = reports["exported"][0], _pace([report for _, report in reports["optimized"][0]])
     rows = sum(report.rows for _, report in first)
     ties = [str(step) for seeds, _ in reports.values() for _, report in seeds for step in report.near_ties]
     cached = "" if _wiring(modelcheck, expectation, modelcheck.torch.inputs(0)).cache else ", without a cache"
     said = f"; near ties: {'; '.join(shortened(tuple(dict.fromkeys(ties))))}" if ties else ""
     kinds = max(report.tokens for _, report in first)
-    measured = f"{expectation.tokens} tokens of {rows} rows ({kinds} different), logits {worst:.1e}{cached}{said}"
+    measured = (
+        f"{expectation.tokens} tokens of {rows} rows ({kinds} different), logits {worst:.1e}{cached}, first token "
+        f"{pace['first_token_ms']:.3g} ms, then {1000 / pace['next_token_ms']:.3g} tokens/s per row{said}"
+    )
     figures = {
         "generation": {
             "tokens": expectation.tokens,
             "rows": rows,
             "scaled_max": json_number(worst),
             "near_ties": len(ties),
+            **pace,
         }
     }
     return GateResult(gate=GATE.name, measured=measured, findings=tuple(findings), figures=figures)
+
+
+def _pace(reports: Sequence[GenerationReport]) -> dict[str, float]:
+    """Milliseconds of the first token, and of each further one: the median of the steps of all seeds."""
+    return {
+        "first_token_ms": 1000 * median(report.seconds[0] for report in reports),
+        "next_token_ms": 1000 * median(seconds for report in reports for seconds in report.seconds[1:]),
+    }
 
 
 _GROWING = (
@@ -133,11 +146,11 @@ def _report(modelcheck: ModelCheck, expectation: ExpectGeneration, stage: str, p
             wiring = _wiring(modelcheck, expectation, inputs)
             tokens = [array.argmax(-1) for array in logits]
             try:
-                found = tokens_of_session(session, inputs, wiring, tokens)
+                found, seconds = tokens_of_session(session, inputs, wiring, tokens)
             except ModelCheckError as error:
                 wanted = "a graph that runs step by step"
                 raise modelcheck.settings.error("generation", wanted, str(error), next_step=_GROWING) from error
-            seeds.append((seed, compare_generation(logits, found, width)))
+            seeds.append((seed, compare_generation(logits, found, width, seconds)))
             if seed == 0 and wiring.cache:
                 blind = _is_blind(session, inputs, wiring, tokens, found, width)
         return seeds, blind
@@ -151,7 +164,7 @@ def _is_blind(
     """Whether zeros in place of the last step's cache make no difference beyond the tolerance."""
     from pytest_modelcheck.generation import compare_generation, tokens_of_session
 
-    zeros = tokens_of_session(
+    zeros, _ = tokens_of_session(
         session, inputs, wiring, tokens, change=lambda cache: {name: array * 0 for name, array in cache.items()}
     )
     return compare_generation(found, zeros, width).over is None

@@ -46,6 +46,7 @@ class GenerationReport:
         scaled: The largest difference of a logit, over max(1, largest magnitude of that step).
         over: The first step at which a logit differs by more than the tolerance; None for none.
         tokens: How many different tokens the reference chose.
+        seconds: That the candidate took for each step.
     """
 
     steps: int
@@ -54,6 +55,7 @@ class GenerationReport:
     scaled: float
     over: int | None
     tokens: int
+    seconds: tuple[float, ...] = ()
 
     @property
     def wrong(self) -> tuple[Step, ...]:
@@ -69,12 +71,15 @@ class GenerationReport:
         return not self.wrong and self.over is None
 
 
-def compare_generation(reference: Sequence[Array], candidate: Sequence[Array], tolerance: float) -> GenerationReport:
+def compare_generation(
+    reference: Sequence[Array], candidate: Sequence[Array], tolerance: float, seconds: Sequence[float] = ()
+) -> GenerationReport:
     """Compare the logits (batch, vocabulary) of each step, of two runs that saw the same tokens.
 
     Args:
         reference, candidate: One array per step.
         tolerance: Of a logit, times max(1, largest magnitude of its step).
+        seconds: That the candidate took for each step.
     """
     differing: list[Step] = []
     scaled, over = 0.0, None
@@ -104,4 +109,5 @@ def compare_generation(reference: Sequence[Array], candidate: Sequence[Array], t
         scaled=scaled,
         over=over,
         tokens=len(chosen),
+        seconds=tuple(seconds),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -44,8 +45,8 @@ def tokens_of_session(
     tokens: Sequence[Array],
     *,
     change: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda cache: cache,
-) -> list[Array]:
-    """The logits of each step, (batch, vocabulary), of a session whose cache goes from step to step.
+) -> tuple[list[Array], list[float]]:
+    """The logits of each step, (batch, vocabulary), of a session whose cache goes from step to step, and its seconds.
 
     Args:
         session: Of an exported decoder.
@@ -57,10 +58,13 @@ def tokens_of_session(
     """
     given = flat_arrays(inputs)
     logits: list[Array] = []
+    seconds: list[float] = []
     for index, chosen in enumerate(tokens):
         if index and index == len(tokens) - 1:
             given |= change({name: given[name] for name in wiring.cache})
-        outputs = session.run(feeds_for(session, given))
+        feeds, began = feeds_for(session, given), time.perf_counter()
+        outputs = session.run(feeds)
+        seconds.append(time.perf_counter() - began)
         logits.append(_last(outputs[wiring.logits]))
         new = chosen[:, None].astype(given[wiring.ids].dtype)
         given[wiring.ids] = new if wiring.cache else np.concatenate([given[wiring.ids], new], 1)
@@ -70,7 +74,7 @@ def tokens_of_session(
         for name in wiring.positions:
             following = given[name][..., -1:] + 1
             given[name] = following if wiring.cache else np.concatenate([given[name], following], -1)
-    return logits
+    return logits, seconds
 
 
 def _last(logits: Array) -> Array:

@@ -36,7 +36,7 @@ def code_quality(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def benchmark(rows: Sequence[dict[str, Any]]) -> str:
-    """Nodes, bytes and seconds of each model, smaller is better, as github-action-benchmark and Bencher read them."""
+    """Nodes, bytes and times of each model, smaller is better, as github-action-benchmark and Bencher read them."""
     return json.dumps([entry for model in models_of(rows) for entry in _entries(model)], indent=2) + "\n"
 
 
@@ -47,5 +47,8 @@ def _entries(model: dict[str, Any]) -> Iterator[dict[str, object]]:
             yield {"name": f"{label}: nodes, {stage}", "unit": "nodes", "value": nodes[part]}
         if weights := model.get("initializer_bytes"):
             yield {"name": f"{label}: initializers, {stage}", "unit": "bytes", "value": weights[part]}
+    if pace := model.get("generation"):
+        yield {"name": f"{label}: first token", "unit": "ms", "value": pace["first_token_ms"]}
+        yield {"name": f"{label}: each further token", "unit": "ms", "value": pace["next_token_ms"]}
     for step, seconds in model.get("seconds", {}).items():
         yield {"name": f"{label}: {step}", "unit": "s", "value": seconds}

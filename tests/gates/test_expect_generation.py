@@ -1,4 +1,5 @@
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from pytest_modelcheck import ModelCase, Verdict, check_export
 from pytest_modelcheck.errors import ModelCaseError
-from pytest_modelcheck.gates import MarkerError
+from pytest_modelcheck.gates import MarkerError, generation
 from pytest_modelcheck.gates.generation import parse
 from pytest_modelcheck.generation import compare_generation, wiring_of
 from tests.gate_checks import said
@@ -34,6 +35,13 @@ def test_the_export_with_its_cache_chooses_the_tokens_of_torch(exporter):
     assert result.measured.startswith("6 tokens of 2 rows (")
     assert "without a cache" not in result.measured
     assert result.figures["generation"]["scaled_max"] < 1e-5
+    assert re.search(r", first token [\d.e+]+ ms, then [\d.e+]+ tokens/s per row", result.measured)
+
+
+def test_the_pace_is_that_of_the_median_step():
+    steps = [np.eye(4)[:2]] * 4
+    reports = [compare_generation(steps, steps, 1e-4, (first, 0.002, 0.002, 0.5)) for first in (0.01, 0.02, 0.03)]
+    assert generation._pace(reports) == {"first_token_ms": 20.0, "next_token_ms": 2.0}
 
 
 def test_a_prefill_begins_with_an_empty_cache():

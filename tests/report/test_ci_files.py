@@ -46,6 +46,14 @@ def test_figures_for_a_dashboard_are_names_units_and_values():
     assert json.loads(benchmark([])) == []
 
 
+def test_the_pace_of_a_decoder_is_in_it():
+    pace = {"first_token_ms": 3.5, "next_token_ms": 1.25}
+    assert json.loads(benchmark([row(generation=pace)]))[:2] == [
+        {"name": "net [dynamo]: first token", "unit": "ms", "value": 3.5},
+        {"name": "net [dynamo]: each further token", "unit": "ms", "value": 1.25},
+    ]
+
+
 def test_a_run_writes_each_form_by_the_name_of_its_file(project):
     project.gated("expect_ops(Gemm=3)").run(
         "--modelcheck-report=out.codequality.json", "--modelcheck-report=out.benchmark.json"
