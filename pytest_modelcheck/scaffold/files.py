@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ jobs:
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
-        with: {python-version: "3.11", cache: pip}
-      - run: pip install torch --index-url https://download.pytorch.org/whl/cpu
+        with: {python-version: "PYTHON", cache: pip}
+      # The versions that the snapshots were recorded with. Raise them in a pull request, which shows what changes.
+      - run: pip install torch==VERSION --index-url https://download.pytorch.org/whl/cpu
       # and what your models need, e.g. pip install -e .
       - run: pip install "pytest-modelcheck[onnxruntime]"
       - uses: actions/cache@v4
@@ -43,20 +46,26 @@ _INSTALLED = 'pip install "pytest-modelcheck[onnxruntime]"'
 
 
 def workflow(target: Target, root: Path) -> str:
-    """The workflow for a model: what the project and the model need is installed.
+    """The workflow for a model: what the project and the model need is installed, in the versions that are here.
 
     Args:
         target: The model.
         root: The project: a package, or a folder with a ``requirements.txt``, or neither.
     """
-    text = WORKFLOW
+    text = WORKFLOW.replace("PYTHON", f"{sys.version_info.major}.{sys.version_info.minor}")
+    text = text.replace("torch==VERSION", _pinned("torch"))
     if target.packages:
-        text = text.replace(_INSTALLED, " ".join([_INSTALLED, *target.packages]))
+        text = text.replace(_INSTALLED, " ".join([_INSTALLED, *map(_pinned, target.packages)]))
     if (root / "setup.py").is_file() or _table(root, "project"):
         return text.replace(_NEEDS, "      - run: pip install -e .\n")
     if (root / "requirements.txt").is_file():
         return text.replace(_NEEDS, "      - run: pip install -r requirements.txt\n")
     return text.replace(_NEEDS, "") if target.packages or target.file else text
+
+
+def _pinned(package: str) -> str:
+    """The installed version as pip asks for it: ``2.13.0+cpu`` is 2.13.0 of another index."""
+    return f"{package}=={metadata.version(package).partition('+')[0]}"
 
 
 def source_of_test(target: Target, measured: Measured, *, locked: bool = True, folder: Path | None = None) -> str:

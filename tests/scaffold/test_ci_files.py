@@ -1,6 +1,8 @@
 """The CI files that are written, shipped and documented say the same and can be read."""
 
 import re
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,8 @@ def test_the_workflow_that_is_written_runs_the_checks_and_keeps_the_cache():
     assert any(step.get("with", {}).get("path") == ".modelcheck" for step in job["steps"])
 
 
+TORCH = metadata.version("torch").partition("+")[0]
+TRANSFORMERS = metadata.version("transformers")
 PLUGIN = 'pip install "pytest-modelcheck[onnxruntime]"'
 MODULE = Target(name="net", source="", arguments=())
 
@@ -31,7 +35,11 @@ MODULE = Target(name="net", source="", arguments=())
     ("files", "target", "installs"),
     [
         ({}, MODULE, [PLUGIN]),
-        ({}, Target(name="bert", source="", arguments=(), packages=("transformers",)), [f"{PLUGIN} transformers"]),
+        (
+            {},
+            Target(name="bert", source="", arguments=(), packages=("transformers",)),
+            [f"{PLUGIN} transformers=={TRANSFORMERS}"],
+        ),
         ({"pyproject.toml": "[project]\nname = 'a'"}, MODULE, ["pip install -e .", PLUGIN]),
         ({"pyproject.toml": "[tool.ruff]"}, MODULE, [PLUGIN]),
         ({"setup.py": ""}, MODULE, ["pip install -e .", PLUGIN]),
@@ -43,7 +51,10 @@ def test_the_workflow_installs_what_project_and_model_need(tmp_path, files, targ
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     text = workflow(target, tmp_path)
-    assert runs(yaml.safe_load(text)["jobs"]["modelcheck"]["steps"])[1:-1] == installs
+    steps = yaml.safe_load(text)["jobs"]["modelcheck"]["steps"]
+    assert steps[1]["with"]["python-version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert runs(steps)[0] == f"pip install torch=={TORCH} --index-url https://download.pytorch.org/whl/cpu"
+    assert runs(steps)[1:-1] == installs
     assert ("# and what your models need" in text) == (installs == [PLUGIN] and target is MODULE)
 
 
@@ -51,7 +62,7 @@ def test_the_page_shows_the_same_steps():
     page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
     shown, written = (
         yaml.safe_load(text)["jobs"]["modelcheck"]["steps"]
-        for text in (page.split("```yaml\n")[1].split("```")[0], WORKFLOW)
+        for text in (page.split("```yaml\n")[1].split("```")[0], WORKFLOW.replace("PYTHON", "3.11"))
     )
     assert [step for step in shown if "run" not in step] == [step for step in written if "run" not in step][:3]
     assert MARK in page
