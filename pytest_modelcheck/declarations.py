@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ class Declarations:
     gates: Gates
     known: tuple[KnownFailure, ...] = ()
     configuration: Configuration = field(default_factory=Configuration)
-    _known_marks: dict[int, tuple[pytest.Mark, Declared | None]] = field(default_factory=dict)
+    _read: dict[tuple[object, ...], tuple[Sequence[pytest.Mark], tuple[Declared, ...]]] = field(default_factory=dict)
 
     def declare(self, items: list[pytest.Item]) -> None:
         """Read the gates of all tests. A file with bad markers fails its collection with all of them, as one that
@@ -106,6 +106,8 @@ class Declarations:
         Raises:
             pytest.UsageError: naming a row that matches nothing.
         """
+        if not self.known:
+            return
         names = [_name_of_case(item) for item in items if "modelcheck" in getattr(item, "fixturenames", ())]
         if not names or None in names or not is_whole(self.config):
             return
@@ -139,14 +141,27 @@ class Declarations:
         return resolve_passes(self.options.passes) if self.options.passes else None
 
     def of(self, item: pytest.Item) -> tuple[Declared, ...]:
-        """The gates of a test's markers, in the order of the file, after those of pyproject.toml."""
+        """The gates of a test's markers, in the order of the file, after those of pyproject.toml.
+
+        Read once for all tests that share them: those of a parametrized function do.
+
+        Raises:
+            MarkerError: naming the test, the markers and what is wrong with them, one line each.
+        """
+        own = tuple(item.iter_markers())
+        asked = bool(self.configuration.tables) and "modelcheck" in getattr(item, "fixturenames", ())
+        case = _name_of_case(item) if asked else None
+        key = (asked, case, *map(id, own))
+        if key not in self._read:
+            marks = self.configuration.marks(own, case, self.gates) if asked else [(mark, "") for mark in own]
+            self._read[key] = own, self._declared(item, marks)  # with the marks, so that no other ones get their ids
+        return self._read[key][1]
+
+    def _declared(self, item: pytest.Item, marks: Iterable[tuple[pytest.Mark, str]]) -> tuple[Declared, ...]:
         declared, wrong = [], []
-        marks = [(mark, "") for mark in item.iter_markers()]
-        if "modelcheck" in getattr(item, "fixturenames", ()):
-            marks = self.configuration.marks(item.iter_markers(), _name_of_case(item), self.gates)
         for mark, place in marks:
             try:
-                entry = self._read(mark)
+                entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
             except MarkerError as error:
                 wrong.append(f"{_test_of(item)}: {error}")
                 continue
@@ -155,17 +170,6 @@ class Declarations:
         if wrong:
             raise MarkerError("\n".join(reversed(wrong)))
         return tuple(reversed(declared))
-
-    def _read(self, mark: pytest.Mark) -> Declared | None:
-        """The gate of a mark, read once: the tests of a parametrized function share their marks.
-
-        Raises:
-            MarkerError: as `declare`.
-        """
-        if id(mark) not in self._known_marks:
-            entry = declare(mark.name, mark.args, dict(mark.kwargs), self.gates, self.options.passes)
-            self._known_marks[id(mark)] = (mark, entry)  # with the mark, so that no other one gets its id
-        return self._known_marks[id(mark)][1]
 
 
 def _file_of(item: pytest.Item) -> str:

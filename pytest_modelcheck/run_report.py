@@ -72,6 +72,8 @@ class Reporting:
         return sorted(self._rows, key=lambda row: str(row["test"])) if self._parallel else self._rows
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not (self._rows or self._known or self._said):
+            return
         from pytest_modelcheck.report.terminal import summary_lines
 
         width = max(terminalreporter._tw.fullwidth, 80)
@@ -131,6 +133,8 @@ class Reporting:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, session: pytest.Session) -> None:
+        if not (self._rows or self._options.reports):
+            return
         from pytest_modelcheck.report.about import about_run
         from pytest_modelcheck.report.files import write_report
         from pytest_modelcheck.report.github import write_summary

@@ -16,19 +16,26 @@ def declarations():
     return Declarations(SimpleNamespace(passes=()), None, registered_gates())
 
 
-def test_a_mark_is_read_once_and_equal_marks_are_not_mixed_up(declarations):
+def item_with(*marks):
+    return SimpleNamespace(
+        iter_markers=lambda: iter(marks), nodeid="test_it.py::test_net", fixturenames=("modelcheck",)
+    )
+
+
+def test_marks_are_read_once_and_equal_marks_are_not_mixed_up(declarations):
     one, other = (pytest.mark.expect_ops(Gemm=count).mark for count in (2, 3))
-    read = declarations._read(one)
-    assert declarations._read(one) is read
-    assert declarations._read(other).expectation != read.expectation
-    assert declarations._read(pytest.mark.skip.mark) is None
+    read = declarations.of(item_with(one))
+    assert declarations.of(item_with(one)) is read
+    assert declarations.of(item_with(other))[0].expectation != read[0].expectation
+    assert declarations.of(item_with(one, other)) == (*declarations.of(item_with(other)), *read)
+    assert declarations.of(item_with(pytest.mark.skip.mark)) == ()
 
 
 def test_a_bad_mark_is_refused_each_time(declarations):
-    bad = pytest.mark.expect_ops(Gem=1).mark
+    bad = item_with(pytest.mark.expect_ops(Gem=1).mark)
     for _ in range(2):
         with pytest.raises(MarkerError, match="did you mean 'Gemm'"):
-            declarations._read(bad)
+            declarations.of(bad)
 
 
 def test_collecting_marked_tests_loads_nothing_heavy(tmp_path, monkeypatch):
