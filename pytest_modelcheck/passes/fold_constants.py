@@ -1,8 +1,8 @@
 """``fold_constants``: compute once, at export, what depends on constants only.
 
-1. A node whose inputs are all constant is evaluated; ``Shape`` and ``Size`` of a value of static shape as well. Where a
-   fold makes the amounts of a Pad, the size of a Resize or the target of a Reshape constant, shapes are inferred again:
-   a ``Shape`` behind it may be static now.
+1. A node whose inputs are all constant is evaluated, a CastLike by the type alone of what it is like; ``Shape`` and
+   ``Size`` of a value of static shape as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
+   target of a Reshape constant, shapes are inferred again: a ``Shape`` behind it may be static now.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
@@ -19,7 +19,7 @@ Source: the operators' pages, as onnxruntime computes them; shapes/evaluate.py s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -165,7 +165,7 @@ class _Folder:
                 return
             self.results[node] = _Result([static], [static.nbytes])
             return
-        if not all(value is None or self._is_constant(value) for value in node.inputs) or any(
+        if not all(value is None or self._is_constant(value) for value in _read(node)) or any(
             True for _ in subgraphs(node)
         ):
             return
@@ -204,8 +204,9 @@ class _Folder:
                 continue
             stack.pop()
             if current not in held:
-                inputs = [None if value is None else self._array(value, held) for value in current.inputs]
-                held[current] = evaluate(current, inputs, self.rewriter.opset())
+                inputs = [None if value is None else self._array(value, held) for value in _read(current)]
+                like = [np.zeros(1, v.dtype.numpy()) for v in current.inputs[len(inputs) :] if v and v.dtype]
+                held[current] = evaluate(current, [*inputs, *like], self.rewriter.opset())
         return held[node]
 
     def _array(self, value: ir.Value, held: Mapping[ir.Node, list[Array]]) -> Array | None:
@@ -276,6 +277,12 @@ class _Folder:
                     freed += NODE_BYTES + (0 if tensor is None else _tensor_bytes(tensor))
                     stack.append(producer)
         return freed
+
+
+def _read(node: ir.Node) -> Sequence[ir.Value | None]:
+    """The inputs whose content counts."""
+    like = node.inputs[1] if node.op_type == "CastLike" else None
+    return node.inputs if like is None or like.dtype is None else node.inputs[:1]
 
 
 def default_budget(rewriter: Rewriter, spent: int) -> int:
