@@ -40,8 +40,9 @@ _WRAPPERS = (
 )
 _WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__self__", "__wrapped__")
 _MODULE_INTERNALS = {"_parameters", "_buffers", "_modules", "training", "_compiled_call_impl"}
-_OF_THIS_PROCESS = {"_original_object_hash"}
-"""transformers' generation configs keep their own ``hash()``, to see whether they were modified."""
+_OF_THIS_PROCESS = {"_original_object_hash", "_torchdynamo_wrapper_id"}
+"""transformers' generation configs keep their own ``hash()``, to see whether they were modified; functions that dynamo
+wrapped keep the ``id()`` of what wraps them."""
 STOP = {"pytest", "_pytest", "pluggy", "iniconfig", "syrupy", "pytest_modelcheck", "xdist", "execnet"}
 """Where the search for what a case uses ends: what runs the tests takes no part in a result."""
 _MAX_TEXTS = 200_000

@@ -129,6 +129,14 @@ def test_what_a_function_is_made_of_is_seen():
     assert texts_of(made(2)) != texts_of(lambda x, d=1: x + 2)
 
 
+def test_a_function_that_dynamo_has_wrapped_is_the_same_in_every_process():
+    def wrapped(x):
+        return x
+
+    wrapped._torchdynamo_wrapper_id = id(wrapped)
+    assert not [path for path in texts_of(wrapped) if "wrapper_id" in path]
+
+
 def test_objects_that_refer_to_each_other_are_described_once():
     loop: dict[str, object] = {"name": "loop"}
     loop["self"] = loop
