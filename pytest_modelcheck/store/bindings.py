@@ -42,6 +42,9 @@ _WITHOUT_CONTENT = (
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
 )
 """Globals of these types say nothing about a result; what is read of the environment, the recorder sees."""
+_TAGS_GENERATIONS = "torch._dynamo.mutation_guard"
+"""Wraps the constructor of modules when the first trace of a process begins, and changes no module: an export by a run
+that had traced before was never the export of one that had not."""
 _MADE_BY_PYTHON = {"_abc_impl", *(f"__{name}__" for name in _DUNDERS.split())}
 
 
@@ -139,6 +142,10 @@ def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
         return False
     where = getattr(value, "__module__", None)
     where = where if isinstance(where, str) else home
+    if where == _TAGS_GENERATIONS and any(
+        getattr(cell.cell_contents, "__qualname__", "") == qualified for cell in value.__closure__ or ()
+    ):
+        return True
     return (where == home and value.__qualname__ == qualified) or (
         {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
     )

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.mutation_guard import install_generation_tagging_init
 
+from pytest_modelcheck.store.bindings import bindings
 from pytest_modelcheck.store.describe import Describer
 from pytest_modelcheck.store.digests import large_digest
 
@@ -231,3 +233,18 @@ def test_the_digest_of_a_large_buffer_is_the_same_in_every_process_and_place():
     moved = np.empty(WORDS.nbytes + 1, np.uint8)[1:]
     moved[:] = WORDS.view(np.uint8)
     assert large_digest(moved) == large_digest(WORDS.view(np.uint8)) == "fc67117e541caab1e4ea7c521c3d64a8"
+
+
+def test_what_torchs_tracer_puts_around_the_constructor_of_modules_is_no_change(monkeypatch):
+    original = nn.Module.__init__
+    if original.__qualname__ != "Module.__init__":  # a test before this one traced
+        original = original.__closure__[0].cell_contents
+    monkeypatch.setattr(nn.Module, "__init__", original)
+    monkeypatch.setattr(nn.Module, "__setstate__", nn.Module.__setstate__)
+    monkeypatch.setattr(nn.Module, "___needs_generation_tag_patch", True, raising=False)
+    before = bindings({}, {"__init__"}, ())
+    install_generation_tagging_init()
+    assert nn.Module.__init__ is not original
+    assert bindings({}, {"__init__"}, ()) == before
+    monkeypatch.setattr(nn.Module, "__init__", lambda self: original(self))
+    assert bindings({}, {"__init__"}, ()) != before
