@@ -52,7 +52,7 @@ def test_a_test_that_passes_when_it_runs_again_is_a_test_that_passed(again):
     assert run.result.ret == 0
     report = again.report()
     assert [row["outcome"] for row in report["tests"]] == ["passed"]
-    assert "# Model checks: 1 tests passed" in (again.path / "out.md").read_text(encoding="utf-8")
+    assert "# Model checks: 1 test passed" in (again.path / "out.md").read_text(encoding="utf-8")
     *_, last = ElementTree.parse(again.path / "out.xml").iter("testcase")
     assert [each.get("value") for each in last.iter("property")] == ["pass: Gemm 2"]
 

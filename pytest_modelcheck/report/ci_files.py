@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_modelcheck.report.models import models_of
-from pytest_modelcheck.report.rows import finding_text
+from pytest_modelcheck.report.rows import finding_text, findings_in
 
 _SEVERITY = {"fail": "major", "error": "critical", "inconclusive": "info"}
 
@@ -21,7 +21,7 @@ def code_quality(rows: Sequence[dict[str, Any]]) -> str:
     """
     found = []
     for row in rows:
-        for finding in [finding for gate in row["gates"] for finding in gate["findings"]] + row["findings"]:
+        for finding in findings_in(row):
             identity = "\0".join((row["test"], finding["gate"], finding["model"], finding["subject"]))
             found.append(
                 {

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_modelcheck.report.about import about_lines
 from pytest_modelcheck.report.latency_picture import drawn
-from pytest_modelcheck.report.markdown import findings_of
+from pytest_modelcheck.report.markdown import findings_of, headline
 from pytest_modelcheck.report.models import (
     OVERVIEW,
     matrix_caption,
@@ -40,7 +40,6 @@ def html(rows: Sequence[dict[str, Any]], *, exit_status: int = 0, about: Mapping
     """
     models = models_of(rows)
     failed = [row["test"] for row in rows if row["outcome"] == "failed"]
-    headline = f"{len(failed)} of {len(rows)} tests failed" if failed else f"{len(rows)} tests passed"
     found, latencies, trees = _findings(rows), drawn(models), _trees(models)
     noted = [(model["name"], model["exporter"], note) for model in models for note in notes(model)]
     table, pictures = _overview(models), list(_pictures(models))
@@ -53,7 +52,7 @@ def html(rows: Sequence[dict[str, Any]], *, exit_status: int = 0, about: Mapping
     verdicts = [state(model) for model in models]
     return _render(
         "report.html.j2",
-        headline=headline + (f" (exit status {exit_status})" if exit_status and not failed else ""),
+        headline=headline(rows) + (f" (exit status {exit_status})" if exit_status and not failed else ""),
         failed=failed,
         exit_status=exit_status,
         about=about_lines(about or {}, models),

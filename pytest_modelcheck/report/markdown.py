@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_modelcheck.report.models import OVERVIEW, matrix_caption, models_of, notes, overview, pass_cells, pass_names
-from pytest_modelcheck.report.rows import finding_text
+from pytest_modelcheck.report.rows import finding_text, findings_in
 from pytest_modelcheck.result import printable_line
 
 MARK = "<!-- pytest-modelcheck -->"
@@ -25,8 +25,8 @@ def markdown(rows: Sequence[dict[str, Any]], *, exit_status: int = 0) -> str:
         exit_status: Of the whole run, as pytest knows it.
     """
     models = models_of(rows)
-    failed = [row["test"] for row in rows if row["outcome"] == "failed"]
-    title = "Model checks: " + (f"{len(failed)} of {len(rows)} tests failed" if failed else f"{len(rows)} tests passed")
+    failed = any(row["outcome"] == "failed" for row in rows)
+    title = f"Model checks: {headline(rows)}"
     parts = [MARK, f"# {title}" + (f" (exit status {exit_status})" if exit_status and not failed else "")]
     parts.append(markdown_table(OVERVIEW, map(overview, models)) if models else "No model was checked.")
     for test, findings in findings_of(rows):
@@ -50,14 +50,19 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
+def headline(rows: Sequence[dict[str, Any]]) -> str:
+    """How many tests failed, or passed."""
+    failed = sum(row["outcome"] == "failed" for row in rows)
+    tests = f"{len(rows)} test{'s' * (len(rows) != 1)}"
+    return f"{failed} of {tests} failed" if failed else f"{tests} passed"
+
+
 def findings_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Test -> its findings as text, tests without one left out."""
     found = []
     for row in rows:
-        texts = [finding_text(finding) for gate in row["gates"] for finding in gate["findings"]]
-        texts += [finding_text(finding) for finding in row["findings"]]
-        if texts:
-            found.append((row["test"], texts))
+        if findings := findings_in(row):
+            found.append((row["test"], list(map(finding_text, findings))))
     return found
 
 

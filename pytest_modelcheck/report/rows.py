@@ -69,6 +69,12 @@ def finding_row(finding: Finding) -> dict[str, Any]:
     return {**asdict(finding), "where": list(finding.where), "verdict": str(finding.verdict)}
 
 
+def findings_in(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a test's gates and of its body, each once: a failed export is what all of them found."""
+    found = [finding for gate in row["gates"] for finding in gate["findings"]] + row["findings"]
+    return [finding for index, finding in enumerate(found) if finding not in found[:index]]
+
+
 def finding_text(row: dict[str, Any]) -> str:
     """A finding that was made plain data, as text."""
     from pytest_modelcheck.result import Finding, Verdict

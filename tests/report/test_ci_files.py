@@ -3,6 +3,7 @@
 import json
 
 from pytest_modelcheck.report.ci_files import benchmark, code_quality
+from pytest_modelcheck.report.markdown import findings_of
 
 FINDING = {
     "gate": "expect_ops",
@@ -32,6 +33,13 @@ def test_a_finding_in_gitlabs_form_keeps_its_fingerprint_while_its_figures_move(
     (moved,) = json.loads(code_quality([row({**FINDING, "found": "1"})]))
     (other,) = json.loads(code_quality([row({**FINDING, "subject": "Relu"})]))
     assert moved["fingerprint"] == found["fingerprint"] != other["fingerprint"]
+
+
+def test_what_gates_and_body_found_alike_is_one_finding():
+    alike = row() | {"findings": [FINDING, FINDING]}
+    assert len(json.loads(code_quality([alike]))) == 1
+    ((_, texts),) = findings_of([alike])
+    assert texts == ["expect_ops: Gemm expected 3, found 2 in net"]
 
 
 def test_figures_for_a_dashboard_are_names_units_and_values():

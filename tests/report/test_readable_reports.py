@@ -60,7 +60,7 @@ class Tags(HTMLParser):
 
 def test_markdown_of_a_green_run():
     assert markdown([row()]) == (
-        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 tests passed\n\n"
+        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 test passed\n\n"
         "| model | exporter | nodes | max diff | coverage | latency | verdict |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n"
         "| net | dynamo | 9 -> 7 | not measured | not measured | not measured | 1 pass |\n\n"
@@ -88,9 +88,9 @@ def test_a_bar_in_a_cell_ends_no_column():
 
 def test_a_run_that_ended_badly_without_a_failed_test_says_so():
     assert markdown([row()], exit_status=2).startswith(
-        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 tests passed (exit status 2)\n"
+        "<!-- pytest-modelcheck -->\n\n# Model checks: 1 test passed (exit status 2)\n"
     )
-    assert "1 tests passed (exit status 2)" in html([row()], exit_status=2)
+    assert "1 test passed (exit status 2)" in html([row()], exit_status=2)
 
 
 def test_a_run_without_models():
