@@ -23,7 +23,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.passes.fold_constants import default_budget
+from pytest_modelcheck.passes.fold_constants import MIN_BUDGET, default_budget
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
@@ -88,11 +88,11 @@ def _try_merge(rewriter: Rewriter, value: ir.Value, seen: _Seen) -> None:
 
 def _try_share_transposed(rewriter: Rewriter, value: ir.Value, tensor: ir.TensorProtocol, seen: _Seen) -> bool:
     """Rule 5; either of the two matrices may be the one that goes."""
-    if tensor.dtype not in GEMM_TYPES or len(tensor.shape) != 2 or tensor.nbytes <= default_budget(rewriter, 0):
+    if tensor.dtype not in GEMM_TYPES or len(tensor.shape) != 2 or tensor.nbytes <= MIN_BUDGET:
         return False
     turned = ir.Tensor(tensor.numpy().T)
     other = seen.find(_fingerprint(turned), turned)
-    if other is None or other.graph is not value.graph:
+    if other is None or other.graph is not value.graph or tensor.nbytes <= default_budget(rewriter, 0):
         return False
     pairs = [(a, b) for a, b in ((value, other), (other, value)) if a.is_initializer() and not a.is_graph_output()]
     gone, kept = next(

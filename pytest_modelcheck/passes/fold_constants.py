@@ -41,7 +41,7 @@ NODE_BYTES = 128
 SPENT_KEY = "modelcheck.fold_growth_bytes"
 """Metadata of the model: by how many bytes folding has made it larger so far."""
 
-_MIN_BUDGET = 64 * 1024
+MIN_BUDGET = 64 * 1024
 _LARGE = 64 * 1024
 """Bytes above which a result is not kept for later."""
 
@@ -289,7 +289,7 @@ def default_budget(rewriter: Rewriter, spent: int) -> int:
     """How much folding may add: 2 % of the bytes of all constants that it did not add, or 64 KiB where that is more."""
     constants = [value.const_value for graph in graphs(rewriter.model) for value in graph.initializers.values()]
     total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
-    return max(_MIN_BUDGET, int((total - spent) * _GROWTH))
+    return max(MIN_BUDGET, int((total - spent) * _GROWTH))
 
 
 def _tensor_bytes(tensor: ir.TensorProtocol) -> int:
