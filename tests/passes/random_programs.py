@@ -8,7 +8,7 @@ rounded or turned into integers. `random_steps.STEPS` are the steps; a seed is a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,7 @@ class Program:
         node = helper.make_node(
             op, ["" if v is None else v.name for v in inputs], names, name=self.name("n"), **attributes
         )
-        if op == "Concat" and not _can_be_joined([v for v in inputs if v is not None], attributes["axis"]):
+        if not _is_as_specified(op, [v for v in inputs if v is not None], attributes):
             raise IndexError(op)
         read = {v.name: v for v in (*inputs, *captured) if v is not None}
         ports = [helper.make_tensor_value_info(v.name, _elem_type(v.dtype), None) for v in read.values()]
@@ -229,8 +229,20 @@ def _run(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> list[list
         raise IndexError("not computed") from error
 
 
+def _is_as_specified(op: str, inputs: Sequence[Value], attributes: Mapping[str, Any]) -> bool:
+    """Whether onnxruntime 1.31 does with these inputs what ONNX says.
+
+    It joins an empty part whose other axes differ, and reads unwritten memory; it leaves a reduced axis of size 0 at 0
+    where ONNX makes it 1; and it lets the slope of a PRelu raise the rank.
+    """
+    if op.startswith("Reduce"):
+        return all(array.size for array in inputs[0].arrays)
+    if op == "PRelu":
+        return inputs[1].rank <= inputs[0].rank
+    return op != "Concat" or _can_be_joined(inputs, attributes["axis"])
+
+
 def _can_be_joined(parts: Sequence[Value], axis: int) -> bool:
-    """Whether other axes agree where a part is empty, too: onnxruntime 1.31 takes it, and reads unwritten memory."""
     try:
         for arrays in zip(*(part.arrays for part in parts), strict=True):
             np.concatenate(arrays, axis)
