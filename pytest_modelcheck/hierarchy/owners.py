@@ -14,6 +14,7 @@ from pytest_modelcheck.hierarchy.alignment import align, calls_in_order
 from pytest_modelcheck.hierarchy.calls import ModuleCalls
 from pytest_modelcheck.hierarchy.folded_rows import ROOT
 from pytest_modelcheck.hierarchy.scopes import Scopes
+from pytest_modelcheck.hierarchy.shape_nodes import node_roles
 from pytest_modelcheck.hierarchy.value_names import named_outputs
 
 
@@ -103,7 +104,8 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
     1. The node names a parameter of one module, or is the only one to read it.
     2. In the order of execution it is where one module ran an operator that becomes such a node (`alignment.py`).
     3. Everything around it that has an owner - readers and producers - has the same one, or it reads constants only
-       and all its readers have the same one; repeated until nothing changes.
+       and all its readers have the same one; repeated until nothing changes. Nodes without owners that read each other
+       count as one: torchscript writes ``x[:, t] = y`` with a Cast, a Range and a Reshape that it names after nothing.
     4. It is a Reshape beside a Gemm: optimizers that turn a MatMul of three dimensions into a Gemm put one before it
        and one behind, and both belong to the Gemm's module (several Gemms: to the innermost module around them).
 
@@ -126,6 +128,14 @@ def inherit_owners(model: ir.Model, known: Mapping[ir.Node, Owner], calls: Modul
                 owners[node] = _with_sole_parameters(node, owners[node], calls.parameters)
         _take_in_folded_modules(owners, calls)
     _spread(missing, owners)
+    bare = [node for node in missing if node not in owners and not is_constant(node)]
+    compute = set(node_roles(model).compute) if bare else set()
+    for region in _regions(bare):
+        if compute.isdisjoint(region):  # sizes alone: they are nobody's
+            continue
+        readers, producers = ([other for node in region for other in near(node)] for near in (_readers, _producers))
+        if _paths(readers, owners) and (path := _common(_paths([*readers, *producers], owners))) is not None:
+            owners.update(dict.fromkeys(region, Owner(path, OwnerKind.INHERITED, how="surroundings")))
     for node in missing:
         if node not in owners and (path := _beside_gemm(node, owners)):
             owners[node] = Owner(path, OwnerKind.INHERITED, how="surroundings")
@@ -165,6 +175,19 @@ def _surroundings(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:
     if not _paths(readers, owners) or (producers and not _paths(producers, owners)):
         return None
     return _common(paths)
+
+
+def _regions(nodes: Sequence[ir.Node]) -> Iterator[list[ir.Node]]:
+    """The connected parts of `nodes`."""
+    left = dict.fromkeys(nodes)
+    while left:
+        region = [left.popitem()[0]]
+        for node in region:
+            near = [other for other in (*_readers(node), *_producers(node)) if other in left]
+            region += near
+            for other in near:
+                left.pop(other, None)
+        yield region
 
 
 def _beside_gemm(node: ir.Node, owners: Mapping[ir.Node, Owner]) -> str | None:

@@ -22,9 +22,12 @@ g (float[2] x) => (float[2] y) {
 }"""
 
 
+LONGER = TEXT.replace("y = Abs (b)", "c = Exp (b)\n    y = Abs (c)")
+
+
 def graph(*scopes: str | None) -> ir.Model:
-    """The three nodes of `TEXT`, labelled; None leaves one bare."""
-    model = ir.from_onnx_text(TEXT)
+    """The three nodes of `TEXT` or the four of `LONGER`, labelled; None leaves one bare."""
+    model = ir.from_onnx_text(TEXT if len(scopes) == 3 else LONGER)
     for node, scope in zip(model.graph, scopes, strict=True):
         if scope is not None:
             node.metadata_props[NAME_SCOPES_KEY] = repr(["", scope, "op"])
@@ -52,6 +55,13 @@ def test_the_broad_strategy_deduces_what_stands_between_two_nodes_of_one_module(
     assert owner is not None
     assert (owner.path, owner.kind, owner.how) == ("m", "inherited", "surroundings")
     assert dict(found.evidence) == {"exporter": 2, "surroundings": 1}
+
+
+@pytest.mark.parametrize(("last", "kind"), [("m", "inherited"), ("n", "root")])
+def test_bare_nodes_that_read_each_other_count_as_one(last: str, kind: str) -> None:
+    found = hierarchy_of_model(graph("m", None, None, last), strategy="broad")
+    assert found.kinds[kind] == 2
+    assert {str(owner.kind) for name in "bc" if (owner := found.owner(name))} == {kind}
 
 
 def test_auto_is_precise_where_every_node_is_named() -> None:
