@@ -91,9 +91,11 @@ class OpGraph:
 
 
 def op_graph(captured: Captured) -> OpGraph:
-    """Read the compute nodes of `captured` and connect them."""
+    """Read the compute nodes of `captured` and connect them; an arange that is made again is the first one."""
     parameters = _parameters(captured)
     made: dict[torch.fx.Node, Op] = {}
+    ops: list[Op] = []
+    counts: dict[str, Op] = {}
     bookkeeping = 0
     outputs: tuple[Op | None, ...] = ()
     for node in captured.graph.nodes:
@@ -102,11 +104,17 @@ def op_graph(captured: Captured) -> OpGraph:
         if node.op not in ("call_function", "call_method", "call_module"):
             continue
         name = node_type(captured, node)
-        if _is_bookkeeping(name, node):
+        again = _counting(name, node)
+        if again in counts:
+            made[node] = counts[again]
+        if again in counts or _is_bookkeeping(name, node):
             bookkeeping += 1
             continue
         owner, call = owner_of(node)
-        op = Op(len(made), name, _label(name, node), owner, call, node)
+        op = Op(len(ops), name, _label(name, node), owner, call, node)
+        ops.append(op)
+        if again:
+            counts[again] = op
         sources = [source for value in _input_nodes(node) if (source := _source(value, made)) is not None]
         weights = [source in parameters or (isinstance(source, Op) and source.of_parameters) for source in sources]
         op.has_parameter = node.op == "call_module" or any(weights)
@@ -118,9 +126,9 @@ def op_graph(captured: Captured) -> OpGraph:
                 op.inputs.append(source)
                 source.users.append(op)
         made[node] = op
-    for op in made.values():
+    for op in ops:
         op.is_output = op in outputs
-    return OpGraph(tuple(made.values()), bookkeeping, outputs, made, frozenset(parameters))
+    return OpGraph(tuple(ops), bookkeeping, outputs, made, frozenset(parameters))
 
 
 RESHAPING = names("view reshape _unsafe_view flatten unflatten expand expand_as slice squeeze")
@@ -139,6 +147,16 @@ def _is_bookkeeping(name: str, node: torch.fx.Node) -> bool:
         return _adds_nothing(node)
     # a clone that changes the memory layout (contiguous) does work; a plain one is what Dropout leaves in eval mode
     return name in BOOKKEEPING and not (name == "clone" and node.kwargs.get("memory_format") is not None)
+
+
+def _counting(name: str, node: torch.fx.Node) -> str:
+    """What an arange counts, with the sizes of the example; empty for other operators."""
+    if name != "arange":
+        return ""
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda size: size.meta.get("val", size))
+    start_to_end = (0, *args) if len(args) == 1 else args
+    named = {key: kwargs[key] for key in ("start", "end", "step") if key in kwargs}
+    return f"{(*start_to_end, 1)[:3]} {named} {getattr(node.meta.get('val'), 'dtype', kwargs.get('dtype'))}"
 
 
 def _keeps_its_shape(node: torch.fx.Node) -> bool:

@@ -119,6 +119,18 @@ def test_an_integer_zero_added_to_integers_is_no_compute_node(form: str, how: Ho
     )
 
 
+@pytest.mark.parametrize("how", ["export", "symbolic_trace"])
+def test_an_arange_that_is_made_again_is_the_first_one(how: How) -> None:
+    class Ranges(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, again, shifted = torch.arange(x.size(1)), torch.arange(0, x.size(1)), torch.arange(1, x.size(1) + 1)
+            return x * first + again.float() * shifted
+
+    made = capture(module_case(Ranges(), (2, 4)), how=how)
+    assert isinstance(made, Captured), made.render()
+    assert sum("arange" in op for subgraph in partition(made).subgraphs for op in subgraph.ops) == 2
+
+
 @pytest.mark.parametrize("form", SOMETHING_ADDED)
 def test_an_addition_that_changes_values_or_dtype_is_a_compute_node(form: str) -> None:
     report = partition(captured(Positions(*SOMETHING_ADDED[form]), (2, 4)))
