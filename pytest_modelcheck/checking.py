@@ -27,6 +27,9 @@ class CheckedExport:
     Attributes:
         modelcheck: What the fixture `modelcheck` hands out: ``.exported``, ``.optimized``, ``.attribution``, ...
         results: One per gate, in the order in which they were given.
+
+    Example:
+        ``check_export(net, torch.randn(2, 16), gates={"expect_ops": {"Gemm": 2}}).raise_if_failed()``
     """
 
     modelcheck: ModelCheck

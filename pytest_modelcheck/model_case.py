@@ -52,6 +52,10 @@ class ModelCase:
         session_options: onnxruntime's session configuration, ``{"session.disable_prepacking": "1"}``.
         provider: What computes the graphs in onnxruntime where a marker names nothing: ``"CPU"`` or ``"CUDA"``.
         onnx_path, input_names: Set by `from_onnx` only.
+
+    Example:
+        ``ModelCase("bert", build, inputs, dynamic_axes={"input_ids": {0: "batch", 1: "sequence"}})``, where
+        ``inputs(seed)`` gives ``{"input_ids": ids}``, ids (2, 16) int64.
     """
 
     name: str

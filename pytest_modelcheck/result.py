@@ -47,6 +47,10 @@ class Finding:
         next: What the reader can do about it.
         verdict: Never `Verdict.PASS`.
         missed: Whether an inconclusive measurement has its estimate outside the bound.
+
+    Example:
+        ``Finding(gate="expect_ops", model="mlp", subject="Gemm", expected="2", found="1").render()`` is
+        ``"expect_ops: Gemm expected 2, found 1 in mlp"``.
     """
 
     gate: str

@@ -1,10 +1,13 @@
 """What the documents show is executed, and their tables are complete."""
 
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+from pytest_modelcheck import ModelCase
 from pytest_modelcheck.configuration import read_configuration
 from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.options import OPTION_NAMES
@@ -27,6 +30,23 @@ def test_the_readme_example_records_once_and_is_green_then(pytester):
     result = pytester.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["mlp * dynamo * 3 -> 3 *", "6 snapshots passed."])
+
+
+def test_the_first_page_of_the_site_shows_the_example_of_the_readme():
+    (block,) = code_blocks(DOCS["index.md"], "python")
+    assert block == code_blocks(README, "python")[0]
+
+
+def test_every_page_shows_an_example():
+    assert [name for name, text in DOCS.items() if "```" not in text] == ["api.md"]
+    for name in re.findall(r"^::: (\S+)$", DOCS["api.md"], flags=re.MULTILINE):
+        assert "Example" in inspect.getdoc(pkgutil.resolve_name(name)), name
+
+
+def test_the_test_of_the_page_of_numbers_records_and_is_green_then(project):
+    project.file("test_numbers.py", code_blocks(DOCS["numbers.md"], "python")[0])
+    project.run("--snapshot-update").outcomes(passed=1)
+    project.run().outcomes(passed=1)
 
 
 def test_the_pass_of_the_contributing_page_fires_refuses_and_keeps_the_result():
@@ -120,6 +140,8 @@ def test_the_page_of_fears_names_every_marker_and_what_it_shows_can_be_read(tmp_
     for name in ("old.pt", "reference.npz"):
         (tmp_path / name).touch()
     page = DOCS["which_marker.md"]
+    (block,) = code_blocks(page, "python")
+    exec(block, {"pytest": pytest, "ModelCase": ModelCase, "build": object, "inputs": object})
     gates = registered_gates()
     shown = re.findall(r"`(expect_\w+)\(([^`]*)\)`", page)
     assert {name for name, _ in shown} == set(gates)

@@ -37,10 +37,13 @@ def _deltas(row: Row, index: int) -> list[int | None]:
     return [entry["isolated"], entry["in_order"], entry["leave_one_out"]]
 
 
+COMMAND = "```console\npython -m pytest_modelcheck attribute model.onnx --leave-one-out\n```"
+
+
 def report(rows: Sequence[Row]) -> str:
     """One matrix per exporter."""
-    made = "Written by `python -m examples.experiments.attribution_matrix`."
-    parts = ["# What each pass does to each model", f"{LEGEND} {made}"]
+    made = "Written by `python -m examples.experiments.attribution_matrix`. For a file of your own:"
+    parts = ["# What each pass does to each model", f"{LEGEND} {made}", COMMAND]
     for exporter in ("dynamo", "torchscript"):
         parts += [f"## {exporter}", matrix([row for row in rows if row["exporter"] == exporter])]
     return "\n\n".join(parts)

@@ -33,6 +33,9 @@ class GateResult:
         figures: What reports show of the measurement, as plain data by section: ``{"opset": {"text": "18"}}``. What
             several gates share is shown by `ModelCheck.once` instead.
         seconds: What the gate itself cost.
+
+    Example:
+        ``GateResult(gate="expect_ops", measured="Gemm 2").verdict`` is ``Verdict.PASS``.
     """
 
     gate: str

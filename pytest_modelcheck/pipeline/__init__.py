@@ -131,6 +131,9 @@ def optimize(
 
     Warns:
         ConversionWarning: if nodes are left for which TensorFlow Lite has no built-in operator.
+
+    Example:
+        ``optimize("bert.onnx", target="opset23")`` writes ``bert.optimized.onnx`` and returns its path.
     """
     check_target(target)
     chosen = as_passes(passes, target)
