@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -80,7 +81,7 @@ def test_the_markers_of_the_page_of_latency_can_be_read():
 
 def test_what_the_page_of_strategies_shows_runs(folder):
     shipped, captured = code_blocks(DOCS["choosing_a_model_strategy.md"], "python")
-    names = {
+    names: dict[str, Any] = {
         "ModelCase": ModelCase,
         "build": lambda: torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()),
         "inputs": lambda seed: (torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed)),),
