@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import logging
 import os
@@ -142,13 +143,17 @@ def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
         return False
     where = getattr(value, "__module__", None)
     where = where if isinstance(where, str) else home
-    if where == _TAGS_GENERATIONS and any(
-        getattr(cell.cell_contents, "__qualname__", "") == qualified for cell in value.__closure__ or ()
-    ):
+    if where == _TAGS_GENERATIONS and kind is types.FunctionType and qualified in _wrapped(value):
         return True
     return (where == home and value.__qualname__ == qualified) or (
         {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
     )
+
+
+def _wrapped(function: types.FunctionType) -> list[str]:
+    """Qualified names of what a function holds in its closure."""
+    cells = inspect.getclosurevars(function).nonlocals.values()
+    return [getattr(cell, "__qualname__", "") for cell in cells]
 
 
 def switches() -> tuple[dict[str, str], dict[str, str]]:

@@ -248,3 +248,11 @@ def test_what_torchs_tracer_puts_around_the_constructor_of_modules_is_no_change(
     assert bindings({}, {"__init__"}, ()) == before
     monkeypatch.setattr(nn.Module, "__init__", lambda self: original(self))
     assert bindings({}, {"__init__"}, ()) != before
+
+
+def test_the_classes_of_torchs_tracer_are_its_own():
+    from torch._dynamo import mutation_guard
+
+    assert isinstance(mutation_guard.GenerationTracker, type)  # no function: it has no closure
+    texts, _ = bindings({mutation_guard.__name__: {"GenerationTracker"}}, {"GenerationTracker"}, ())
+    assert f"{mutation_guard.__name__}:GenerationTracker" not in texts
