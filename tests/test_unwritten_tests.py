@@ -56,7 +56,7 @@ def test_an_architecture_by_name_in_workers(models):
         ("nothing:build", "nothing:build: cannot be imported: No module named 'nothing'"),
         ("two:make", "two:make: two has no make"),
         ("absent.onnx", "absent.onnx: there is no such file"),
-        ("two", "'two' is not a model; write package.module:build, model.onnx, hf:NAME or timm:NAME"),
+        ("two", "'two' is not a model; write package.module:build, model.onnx, hf:NAME, timm:NAME or torchvision:NAME"),
     ],
 )
 def test_what_is_no_model_is_a_usage_error(models, model, said):
