@@ -15,6 +15,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.accuracy.metrics import Array
+from pytest_modelcheck.accuracy.quantized import open_exactly, rounds_to_integers
 from pytest_modelcheck.accuracy.randomness import random_calls, random_nodes
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.calling import ModuleInputs, run_module
@@ -137,15 +138,14 @@ def session_stage(
         if isinstance(session, Session):
             yield lambda inputs: session.run(feeds_for(session, inputs))
         else:
-            made = open_session(session, how, name=name)
+            integers = how.optimizer and how.runtime == "onnxruntime" and rounds_to_integers(_loaded(session))
+            made = (open_exactly if integers else open_session)(session, how, name=name)
             yield lambda inputs: made.run(feeds_for(made, inputs))
 
     def graph() -> ir.Model | None:
         if isinstance(session, Session):
             return None
-        if isinstance(session, str | Path):
-            return ir.load(session)
-        return session if isinstance(session, ir.Model) else ir.from_proto(session)
+        return _loaded(session)
 
     def nonfinite() -> tuple[str, ...]:
         model = graph()
@@ -193,6 +193,12 @@ def standard_stages(
                 )
             )
     return tuple(stages)
+
+
+def _loaded(model: Model) -> ir.Model:
+    if isinstance(model, str | Path):
+        return ir.load(model)
+    return model if isinstance(model, ir.Model) else ir.from_proto(model)
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

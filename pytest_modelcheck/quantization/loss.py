@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -13,10 +13,11 @@ import onnx_ir as ir
 from pytest_modelcheck.accuracy.metrics import Array, is_float, top1_agreement
 from pytest_modelcheck.accuracy.places import read_by
 from pytest_modelcheck.accuracy.probe import GraphProbe
+from pytest_modelcheck.accuracy.quantized import open_exactly
 from pytest_modelcheck.graph.counts import all_nodes, op_label
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.quantization.noise import Noise
-from pytest_modelcheck.runtimes import How, Quantizer, Session, SessionError, open_session
+from pytest_modelcheck.runtimes import How, Quantizer, open_session
 
 LOOK_AT = 64
 """Inner values per session."""
@@ -114,11 +115,6 @@ class _Seen:
             self.top1.setdefault(name, []).append(top1_agreement(reference, found))
 
 
-_EXACT_PRODUCTS = {"session.x64quantprecision": "1"}
-"""x86 processors without VNNI add pairs of 8-bit products in 16 bits, which saturate: two layers of 16 and 32 lost
-17.5 dB by that, and a verdict would depend on the machine."""
-
-
 def compare_quantized(
     source: Path,
     model: ir.Model,
@@ -150,7 +146,7 @@ def compare_quantized(
         quantizer(source, target, calibration)
         if not target.is_file():
             raise ValueError("it wrote no file")
-        before, after = open_session(source, how, name="float"), _open_exactly(target, how)
+        before, after = open_session(source, how, name="float"), open_exactly(target, how, name="quantized")
         if missing := {port.name for port in before.outputs} - {port.name for port in after.outputs}:
             raise ValueError(f"outputs {', '.join(map(repr, sorted(missing)))} are gone: it is another model")
         seen = _Seen()
@@ -172,16 +168,6 @@ def compare_quantized(
             heavy=heavy,
             layers=_layers(model, other, feeds[0], how) if inside(seen.outputs) else (),
         )
-
-
-def _open_exactly(target: Path, how: How) -> Session:
-    """A session whose sums of int8 products do not saturate, where onnxruntime can: it fails to load some graphs that
-    it has rewritten for that."""
-    exact = replace(how, config=tuple((_EXACT_PRODUCTS | dict(how.config)).items()))
-    try:
-        return open_session(target, exact, name="quantized")
-    except SessionError:
-        return open_session(target, how, name="quantized")
 
 
 def _bytes(file: Path) -> int:
