@@ -7,7 +7,7 @@
 Variants: the file as exported (``raw``), after onnxslim, and optimized for the targets ``portable`` and ``tflite``;
 each tool, the converter among them, is given the example's sizes. A file is right if the runtime converts and loads it
 and agrees with torch to 1e-4, scaled, over three seeds. Models are the library's architectures with random weights,
-small where their sizes are free, and blocks.
+small where their sizes are free, and some of the zoo.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from pytest_modelcheck import ModelCase
 
 HUGGING_FACE = (
     *("bert", "distilbert", "roberta", "albert", "electra", "gpt2", "opt", "llama", "qwen2", "t5"),
-    *("vit", "deit", "dinov2", "swin", "convnext", "resnet", "mobilenet-v2", "segformer", "regnet", "wav2vec2"),
+    *("vit", "deit", "dinov2", "swin", "convnext", "resnet", "segformer", "regnet", "wav2vec2"),
 )
 RECURRENT = ("LSTM", "GRU")
-BLOCKS = ("mobilenet-block", "cross-attention")
-FAMILIES = (*HUGGING_FACE, *(kind.lower() for kind in RECURRENT), *BLOCKS)
+ZOO = ("mobilenet-v2", "mobilenet-block", "cross-attention")
+"""Jittered: activations of a MobileNetV2 with fresh weights vanish, and nothing could be compared."""
+FAMILIES = (*HUGGING_FACE, *(kind.lower() for kind in RECURRENT), *ZOO)
 VARIANTS = ("raw", "onnxslim", "portable", "tflite")
 SEEDS = 3
 TOLERANCE = 1e-4
@@ -44,7 +45,7 @@ TOLERANCE = 1e-4
 
 def family_case(family: str, exporter: str) -> ModelCase:
     """The case of a family by an exporter."""
-    if family in BLOCKS:
+    if family in ZOO:
         from examples.zoo import registry
 
         return registry.case(family, exporter)
