@@ -10,43 +10,25 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.shapes import layout_rules
 from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
 from pytest_modelcheck.shapes.dims import (
     Dim,
     add,
     divide_exactly,
     is_nonnegative,
-    is_positive,
     multiply,
-    product,
     subtract,
 )
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
-from pytest_modelcheck.shapes.slices import INFINITE, slice_bounds, sliced
+from pytest_modelcheck.shapes.slices import INFINITE
 
 
 def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
     """The shapes of the outputs of a node, as many as the rule for its operator gives."""
     rule = _RULES_OF_DOMAIN.get(node.domain, {}).get(node.op_type)
     return [] if rule is None or not node.inputs else rule(node, known)
-
-
-def reshaped(source: tuple[Dim, ...] | None, target: tuple[Dim, ...], *, allow_zero: bool) -> Partial:
-    """The dimensions that Reshape makes of `source`; `target` as Reshape reads it (0 copies, -1 is the rest)."""
-    result: list[Dim | None] = []
-    for axis, element in enumerate(target):
-        copied = source[axis] if source is not None and axis < len(source) else None
-        if element == 0 and not allow_zero:
-            result.append(copied)
-        elif not is_nonnegative(element) or not (allow_zero or is_positive(element) or element == copied):
-            result.append(None)  # -1, or what may be 0 and then stands for what is copied
-        else:
-            result.append(element)
-    if source is not None and target.count(-1) == 1 and result.count(None) == 1:
-        rest = divide_exactly(product(source), product(dim for dim in result if dim is not None))
-        result[target.index(-1)] = rest
-    return result
 
 
 def _same(node: ir.Node, known: Known) -> list[Partial]:
@@ -77,107 +59,6 @@ def _gemm(node: ir.Node, known: Known) -> list[Partial]:
     if left is None or right is None or a is None or b is None or len(left) != 2 or len(right) != 2:
         return []
     return [[left[1 if a else 0], right[0 if b else 1]]]
-
-
-def _transpose(node: ir.Node, known: Known) -> list[Partial]:
-    shape = known.shape(node.inputs[0])
-    if shape is None:
-        return []
-    order = integers_attribute(node, "perm", tuple(range(len(shape)))[::-1])
-    if order is None:
-        return [[None] * len(shape)]
-    return [[shape[axis] for axis in order]] if sorted(order) == list(range(len(shape))) else []
-
-
-def _reshape(node: ir.Node, known: Known) -> list[Partial]:
-    if len(node.inputs) < 2:
-        return []
-    target = known.content(node.inputs[1])
-    if target is None:
-        return []
-    allow_zero = integer_attribute(node, "allowzero", 0)
-    if allow_zero is None:
-        return [[None] * len(target)]
-    return [reshaped(known.shape(node.inputs[0]), target, allow_zero=bool(allow_zero))]
-
-
-def _flatten(node: ir.Node, known: Known) -> list[Partial]:
-    shape, axis = known.shape(node.inputs[0]), integer_attribute(node, "axis", 1)
-    if shape is None or axis is None:
-        return [[None, None]]
-    axis += len(shape) if axis < 0 else 0
-    return [[product(shape[:axis]), product(shape[axis:])]]
-
-
-def _squeeze(node: ir.Node, known: Known) -> list[Partial]:
-    shape, axes = known.shape(node.inputs[0]), axes_of(node, known)
-    if shape is None or axes is None:
-        return []
-    if not axes:
-        return [[dim for dim in shape if dim != 1]] if all(isinstance(dim, int) for dim in shape) else []
-    dropped = normalized(axes, len(shape))
-    return [] if dropped is None else [[dim for axis, dim in enumerate(shape) if axis not in dropped]]
-
-
-def _unsqueeze(node: ir.Node, known: Known) -> list[Partial]:
-    shape, axes = known.shape(node.inputs[0]), axes_of(node, known)
-    if shape is None or axes is None:
-        return []
-    rank = len(shape) + len(axes)
-    made, rest = normalized(axes, rank), iter(shape)
-    return [] if made is None else [[1 if axis in made else next(rest) for axis in range(rank)]]
-
-
-def _expand(node: ir.Node, known: Known) -> list[Partial]:
-    target = known.content(node.inputs[1])
-    shape = known.shape(node.inputs[0])
-    if target is None or shape is None:
-        return []
-    result = broadcast([shape, tuple(target)])
-    if result is None:
-        return []
-    # An element of unknown sign may be no size at all.
-    return [[dim if dim is not None and is_nonnegative(dim) else None for dim in result]]
-
-
-def _concat(node: ir.Node, known: Known) -> list[Partial]:
-    shapes = [known.shape(value) for value in node.inputs]
-    present = [shape for shape in shapes if shape is not None]
-    axis = axis_of(node, len(present[0]), None) if present else None
-    if axis is None or len(set(map(len, present))) > 1:
-        return []
-    result: list[Dim | None] = list(present[0])
-    for shape in present:
-        result = [dim if isinstance(dim, int) else other for dim, other in zip(result, shape, strict=True)]
-    if len(present) == len(shapes):
-        total: Dim = 0
-        for shape in present:
-            total = add(total, shape[axis])
-        result[axis] = total
-    else:
-        result[axis] = None
-    return [result]
-
-
-def _gather(node: ir.Node, known: Known) -> list[Partial]:
-    data, indices = known.shape(node.inputs[0]), known.shape(node.inputs[1])
-    axis = None if data is None else axis_of(node, len(data))
-    if data is None or indices is None or axis is None:
-        return []
-    return [[*data[:axis], *indices, *data[axis + 1 :]]]
-
-
-def _slice(node: ir.Node, known: Known) -> list[Partial]:
-    shape = known.shape(node.inputs[0])
-    if shape is None:
-        return []
-    bounds = slice_bounds(node, known)
-    if bounds is None:
-        return [[None] * len(shape)]
-    result: list[Dim | None] = list(shape)
-    for axis, (start, end, step) in bounds.items():
-        result[axis] = sliced(shape[axis], start, end, step)
-    return [result]
 
 
 def _shape(node: ir.Node, known: Known) -> list[Partial]:
@@ -320,12 +201,12 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "ArgMax": _arg,
     "ArgMin": _arg,
     "AveragePool": _batch_kept,
-    "Concat": _concat,
+    "Concat": layout_rules.concat,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _batch_and_channels,
-    "Expand": _expand,
-    "Flatten": _flatten,
-    "Gather": _gather,
+    "Expand": layout_rules.expand,
+    "Flatten": layout_rules.flatten,
+    "Gather": layout_rules.gather,
     "GatherElements": _gather_elements,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool,
@@ -334,14 +215,14 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "MaxPool": _batch_kept,
     "Pad": _pad,
     "Range": _range,
-    "Reshape": _reshape,
+    "Reshape": layout_rules.reshape,
     "Shape": _shape,
-    "Slice": _slice,
+    "Slice": layout_rules.slice_,
     "Split": _split,
-    "Squeeze": _squeeze,
+    "Squeeze": layout_rules.squeeze,
     "Tile": _tile,
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Transpose": layout_rules.transpose,
+    "Unsqueeze": layout_rules.unsqueeze,
 }
 
 _RULES_OF_DOMAIN: dict[str, dict[str, Callable[[ir.Node, Known], list[Partial]]]] = {
