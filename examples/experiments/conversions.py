@@ -29,6 +29,7 @@ from examples.experiments.rows import RESULTS, Row, table
 from examples.zoo.declaring import EXPORTERS
 from examples.zoo.random_inputs import normal
 from pytest_modelcheck import ModelCase
+from pytest_modelcheck.model_case import Exporter
 
 HUGGING_FACE = (
     *("bert", "distilbert", "roberta", "albert", "electra", "gpt2", "opt", "llama", "qwen2", "t5"),
@@ -43,7 +44,7 @@ SEEDS = 3
 TOLERANCE = 1e-4
 
 
-def family_case(family: str, exporter: str) -> ModelCase:
+def family_case(family: str, exporter: Exporter) -> ModelCase:
     """The case of a family by an exporter."""
     if family in ZOO:
         from examples.zoo import registry
@@ -55,7 +56,7 @@ def family_case(family: str, exporter: str) -> ModelCase:
             partial(_recurrent, family.upper()),
             lambda seed: (normal(seed, 2, 7, 12),),
             output_names=["hidden"],
-            exporter=exporter,  # type: ignore[arg-type]
+            exporter=exporter,
         )
     from pytest_modelcheck.scaffold.targets import read_target
 
@@ -77,7 +78,7 @@ def _recurrent(kind: str) -> Any:
     return Recurrent()
 
 
-def measure(family: str, exporter: str, runtime: str) -> Iterator[Row]:
+def measure(family: str, exporter: Exporter, runtime: str) -> Iterator[Row]:
     """A row for each variant of a file; one row where there is no export."""
     from pytest_modelcheck.check import ModelCheck
     from pytest_modelcheck.export import ExportFailure
@@ -87,7 +88,7 @@ def measure(family: str, exporter: str, runtime: str) -> Iterator[Row]:
         try:
             check = ModelCheck(family_case(family, exporter), cache=Path(folder))
             exported = check.graphs.export
-        except Exception as error:  # models are anybody's code
+        except Exception as error:  # whatever a library raises: the row says it
             yield {**named, "variant": "raw", "outcome": "no model", "why": _first_line(error)}
             return
         if isinstance(exported, ExportFailure):
@@ -97,7 +98,7 @@ def measure(family: str, exporter: str, runtime: str) -> Iterator[Row]:
             try:
                 path = _file(variant, check, Path(folder))
                 outcome, why = _converted(check, path, runtime)
-            except Exception as error:  # optimizers, too
+            except Exception as error:  # a variant that its optimizer cannot make is a row, too
                 outcome, why = "not made", _first_line(error)
             yield {**named, "variant": variant, "outcome": outcome, "why": why}
 
@@ -115,7 +116,7 @@ def _file(variant: str, check: Any, folder: Path) -> Path:
     if variant == "raw":
         return raw
     if variant == "onnxslim":
-        import onnxslim  # type: ignore[import-untyped]
+        import onnxslim
 
         sized = [f"{port.name}:{','.join(map(str, shapes[port.name]))}" for port in inputs]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -125,7 +126,7 @@ def _file(variant: str, check: Any, folder: Path) -> Path:
         sizes = {axis: size for axis, size in axes if isinstance(axis, str)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a ConversionWarning; the conversion says it by itself
-            optimize(raw, target=variant, sizes=sizes or None, output=made)  # type: ignore[call-overload]
+            optimize(raw, target="tflite" if variant == "tflite" else "portable", sizes=sizes or None, output=made)
     return made
 
 

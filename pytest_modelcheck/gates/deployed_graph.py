@@ -58,7 +58,7 @@ _SLIP = 0.93
 def _close(counts: Mapping[str, int], op: str) -> str:
     """An executed operator that differs from the one asked for by a slip: its bound would say nothing.
 
-    An operator that exists is no slip, however close another one is: ``ReduceMax: 0`` beside ReduceMean.
+    The name of an existing operator is no misspelling, whatever is close to it: ``ReduceMax: 0`` beside ReduceMean.
     """
     if not wrong_operator(op):
         return ""

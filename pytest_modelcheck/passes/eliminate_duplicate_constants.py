@@ -4,7 +4,7 @@
 2. Constant nodes and initializers are compared with each other; the initializer is kept, else the first.
 3. A constant of an outer scope stands for one of a subgraph, never the other way round; functions see only their own.
 4. A constant that is a graph output keeps its node; an initializer that is a graph input may be overridden: not one.
-5. A matrix that is another one transposed (an embedding, and the head that exporters store beside it) is read through
+5. A matrix that equals the transpose of another (an embedding, and the head stored beside it) is read through
    a Transpose, where all its readers are products of matrices, whose Gemm takes that as transA or transB, and folding
    would not write it out again.
 

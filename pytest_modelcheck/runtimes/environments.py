@@ -80,7 +80,7 @@ class Environment:
             python: Interpreter to make it from, a command or a path; default: this one, or a newer one on the PATH.
 
         Raises:
-            InstallError: if there is no interpreter, or the installer fails; what it left is removed.
+            InstallError: without a suitable interpreter, or if the installer fails; nothing incomplete stays.
         """
         if self.installed:
             return
@@ -132,7 +132,7 @@ def _pythons(python: str | None) -> Iterator[str]:
 
 
 def _version(python: str) -> tuple[int, int]:
-    """(0, 0) for what is no interpreter, such as a command of pyenv for a version that is not chosen."""
+    """(major, minor); (0, 0) for a command that does not run, such as pyenv's shim of an inactive version."""
     script = "import sys; print(*sys.version_info[:2])"
     try:
         done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)

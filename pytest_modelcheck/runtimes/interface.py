@@ -209,6 +209,13 @@ def inlined(model: ir.Model) -> ir.Model:
     return copy
 
 
+def check_types(signature: Signature, dtypes: frozenset[str], label: str) -> None:
+    """Raises SessionError for an input or output of another element type than these; `label` is the runtime's."""
+    for port in (*signature.inputs, *signature.outputs):
+        if port.element not in dtypes:
+            raise SessionError(f"{signature.name}: {label} takes and gives no {port.type} ({port.name!r})")
+
+
 @dataclass(frozen=True, slots=True)
 class NodeTime:
     """Milliseconds of each run of one node, by the runtime's own profile."""

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,17 @@ import onnx_ir as ir
 from onnx import helper
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, graph_of, inlined, loading
+from pytest_modelcheck.runtimes.interface import (
+    How,
+    Model,
+    Runtime,
+    Session,
+    SessionError,
+    check_types,
+    graph_of,
+    inlined,
+    loading,
+)
 from pytest_modelcheck.runtimes.ports import Array, Port, signature_of
 from pytest_modelcheck.runtimes.worker import Worker
 
@@ -32,9 +42,7 @@ def _open(model: Model, how: How, name: str) -> Session:
     with loading(name, "LiteRT"):
         graph = inlined(graph_of(model, name))
         signature = signature_of(graph, name)
-        for port in (*signature.inputs, *signature.outputs):
-            if port.element not in _DTYPES:
-                raise SessionError(f"{name}: LiteRT takes and gives no {port.type} ({port.name!r})")
+        check_types(signature, _DTYPES, "LiteRT")
         fixed = _at_sizes(graph, dict(how.shapes))
         flat = _flatten_outputs(fixed)
     worker = Worker([str(_ENVIRONMENT.interpreter), "-I", str(_WORKER)], name, "LiteRT")
@@ -52,7 +60,7 @@ def _open(model: Model, how: How, name: str) -> Session:
     return Session(
         signature=signature,
         how=how,
-        start=partial(_start, worker),
+        start=worker.start,
         as_array=partial(_as_array, flat),
         label="LiteRT",
         held=(worker,),
@@ -91,10 +99,6 @@ def _flatten(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> None:
 
 def _as_array(flat: Mapping[str, tuple[int, ...]], value: Array, port: Port) -> Array:
     return value.reshape(flat[port.name]) if port.name in flat else value
-
-
-def _start(worker: Worker, arrays: Mapping[str, Array]) -> Callable[[], Sequence[Array]]:
-    return partial(worker.run, arrays)
 
 
 RUNTIME = Runtime(

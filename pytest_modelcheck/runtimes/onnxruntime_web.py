@@ -6,15 +6,13 @@ model of 2 GB and more cannot be run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, graph_of, inlined, loading
-from pytest_modelcheck.runtimes.ports import STANDARD, Array, signature_of
+from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, check_types, graph_of, inlined, loading
+from pytest_modelcheck.runtimes.ports import STANDARD, signature_of
 from pytest_modelcheck.runtimes.worker import Worker
 
 _ENVIRONMENT = Environment(name="onnxruntime-web", kind="node", packages=("onnxruntime-web@1.30.0",))
@@ -26,18 +24,12 @@ def _open(model: Model, how: How, name: str) -> Session:
     with loading(name, "onnxruntime-web"):
         graph = graph_of(model, name)
         content = ir.to_proto(inlined(graph)).SerializeToString()
-    signature = signature_of(graph, name)
-    for port in (*signature.inputs, *signature.outputs):
-        if port.element not in _DTYPES:
-            raise SessionError(f"{name}: onnxruntime-web takes and gives no {port.type} ({port.name!r})")
+        signature = signature_of(graph, name)
+        check_types(signature, _DTYPES, "onnxruntime-web")
     worker = Worker([str(_ENVIRONMENT.interpreter), str(_WORKER), str(_ENVIRONMENT.folder)], name, "onnxruntime-web")
     (worker.folder / "model.onnx").write_bytes(content)
     worker.load(model="model.onnx", optimizer=how.optimizer)
-    return Session(signature=signature, how=how, start=partial(_start, worker), label="onnxruntime-web", held=(worker,))
-
-
-def _start(worker: Worker, arrays: Mapping[str, Array]) -> Callable[[], Sequence[Array]]:
-    return partial(worker.run, arrays)
+    return Session(signature=signature, how=how, start=worker.start, label="onnxruntime-web", held=(worker,))
 
 
 RUNTIME = Runtime(

@@ -24,11 +24,12 @@ from pytest_modelcheck.runtimes.interface import (
     Runtime,
     Session,
     SessionError,
+    check_types,
     graph_of,
     inlined,
     reason,
 )
-from pytest_modelcheck.runtimes.ports import STANDARD, Array, Port, Signature, signature_of
+from pytest_modelcheck.runtimes.ports import STANDARD, Array, Port, signature_of
 
 _DTYPES = frozenset(STANDARD) - {"string"}
 _PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:?\s*|FrontEnd API failed with \w+:\s*")
@@ -58,7 +59,7 @@ def _open(model: Model, how: How, name: str) -> Session:
     try:
         graph = graph_of(model, name)
         signature = signature_of(graph, name)
-        _check_types(signature)
+        check_types(signature, _DTYPES, "OpenVINO")
         read = core.read_model(str(model) if isinstance(model, str | Path) else _bytes(graph))
         compiled = core.compile_model(read, how.provider, _config(how))
     except SessionError:
@@ -97,12 +98,6 @@ def _executed(path: Path, how: How) -> dict[str, int]:
 def _bytes(graph: ir.Model) -> bytes:
     content: bytes = ir.to_proto(inlined(graph)).SerializeToString()
     return content
-
-
-def _check_types(signature: Signature) -> None:
-    for port in (*signature.inputs, *signature.outputs):
-        if port.element not in _DTYPES:
-            raise SessionError(f"{signature.name}: OpenVINO takes and gives no {port.type} ({port.name!r})")
 
 
 def _start(compiled: Any, arrays: Mapping[str, Array]) -> Callable[[], Sequence[Any]]:

@@ -17,7 +17,8 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,15 @@ class Worker:
         Raises:
             SessionError: with its reason, if it cannot load the model.
         """
-        return self._ask({"do": "load", **request}, "cannot load the model")
+        try:
+            return self._ask({"do": "load", **request}, "cannot load the model")
+        except SessionError:
+            self.close()  # what is kept of the error would keep the process
+            raise
+
+    def start(self, feeds: Mapping[str, Array]) -> Callable[[], list[Array]]:
+        """`run` with these feeds, as `Session.start` gives it."""
+        return partial(self.run, feeds)
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Outputs in the order of the graph.

@@ -85,6 +85,11 @@ def test_a_converter_that_breaks_says_how(worker, script, said):
         worker.run({})
 
 
+def test_a_model_that_it_refuses_ends_it(worker):
+    said = refused(worker, "print(json.dumps({'error': 'no axis\\n7'}), flush=True); time.sleep(60)")
+    assert said == "net: Echo cannot load the model: no axis 7"
+
+
 def test_what_it_writes_lies_in_its_own_folder(worker, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = set(os.listdir())

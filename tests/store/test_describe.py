@@ -135,7 +135,7 @@ def test_a_function_that_dynamo_has_wrapped_is_the_same_in_every_process():
     def wrapped(x):
         return x
 
-    wrapped._torchdynamo_wrapper_id = id(wrapped)  # type: ignore[attr-defined]
+    wrapped._torchdynamo_wrapper_id = id(wrapped)  # type: ignore[attr-defined]  # as dynamo does
     assert not [path for path in texts_of(wrapped) if "wrapper_id" in path]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what the converter and its native code print is no answer
 
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402 - imports may print, too
 
 _UNKNOWN = "ONNX_"
 """How the names of the custom operators begin that onnx2tf writes for what it does not convert; capitals follow."""
