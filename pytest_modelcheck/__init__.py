@@ -25,6 +25,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `calling`: building and calling a module
 - `recorder`: what this process reads from outside, and which code runs
 - `model_case`, `dimensions`, `targets`, `result`, `bounds`, `errors`: the words
+- `late_sympy`: a lighter onnx_ir
 
 The road of a case: a hook of `plugin` finds a test, `session` reads its markers, the fixture `modelcheck` hands out a
 `check.ModelCheck`, and after the test's body `session.judge` lets `gates.evaluate` run each gate. What a gate finds is

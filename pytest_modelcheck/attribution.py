@@ -10,6 +10,10 @@ run in order: operators, Constant nodes, bytes of initializers, seconds.
 
 from __future__ import annotations
 
+import pytest_modelcheck.late_sympy  # noqa: F401 - before onnx_ir
+
+# isort: split
+
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -7,6 +7,10 @@ and with every result run (verified.py), for what a run leaves behind (records.p
 
 from __future__ import annotations
 
+import pytest_modelcheck.late_sympy  # noqa: F401 - before onnx_ir
+
+# isort: split
+
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

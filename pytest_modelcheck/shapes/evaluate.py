@@ -8,6 +8,7 @@ raises where index and data sizes differ, and it prints numbers differently.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,9 @@ Array = np.ndarray[Any, Any]
 
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 """No intermediate result larger than this is computed."""
+
+_SMALL_BYTES = 256
+"""What is computed from inputs of this size is remembered: axes, scales, sizes."""
 
 _IR_VERSION = 10
 """Of the one-node models; every onnxruntime that is supported reads it."""
@@ -45,11 +49,12 @@ _MOVES_DATA = frozenset((
 
 _EXACT = _MOVES_DATA | {
     "Abs", "Add", "And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Neg", "Not", "Or",
-    "Range", "Shape", "Size", "Sub", "Xor",
+    "Range", "Shape", "Size", "Sqrt", "Sub", "Xor",
 }  # fmt: skip
 """Exact, or correctly rounded, in every dtype but half precision."""
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _INTEGERS = (ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64)
 
 
@@ -85,25 +90,45 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     if node.op_type == "Dropout" and len(node.inputs) > 2:
         raise CannotEvaluate("its result is random")
     proto = ir.serde.serialize_node(node)
+    proto.ClearField("name")
+    proto.ClearField("metadata_props")
     for i in range(len(proto.input)):
         proto.input[i] = "" if inputs[i] is None else f"i{i}"
     for i in range(len(proto.output)):
         proto.output[i] = f"o{i}"
     feeds = {f"i{i}": _with_text(array) for i, array in enumerate(inputs) if array is not None}
-    try:
-        results = (_by_reference if _is_exact(node) else _by_runtime)(proto, feeds, opset)
-    except CannotEvaluate:  # onnxruntime has no kernel for this dtype, or is not installed
-        if _is_exact(node) or node.op_type in _RUNTIME_ONLY:
-            raise
-        results = _by_reference(proto, feeds, opset)
+    if all(array.dtype != object and array.nbytes <= _SMALL_BYTES for array in feeds.values()):
+        content = tuple((name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items())
+        results = _of_small(proto.SerializeToString(), _is_exact(node), content, opset)
+    else:
+        results = _results(proto, _is_exact(node), feeds, opset)
     return [_checked(array, output) for array, output in zip(results, node.outputs, strict=True)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_small(
+    proto: bytes, exact: bool, content: tuple[tuple[str, np.dtype[Any], tuple[int, ...], bytes], ...], opset: int
+) -> Sequence[Any]:
+    """`_results`, once for all layers of a model that compute the same."""
+    feeds = {name: np.frombuffer(data, dtype).reshape(shape) for name, dtype, shape, data in content}
+    return _results(onnx.NodeProto.FromString(proto), exact, feeds, opset)
+
+
+def _results(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
+    try:
+        return (_by_reference if exact else _by_runtime)(proto, feeds, opset)
+    except CannotEvaluate:  # onnxruntime has no kernel for this dtype, or is not installed
+        if exact or proto.op_type in _RUNTIME_ONLY:
+            raise
+        return _by_reference(proto, feeds, opset)
 
 
 def _is_exact(node: ir.Node) -> bool:
     """Whether every implementation gives the same bits."""
     dtypes = [value.dtype for value in (*node.inputs, *node.outputs) if value is not None]
-    if node.op_type == "Cast":
-        return dtypes[0] in _INTEGERS and dtypes[1] in (*_INTEGERS, ir.DataType.FLOAT, ir.DataType.DOUBLE)
+    if node.op_type in ("Cast", "CastLike"):
+        source, target = dtypes[0], dtypes[-1]  # a float that is no integer is cut off in more than one way
+        return source in (*_INTEGERS, *_FLOATS) and (target in _FLOATS or {source, target} <= {*_INTEGERS})
     if node.op_type in _MOVES_DATA:
         return True
     return node.op_type in _EXACT and not any(dtype in _HALF for dtype in dtypes)
@@ -113,6 +138,8 @@ def _by_reference(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) ->
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
+            if proto.op_type == "Transpose":  # of every weight of a torchscript export
+                return [feeds["i0"].transpose(*(tuple(attribute.ints) for attribute in proto.attribute))]
             return list(ReferenceEvaluator(proto, opsets={"": opset}).run(None, feeds))
         except Exception as error:  # the implementation of any operator may raise anything
             kind = type(error).__name__

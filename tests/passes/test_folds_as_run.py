@@ -27,6 +27,11 @@ SIGNED = np.array([[1, -2, -3, -4]], np.float32)
         ("h = Cast <to = 10> (c) t = Cast <to = 8> (h) n = Cast <to = 1> (t) y = Add (x, n)", {"c": SIGNED * 16379}),
         ("i = Cast <to = 7> (c) n = Cast <to = 1> (i) y = Add (x, n)", {"c": SIGNED * np.float32(1e19)}),
         ("m = Max (c, d) y = Add (x, m)", {"c": SIGNED, "d": np.array([np.nan, 1, np.nan, 0], np.float32)}),
+        (
+            "r = Sqrt (c) h = Cast <to = 11> (r) n = Cast <to = 1> (h) y = Add (x, n)",
+            {"c": np.float32([[2, 3, 7, -1]])},
+        ),
+        ("t = Transpose (c) u = Transpose <perm = [1, 0]> (t) y = Mul (x, u)", {"c": SIGNED}),
         ("q = Div (a, b) n = Cast <to = 1> (q) y = Add (x, n)", {"a": np.array([-7, 7, -8, 8]), "b": np.array(3)}),
     ],
 )
@@ -43,6 +48,7 @@ def test_a_fold_is_what_running_gives(body: str, constants: dict[str, np.ndarray
 
 def test_without_onnxruntime_the_reference_implementation_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    evaluate._of_small.cache_clear()
     model = make(f"{HEADER} => (float[a] y) {{ e = Exp (c) y = Add (x, e) }}", c=np.zeros(4, np.float32))
     assert op_counts(run_pass(ir.from_proto(model), FoldConstants())[0]) == {"Add": 1}
     weights = {"c": SIGNED}
