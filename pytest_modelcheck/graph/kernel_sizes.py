@@ -61,10 +61,10 @@ class _Known:
 def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[str, onnx.TypeProto]) -> bool:
     candidates = [node for node in graph.node if node.domain == "" and node.op_type in KERNEL_SIZED]
     slices = _of_unknown_bounds(graph)
-    inner = [
-        (attribute.g, other.g)
-        for node, known in zip(graph.node, inferred.node, strict=True)
-        for attribute, other in zip(node.attribute, known.attribute, strict=True)
+    inner = [  # read of `graph` alone: nearly every node has none
+        (attribute.g, inferred.node[i].attribute[k].g)
+        for i, node in enumerate(graph.node)
+        for k, attribute in enumerate(node.attribute)
         if attribute.type == onnx.AttributeProto.GRAPH
     ]
     if not candidates and not slices and not inner:
