@@ -45,7 +45,8 @@ _SIGNS: tuple[tuple[FailureKind, str], ...] = (
     ),
     (
         FailureKind.UNSUPPORTED_OPERATOR,
-        r"UnsupportedOperatorError|No ONNX function found for[^\n]*|Exporting the operator|unrecognized namespace",
+        r"UnsupportedOperatorError|No ONNX function found for[^\n]*|Exporting the operator|unrecognized namespace"
+        r"|conversion of \w+ not implemented",
     ),
     (
         FailureKind.SIGNATURE_MISMATCH,

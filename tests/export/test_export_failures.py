@@ -2,6 +2,7 @@
 
 import signal
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +74,19 @@ class Experts(nn.Module):
 
     def __init__(self, chosen, offered=("mystery", "batched_mm")):
         super().__init__()
-        self.chosen, self.offered = {"": chosen}, offered
-
-    def get_experts_implementation(self):
-        return self.chosen
+        self.config, self.offered = types.SimpleNamespace(_experts_implementation=chosen), offered
 
     def set_experts_implementation(self, chosen):
         if not self.offered or (isinstance(chosen, str) and chosen not in self.offered):
             raise ValueError(f"{chosen} is not supported")
-        self.chosen = chosen if isinstance(chosen, dict) else {"": chosen}
+        self.config._experts_implementation = chosen[""] if isinstance(chosen, dict) else chosen
+
+    @property
+    def chosen(self):
+        return self.config._experts_implementation
 
     def forward(self, input):
-        return (torch.ops.modelcheck_tests.mystery(input) if self.chosen[""] == "mystery" else input * 1.5) + 1
+        return (torch.ops.modelcheck_tests.mystery(input) if self.chosen == "mystery" else input * 1.5) + 1
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
@@ -94,7 +96,22 @@ def test_an_implementation_with_which_the_exporter_takes_the_model_is_named(expo
     assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
     call = 'set_experts_implementation("batched_mm") on the Experts'
     assert failure.next == f"call {call} in build(): with it {exporter} exported this case"
-    assert module[0].chosen == {"": "mystery"}
+    assert module[0].chosen == "mystery"
+
+
+def test_grouped_queries_that_torchscript_refuses_are_taken_from_the_eager_attention():
+    """Without a mask transformers leaves the repetition of keys to torch's own function."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "vocab_size": 9}
+    config = transformers.LlamaConfig(num_attention_heads=2, num_key_value_heads=1, **sizes)
+    module = transformers.LlamaModel(config)
+    case = ModelCase("llama", lambda: module, lambda seed: (torch.arange(6)[None],), exporter="torchscript")
+    failure = export(case)
+    assert failure.kind is FailureKind.UNSUPPORTED_OPERATOR
+    assert "conversion of scaled_dot_product_attention not implemented if enable_gqa" in failure.reason
+    call = 'set_attn_implementation("eager") on the LlamaModel'
+    assert failure.next == f"call {call} in build(): with it torchscript exported this case"
+    assert module.config._attn_implementation == "sdpa"
 
 
 def test_an_implementation_that_is_refused_as_well_or_not_offered_is_not_named():
@@ -105,7 +122,7 @@ def test_an_implementation_that_is_refused_as_well_or_not_offered_is_not_named()
     for module in (Both("mystery"), Experts("mystery", offered=())):
         failure = failed(lambda module=module: module, exporter="torchscript")
         assert failure.next == "write it with supported operators, raise opset=, or try the other exporter"
-        assert module.chosen == {"": "mystery"}
+        assert module.chosen == "mystery"
 
 
 def test_a_branch_on_data_is_found_by_dynamo_with_its_line():
