@@ -8,6 +8,7 @@ import torch
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
 from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
+from tests.generation_models import WithCacheObject, inputs_with_cache
 
 FLOAT = 4
 
@@ -69,6 +70,15 @@ def test_a_coefficient_of_what_is_no_parabola_fails_and_says_so():
 
     result = ask(case_of(Cube, {"x": {1: "sequence"}}), "expect_memory", axis="sequence", linear="<=1000")
     assert "linear expected <=1000, found no parabola: the total is off by up to" in said(result)
+
+
+def test_the_past_of_a_cache_object_grows_linearly_and_is_bounded():
+    pytest.importorskip("transformers")
+    axes = {"input_ids": {1: "sequence"}, "past_key_values": {2: "past"}}
+    check = ModelCheck(ModelCase("decoder", WithCacheObject, inputs_with_cache, dynamic_axes=axes))
+    grows = {"axis": "past", "sizes": (8, 16, 32), "quadratic": 0}
+    assert ask(check, "expect_memory", **grows, linear="<=1000").verdict is Verdict.PASS
+    assert "linear expected <=100, found " in said(ask(check, "expect_memory", **grows, linear="<=100"))
 
 
 def test_an_axis_is_a_place_where_the_case_has_no_name_for_it():
