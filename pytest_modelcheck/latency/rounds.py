@@ -20,6 +20,7 @@ from pytest_modelcheck.latency.placement import use_huge_pages
 from pytest_modelcheck.latency.run_times import RunTimes, Samples
 from pytest_modelcheck.latency.statistics import mean_interval, moderated_interval
 from pytest_modelcheck.result import Verdict
+from pytest_modelcheck.runtimes import running_time
 
 SPREADS = {True: 0.015, False: 0.04}
 """Standard deviation of a round of equal graphs, with huge pages (0.5 to 1.4 %) and without (3.8 %): `placement`."""
@@ -177,7 +178,7 @@ def one_round(a: FreshSession, b: FreshSession, done: Rounds, clock: Clock | Non
             _refuse_if_too_long(run_s, 2 * opened + 6 * run_s, budget_s)
     run_a, run_b = run_of[False], run_of[True]
     done.huge_pages = clock is None and use_huge_pages()
-    sample = clock or (time.thread_time if a.own_thread and b.own_thread else time.perf_counter)
+    sample = clock or (time.thread_time if a.own_thread and b.own_thread else running_time)
     first_block = len(done.ratios) // 2  # of slow runs there may be one block in a round: its order changes, too
     fewest = 1 if run_s > SLOW_S else FEWEST_BLOCKS
     warm_up = () if run_s > VERY_SLOW_S else (run_a, run_b) if run_s > SLOW_S else (run_a, run_b, run_b, run_a)

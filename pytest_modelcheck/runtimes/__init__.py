@@ -24,6 +24,7 @@ from pytest_modelcheck.runtimes.interface import (
     model_name,
 )
 from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_match, signature_of
+from pytest_modelcheck.runtimes.worker import running_time
 
 RUNTIMES: tuple[Runtime, ...] = (
     onnxruntime.RUNTIME,
@@ -110,6 +111,7 @@ __all__ = [
     "installed_runtime",
     "missing_provider",
     "open_session",
+    "running_time",
     "runtime_named",
     "signature_of",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -28,12 +27,11 @@ from pytest_modelcheck.runtimes.interface import (
     loading,
 )
 from pytest_modelcheck.runtimes.ports import Array, Port, signature_of
-from pytest_modelcheck.runtimes.worker import Worker
+from pytest_modelcheck.runtimes.worker import Worker, python_worker
 
 _ENVIRONMENT = Environment(
     name="litert", kind="python", packages=("ai-edge-litert==2.1.2", "onnx2tf==2.6.9"), python=(3, 12)
 )
-_WORKER = Path(__file__).parent / "workers" / "litert.py"
 _DTYPES = frozenset(("float", "bool", "int8", "int16", "int32", "int64", "uint8"))
 _FLAT = "/flat"
 
@@ -45,7 +43,7 @@ def _open(model: Model, how: How, name: str) -> Session:
         check_types(signature, _DTYPES, "LiteRT")
         fixed = _at_sizes(graph, dict(how.shapes))
         flat = _flatten_outputs(fixed)
-    worker = Worker([str(_ENVIRONMENT.interpreter), "-I", str(_WORKER)], name, "LiteRT")
+    worker = Worker(python_worker(_ENVIRONMENT, "litert.py"), name, "LiteRT")
     (worker.folder / "model.onnx").write_bytes(fixed.SerializeToString())
     try:
         worker.load(

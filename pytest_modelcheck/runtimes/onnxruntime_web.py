@@ -6,17 +6,14 @@ model of 2 GB and more cannot be run.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.environments import Environment
 from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, check_types, graph_of, inlined, loading
 from pytest_modelcheck.runtimes.ports import STANDARD, signature_of
-from pytest_modelcheck.runtimes.worker import Worker
+from pytest_modelcheck.runtimes.worker import WORKERS, Worker
 
 _ENVIRONMENT = Environment(name="onnxruntime-web", kind="node", packages=("onnxruntime-web@1.30.0",))
-_WORKER = Path(__file__).parent / "workers" / "web.mjs"
 _DTYPES = frozenset(STANDARD) - {"string"}
 
 
@@ -26,7 +23,8 @@ def _open(model: Model, how: How, name: str) -> Session:
         content = ir.to_proto(inlined(graph)).SerializeToString()
         signature = signature_of(graph, name)
         check_types(signature, _DTYPES, "onnxruntime-web")
-    worker = Worker([str(_ENVIRONMENT.interpreter), str(_WORKER), str(_ENVIRONMENT.folder)], name, "onnxruntime-web")
+    command = [str(_ENVIRONMENT.interpreter), str(WORKERS / "web.mjs"), str(_ENVIRONMENT.folder)]
+    worker = Worker(command, name, "onnxruntime-web")
     (worker.folder / "model.onnx").write_bytes(content)
     worker.load(model="model.onnx", optimizer=how.optimizer)
     return Session(signature=signature, how=how, start=worker.start, label="onnxruntime-web", held=(worker,))

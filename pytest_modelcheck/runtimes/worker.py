@@ -1,8 +1,9 @@
 """A runtime in a process of its own: what it prints, writes, leaks or breaks stays there.
 
 The worker reads one request a line from its standard input and answers each with one line on its standard output, both
-JSON; arrays lie as raw bytes in a file beside, one after the other. It runs in a folder that is removed with it, gets
-no variable of Python's, and is killed, with the processes that it started, past a limit of time or memory.
+JSON; arrays lie as raw bytes in a file beside, one after the other, and the answer to a run says the seconds of the run
+alone. It runs in a folder that is removed with it, gets no variable of Python's, and is killed, with the processes that
+it started, past a limit of time or memory.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_modelcheck.runtimes.environments import Environment
 from pytest_modelcheck.runtimes.interface import SessionError, reason
 from pytest_modelcheck.runtimes.ports import Array
 
@@ -31,8 +34,32 @@ SECONDS = 600.0
 """For one request: a converter that takes longer hangs."""
 BYTES = 8 << 30
 """Resident, of the worker and what it started: the largest converter seen takes 4 GB for a BERT-base."""
+WORKERS = Path(__file__).parent / "workers"
 _TICK = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def python_worker(environment: Environment, runtime: str) -> list[str]:
+    """The command of a worker in Python, for `Worker`.
+
+    Args:
+        environment: Where its packages are.
+        runtime: Its file in `workers/`.
+    """
+    return [str(environment.interpreter), "-I", str(WORKERS / "serve.py"), str(WORKERS / runtime)]
+
+
+def running_time() -> float:
+    """Seconds by the wall clock, without those that runs of workers took beside the run itself, for transfers."""
+    return time.perf_counter() - _aside.seconds
+
+
+@dataclass(slots=True)
+class _Aside:
+    seconds: float = 0.0
+
+
+_aside = _Aside()
 
 
 class Worker:
@@ -86,13 +113,16 @@ class Worker:
         """
         if not self._close.alive:
             raise SessionError(f"{self._name}: {self._label} failed to run the model: its process has ended before")
+        began = time.perf_counter()
         described = []
         with open(self.folder / "feeds", "wb") as file:
             for name, array in feeds.items():
                 file.write(np.ascontiguousarray(array).tobytes())
                 described.append({"name": name, "dtype": array.dtype.name, "shape": array.shape})
         answer = self._ask({"do": "run", "feeds": described}, "failed to run the model")
-        return _arrays(self.folder / "results", answer["results"])
+        results = _arrays(self.folder / "results", answer["results"])
+        _aside.seconds += time.perf_counter() - began - answer["seconds"]
+        return results
 
     def close(self) -> None:
         """End the process and remove its folder."""

@@ -1,6 +1,7 @@
 """A runtime in a process of its own: whatever it does ends in one typed error, and nothing of it stays."""
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_modelcheck.runtimes import SessionError
+from pytest_modelcheck.runtimes import SessionError, running_time
 from pytest_modelcheck.runtimes.worker import Worker
 
 ECHO = """
@@ -22,7 +23,7 @@ for line in sys.stdin:
         print(json.dumps({"loaded": 1}), flush=True)
     else:
         os.replace("feeds", "results")
-        print(json.dumps({"results": request["feeds"]}), flush=True)
+        print(json.dumps({"results": request["feeds"], "seconds": 100}), flush=True)
 """
 
 
@@ -51,6 +52,14 @@ def test_arrays_of_every_type_and_shape_come_back_as_they_went(worker):
     for sent, received in zip(feeds.values(), worker.run(feeds), strict=True):
         assert received.dtype == sent.dtype
         assert np.array_equal(sent, received)
+
+
+def test_a_run_is_timed_by_the_worker_alone(worker, monkeypatch):
+    worker.load(script="")
+    monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)
+    before = running_time()
+    worker.run({"x": np.zeros(3)})
+    assert running_time() - before == 100 + 2  # the clock is read before and after the run
 
 
 def test_a_converter_that_hangs_is_stopped(tmp_path):

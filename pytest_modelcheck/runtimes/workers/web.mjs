@@ -36,11 +36,13 @@ async function run({ feeds }) {
     const data = new type(new Uint8Array(bytes).buffer, 0, count);
     tensors[name] = new ort.Tensor(dtype, data, shape);
   }
+  const began = performance.now();
   const results = await session.run(tensors);
+  const seconds = (performance.now() - began) / 1000;
   const made = session.outputNames.map((name) => results[name]);
   const parts = made.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   writeFileSync("results", Buffer.concat(parts));
-  return { results: made.map(({ type, dims }) => ({ dtype: type, shape: dims })) };
+  return { seconds, results: made.map(({ type, dims }) => ({ dtype: type, shape: dims })) };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
