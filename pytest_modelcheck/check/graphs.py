@@ -85,8 +85,8 @@ class Graphs:
         """The results of an earlier run that this one may take."""
 
         def make() -> Reuse:
-            kept = self.settings.cache is not None and self.source.keeps(self.exported)
-            return Reuse(self.exported, active=kept, folder=self.source.folder(self.exported))
+            made_here = self.settings.cache is not None and self.exported.case.onnx_path is None
+            return Reuse(self.exported, active=made_here and not self.exported.key.uncacheable)
 
         return self.results.once(
             "reuse", make, figures=lambda reuse: {"reused": list(reuse.taken), "not_kept": list(reuse.notes)}

@@ -16,7 +16,7 @@ from pytest_modelcheck.check.file_and_module import named_after_its_file
 from pytest_modelcheck.check.graphs import Graphs
 from pytest_modelcheck.check.results import Figures, Results, merge_figures
 from pytest_modelcheck.check.settings import Locked, Settings
-from pytest_modelcheck.check.sources import Source, source_of
+from pytest_modelcheck.check.sources import Source
 from pytest_modelcheck.check.torch_side import TorchSide
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.export import Exported
@@ -84,7 +84,8 @@ class ModelCheck:
         )
         subject = f"modelcheck: {case.name} [{self.settings.exporter}]"
         self._results = Results(progress=lambda text: progress(f"{subject}: {text}" if text else ""))
-        self.source: Source = source_of(self.case, self.settings, self._results)
+        side = None if self.case.build is None else TorchSide(self.case, self.settings, self._results)
+        self.source = Source(self.case, self._results, side, export_timeout)
         self.graphs = Graphs(self.settings, self.source, self._results)
         self.locked = Locked()
 

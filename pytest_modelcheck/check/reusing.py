@@ -38,13 +38,8 @@ from pytest_modelcheck.store import (
 from pytest_modelcheck.targets import Target
 
 _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
-_ROOMS = {
-    "passes": ("passes", "attribution.py"),
-    "fusion": ("fusion",),
-    "accuracy": ("accuracy",),
-    "latency": ("latency",),
-}
-"""The rooms that make a result, and with them all that they import."""
+_ROOMS = {"passes": ("passes", "attribution.py")}
+"""The rooms that make a result, and with them all that they import, where it is not the one of the same name."""
 
 
 _T = TypeVar("_T")
@@ -57,14 +52,12 @@ class Reuse:
     Attributes:
         exported: The export.
         active: Whether anything is looked for and kept; without it everything is computed.
-        folder: Where an optimized graph is written.
         taken: What was taken from an earlier run, in words.
         notes: Why something could not be kept.
     """
 
     exported: Exported
     active: bool
-    folder: Path
     taken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -91,35 +84,32 @@ class Reuse:
             made, owners = make()
             return made, owners, self._for_this_run(made.optimized)
         graphs: list[ir.Model] = []
-        saved: list[Path] = []
 
         def run(folder: Path) -> tuple[Attribution, PipelineHierarchy]:
             made, owners = make()
             graphs.append(made.optimized)
-            with contextlib.suppress(OSError):  # a full disk: nothing is kept
-                if not made.errors:
-                    save_beside(made.optimized, path)
-                    saved.append(path)
             return dataclasses.replace(made, optimized=None), owners  # type: ignore[arg-type]  # read from its file
 
-        entry = self.store.get("passes", key, run, lambda value: bool(saved))
+        def saved(value: tuple[Attribution, PipelineHierarchy]) -> bool:
+            with contextlib.suppress(OSError):  # a full disk: nothing is kept
+                return not value[0].errors and save_beside(graphs[0], path).is_file()
+            return False
+
+        entry = self.store.get("passes", key, run, saved)
         self.taken += ["passes"] * entry.taken
         graph = graphs[0] if graphs else load_model(path)
         made = dataclasses.replace(entry.value[0], optimized=graph)
         return made, entry.value[1], path if entry.kept else self._for_this_run(graph)
 
     def _for_this_run(self, model: ir.Model) -> Path:
-        """A file of a graph that is not kept: beside the export, whose weights it shares, until the process ends."""
-        try:
+        """A file of a graph that is not kept, until the process ends: beside our export, whose weights it shares."""
+        with contextlib.suppress(OSError):
             key = {"process": secrets.token_hex(8)}
             if self.active:
                 until_exit(self.store.making("graph", key))
-            path = self.folder / self.store.place("graph", key).with_suffix(".onnx").name
-            save_beside(model, path)
-        except OSError:
-            path = temporary_folder() / "model.onnx"
-            save_beside(model, path)
-        return path
+            if self.exported.case.onnx_path is None:
+                return save_beside(model, self.store.place("graph", key).with_suffix(".onnx"))
+        return save_beside(model, temporary_folder() / "model.onnx")
 
     def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
         """The fusion report of the default rules."""
@@ -163,7 +153,7 @@ class Reuse:
         }
 
     def _key(self, kind: str, **parts: object) -> dict[str, object]:
-        code = own_code(*_ROOMS[kind])
+        code = own_code(*_ROOMS.get(kind, (kind,)))
         return {"export": self.exported.key.digest, "code": code, "environment": numeric_environment(), **parts}
 
     def _reused(

@@ -188,11 +188,12 @@ def _own_data_files(path: Path) -> set[Path]:
     return {file for file in files if file.parent == folder and file.name.startswith(f"{path.name}.")}
 
 
-def save_beside(model: ir.Model, path: str | Path) -> None:
+def save_beside(model: ir.Model, path: str | Path) -> Path:
     """Write `model` into the folder that already holds the data file of some of its weights.
 
     Those weights are referred to where they lie; only the others are written, those that are large into
     ``<name>.onnx.data`` where they are many. The graph appears whole or not at all, and `model` itself is not changed.
+    Returns the path.
     """
     path = Path(path)
     folder = path.parent.resolve()
@@ -219,6 +220,7 @@ def save_beside(model: ir.Model, path: str | Path) -> None:
         target = Path(scratch) / path.name
         target.write_bytes(to_proto(copy).SerializeToString())
         os.replace(target, path)
+    return path
 
 
 def _lies_in(tensor: ir.TensorProtocol, folder: Path) -> bool:
