@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import importlib
-import math
+import operator
 from typing import Any
 
 from pytest_modelcheck.errors import ModelCheckError
 
 _PACKAGE = __name__.partition(".")[0]
+_COLLECTIONS: dict[str, type] = {"tuple": tuple, "frozenset": frozenset, "dict": dict}
 
 
 class NotKeepableError(ModelCheckError):
@@ -22,27 +23,26 @@ class NotKeepableError(ModelCheckError):
 
 
 def encode(value: Any) -> Any:
-    """`value` as plain JSON types.
+    """`value` as types that Python's json reads back; what JSON lacks as ``{type: content}``.
 
     Raises:
         NotKeepableError: for a value of a type that would not come back as it was.
     """
+    kind = type(value)
     if isinstance(value, enum.Enum):
-        return {"enum": _name(type(value)), "member": value.name}
-    if value is None or type(value) in (bool, int, str):
-        return value
+        return {_name(kind): value.name}
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-    if type(value) is list:
+        return float(value)  # of numpy, too
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is list:
         return [encode(item) for item in value]
-    if type(value) in (tuple, frozenset):
-        return {type(value).__name__: [encode(item) for item in value]}
-    if type(value) is dict:
-        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
-        return {"dataclass": _name(type(value)), "fields": fields}
-    raise NotKeepableError(f"a {type(value).__module__}.{type(value).__qualname__} cannot be kept")
+    if kind in _COLLECTIONS.values():
+        return {kind.__name__: [encode(item) for item in (value.items() if kind is dict else value)]}
+    if dataclasses.is_dataclass(kind):
+        fields = {item.name: encode(getattr(value, item.name)) for item in dataclasses.fields(kind) if item.init}
+        return {_name(kind): fields}
+    raise NotKeepableError(f"a {kind.__module__}.{kind.__qualname__} cannot be kept")
 
 
 def decode(data: Any) -> Any:
@@ -51,27 +51,20 @@ def decode(data: Any) -> Any:
     Raises:
         NotKeepableError: if `data` was not written by `encode`, or its classes have changed since.
     """
-    if data is None or isinstance(data, bool | int | str | float):
-        return data
     if isinstance(data, list):
         return [decode(item) for item in data]
+    if not isinstance(data, dict):
+        return data
     try:
-        match data:
-            case {"float": str(text)}:
-                return float(text)
-            case {"tuple": list(items)}:
-                return tuple(map(decode, items))
-            case {"frozenset": list(items)}:
-                return frozenset(map(decode, items))
-            case {"dict": list(items)}:
-                return {decode(key): decode(item) for key, item in items}
-            case {"enum": str(name), "member": str(member)}:
-                return _class(name, enum.Enum)[member]  # type: ignore[index]
-            case {"dataclass": str(name), "fields": dict(fields)}:
-                return _class(name, object)(**{key: decode(item) for key, item in fields.items()})
+        [(name, content)] = data.items()
+        if name in _COLLECTIONS:
+            return _COLLECTIONS[name](decode(content))
+        kind: Any = _class(name)
+        if not isinstance(content, dict):
+            return kind[content]
+        return kind(**{key: decode(item) for key, item in content.items()})
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         raise NotKeepableError(f"cannot be read: {type(error).__name__}: {error}") from error
-    raise NotKeepableError(f"cannot be read: {str(data)[:80]}")
 
 
 def _name(kind: type) -> str:
@@ -80,15 +73,11 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _class(name: str, base: type) -> type:
+def _class(name: str) -> type:
     module, _, qualname = name.partition(":")
     if module.partition(".")[0] != _PACKAGE:
         raise NotKeepableError(f"{name} is not a class of {_PACKAGE}")
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    if not (isinstance(found, type) and issubclass(found, base)) or not (
-        dataclasses.is_dataclass(found) or issubclass(found, enum.Enum)
-    ):
+    found = operator.attrgetter(qualname)(importlib.import_module(module))
+    if not (isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, enum.Enum))):
         raise NotKeepableError(f"{name} is neither a dataclass nor an enum")
     return found

@@ -42,7 +42,7 @@ Key = Mapping[str, object]
 LIMIT_BYTES = 8 * 2**30
 """What all results may take together; beyond it the ones that were not used for longest go."""
 
-_FORMAT = 1
+_FORMAT = 2
 _IN_USE_SECONDS = 3600
 """A result used in the last hour may be in use by another process still."""
 
@@ -177,7 +177,7 @@ class Store:
                 clean(self.root)
                 scratch = stack.enter_context(claimed(self.root, lock_name(self.folder, _stem(kind, key))))
             except OSError as error:
-                self._not_kept(kind, error)
+                self._not_kept(error)
                 yield None
             else:
                 yield scratch
@@ -216,7 +216,7 @@ class Store:
                 os.replace(written, target)
                 self._limit_size()
         except OSError as error:
-            self._not_kept(kind, error)
+            self._not_kept(error)
             return None
         return Entry(target, value, depends or Manifest())
 
@@ -232,7 +232,7 @@ class Store:
             for part in (entry, *self.root.glob(f"{entry.stem}*")):
                 remove(part)
 
-    def _not_kept(self, kind: str, error: OSError) -> None:
+    def _not_kept(self, error: OSError) -> None:
         way_out = "choose another folder with --modelcheck-cache=DIR, or run with --modelcheck-no-cache"
         note = f"results are not kept ({way_out}): {error.filename or self.root}: {error.strerror or error}"
         if note not in self.notes:

@@ -59,15 +59,19 @@ def test_a_value_that_would_not_come_back_is_refused(value):
 @pytest.mark.parametrize(
     "data",
     [
-        {"dataclass": "subprocess:Popen", "fields": {"args": "true"}},
-        {"dataclass": "pytest_modelcheck.errors:OptionError", "fields": {}},
-        {"dataclass": "pytest_modelcheck.store.codec:decode", "fields": {"data": 1}},
-        {"dataclass": "pytest_modelcheck.result:Finding", "fields": {"no_such_field": 1}},
-        {"dataclass": "pytest_modelcheck.nowhere:Finding", "fields": {}},
-        {"enum": "os:O_RDONLY", "member": "x"},
-        {"enum": "pytest_modelcheck.result:Verdict", "member": "MAYBE"},
-        {"float": "one"},
+        {"subprocess:Popen": {"args": "true"}},
+        {"pytest_modelcheck.errors:OptionError": {}},
+        {"pytest_modelcheck.store.codec:decode": {"data": 1}},
+        {"pytest_modelcheck.result:Finding": {"no_such_field": 1}},
+        {"pytest_modelcheck.result:Finding": "gate"},
+        {"pytest_modelcheck.nowhere:Finding": {}},
+        {"os:O_RDONLY": "x"},
+        {"pytest_modelcheck.result:Verdict": "MAYBE"},
+        {"pytest_modelcheck.result:Verdict": {}},
+        {"tuple": 1},
+        {"dict": [[1, 2, 3]]},
         {"unknown": 1},
+        {"tuple": [], "dict": []},
     ],
 )
 def test_a_file_can_name_no_code_to_run(data):
