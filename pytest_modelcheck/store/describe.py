@@ -6,18 +6,18 @@ different, a skipped attribute would make two models look equal.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import copyreg
 import enum
 import functools
 import inspect
 import logging
+import operator
 import pathlib
 import threading
 import types
 import weakref
-from collections.abc import Iterator, Mapping, MappingView, Sequence
+from collections.abc import Iterator, Mapping, MappingView
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -35,10 +35,9 @@ _PLAIN: tuple[type, ...] = (
 _NAMED = (types.ModuleType, logging.Logger, torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch.library.Library)
 """Nothing of these but their name reaches a result; of a library, the kernels are recorded."""
 _WRAPPERS = (
-    *(functools.partial, functools.cached_property, functools._lru_cache_wrapper),
-    *(types.MethodType, staticmethod, classmethod, property),
+    *(functools.cached_property, functools._lru_cache_wrapper, staticmethod, classmethod, property, types.MethodType),
 )
-_WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__self__", "__wrapped__")
+_WRAPPED = ("func", "fget", "fset", "__func__", "__self__", "__wrapped__")
 _MODULE_INTERNALS = {"_parameters", "_buffers", "_modules", "training", "_compiled_call_impl"}
 _OF_THIS_PROCESS = {"_original_object_hash", "_torchdynamo_wrapper_id"}
 """transformers' generation configs keep their own ``hash()``, to see whether they were modified; functions that dynamo
@@ -70,7 +69,6 @@ class Describer:
         self.classes: dict[type, None] = {}
         self.modules: set[str] = set()
         self._depth = depth
-        self._of_a_library = depth < 1000
         self._hashed: dict[str, tuple[str, Future[str]]] = {}
         # Objects are looked up by address, but no address reaches a text, and each object is held, so that none is
         # freed and its address used again.
@@ -109,27 +107,21 @@ class Describer:
     def _parts(self, path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
         """Write the text of an object itself; what it is made of, by name."""
         kind = type(value)
+        self.texts[path] = qualified_name(kind)
         if isinstance(value, torch.Tensor):
             self._tensor(path, value)
-        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            self._hash(path, f"array {value.dtype}{list(value.shape)}", np.ascontiguousarray(value).reshape(-1))
         elif isinstance(value, types.FunctionType):
             yield from self._function(path, value)
         elif isinstance(value, threading.local):
-            self.texts[path] = qualified_name(kind)
             yield from _attributes(value)
         elif isinstance(value, _NAMED):
-            self.texts[path] = f"{kind.__name__} {getattr(value, '__name__', None) or getattr(value, 'name', value)}"
+            self.texts[path] += f" {getattr(value, '__name__', None) or getattr(value, 'name', value)}"
         elif isinstance(value, _WRAPPERS):
-            self.texts[path] = kind.__name__
             yield from ((f".{name}", getattr(value, name)) for name in _WRAPPED if hasattr(value, name))
         elif depth > self._depth or kind.__module__.partition(".")[0] in STOP:
-            self.texts[path] = f"a {qualified_name(kind)}"
-        elif isinstance(value, torch.jit.ScriptModule):
-            self.unknown[path] = "a compiled ScriptModule"
+            pass
         else:
             self.see_class(kind)
-            self.texts[path] = qualified_name(kind)
             if isinstance(value, torch.nn.Module):
                 yield from _module_parts(value)
             elif isinstance(value, set | frozenset):
@@ -137,9 +129,9 @@ class Describer:
                 if None in texts:
                     self.unknown[path] = "a set whose members have no text to sort by"
                 self.texts[path] += f" {shortened(', '.join(sorted(map(str, texts))))}"
-            elif isinstance(value, dict) or (isinstance(value, Mapping) and not self._of_a_library):
-                # Past an items() of its own in a library: transformers' registries would import every model.
-                items = list(dict.items(value) if isinstance(value, dict) and self._of_a_library else value.items())
+            elif isinstance(value, dict | types.MappingProxyType):
+                # Past an items() of its own: transformers' registries would import every model.
+                items = list(dict.items(value) if isinstance(value, dict) else value.items())
                 self.texts[path] += f" of {len(items)}"
                 for number, (key, item) in enumerate(items):
                     text = key if isinstance(key, str) else plain_text(key)
@@ -147,9 +139,7 @@ class Describer:
                         yield f"[{number}].key", key
                     yield f"[{number}]" if text is None else f".{text}", item
                 yield from _attributes(value)
-            elif isinstance(value, list | tuple | collections.deque | MappingView | weakref.ref) or (
-                isinstance(value, Sequence) and not isinstance(value, memoryview) and not self._of_a_library
-            ):
+            elif isinstance(value, list | tuple | MappingView | weakref.ref):
                 members: list[Any] = [value()] if isinstance(value, weakref.ref) else [*value]  # type: ignore[misc]
                 self.texts[path] += f" of {len(members)}"
                 yield from ((f"[{number}]", item) for number, item in enumerate(members))
@@ -163,8 +153,7 @@ class Describer:
         built_in = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
         if built_in is not object or kind.__basicsize__ > 32 + 8 * len(_slots(kind)):
             try:
-                registered = copyreg.dispatch_table.get(kind)
-                made_of: Any = registered(value) if registered else value.__reduce_ex__(4)
+                made_of: Any = copyreg.dispatch_table.get(kind, _REDUCED)(value)
             except Exception:  # whatever a __reduce_ex__ of somebody raises, its content is not known
                 self.unknown[path] = f"a {qualified_name(kind)}, whose content cannot be compared between runs"
                 return
@@ -215,6 +204,7 @@ class Describer:
         yield from _attributes(function)
 
 
+_REDUCED = operator.methodcaller("__reduce_ex__", 4)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by C in its likeness
 
 
