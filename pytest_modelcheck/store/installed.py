@@ -49,24 +49,20 @@ def is_library(file: str) -> bool:
 @functools.cache
 def _listed(folder: str) -> tuple[tuple[str, frozenset[str]], ...]:
     """Distribution and the top-level names that its RECORD lists, for each one installed into `folder`."""
-    found = []
-    for info in _infos(folder):
-        record = Path(folder, info, "RECORD")
-        if record.is_file():
-            found.append((_name(info), frozenset(_TOPS.findall(record.read_text("utf-8")))))
-    return tuple(found)
+    return tuple((_name(info), frozenset(_TOPS.findall(_text(info / "RECORD")))) for info in _infos(folder))
 
 
 @functools.cache
-def _infos(folder: str) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(name for name in os.listdir(folder) if name.endswith(".dist-info")))
-    except OSError:
-        return ()
+def _infos(folder: str) -> tuple[Path, ...]:
+    return tuple(sorted(Path(folder).glob("*.dist-info"))) if folder else ()
 
 
-def _name(info: str) -> str:
-    return canonical(info.removesuffix(".dist-info").rpartition("-")[0])
+def _text(file: Path) -> str:
+    return file.read_text("utf-8", errors="replace") if file.is_file() else ""
+
+
+def _name(info: Path) -> str:
+    return canonical(info.stem.rpartition("-")[0])
 
 
 def canonical(name: str) -> str:
@@ -76,13 +72,13 @@ def canonical(name: str) -> str:
 
 @functools.cache
 def _folders(name: str, path: tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(Path(entry, info) for entry in dict.fromkeys(path) for info in _infos(entry) if _name(info) == name)
+    return tuple(info for entry in dict.fromkeys(path) for info in _infos(entry) if _name(info) == name)
 
 
 def content(name: str) -> str:
     """Versions of a distribution, and a digest of what its installers wrote: equal for the same files."""
     folders = _folders(name, tuple(sys.path))
-    versions = "+".join(info.name.removesuffix(".dist-info").rpartition("-")[2] for info in folders)
+    versions = "+".join(info.stem.rpartition("-")[2] for info in folders)
     digests = [file_digest(info / file)[:12] for info in folders for file in _FILES if (info / file).is_file()]
     return f"{versions} {' '.join(digests)}" if folders else "not installed"
 
@@ -95,15 +91,9 @@ def with_requirements(names: Iterable[str]) -> set[str]:
         name = pending.pop()
         if name not in found and (folders := _folders(name, tuple(sys.path))):
             found.add(name)
-            pending += [required for info in folders for required in _requirements(info)]
+            required = (each for info in folders for each in _REQUIRES.findall(_text(info / "METADATA")))
+            pending += [canonical(name) for name, rest in required if "extra ==" not in rest]
     return found
-
-
-@functools.cache
-def _requirements(info: Path) -> tuple[str, ...]:
-    metadata = info / "METADATA"
-    text = metadata.read_text("utf-8", errors="replace") if metadata.is_file() else ""
-    return tuple(canonical(name) for name, rest in _REQUIRES.findall(text) if "extra ==" not in rest)
 
 
 def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -112,17 +102,16 @@ def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     Only files younger than their RECORD are read.
     """
     records = {
-        name: [(f"{info.parent}{os.sep}", info / "RECORD", at) for info in found if (at := _written(info / "RECORD"))]
+        name: [(info, at) for info in _folders(name, tuple(sys.path)) if (at := _written(info / "RECORD"))]
         for name in names
-        if (found := _folders(name, tuple(sys.path)))
     }
     for file in _loaded_files():
-        for root, record, recorded in (each for name in owners(file) for each in records.get(name, ())):
-            if not file.startswith(root) or _written(file) <= recorded:
-                continue
-            name, digest = file.removeprefix(root).replace(os.sep, "/"), file_digest(Path(file))
-            if _recorded(record).get(name) != digest:
-                yield name, digest
+        for info, recorded in (each for name in owners(file) for each in records.get(name, ())):
+            root = f"{info.parent}{os.sep}"
+            if file.startswith(root) and _written(file) > recorded:
+                name, digest = file.removeprefix(root).replace(os.sep, "/"), file_digest(Path(file))
+                if _recorded(info / "RECORD").get(name) != digest:
+                    yield name, digest
 
 
 def can_be_found(module: str) -> bool:
@@ -151,5 +140,5 @@ def _loaded_files() -> list[str]:
 @functools.cache
 def _recorded(record: Path) -> dict[str, str]:
     """File -> its SHA-256 in hexadecimal, by a RECORD (which has it in base64)."""
-    lines = re.findall(r'^"?([^,"\n]+)"?,sha256=([\w-]+),', record.read_text("utf-8"), re.MULTILINE)
+    lines = re.findall(r'^"?([^,"\n]+)"?,sha256=([\w-]+),', _text(record), re.MULTILINE)
     return {name: base64.urlsafe_b64decode(f"{digest}==").hex() for name, digest in lines}
