@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -105,19 +106,14 @@ def file_state(path: str) -> str:
 
 
 def kind_of_path(path: str) -> str:
-    """``missing``, ``folder`` or ``file``."""
+    """``missing``, ``folder`` or ``file``; of a symbolic link also where it leads."""
+    link = ""
+    with contextlib.suppress(OSError, ValueError):
+        link = f"link to {named(real_readlink(path))}: "
     try:
-        return "folder" if stat.S_ISDIR(real_stat(path).st_mode) else "file"
+        return link + ("folder" if stat.S_ISDIR(real_stat(path).st_mode) else "file")
     except (OSError, ValueError):
-        return "missing"
-
-
-def kind_of_entry(path: str) -> str:
-    """As `kind_of_path`, of a symbolic link itself: where it leads."""
-    try:
-        return f"link to {named(real_readlink(path))}"
-    except (OSError, ValueError):
-        return kind_of_path(path)
+        return f"{link}missing"
 
 
 real_stat, real_readlink = os.stat, os.readlink
@@ -165,7 +161,7 @@ def _note_open(arguments: tuple[Any, ...], frame: FrameType) -> None:
     if path is None or "\0" in path:
         return
     flags = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], int) else 0
-    read_first = flags & os.O_RDWR and not flags & os.O_TRUNC and kind_of_path(path) == "file"
+    read_first = flags & os.O_RDWR and not flags & os.O_TRUNC and kind_of_path(path).endswith("file")
     if flags & (os.O_WRONLY | os.O_RDWR) and not read_first:
         written.add(os.path.abspath(path))
         return
@@ -217,23 +213,15 @@ def _asks_for_more(frame: FrameType) -> bool:
     return bool(owner) and not is_installed(str(owner))
 
 
-def _note_entry(name: str, path: str, frame: FrameType) -> None:
-    """Note where a link leads; those above the project are others in each checkout."""
-    resolves = name == "lstat" and frame.f_code.co_name in _RESOLVES
-    if not resolves and not f"{owners.root}{os.sep}".startswith(f"{os.path.abspath(path)}{os.sep}"):
-        _note("link", path, lambda: kind_of_entry(path), frame)
-
-
 def _wrap_one(name: str, real: Callable[..., Any]) -> None:
     def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(path, int) and (given := _path_of(path)) is not None:
-            frame = sys._getframe(1)
-            of_link = name in ("lstat", "readlink") or kwargs.get("follow_symlinks") is False
-            if of_link:
-                _note_entry(name, given, frame)
-            if name.endswith("stat") and _asks_for_more(frame) and kind_of_path(given) == "file":
+        frame = sys._getframe(1)
+        on_the_way = name == "lstat" and frame.f_code.co_name in _RESOLVES
+        if not on_the_way and not isinstance(path, int) and (given := _path_of(path)) is not None:
+            if name.endswith("stat") and _asks_for_more(frame) and kind_of_path(given).endswith("file"):
                 _note_file(given, frame)
-            elif not of_link:
+            # Folders that the project lies in are others in each checkout.
+            if not f"{owners.root}{os.sep}".startswith(f"{os.path.abspath(given)}{os.sep}"):
                 _note("exists", given, lambda: kind_of_path(given), frame)
         return real(path, *args, **kwargs)
 

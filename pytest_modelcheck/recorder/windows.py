@@ -19,24 +19,15 @@ from typing import Any
 from pytest_modelcheck.recorder.owners import is_installed, named, owner_of
 
 _IMPORTS = sys.modules["_frozen_importlib"]._find_and_load.__code__
-_LOGGING = f"{os.sep}logging{os.sep}__init__.py"
-"""The time of a log record reaches no result."""
-_UNREPEATABLE: dict[Any, str] = {
-    time.time: "time.time()",
-    time.time_ns: "time.time_ns()",
-    time.perf_counter: "time.perf_counter()",
-    time.perf_counter_ns: "time.perf_counter_ns()",
-    time.monotonic: "time.monotonic()",
-    time.monotonic_ns: "time.monotonic_ns()",
-    os.urandom: "os.urandom()",
-    datetime.datetime.now: "datetime.now()",
-    datetime.datetime.utcnow: "datetime.utcnow()",
-    datetime.datetime.today: "datetime.today()",
+_WITHOUT_RESULT = (f"{os.sep}logging{os.sep}__init__.py", f"{os.sep}tempfile.py")
+"""The time of a log record and the name of a temporary file reach no result."""
+_CLOCKS = "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns localtime gmtime"
+_UNREPEATABLE = {
+    **{getattr(time, name): f"time.{name}()" for name in _CLOCKS.split()},
+    **{getattr(datetime.datetime, name): f"datetime.{name}()" for name in ("now", "utcnow", "today")},
     datetime.date.today: "date.today()",
-    time.localtime: "time.localtime()",
-    time.gmtime: "time.gmtime()",
-    random.random: "the global random generator",
-    random.getrandbits: "the global random generator",
+    **{getattr(os, name): f"os.{name}()" for name in ("urandom", "getpid", "getppid")},
+    **dict.fromkeys((random.random, random.getrandbits), "the global random generator"),
 }
 
 
@@ -45,7 +36,7 @@ class Recording:
     """What happened in the windows of one case.
 
     Attributes:
-        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``, ``link``, ``module``
+        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``, ``module``
             (one that was not found), ``distribution`` (whose metadata was asked for).
         ran: Code that ran -> name of its module.
         unrepeatable: Why the outcome may differ although everything that was read is the same.
@@ -58,7 +49,7 @@ class Recording:
     def note_unrepeatable(self, frame: FrameType, what: str) -> None:
         """Note that the outcome may differ, if it was the user's code that did it."""
         owner = owner_of(frame)
-        if owner and not is_installed(owner) and not frame.f_code.co_filename.endswith(_LOGGING):
+        if owner and not is_installed(owner) and not frame.f_code.co_filename.endswith(_WITHOUT_RESULT):
             self.unrepeatable[f"{named(owner)} uses {what}"] = None
 
 

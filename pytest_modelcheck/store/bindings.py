@@ -29,7 +29,10 @@ _DUNDERS = """module doc dict weakref slots annotations qualname parameters orig
 name file loader spec package builtins cached path warningregistry"""
 _CLASSES = (torch.Tensor, torch.nn.Module)
 MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy", "sys")
-_SWITCH = re.compile(r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*")
+_SWITCH = re.compile(
+    r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*"
+    r"|get_default_dtype|is_(anomaly|inference_mode)_enabled"
+)
 _LIBRARY_DEPTH = 4
 _CONFIGS = ("torch.fx.experimental._config", "torch._dynamo.config", "torch._functorch.config", "torch._export.config")
 _EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_ir|onnx)(\..*)?")
@@ -102,7 +105,6 @@ def bindings(
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
         shown = _SHOWN if home in MODULES else _REPLACES
-        without_content = _WITHOUT_CONTENT if users else (*_WITHOUT_CONTENT, threading.local)
         held = {} if place is None else dict(vars(place))
         chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
         for name in sorted(chosen - _MADE_BY_PYTHON):
@@ -112,7 +114,8 @@ def bindings(
             describer = Describer(1000 if users else 1 if is_class else _LIBRARY_DEPTH)
             if issubclass(kind, type):
                 describer.see_class(value)
-            if issubclass(kind, without_content) or _is_own(home, prefix + name, value, users):
+            without_content = issubclass(kind, _WITHOUT_CONTENT) or (not users and issubclass(kind, threading.local))
+            if without_content or _is_own(home, prefix + name, value, users):
                 pass
             elif not users and top(home) in CORE and not issubclass(kind, shown):
                 if top(kind.__module__) not in CORE:  # else something that it fills when it is first needed
@@ -165,11 +168,8 @@ def switches() -> tuple[dict[str, str], dict[str, str]]:
         if name.startswith("_global_") and isinstance(value, dict) and value
     }
     values: dict[str, Any] = {
-        "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
         "cuda": torch.cuda.is_available(),
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "anomaly mode": torch.is_anomaly_enabled(),
         "mha fastpath": torch.backends.mha.get_fastpath_enabled(),
         "function modes": _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
         "dispatch modes": _get_current_dispatch_mode_stack(),

@@ -73,8 +73,7 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as plain JSON types; `from_json` reads it back."""
-        parts = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: list(part) if isinstance(part, tuple) else dict(part) for name, part in parts.items()}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
@@ -94,6 +93,9 @@ class Watch:
         build: The case's `build`, whose windows were recorded.
         values: What is handed in, by name; "model" and what lies below it may be large.
 
+    Attributes:
+        values: What was handed in, as texts.
+
     Example:
         >>> watch = Watch(case.build, {"model": module, "example": inputs, "build": case.build})
         >>> reasons = watch.changes(kept)          # () where the kept result may be used
@@ -103,15 +105,11 @@ class Watch:
     def __init__(self, build: Any, values: Mapping[str, Any]) -> None:
         self._recording = Recording() if build is None else recording_of(build)
         self._given = Describer()
+        self.values = self._given.texts
         for name, value in values.items():
             self._given.describe(name, value)
         self._seen: list[tuple[set[str], dict[str, str]]] = []
         self._at_lookup = dict(os.environ._data)  # type: ignore[attr-defined]  # past the recorder
-
-    @property
-    def values(self) -> dict[str, str]:
-        """What was handed in, as texts."""
-        return self._given.texts
 
     def changes(self, kept: Manifest) -> tuple[str, ...]:
         """What differs from what was recorded, in words; empty where the result may be used."""
@@ -128,7 +126,7 @@ class Watch:
             if state.get(path) not in kept.state.get(path, (None,))
         }
         compared: tuple[tuple[str, Mapping[str, str], Mapping[str, str | None]], ...] = (
-            ("values", kept.values, self._given.texts),
+            ("values", kept.values, self.values),
             ("versions", kept.versions, _versions(distributions)),
             ("reads", kept.reads, {key: self._now(key) for key in kept.reads}),
             ("state", {path: str((kept.state.get(path) or [None])[0] or "") for path in changed}, changed),
@@ -157,7 +155,7 @@ class Watch:
         reads, altered = self._reads(found)
         reasons = [f"{path}: {why}" for path, why in {**self._given.unknown, **unknown}.items()]
         return Manifest(
-            values=self._given.texts,
+            values=self.values,
             versions=_versions(sorted(found.distributions)),
             reads=reads,
             modules=tuple(sorted(users)),
@@ -193,7 +191,7 @@ class Watch:
             loaded = kind == "module" and name in sys.modules  # by a finder that came later
             if not loaded and any(self._counts(kind, name, owner, found) for owner in read.owners):
                 key = f"{kind} {named(name)}"
-                reads[key] = read.first if kind in ("exists", "link") else self._now(key)
+                reads[key] = read.first if kind == "exists" else self._now(key)
                 if kind == "file" and read.first != recorded.file_state(name):
                     altered.append(f"{named(name)} was changed while it was in use")
         return reads, altered
@@ -230,8 +228,6 @@ class Watch:
         try:
             if kind == "folder":
                 return digest(repr(sorted(item for item in os.listdir(path) if not _UNLISTED.fullmatch(item))).encode())
-            if kind == "link":
-                return recorded.kind_of_entry(str(path))
             if kind != "exists":
                 return file_digest(_nearest(path))[:32]
         except OSError:

@@ -626,6 +626,11 @@ STATE = (
         "import sys",
         always="import sys; sys.PREvalue = changed",
     ),
+    state(
+        "inference mode",
+        "import sys; sys.PREmode = torch.inference_mode(); sys.PREmode.__enter__()",
+        "return x.relu()",
+    ),
     state("a function mode", "enter_function_mode()", "return x.relu()"),
     state("a dispatch mode", "enter_dispatch_mode()", "return x.relu()"),
     state(
@@ -660,6 +665,14 @@ STATE = (
         "return x.relu()",
         build="import sys; hook = getattr(sys, 'PREhook', None)\n    n = Net()\n    n.linear.register_forward_hook(lambda m, i, o: o * 2) if hook else None\n    return n",
         always="import sys; sys.PREhook = changed",
+    ),
+    state(
+        "a method bound by hand",
+        "",
+        "return self.act(x)",
+        "import sys, types\ndef made(k):\n    def act(self, x):\n        return x * k\n    return act",
+        build="n = Net(); n.act = types.MethodType(made(sys.PREk), n)\n    return n",
+        always="import sys; sys.PREk = 2.0 + changed",
     ),
     state(
         "one weight",
@@ -765,6 +778,7 @@ REFUSED = (
         name="date.today", header="import datetime", body="return x * datetime.date.today().day", expected="never kept"
     ),
     Attack(name="time.localtime", header="import time", body="return x * time.localtime()[0]", expected="never kept"),
+    Attack(name="the process id", header="import os", body="return x * os.getpid()", expected="never kept"),
     Attack(name="os.urandom", header="import os", body="return x * os.urandom(1)[0]", expected="never kept"),
     Attack(
         name="global random numbers", header="import random", body="return x * random.random()", expected="never kept"
