@@ -109,11 +109,6 @@ class Attribution:
     optimized: ir.Model
 
     @property
-    def reduction(self) -> float:
-        """Nodes removed, as a share of the nodes before: 0.05 is 5 %."""
-        return (self.nodes_before - self.nodes_after) / self.nodes_before if self.nodes_before else 0.0
-
-    @property
     def errors(self) -> tuple[PassAttribution, ...]:
         """The passes that failed."""
         return tuple(row for row in self.passes if row.status is PassStatus.ERROR)

@@ -76,6 +76,16 @@ class Finding:
         return printable("\n".join(lines))
 
 
+def error_finding(
+    gate: str, model: str, subject: str, expected: str, found: str, *, where: tuple[str, ...] = (), next: str = ""
+) -> Finding:
+    """A finding of verdict `error`: something was not measured."""
+    verdict = Verdict.ERROR
+    return Finding(
+        gate=gate, model=model, subject=subject, expected=expected, found=found, where=where, next=next, verdict=verdict
+    )
+
+
 def short_form(findings: Sequence[Finding]) -> str:
     """One line that begins with gate and model, of which pytest's short summary shows as much as fits.
 

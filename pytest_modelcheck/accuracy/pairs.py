@@ -12,7 +12,7 @@ from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran
 from pytest_modelcheck.accuracy.stages import CONVERSION, EXPORT, PASSES, RUNTIME, SHIPPED, Stage
 from pytest_modelcheck.accuracy.store import OutputStore
-from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, error_finding
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SeedResult, accuracy_error
 from pytest_modelcheck.accuracy.tolerance import Tolerances
 from pytest_modelcheck.result import Finding, Verdict, listed
 
@@ -76,7 +76,7 @@ def compare_pair(
     elif refused:
         finding = _cannot_run(reference.stage, candidate.stage, refused, model)
     elif inputs_differ and (unmoved := _unmoved_output(reference.stage.name, both, store)):
-        finding = error_finding(
+        finding = accuracy_error(
             model,
             f"output {unmoved!r}",
             "values that depend on the inputs",

@@ -14,7 +14,7 @@ from pytest_modelcheck.accuracy.metrics import Array, is_float
 from pytest_modelcheck.accuracy.output import OutputStatus
 from pytest_modelcheck.accuracy.stages import Inputs, Run, Stage, within
 from pytest_modelcheck.accuracy.store import OutputStore
-from pytest_modelcheck.accuracy.sweep_report import error_finding
+from pytest_modelcheck.accuracy.sweep_report import accuracy_error
 from pytest_modelcheck.accuracy.tolerance import EXACT, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant, rounded
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
@@ -113,7 +113,7 @@ def run_stage(
         where = "opening it" if entry is None else f"seed {entry.seed}"
         text = str(error) if isinstance(error, ModelCheckError) else f"{type(error).__name__}: {error}"
         found = f"an error at {where}: {text}"
-        finding = error_finding(source.model, f"stage {stage.name!r}", "outputs", found, next=way_out(error))
+        finding = accuracy_error(source.model, f"stage {stage.name!r}", "outputs", found, next=way_out(error))
         return Ran(stage=stage, planned=planned, finding=finding)
     if stage.against is None:
         kept = tuple(Planned(entry.seed) if entry.seed in refused else entry for entry in planned)
@@ -173,7 +173,7 @@ def _random(model: str, stage: Stage, note: str, inputs: Inputs) -> Finding:
         drawing = () if stage.draws is None else stage.draws(inputs)
     except Exception as error:  # what a module does under a dispatch mode is its own affair
         drawing = (f"what draws was not found: {type(error).__name__}: {error}",)
-    finding = error_finding(
+    finding = accuracy_error(
         model,
         f"stage {stage.name!r}",
         "equal outputs for equal inputs",

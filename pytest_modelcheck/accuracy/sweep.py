@@ -19,7 +19,7 @@ from pytest_modelcheck.accuracy.pairs import compare_pair
 from pytest_modelcheck.accuracy.stage_run import Planned, Ran, plan, run_stage
 from pytest_modelcheck.accuracy.stages import Inputs, Stage, for_step, within
 from pytest_modelcheck.accuracy.store import OutputStore
-from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, error_finding
+from pytest_modelcheck.accuracy.sweep_report import PairReport, SweepReport, accuracy_error
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant
 from pytest_modelcheck.accuracy.watched_inputs import WatchedInputs
@@ -154,7 +154,7 @@ def _is_empty(pair: PairReport) -> bool:
 
 
 def _unmeasured(stage: Stage, model: str) -> Finding:
-    return error_finding(
+    return accuracy_error(
         model,
         f"stage {stage.name!r}",
         f"a comparison with {stage.against!r}",

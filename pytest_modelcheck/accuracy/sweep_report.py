@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_modelcheck.accuracy.comparison import Comparison, largest
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding, error_finding
+
+accuracy_error = partial(error_finding, "expect_accuracy")
+"""A finding of verdict `error`: something was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +97,3 @@ class SweepReport:
             if pair.candidate == candidate:
                 return pair
         raise KeyError(f"no pair {candidate!r}; there is {', '.join(repr(pair.candidate) for pair in self.pairs)}")
-
-
-def error_finding(model: str, subject: str, expected: str, found: str, *, next: str = "") -> Finding:
-    """A finding of verdict `error`: something was not measured."""
-    return Finding(
-        gate="expect_accuracy",
-        model=model,
-        subject=subject,
-        expected=expected,
-        found=found,
-        next=next,
-        verdict=Verdict.ERROR,
-    )

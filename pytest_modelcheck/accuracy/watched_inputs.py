@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pytest_modelcheck.accuracy.stages import Inputs, flat_arrays
-from pytest_modelcheck.accuracy.sweep_report import error_finding
+from pytest_modelcheck.accuracy.sweep_report import accuracy_error
 from pytest_modelcheck.result import Finding
 
 
@@ -56,7 +56,7 @@ class WatchedInputs:
         found = []
         if self._changed:
             found.append(
-                error_finding(
+                accuracy_error(
                     self.model,
                     "inputs",
                     "the same values each time it is called with the same seed",
@@ -70,7 +70,7 @@ class WatchedInputs:
         if 2 * distinct < seeds or (seeds == 2 and distinct == 1):
             alike = "the same values for every seed: only one input was measured"
             found.append(
-                error_finding(
+                accuracy_error(
                     self.model,
                     "inputs",
                     f"different values for {seeds} seeds",

@@ -121,6 +121,14 @@ def named_bound(name: str, expected: Any, domain: Domain = ANY) -> Bound:
         raise BoundError(f"{name}: {error}") from error
 
 
+def percent_bound(name: str, expected: Any, domain: Domain, example: str) -> Bound | None:
+    """As `named_bound`, of a percentage such as `example`; None where nothing is expected."""
+    bound = None if expected is None else named_bound(name, expected, domain)
+    if bound is not None and not bound.percent:
+        raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}="{example}"')
+    return bound
+
+
 _SHOWN = 5
 
 

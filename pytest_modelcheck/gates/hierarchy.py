@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import SHARE, Bound
-from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, percent_bound
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -44,16 +43,12 @@ def parse(
     chosen_strategy = choice("strategy", strategy, STRATEGIES)
     if coverage is None and modules is None:
         raise MarkerError('expects nothing; write e.g. coverage=">=95%"')
-    return ExpectHierarchy(chosen, chosen_strategy, _percent("coverage", coverage), _percent("modules", modules))
-
-
-def _percent(name: str, expected: Any) -> Bound | None:
-    if expected is None:
-        return None
-    bound = named_bound(name, expected, SHARE)
-    if not bound.percent:
-        raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}=">=95%"')
-    return bound
+    return ExpectHierarchy(
+        chosen,
+        chosen_strategy,
+        percent_bound("coverage", coverage, SHARE, ">=95%"),
+        percent_bound("modules", modules, SHARE, ">=95%"),
+    )
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectHierarchy) -> GateResult:

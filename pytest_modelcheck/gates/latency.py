@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.bounds import CHANGE, COUNT, Bound
 from pytest_modelcheck.errors import BoundError
-from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
+from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound, percent_bound
 from pytest_modelcheck.model_case import PROVIDERS, Provider
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def parse(
         raise MarkerError(f"batch_sizes={batch_sizes!r}: write positive numbers, e.g. (1, 8, 32)")
     return ExpectLatency(
         _ratio(speedup),
-        _percent("regression", regression),
-        _percent("stored", stored),
+        percent_bound("regression", regression, CHANGE, "<=5%"),
+        percent_bound("stored", stored, CHANGE, "<=5%"),
         threads,
         None if provider is None else choice("provider", provider, PROVIDERS),
         sizes,
@@ -66,15 +66,6 @@ def _ratio(expected: Any) -> Bound | None:
     bound = named_bound("speedup", expected, COUNT)
     if bound.percent or bound.whole is not None:
         raise BoundError(f'speedup={expected!r}: write a ratio, e.g. speedup=">=1.02"')
-    return bound
-
-
-def _percent(name: str, expected: Any) -> Bound | None:
-    if expected is None:
-        return None
-    bound = named_bound(name, expected, CHANGE)
-    if not bound.percent:
-        raise BoundError(f'{name}={expected!r}: write a percentage, e.g. {name}="<=5%"')
     return bound
 
 

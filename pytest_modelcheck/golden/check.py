@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.golden.file import Golden
 from pytest_modelcheck.golden.probes import GoldenProbe, probe_inputs, probe_weights
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.result import Finding, Verdict, first_lines
+from pytest_modelcheck.result import Finding, error_finding, first_lines
+
+_finding = partial(error_finding, "expect_golden")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Outputs = Mapping[str, Array]
@@ -123,9 +126,9 @@ def check_golden(
 
             weights = probe_weights(module, lambda: run_torch(made), right, differs)
             probes = (*weights, *probe_inputs(made, run_torch, right, differs))
-            findings = _blind(case, probes, stage)
+            findings = _blind(case, probes)
     except ModelCheckError as error:
-        findings.append(_finding(case, "golden", "a comparison", str(error).removeprefix(f"{case.name}: ")))
+        findings.append(_finding(case.name, "golden", "a comparison", str(error).removeprefix(f"{case.name}: ")))
     return GoldenReport(
         golden=golden,
         stage=stage,
@@ -150,12 +153,12 @@ def _other_weights(golden: Golden, case: ModelCase, module: torch.nn.Module) -> 
         return []
     return [
         _finding(
-            case,
+            case.name,
             "weights",
             f"those of the reference ({len(golden.weights)} entries, hash by hash)",
             f"{len(differing)} other entries: the outputs cannot be compared",
             where=first_lines(differing, _SHOWN),
-            next_step=f"The reference was computed by {golden.producer} from other weights. Load those, or compute the "
+            next=f"The reference was computed by {golden.producer} from other weights. Load those, or compute the "
             "reference again. Random weights change with the version of torch and with every line of build().",
         )
     ]
@@ -175,12 +178,12 @@ def _other_inputs(golden: Golden, case: ModelCase, drawn: Mapping[int, ModuleInp
         return []
     return [
         _finding(
-            case,
+            case.name,
             "inputs",
             f"those of the reference (seeds {', '.join(map(str, golden.seeds))}, hash by hash)",
             f"{len(differing)} other inputs: the outputs cannot be compared",
             where=first_lines(differing, _SHOWN),
-            next_step="inputs(seed) must draw what it drew when the reference was computed; if the change is meant, "
+            next="inputs(seed) must draw what it drew when the reference was computed; if the change is meant, "
             "compute the reference again.",
         )
     ]
@@ -205,7 +208,7 @@ def _described(comparison: Comparison, golden: Golden, versions: Mapping[str, st
     ]
 
 
-def _blind(case: ModelCase, probes: Sequence[GoldenProbe], stage: str) -> list[Finding]:
+def _blind(case: ModelCase, probes: Sequence[GoldenProbe]) -> list[Finding]:
     """A finding for each kind of change of which fewer than half were seen, of those that reach the outputs at all."""
     findings = []
     for kind in ("weight", "input"):
@@ -216,29 +219,14 @@ def _blind(case: ModelCase, probes: Sequence[GoldenProbe], stage: str) -> list[F
             continue
         findings.append(
             _finding(
-                case,
+                case.name,
                 "golden",
                 f"a comparison that fails when one {kind} is changed by a tenth",
                 f"an insensitive one: {len(seen)} of {len(made)} perturbed {kind}s were detected",
                 where=first_lines(
                     [f"{probe.name}: largest effect {probe.effect:.3g}" for probe in made if not probe.seen], _SHOWN
                 ),
-                next_step="Give atol and rtol smaller values, or compare outputs that weights and inputs reach.",
+                next="Give atol and rtol smaller values, or compare outputs that weights and inputs reach.",
             )
         )
     return findings
-
-
-def _finding(
-    case: ModelCase, subject: str, expected: str, found: str, *, where: tuple[str, ...] = (), next_step: str = ""
-) -> Finding:
-    return Finding(
-        gate="expect_golden",
-        model=case.name,
-        subject=subject,
-        expected=expected,
-        found=found,
-        where=where,
-        next=next_step,
-        verdict=Verdict.ERROR,
-    )

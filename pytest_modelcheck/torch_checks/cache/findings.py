@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from pytest_modelcheck.accuracy.magnitude import allowed
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS
 from pytest_modelcheck.calling import describe
 from pytest_modelcheck.model_case import ModelCase
-from pytest_modelcheck.result import Finding, Verdict
+from pytest_modelcheck.result import Finding, error_finding
 from pytest_modelcheck.torch_checks.cache.probes import ProbeResult
 from pytest_modelcheck.torch_checks.cache.streams import Arrays, Limits, Stream, StreamResult, differing_positions
 from pytest_modelcheck.torch_checks.cache.tensors import cache_tensors
+
+cache_error = partial(error_finding, "expect_cache_parity")
+"""A finding of verdict `error`: something was not measured."""
 
 _NEXT_INTERRUPTED = (
     "Without another continuation or sequence in between all agrees: the module keeps part of what it needs outside "
@@ -82,12 +86,12 @@ def blind_inputs(case: ModelCase, reference: Arrays, limits: Limits) -> list[Fin
         judged = {name: a for name, a in judged.items() if a.ndim > axis and a.shape[axis] > 1}
         if judged and all(bool(np.all(a == a.take([0], axis))) for a in judged.values()):
             return [
-                error_finding(
-                    case,
+                cache_error(
+                    case.name,
                     "inputs",
                     f"{what} that differ",
                     f"all {what} of {', '.join(judged)} are equal: exchanging two of them would not show",
-                    next_step="Draw inputs that differ along the sequence and from row to row.",
+                    next="Draw inputs that differ along the sequence and from row to row.",
                 )
             ]
     return []
@@ -110,33 +114,18 @@ def pollution(case: ModelCase, before: Arrays, after: Arrays, limits: Limits) ->
     ]
 
 
-def blind_probes(case: ModelCase, probes: Sequence[ProbeResult], limits: Limits) -> Finding | None:
+def blind_probes(case: ModelCase, probes: Sequence[ProbeResult]) -> Finding | None:
     unseen = [probe for probe in probes if not probe.seen]
     if not unseen:
         return None
-    return error_finding(
-        case,
+    return cache_error(
+        case.name,
         "cache",
         "every change to the cache to be seen",
         f"{len(unseen)} of {len(probes)} stay within the tolerance",
         where=tuple(
             f"{probe.change}: largest effect {probe.effect:.3g}, tolerance {probe.limit:.3g}" for probe in unseen
         ),
-        next_step="A cache that does not reach the outputs cannot be checked by them: leave tensors that are never "
+        next="A cache that does not reach the outputs cannot be checked by them: leave tensors that are never "
         "read out of the cache, give random weights a larger scale, or set smaller atol and rtol.",
-    )
-
-
-def error_finding(
-    case: ModelCase, subject: str, expected: str, found: str, *, where: tuple[str, ...] = (), next_step: str = ""
-) -> Finding:
-    return Finding(
-        gate="expect_cache_parity",
-        model=case.name,
-        subject=subject,
-        expected=expected,
-        found=found.removeprefix(f"{case.name}: "),
-        where=where,
-        next=next_step,
-        verdict=Verdict.ERROR,
     )

@@ -28,7 +28,7 @@ from pytest_modelcheck.result import Finding
 from pytest_modelcheck.torch_checks.cache.findings import (
     blind_inputs,
     blind_probes,
-    error_finding,
+    cache_error,
     pollution,
     stream_findings,
 )
@@ -129,7 +129,8 @@ def cache_parity(
             if seed == seeds[0]:
                 positions, tensors, probes = made.positions, made.tensors, made.probes
     except ModelCheckError as error:  # no cache, a step that raises, inputs that cannot be made
-        findings.append(error_finding(case, "cache", "a model that runs step by step with its cache", str(error)))
+        found = str(error).removeprefix(f"{case.name}: ")
+        findings.append(cache_error(case.name, "cache", "a model that runs step by step with its cache", found))
     return CacheParity(
         positions=positions,
         tensors=tensors,
@@ -175,7 +176,7 @@ def _one_seed(stepper: Stepper, other: Stepper, chunks: Sequence[int], limits: L
     if first and not findings:
         with unchanged_buffers(stepper.module):
             probes = probe_cache(stepper, half, reference, limits)
-        findings += [finding for finding in [blind_probes(case, probes, limits)] if finding]
+        findings += [finding for finding in [blind_probes(case, probes)] if finding]
     return CacheParity(
         positions=length, tensors=tensors, streams=tuple(results), probes=probes, findings=tuple(findings)
     )

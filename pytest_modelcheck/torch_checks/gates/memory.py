@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SIZES = (32, 64, 128, 256, 512)
 GROWTH = ("exponent", "constant", "linear", "quadratic")
-FIGURES = ("peak", "total", "flops", "initializers", "file", "session")
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _WITH_UNIT = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})\b")
