@@ -214,6 +214,9 @@ def other_runtimes(asked: str, graph: ir.Model) -> Iterator[Runtime]:
             yield runtime
 
 
+GRAPH_AT_FAULT = "the graph is at fault, not the runtime"
+
+
 def second_opinion(
     pair: PairReport, subject: Subject, stages: Mapping[str, Stage], inputs: Inputs, tolerances: Tolerances
 ) -> tuple[str, ...]:
@@ -236,7 +239,7 @@ def second_opinion(
             continue
         agreeing = [name for name, side in sides.items() if _agree(side, opinion, tolerances)]
         if agreeing == [pair.candidate]:
-            return (f"{label} agrees with {pair.candidate}: the graph is at fault, not the runtime",)
+            return (f"{label} agrees with {pair.candidate}: {GRAPH_AT_FAULT}",)
         if agreeing == [pair.reference]:
             said = f"{runtime_named(subject.how.runtime).title} computes {pair.candidate} differently"
             return (f"{label} agrees with {pair.reference}: {said}",)

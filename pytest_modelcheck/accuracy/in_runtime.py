@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from pytest_modelcheck.accuracy.assessment import giving_back, standard_variants
-from pytest_modelcheck.accuracy.cause import Subject, answered, other_runtimes, second_opinion
+from pytest_modelcheck.accuracy.cause import GRAPH_AT_FAULT, Subject, answered, other_runtimes, second_opinion
 from pytest_modelcheck.accuracy.first_divergence import find_first_divergence
 from pytest_modelcheck.accuracy.places import node_place
 from pytest_modelcheck.accuracy.size_variants import Draw
@@ -31,7 +31,7 @@ from pytest_modelcheck.accuracy.sweep_report import PairReport
 from pytest_modelcheck.accuracy.tolerance import DEFAULTS, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant, vocabularies_of
 from pytest_modelcheck.accuracy.weights import WeightsReport, compare_weights
-from pytest_modelcheck.errors import ModelCaseError
+from pytest_modelcheck.errors import ModelCaseError, ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.result import Finding
 from pytest_modelcheck.runtimes import How, SessionError, open_session, runtime_named
@@ -111,9 +111,11 @@ def check_in_runtime(
     findings = []
     for finding in report.findings:
         pair = next((pair for pair in report.pairs if pair.finding is finding), None)
-        failed = next((name for name in loaded if loaded[name].error and repr(name) in finding.subject), None)
-        if failed is not None:
-            findings.append(_not_loaded(finding, failed, label, loaded[failed].error, subject))
+        failed = next((name for name in loaded if pair is None and repr(name) in finding.subject), None)
+        if failed is not None and (error := loaded[failed].error):
+            findings.append(_not_loaded(finding, failed, label, error, subject))
+        elif failed is not None and finding.expected == "outputs":
+            findings.append(_not_run(finding, failed, label, subject, inputs(seeds[0])))
         elif pair is not None:
             findings.append(_explained(finding, pair, stages, subject, tolerances, inputs, _planned(seeds, variants)))
         else:
@@ -133,6 +135,7 @@ def check_in_runtime(
     )
 
 
+_GRAPH = "The graph gives these numbers in another runtime as well: expect_accuracy names what made it so."
 _CHANGED = "The runtime holds other weights than the file: its converter rounded or replaced them."
 
 
@@ -179,10 +182,9 @@ def _planned(seeds: Sequence[int], variants: Sequence[Variant]) -> Callable[[int
     return lambda seed, drawn: entries[seed].inputs(drawn)
 
 
-def _not_loaded(finding: Finding, name: str, label: str, error: SessionError | None, subject: Subject) -> Finding:
+def _not_loaded(finding: Finding, name: str, label: str, error: SessionError, subject: Subject) -> Finding:
     """Converted or why not: the operators that the runtime lacks, and the modules that own them."""
-    operators = error.operators if error else ()
-    graph = subject.graph(name)
+    operators, graph = error.operators, subject.graph(name)
     lacking = {op.replace(":", ".") for op in operators}
     nodes = [] if graph is None else [node for node in all_nodes(graph) if _names(node) & lacking]
     places = [node_place(node) for node in nodes[:SHOWN]]
@@ -198,6 +200,23 @@ def _not_loaded(finding: Finding, name: str, label: str, error: SessionError | N
         if operators
         else "The runtime's own words: look for them in its issues, or export to another opset.",
     )
+
+
+def _not_run(finding: Finding, name: str, label: str, subject: Subject, inputs: Inputs) -> Finding:
+    """The finding with whether another runtime runs the same graph."""
+    how, graph = _other(subject), subject.graph(name)
+    if how is None or graph is None:
+        return finding
+    other = runtime_named(how.runtime).title
+    try:
+        with session_stage(other, graph, how=how).open() as run:
+            run(inputs)
+    except ModelCheckError as error:
+        said, step = f"nor does {other} run it: {error}", "The graph is not valid, or does not fit the inputs."
+    else:
+        said = f"{other} runs the same graph"
+        step = f"Look for these words in the issues of {label}, or write the module in other operators."
+    return dataclasses.replace(finding, where=(*finding.where, said), next=finding.next or step)
 
 
 def _names(node: ir.Node) -> set[str]:
@@ -235,5 +254,6 @@ def _explained(
         said = f"against {runtime_named(how.runtime).title}: "
         return [said + line for line in found.describe()] if found else (f"{said}the outputs agree",)
 
-    lines = (*answered(opinion), *answered(divergence))
-    return dataclasses.replace(finding, where=(*finding.where, *lines))
+    opinions = answered(opinion)
+    step = _GRAPH if any(line.endswith(GRAPH_AT_FAULT) for line in opinions) else finding.next
+    return dataclasses.replace(finding, where=(*finding.where, *opinions, *answered(divergence)), next=step)

@@ -229,6 +229,38 @@ def test_an_operator_that_the_runtime_lacks_is_named_with_its_module(net, tmp_pa
     assert finding.found == "my.domain.Upscale: no such operator"
 
 
+class Shifted(torch.nn.Module):
+    """Pads by -1, as RWKV does, which onnx's reference evaluator does not take."""
+
+    def forward(self, image):
+        return torch.nn.functional.pad(image, (0, 0, 1, -1)) + image
+
+
+def test_a_runtime_that_does_not_run_what_another_one_runs_is_named():
+    (finding,) = Exported(ModelCase("shifted", Shifted, draw)).check("reference").findings
+    assert finding.verdict is Verdict.ERROR
+    assert "failed to run the model: index can't contain negative values" in finding.found
+    assert finding.where == ("onnxruntime runs the same graph",)
+    label = "onnx's reference evaluator"
+    assert finding.next == f"Look for these words in the issues of {label}, or write the module in other operators."
+
+
+def test_a_graph_that_two_runtimes_do_not_run_is_not_valid(net):
+    def narrow(seed):
+        return {"image": draw(seed)["image"][:, :2]}
+
+    subject = Subject(
+        case=ModelCase("shifted", Shifted, narrow),
+        module=lambda: contextlib.nullcontext(Shifted()),
+        exported=net.model,
+        optimized=None,
+        how=How(runtime="reference"),
+    )
+    (finding,) = check_in_runtime({"exported": net.artifact.path}, narrow, subject, seeds=range(1)).findings
+    assert finding.where[0].startswith("nor does onnxruntime run it: onnxruntime: input 'image' must have shape [2, 3,")
+    assert finding.next == "The graph is not valid, or does not fit the inputs."
+
+
 def test_a_runtime_that_is_not_installed_is_an_error_that_names_the_command(net, monkeypatch):
     absent = Runtime(name="absent", package="no_such_package", install="pip install absent", open=None)
     monkeypatch.setattr(runtimes, "RUNTIMES", (*runtimes.RUNTIMES, absent))
