@@ -29,6 +29,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.peers.growing import chain
 
+_PEERS = ("onnxsim", "onnxslim")
+
+_MOST_FOR_ONNXSLIM = 2_000
+"""Nodes of a built graph: beyond, it takes minutes."""
+
 _IMPORTS = {
     "ours": "from pytest_modelcheck.pipeline import optimize",
     "onnxsim": "import onnx, onnxsim",
@@ -224,9 +229,11 @@ def row(label: str, source: Path, folder: Path, tools: list[str], runs: int) -> 
     """One row of the table."""
     spent = {tool: cost(tool, source, folder / f"{tool}.onnx", runs) for tool in tools}
     ours = spent["ours"]
-    cells = [label, *(_text(one) for one in spent.values())]
-    for peer in ("onnxsim", "onnxslim"):
-        theirs = spent[peer]
+    cells = [label, *(_text(spent[tool]) if tool in spent else "-" for tool in ["ours", *_PEERS])]
+    if "attribute" in spent:
+        cells.append(_text(spent["attribute"]))
+    for peer in _PEERS:
+        theirs = spent.get(peer)
         cells.append("-" if ours is None or theirs is None else f"{ours.seconds / theirs.seconds:.2f}")
     theirs = spent["onnxsim"]
     cells.append("-" if ours is None or theirs is None else f"{ours.memory / theirs.memory:.2f}")
@@ -245,7 +252,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="processes of each tool (default: %(default)s)")
     parser.add_argument("--largest", type=int, default=100_000, help="nodes of the largest built graph")
     arguments = parser.parse_args()
-    tools = ["ours", "onnxsim", "onnxslim", *(["attribute"] if arguments.attribute else [])]
+    tools = ["ours", *_PEERS, *(["attribute"] if arguments.attribute else [])]
     runs = arguments.runs
     imports = [f"{tool} {_text(_process(_IMPORTS[tool], [], runs))}" for tool in tools]
     print(f"Of it the imports: {'; '.join(imports)}.\n")
@@ -259,7 +266,8 @@ def main() -> None:
         for kind, build, sizes in KINDS if not arguments.files else ():
             for size in (size for size in sizes if size <= arguments.largest):
                 onnx.save(build(size), folder / "graph.onnx")
-                print(row(f"{kind}, {size:,} nodes", folder / "graph.onnx", folder, tools, runs), flush=True)
+                measured = tools if size <= _MOST_FOR_ONNXSLIM else [tool for tool in tools if tool != "onnxslim"]
+                print(row(f"{kind}, {size:,} nodes", folder / "graph.onnx", folder, measured, runs), flush=True)
 
 
 if __name__ == "__main__":

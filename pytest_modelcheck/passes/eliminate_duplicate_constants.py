@@ -23,7 +23,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.passes.fold_constants import MIN_BUDGET, default_budget
+from pytest_modelcheck.passes.fold_growth import MIN_BUDGET, default_budget
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope

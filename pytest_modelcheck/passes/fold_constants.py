@@ -27,21 +27,15 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.constants import constant_tensor, is_constant
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import is_needed, read_outside
-from pytest_modelcheck.graph.scopes import graphs, subgraphs
+from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
+from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
 
-NODE_BYTES = 128
-"""What a node takes in a file, about: names, operator, attributes."""
-
-SPENT_KEY = "modelcheck.fold_growth_bytes"
-"""Metadata of the model: by how many bytes folding has made it larger so far."""
-
-MIN_BUDGET = 64 * 1024
 _LARGE = 64 * 1024
 """Bytes above which a result is not kept for later."""
 
@@ -49,7 +43,6 @@ _QUANTIZATION = ("DequantizeLinear", "QuantizeLinear")
 _OF_SHAPES = ("Shape", "Size")
 _BY_OPERANDS = ("Pad", "Resize", "Reshape", "Expand", "Slice", "Tile", "Unsqueeze", "Squeeze")
 """What comes out has a shape that follows from the shape of the first input and the content of the others."""
-_GROWTH = 0.02
 
 
 @dataclass(frozen=True)
@@ -177,7 +170,7 @@ class _Folder:
         except CannotEvaluate as error:
             self.rewriter.refuse(str(error), node)
             return
-        self.results[node] = _Result(arrays, [_nbytes(array) for array in arrays])
+        self.results[node] = _Result(arrays, [array_bytes(array) for array in arrays])
         for value in node.inputs:
             if value is not None and (producer := value.producer()) in self.results:
                 self._forget_if_read(producer)
@@ -240,7 +233,7 @@ class _Folder:
         assert scope is not None
         result = self.results[node]
         read = [index for index, output in enumerate(node.outputs) if is_needed(output)]
-        growth = sum(result.nbytes[index] for index in read) - self._freed_bytes(node)
+        growth = sum(result.nbytes[index] for index in read) - freed_bytes(node)
         if growth > self.budget - self.spent:
             return self.rewriter.refuse("folding would exceed the size budget", node)
         self.spent += max(growth, 0)
@@ -258,46 +251,11 @@ class _Folder:
         del self.results[node]
         return self.rewriter.replace([node], nodes, constants)
 
-    def _freed_bytes(self, node: ir.Node) -> int:
-        """Bytes of the constants, and of the nodes, that nothing reads any more once `node` is gone."""
-        dying, freed, stack = {node}, NODE_BYTES, [node]
-        while stack:
-            for value in dict.fromkeys(stack.pop().inputs):
-                if value is None or value.is_graph_output() or read_outside(value, dying):
-                    continue
-                producer = value.producer()
-                if producer is None:
-                    if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
-                        freed += _tensor_bytes(value.const_value)
-                elif producer not in dying and all(
-                    not output.is_graph_output() and not read_outside(output, dying) for output in producer.outputs
-                ):
-                    dying.add(producer)
-                    tensor = constant_tensor(value)
-                    freed += NODE_BYTES + (0 if tensor is None else _tensor_bytes(tensor))
-                    stack.append(producer)
-        return freed
-
 
 def _read(node: ir.Node) -> Sequence[ir.Value | None]:
     """The inputs whose content counts."""
     like = node.inputs[1] if node.op_type == "CastLike" else None
     return node.inputs if like is None or like.dtype is None else node.inputs[:1]
-
-
-def default_budget(rewriter: Rewriter, spent: int) -> int:
-    """How much folding may add: 2 % of the bytes of all constants that it did not add, or 64 KiB where that is more."""
-    constants = [value.const_value for graph in graphs(rewriter.model) for value in graph.initializers.values()]
-    total = sum(_tensor_bytes(tensor) for tensor in constants if tensor is not None)
-    return max(MIN_BUDGET, int((total - spent) * _GROWTH))
-
-
-def _tensor_bytes(tensor: ir.TensorProtocol) -> int:
-    return _nbytes(tensor.numpy()) if tensor.dtype == ir.DataType.STRING else tensor.nbytes
-
-
-def _nbytes(array: Array) -> int:
-    return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes
 
 
 def _tensor(array: Array, value: ir.Value) -> ir.TensorProtocol:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
-from pytest_modelcheck.passes.fold_constants import SPENT_KEY, FoldConstants
+from pytest_modelcheck.passes.fold_constants import FoldConstants
+from pytest_modelcheck.passes.fold_growth import SPENT_KEY
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 from pytest_modelcheck.pipeline import run_pass, run_pipeline
 from tests.passes.fusing_checks import fires, make

@@ -1,0 +1,57 @@
+"""By how much folding makes a file larger, and how much it may."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.readers import read_outside
+from pytest_modelcheck.graph.scopes import graphs
+from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.evaluate import Array
+
+NODE_BYTES = 128
+"""What a node takes in a file, about: names, operator, attributes."""
+
+SPENT_KEY = "modelcheck.fold_growth_bytes"
+"""Metadata of the model: by how many bytes folding has made it larger so far."""
+
+MIN_BUDGET = 64 * 1024
+
+_GROWTH = 0.02
+
+
+def freed_bytes(node: ir.Node) -> int:
+    """Bytes of the constants, and of the nodes, that nothing reads any more once `node` is gone."""
+    dying, freed, stack = {node}, NODE_BYTES, [node]
+    while stack:
+        for value in dict.fromkeys(stack.pop().inputs):
+            if value is None or value.is_graph_output() or read_outside(value, dying):
+                continue
+            producer = value.producer()
+            if producer is None:
+                if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
+                    freed += tensor_bytes(value.const_value)
+            elif producer not in dying and all(
+                not output.is_graph_output() and not read_outside(output, dying) for output in producer.outputs
+            ):
+                dying.add(producer)
+                tensor = constant_tensor(value)
+                freed += NODE_BYTES + (0 if tensor is None else tensor_bytes(tensor))
+                stack.append(producer)
+    return freed
+
+
+def default_budget(rewriter: Rewriter, spent: int) -> int:
+    """How much folding may add: 2 % of the bytes of all constants that it did not add, or 64 KiB where that is more."""
+    constants = [value.const_value for graph in graphs(rewriter.model) for value in graph.initializers.values()]
+    total = sum(tensor_bytes(tensor) for tensor in constants if tensor is not None)
+    return max(MIN_BUDGET, int((total - spent) * _GROWTH))
+
+
+def tensor_bytes(tensor: ir.TensorProtocol) -> int:
+    return array_bytes(tensor.numpy()) if tensor.dtype == ir.DataType.STRING else tensor.nbytes
+
+
+def array_bytes(array: Array) -> int:
+    return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes
