@@ -9,6 +9,7 @@ from pytest_modelcheck.calling.forward import bind_arguments, flat_forward, run_
 from pytest_modelcheck.calling.inputs import ModuleInputs, describe, module_inputs
 from pytest_modelcheck.calling.outputs import named_fields, select_outputs
 from pytest_modelcheck.calling.resize import resized
+from pytest_modelcheck.calling.seeding import seeded
 
 __all__ = [
     "ModuleInputs",
@@ -21,6 +22,7 @@ __all__ = [
     "named_fields",
     "resized",
     "run_module",
+    "seeded",
     "select_outputs",
     "unchanged_buffers",
     "weight_bytes",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from pytest_modelcheck.calling.seeding import seeded
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import BUILD_SEED, ModelCase
 from pytest_modelcheck.recorder.windows import window
@@ -22,8 +23,7 @@ def build_module(case: ModelCase, *, seed: int = BUILD_SEED) -> torch.nn.Module:
     """
     if case.build is None:
         raise ModelCaseError(f"{case.name}: is an .onnx file and has no torch module")
-    with torch.random.fork_rng(devices=[]), window(case.build, repeatable=False):
-        torch.manual_seed(seed)
+    with seeded(seed), window(case.build, repeatable=False):
         try:
             module = case.build()
         except (Exception, SystemExit) as error:

@@ -11,6 +11,7 @@ import torch
 
 from pytest_modelcheck.calling.axes import TorchDims, axes_of_inputs, named_dims, torch_dims
 from pytest_modelcheck.calling.file_names import file_names, fits
+from pytest_modelcheck.calling.seeding import seeded
 from pytest_modelcheck.calling.sizes import Sizes, draw
 from pytest_modelcheck.calling.structure import put_together, take_apart
 from pytest_modelcheck.dimensions import Axes
@@ -69,8 +70,7 @@ def module_inputs(
     """
     if case.inputs is None:
         raise ModelCaseError(f"{case.name}: has no inputs function")
-    with torch.random.fork_rng(devices=[]), window(case.build):
-        torch.manual_seed(seed)
+    with seeded(seed), window(case.build):
         try:
             made = draw(case, seed, sizes)
         except (Exception, SystemExit) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pytest_modelcheck.calling import seeded
 from pytest_modelcheck.capture.captured import Captured
 from pytest_modelcheck.model_case import EXAMPLE_SEED
 
@@ -44,8 +45,7 @@ def compare_runs(reference: Captured, candidate: Captured) -> RunComparison:
 
 
 def _run(captured: Captured) -> tuple[torch.Tensor, ...]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(EXAMPLE_SEED)
+    with seeded(EXAMPLE_SEED):
         return captured.run()
 
 

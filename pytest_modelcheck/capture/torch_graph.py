@@ -14,6 +14,7 @@ from pytest_modelcheck.calling import (
     flat_forward,
     module_inputs,
     run_module,
+    seeded,
     unchanged_buffers,
 )
 from pytest_modelcheck.capture.captured import Captured, CaptureFailure, CaptureFailureKind, How
@@ -92,10 +93,9 @@ def _compared(case: ModelCase, module: torch.nn.Module, captured: Captured) -> C
     """
     if captured.how == "symbolic_trace":
         case = dataclasses.replace(case, output_names=None)  # the trace gives all of them
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(EXAMPLE_SEED)
+    with seeded(EXAMPLE_SEED):
         expected = run_module(case, module, copy.deepcopy(captured.inputs))
-        torch.manual_seed(EXAMPLE_SEED)
+    with seeded(EXAMPLE_SEED):
         compared = compare_outputs(tuple(expected.values()), captured.run())
     if compared.difference is None or compared.agrees:
         return captured

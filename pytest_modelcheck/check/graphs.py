@@ -104,7 +104,12 @@ class Graphs:
     @property
     def exported_model(self) -> ir.Model:
         """The exported graph, its nodes stamped with their owners."""
-        return self.results.once("exported model", lambda: stamp(self.exported.model, self.hierarchy))
+        return self.results.once("exported model", lambda: stamp(self._read, self.hierarchy))
+
+    @property
+    def _read(self) -> ir.Model:
+        """The file's graph, for `hierarchy`, and then stamped."""
+        return self.results.once("read model", lambda: self.exported.model)
 
     @property
     def calls(self) -> ModuleCalls | None:
@@ -116,7 +121,7 @@ class Graphs:
         """Who owns each node of the exported graph."""
         return self.results.once(
             "hierarchy",
-            lambda: hierarchy(self.exported, calls=self.calls),
+            lambda: hierarchy(self.exported, model=self._read, calls=self.calls),
             step="hierarchy",
             figures=hierarchy_figures,
         )

@@ -21,7 +21,7 @@ from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.export import Exported
 from pytest_modelcheck.fusion import FusionReport
-from pytest_modelcheck.graph.files import load_model, save_beside
+from pytest_modelcheck.graph.files import read_model, save_beside
 from pytest_modelcheck.hierarchy import PipelineHierarchy
 from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import AnyPass, as_passes
@@ -97,7 +97,7 @@ class Reuse:
 
         entry = self.store.get("passes", key, run, saved)
         self.taken += ["passes"] * entry.taken
-        graph = graphs[0] if graphs else load_model(path)
+        graph = graphs[0] if graphs else read_model(path)
         made = dataclasses.replace(entry.value[0], optimized=graph)
         return made, entry.value[1], path if entry.kept else self._for_this_run(graph)
 

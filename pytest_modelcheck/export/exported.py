@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.files import load_model
+from pytest_modelcheck.graph.files import read_model
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.store import Manifest
 
@@ -45,7 +45,7 @@ class Exported:
 
         External weights are memory-mapped when first read, so a second copy costs its graph, not its weights.
         """
-        return load_model(self.path)
+        return read_model(self.path)
 
 
 class FailureKind(StrEnum):

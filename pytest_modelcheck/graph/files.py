@@ -18,6 +18,7 @@ from pytest_modelcheck.graph.from_proto import refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
 from pytest_modelcheck.graph.scopes import graphs
+from pytest_modelcheck.graph.shape_inference import read_small_tensors
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.graph.value_infos import accepted_value_infos, to_proto
 
@@ -49,6 +50,16 @@ def load_model(path: str | Path) -> ir.Model:
             raise
         except Exception as error:  # whatever onnx and onnx_ir raise of a file that nobody vouched for
             raise InvalidModelError(f"{path}: is not an ONNX model: {_reason(error)}") from error
+    return model
+
+
+def read_model(path: Path) -> ir.Model:
+    """A file that `load_model` has accepted and nobody has written to since."""
+    with GarbagePaused():
+        model = ir.from_proto(onnx.load(path, load_external_data=False))
+        ir.external_data.set_base_dir(model.graph, path.parent)
+        _read_external_attributes(model)
+        read_small_tensors(model)
     return model
 
 

@@ -17,19 +17,19 @@ class GarbagePaused:
     """A ``with`` block in which nothing is collected, but for `threw_away`; nests, and restores what it found.
 
     Args:
-        set_aside: Do not look, when collecting, at what was there before the block: libraries, and the model that is
-            worked on. For a block in which graphs are thrown away.
+        thrown_away: So many nodes the block may throw away. If they are enough for a collection, it does not look at
+            what was there before the block: libraries, and the model that is worked on.
     """
 
-    def __init__(self, *, set_aside: bool = False) -> None:
-        self._set_aside = set_aside
+    def __init__(self, *, thrown_away: int = 0) -> None:
+        self._set_aside = thrown_away > _MAX_NODES
         self._was_enabled = False
         self._nodes = 0
 
     def __enter__(self) -> GarbagePaused:
         self._was_enabled = gc.isenabled()
         gc.disable()
-        # Objects that somebody else has frozen could not be told from these afterwards.
+        # Objects that somebody else has frozen could not be told from these afterwards; counting them takes a while.
         self._set_aside = self._set_aside and self._was_enabled and gc.get_freeze_count() == 0
         if self._set_aside:
             # The young ones first become old, as they would in time: unfrozen, all are old, and what is old and dead is

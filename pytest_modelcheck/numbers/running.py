@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from pytest_modelcheck.calling import ModuleInputs, module_inputs, run_module
+from pytest_modelcheck.calling import ModuleInputs, module_inputs, run_module, seeded
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 from pytest_modelcheck.numbers.choices import Choices
@@ -127,8 +127,7 @@ class Subject:
         choices = Choices(None if taken is None else taken.made)
         for watcher in (choices, None):
             try:
-                with torch.random.fork_rng(devices=[]), watching(module, inputs.values) as watched:
-                    torch.manual_seed(seed)
+                with seeded(seed), watching(module, inputs.values) as watched:
                     outputs = run_module(self.case, module, inputs, watching=watcher)
                 break
             except ModelCaseError:  # some forwards do not run under a dispatch mode

@@ -32,7 +32,7 @@ def run_in_place(model: ir.Model, passes: Sequence[Pass], target: Target) -> dic
         Pass -> what it refused; None where a pass failed or the result is not valid: `model` is of no use then.
     """
     try:
-        with GarbagePaused(set_aside=True):
+        with GarbagePaused():
             prepare_in_place(model)
             before = interface(model)
             refusals = run_passes(model, passes, target)

@@ -206,9 +206,9 @@ def run_pipeline(
     """
     check_target(target)
     records = []
-    with GarbagePaused(set_aside=True) as garbage:
+    chosen = as_passes(passes, target)
+    with GarbagePaused(thrown_away=len(model.graph) * len(chosen)) as garbage:
         stage = _Stage(checked_copy(model))
-        chosen = as_passes(passes, target)
         for pass_ in chosen:
             nodes = len(stage.model.graph)
             stage, record = _run(stage, pass_, target)
