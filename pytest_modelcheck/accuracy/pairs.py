@@ -160,13 +160,14 @@ def _located(
 ) -> Finding:
     """The worst seed's finding, with how many seeds fail, the weights that are not finite, and whose step it was."""
     where = list(finding.where)
-    where.append(f"{len(failed)} of {len(entries)} seeds, first seed {failed[0].seed}")
+    differs = any(output.status.failed for output in worst.outputs)
+    counted = [entry for entry in entries if differs or entry.variant is None]  # as `_compared` judges them
+    where.append(f"{len(failed)} of {len(counted)} seeds, first seed {failed[0].seed}")
     if all(entry.label for entry in failed):
         where.append(f"only for inputs that the case does not draw: {'; '.join(entry.label for entry in failed)}")
     for stage in (reference, candidate):
         if worst.has_nan and stage.nonfinite is not None and (names := stage.nonfinite()):
             where.append(f"weights of {stage.name} with NaN or infinity: {listed(names, 5)}")
-    differs = any(output.status.failed for output in worst.outputs)
     step = "" if worst.reference_nan or not differs else _NEXT.get(candidate.step, "")
     if all(entry.variant is not None and entry.variant.sizes for entry in failed):
         step = BAKED

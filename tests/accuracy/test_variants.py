@@ -197,6 +197,15 @@ def test_a_variant_on_which_a_rounding_of_the_inputs_matters_is_left_out_with_a_
     assert "inputs 'large values' left out: rounding them once moves a by 0.1 tolerances" in report.notes
 
 
+def test_an_output_that_no_input_moves_is_counted_in_the_seeds_that_the_case_draws():
+    """Variants, of which zeros may well make an output constant, do not add to them, and are no seeds that passed."""
+    report = swept(lambda inputs: {"y": 0 * inputs["x"]}, lambda inputs: {"y": 0 * inputs["x"]})
+    (finding,) = report.findings
+    assert finding.found.startswith("empty comparison: the reference is constant")
+    assert finding.where[-1] == "4 of 4 seeds, first seed 0"
+    assert len(report.seeds) == 9
+
+
 def test_a_variant_that_the_reference_cannot_run_is_left_out_and_one_that_only_the_candidate_cannot_run_fails():
     def refuses_ones(inputs):
         if (inputs["x"] == 1).all():
