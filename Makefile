@@ -34,6 +34,7 @@ test: $(STAMP) check
 LITERT := python3.12
 runtimes: $(STAMP)
 	$(BIN)/python -m pytest_modelcheck runtimes install onnxruntime-web
+	$(BIN)/python -m pytest_modelcheck runtimes install executorch
 	$(BIN)/python -m pytest_modelcheck runtimes install litert --python $(LITERT)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/runtimes tests/accuracy/test_in_runtime.py tests/gates/test_expect_runtime.py
 

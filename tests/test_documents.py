@@ -11,6 +11,7 @@ from pytest_modelcheck import ModelCase
 from pytest_modelcheck.configuration import read_configuration
 from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.options import OPTION_NAMES
+from pytest_modelcheck.runtimes import runtime_named
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,9 +131,17 @@ def test_the_plain_function_of_the_page_of_markers_checks_and_raises_nothing(cap
 
 def test_the_page_of_runtimes_runs_the_graphs(project):
     pytest.importorskip("openvino")
-    (block,) = code_blocks(DOCS["runtimes.md"], "python")
-    project.file("test_deployed.py", block)
+    graphs, _ = code_blocks(DOCS["runtimes.md"], "python")
+    project.file("test_deployed.py", graphs)
     project.run(subprocess=True).outcomes(passed=1)  # an in-process run would drop OpenVINO's modules at its end
+
+
+def test_the_page_of_runtimes_converts_a_module(project):
+    if not runtime_named("executorch").installed:
+        pytest.skip("executorch is not installed")
+    _, module = code_blocks(DOCS["runtimes.md"], "python")
+    project.file("test_deployed.py", module)
+    project.run(subprocess=True).outcomes(passed=1)
 
 
 def test_the_page_of_fears_names_every_marker_and_what_it_shows_can_be_read(tmp_path, monkeypatch):

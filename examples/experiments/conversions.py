@@ -5,7 +5,8 @@
     python -m examples.experiments.conversions litert --table      # what was measured so far, as Markdown
 
 Variants: the file as exported (``raw``), after onnxslim, and optimized for the targets ``portable`` and ``tflite``;
-each tool, the converter among them, is given the example's sizes. A file is right if the runtime converts and loads it
+each tool, the converter among them, is given the example's sizes. A runtime that converts the module itself has the one
+variant ``module``. A file is right if the runtime converts and loads it
 and agrees with torch to 1e-4, scaled, over three seeds. Models are the library's architectures with random weights,
 small where their sizes are free, and some of the zoo.
 """
@@ -40,6 +41,7 @@ ZOO = ("mobilenet-v2", "mobilenet-block", "cross-attention")
 """Jittered: activations of a MobileNetV2 with fresh weights vanish, and nothing could be compared."""
 FAMILIES = (*HUGGING_FACE, *(kind.lower() for kind in RECURRENT), *ZOO)
 VARIANTS = ("raw", "onnxslim", "portable", "tflite")
+MODULE = "module"
 SEEDS = 3
 TOLERANCE = 1e-4
 
@@ -94,13 +96,19 @@ def measure(family: str, exporter: Exporter, runtime: str) -> Iterator[Row]:
         if isinstance(exported, ExportFailure):
             yield {**named, "variant": "raw", "outcome": "no export", "why": _first_line(exported.reason)}
             return
-        for variant in VARIANTS:
+        for variant in _variants(runtime):
             try:
                 path = _file(variant, check, Path(folder))
                 outcome, why = _converted(check, path, runtime)
             except Exception as error:  # a variant that its optimizer cannot make is a row, too
                 outcome, why = "not made", _first_line(error)
             yield {**named, "variant": variant, "outcome": outcome, "why": why}
+
+
+def _variants(runtime: str) -> tuple[str, ...]:
+    from pytest_modelcheck.runtimes import runtime_named
+
+    return (MODULE,) if runtime_named(runtime).of_module else VARIANTS
 
 
 def _file(variant: str, check: Any, folder: Path) -> Path:
@@ -115,6 +123,9 @@ def _file(variant: str, check: Any, folder: Path) -> Path:
     inputs = [port for port in signature_of(raw).inputs if port.name in shapes]
     if variant == "raw":
         return raw
+    if variant == MODULE:
+        saved: Path = check.torch.save_program(folder / "model.pt2")
+        return saved
     if variant == "onnxslim":
         import onnxslim
 
@@ -140,7 +151,7 @@ def _converted(check: Any, path: Path, runtime: str) -> tuple[str, str]:
     subject = Subject(
         case=check.case,
         module=check.source.torch.lent,
-        exported=ir.load(path),
+        exported=check.exported.model if path.suffix == ".pt2" else ir.load(path),
         optimized=None,
         how=How(runtime=runtime, optimizer=True),
     )
@@ -169,7 +180,9 @@ def summary(rows: Sequence[Row]) -> str:
     files = {(row["model"], row["exporter"]) for row in rows if row["outcome"] not in ("no model", "no export")}
     head = ["variant", *EXPORTERS, "all"]
     body = []
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, MODULE):
+        if not any(row["variant"] == variant for row in rows):
+            continue
         counts = [
             (
                 sum(
@@ -206,7 +219,7 @@ def main() -> None:
     rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     done = {(row["model"], row["exporter"]) for row in rows}
     for family in () if given.table else given.families:
-        for exporter in EXPORTERS:
+        for exporter in EXPORTERS[:1] if MODULE in _variants(given.runtime) else EXPORTERS:
             if (family, exporter) in done:
                 continue
             made = [*measure(family, exporter, given.runtime)]

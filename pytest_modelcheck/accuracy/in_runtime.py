@@ -79,7 +79,7 @@ def check_in_runtime(
     The reference is the torch module; for a case that is only an .onnx file, its exported graph in another runtime.
 
     Args:
-        graphs: Stage (``"exported"``, ``"optimized"``) -> file.
+        graphs: Stage (``"exported"``, ``"optimized"``) -> file; of a runtime `of_module`, ``"module"`` -> program.
         inputs: seed -> inputs.
         subject: The case and its graphs, and how they are run.
         seeds: At least one.
@@ -187,18 +187,19 @@ def _not_loaded(finding: Finding, name: str, label: str, error: SessionError, su
     operators, graph = error.operators, subject.graph(name)
     lacking = {op.replace(":", ".") for op in operators}
     nodes = [] if graph is None else [node for node in all_nodes(graph) if _names(node) & lacking]
-    places = [node_place(node) for node in nodes[:SHOWN]]
-    places += [f"... and {len(nodes) - SHOWN} more"] if len(nodes) > SHOWN else []
+    places = [*error.where, *(node_place(node) for node in nodes)]
+    shown = [*places[:SHOWN], *([f"... and {len(places) - SHOWN} more"] if len(places) > SHOWN else [])]
+    advice = "" if runtime_named(subject.how.runtime).of_module else ", or export to another opset"
     return Finding(
         gate=finding.gate,
         model=finding.model,
         subject=name,
         expected="a graph that the runtime converts and loads",
         found=f"{', '.join(operators)}: no such operator" if operators else str(error).removeprefix(f"{name}: "),
-        where=tuple(places),
-        next=f"Write these modules in operators that {label} has, or export to another opset."
+        where=tuple(shown),
+        next=f"Write these modules in operators that {label} has{advice}."
         if operators
-        else "The runtime's own words: look for them in its issues, or export to another opset.",
+        else f"The runtime's own words: look for them in its issues{advice}.",
     )
 
 
@@ -214,7 +215,7 @@ def _not_run(finding: Finding, name: str, label: str, subject: Subject, inputs: 
     except ModelCheckError as error:
         said, step = f"nor does {other} run it: {error}", "The graph is not valid, or does not fit the inputs."
     else:
-        said = f"{other} runs the same graph"
+        said = f"{other} runs the {'exported' if runtime_named(subject.how.runtime).of_module else 'same'} graph"
         step = f"Look for these words in the issues of {label}, or write the module in other operators."
     return dataclasses.replace(finding, where=(*finding.where, said), next=finding.next or step)
 
@@ -248,7 +249,7 @@ def _explained(
 
     def divergence() -> Sequence[str]:
         how = _other(subject)
-        if how is None:
+        if how is None or runtime_named(subject.how.runtime).of_module:
             return ()
         found = find_first_divergence(graph, graph, worst, tolerances=tolerances, how=subject.how, reference_how=how)
         said = f"against {runtime_named(how.runtime).title}: "

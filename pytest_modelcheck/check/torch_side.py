@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs
+from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs, run_module
 from pytest_modelcheck.calling.sizes import Sizes
-from pytest_modelcheck.capture import Captured, CaptureFailure, capture
+from pytest_modelcheck.capture import Captured, CaptureFailure, capture, save_program
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.hierarchy import ModuleCalls, modules_that_ran
@@ -92,3 +93,12 @@ class TorchSide:
             return result
 
         return self.results.once("captured", run, step="capture")
+
+    def save_program(self, path: Path) -> Path:
+        """Write the torch graph as torch.export gave it, for a runtime that converts it.
+
+        Raises:
+            FindingError: if torch cannot capture the forward.
+        """
+        save_program(self.captured, [*run_module(self.case, self.module, self.example)], path)
+        return path

@@ -67,15 +67,17 @@ def _close(counts: Mapping[str, int], op: str) -> str:
     return f"{names[close[0]]} {counts[names[close[0]]]}" if close else ""
 
 
-def latency(modelcheck: ModelCheck, runtime: Runtime, how: How, graph: tuple[str, Path], bound: Bound) -> GateResult:
-    """Time of the graph in onnxruntime, at its default level, over its time in the runtime; both interleaved."""
+def latency(
+    modelcheck: ModelCheck, runtime: Runtime, how: How, graph: tuple[str, Path], peer: Path, bound: Bound
+) -> GateResult:
+    """Time of `peer` in onnxruntime, at its default level, over that of the graph in the runtime; both interleaved."""
     stage, path = graph
     usual = replace(how, runtime=installed_runtime("onnxruntime").name, provider="CPU")
     drawn = modelcheck.graphs.inputs(EXAMPLE_SEED)
 
     with modelcheck.graphs.results.timed("latency"):
         measured = measure_paired(
-            fresh(path, "onnxruntime", drawn, usual),
+            fresh(peer, "onnxruntime", drawn, usual),
             fresh(path, runtime.title, drawn, at_sizes(how, drawn)),
             budget_s=modelcheck.settings.latency_budget,
             judge=partial(evaluate_speedup, bound=bound),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import COUNT, Bound
@@ -92,13 +95,15 @@ def _plain(name: str, expected: Any) -> Bound:
 
 
 def validate(expectation: ExpectRuntime, passes: tuple[str, ...]) -> None:
-    """Raises MarkerError on an unknown runtime, and on `ops` of one that does not say what it executes."""
+    """Raises MarkerError on an unknown runtime, and on what it cannot be asked."""
     from pytest_modelcheck.runtimes import RUNTIMES, runtime_named
 
     try:
         runtime = runtime_named(expectation.name)
     except OptionError as error:
         raise MarkerError(str(error)) from None
+    if runtime.of_module and expectation.stage != "both":
+        raise MarkerError(f"stage={expectation.stage!r}: {runtime.title} converts the torch module, not a graph")
     if expectation.ops and runtime.executed is None:
         those = ", ".join(each.name for each in RUNTIMES if each.executed)
         raise MarkerError(f"ops: {runtime.title} does not say what it executes; those that do: {those}")
@@ -113,7 +118,14 @@ def check(modelcheck: ModelCheck, expectation: ExpectRuntime) -> GateResult:
         return _nothing(modelcheck, expectation, Verdict.ERROR, "not installed", f"Install it: {runtime.install}")
     if missing := missing_provider(expectation.provider, expectation.name):
         return _nothing(modelcheck, expectation, Verdict.INCONCLUSIVE, f"nothing measured: {missing}", _ELSEWHERE)
-    report = _measured(modelcheck, expectation)
+    with _files(modelcheck, expectation) as files:
+        return _checked(modelcheck, expectation, files)
+
+
+def _checked(modelcheck: ModelCheck, expectation: ExpectRuntime, files: Mapping[str, Path]) -> GateResult:
+    from pytest_modelcheck.runtimes import runtime_named
+
+    runtime, report = runtime_named(expectation.name), _measured(modelcheck, expectation, files)
     pairs = ", ".join(f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs)
     varied = f", {report.varied} of them varied" if report.varied else ""
     weights = "" if report.weights is None else f", {report.weights} weights compared"
@@ -122,10 +134,28 @@ def check(modelcheck: ModelCheck, expectation: ExpectRuntime) -> GateResult:
     result = GateResult(
         gate=GATE.name, measured=measured, findings=findings, figures=_figures(report, expectation.name, measured)
     )
-    return _with_deployed(modelcheck, expectation, result) if report.pairs else result
+    return _with_deployed(modelcheck, expectation, result, files) if report.pairs else result
 
 
-def _with_deployed(modelcheck: ModelCheck, expectation: ExpectRuntime, result: GateResult) -> GateResult:
+@contextlib.contextmanager
+def _files(modelcheck: ModelCheck, expectation: ExpectRuntime) -> Iterator[Mapping[str, Path]]:
+    """Stage -> what the runtime loads, the one that is deployed last."""
+    from pytest_modelcheck.runtimes import runtime_named
+
+    if runtime_named(expectation.name).of_module:
+        with tempfile.TemporaryDirectory() as folder:
+            yield {"module": modelcheck.torch.save_program(Path(folder) / "model.pt2")}
+        return
+    files = {"exported": modelcheck.exported.path}
+    if expectation.stage != "exported":
+        _ = modelcheck.graphs.optimized  # raises where a pass failed
+        files["optimized"] = modelcheck.graphs.optimized_path
+    yield {stage: path for stage, path in files.items() if expectation.stage in (stage, "both")}
+
+
+def _with_deployed(
+    modelcheck: ModelCheck, expectation: ExpectRuntime, result: GateResult, files: Mapping[str, Path]
+) -> GateResult:
     """The result with what is asked of the graph that the runtime makes; only where it could be loaded."""
     if not expectation.ops and expectation.latency is None:
         return result
@@ -134,14 +164,13 @@ def _with_deployed(modelcheck: ModelCheck, expectation: ExpectRuntime, result: G
     from pytest_modelcheck.runtimes import runtime_named
 
     runtime, how = runtime_named(expectation.name), _how(modelcheck, expectation)
-    exported = expectation.stage == "exported"
-    stage = "exported" if exported else "optimized"
-    path = modelcheck.exported.path if exported else modelcheck.graphs.optimized_path
+    stage, path = [*files.items()][-1]
     further = []
     if expectation.ops:
         further.append(deployed_graph.operators(modelcheck, runtime, how, (stage, path), dict(expectation.ops)))
     if expectation.latency is not None:
-        further.append(deployed_graph.latency(modelcheck, runtime, how, (stage, path), expectation.latency))
+        peer = modelcheck.graphs.optimized_path if runtime.of_module else path
+        further.append(deployed_graph.latency(modelcheck, runtime, how, (stage, path), peer, expectation.latency))
     figures: dict[str, Any] = {}
     for each in (result, *further):
         merge_figures(figures, each.figures)
@@ -164,26 +193,20 @@ def _how(modelcheck: ModelCheck, expectation: ExpectRuntime) -> How:
     return how.of(modelcheck.case)
 
 
-def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime) -> RuntimeReport:
+def _measured(modelcheck: ModelCheck, expectation: ExpectRuntime, files: Mapping[str, Path]) -> RuntimeReport:
     from pytest_modelcheck.accuracy import Subject, Tolerances, check_in_runtime
 
     graphs, torch_side = modelcheck.graphs, modelcheck.source.torch
-    stages = [stage for stage in ("exported", "optimized") if expectation.stage in (stage, "both")]
-    optimized = graphs.optimized if "optimized" in stages else None  # raises where a pass failed
-    paths = {
-        "exported": modelcheck.exported.path,
-        **({} if optimized is None else {"optimized": graphs.optimized_path}),
-    }
 
     def make() -> RuntimeReport:
         return check_in_runtime(
-            {stage: paths[stage] for stage in stages},
+            files,
             graphs.inputs,
             Subject(
                 case=modelcheck.case,
                 module=None if torch_side is None else torch_side.lent,
                 exported=graphs.exported_model,
-                optimized=optimized,
+                optimized=graphs.optimized if "optimized" in files else None,
                 how=_how(modelcheck, expectation),
             ),
             seeds=range(expectation.seeds),

@@ -6,7 +6,7 @@ Importing this room imports no runtime; the first session of one does.
 from __future__ import annotations
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.runtimes import litert, onnxruntime, onnxruntime_web, openvino, reference
+from pytest_modelcheck.runtimes import executorch, litert, onnxruntime, onnxruntime_web, openvino, reference
 from pytest_modelcheck.runtimes.drawn_inputs import inputs_from_signature
 from pytest_modelcheck.runtimes.interface import (
     AS_WRITTEN,
@@ -31,6 +31,7 @@ RUNTIMES: tuple[Runtime, ...] = (
     openvino.RUNTIME,
     onnxruntime_web.RUNTIME,
     litert.RUNTIME,
+    executorch.RUNTIME,
     reference.RUNTIME,
 )
 

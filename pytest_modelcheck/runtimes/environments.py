@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,12 +42,14 @@ class Environment:
         kind: ``"python"``: a virtual environment, by pip; ``"node"``: a folder of packages, by npm.
         packages: Exact pins, the one whose version is the runtime's first: ``("onnxruntime-web@1.30.0",)``.
         python: The lowest version of CPython that the packages take.
+        beside: A package of this Python that they must share, such as torch: what is installed here is visible there.
     """
 
     name: str
     kind: Literal["python", "node"]
     packages: tuple[str, ...]
     python: tuple[int, int] = (3, 11)
+    beside: str = ""
 
     @property
     def command(self) -> str:
@@ -54,7 +58,8 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        pins = hashlib.sha256(repr((self.kind, self.packages)).encode()).hexdigest()[:8]
+        shared = (site.getsitepackages(), metadata.version(self.beside)) if self.beside else ()
+        pins = hashlib.sha256(repr((self.kind, self.packages, *shared)).encode()).hexdigest()[:8]
         return _root() / f"{self.name}-{pins}"
 
     @property
@@ -94,7 +99,10 @@ class Environment:
         (self.folder / _MADE).write_text(json.dumps({**made, "packages": self.packages}), encoding="utf-8")
 
     def _make_python(self, python: str | None) -> Mapping[str, Any]:
-        found = next((each for each in _pythons(python) if _version(each) >= self.python), None)
+        if self.beside and python is not None:
+            raise InstallError(f"{self.name} shares {self.beside} with this Python: leave --python out")
+        offered = (sys.executable,) if self.beside else _pythons(python)
+        found = next((each for each in offered if _version(each) >= self.python), None)
         if found is None:
             wanted = ".".join(map(str, self.python))
             raise InstallError(
@@ -102,6 +110,9 @@ class Environment:
                 "name one with --python"
             )
         _run([found, "-m", "venv", str(self.folder)], self.name)
+        if self.beside:
+            (own,) = self.folder.glob("lib/python*/site-packages")
+            (own / "beside.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
         _run([str(self.interpreter), "-m", "pip", "install", "--quiet", *self.packages], self.name)
         return {"python": found}
 

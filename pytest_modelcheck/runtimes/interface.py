@@ -30,11 +30,12 @@ class SessionError(ModelCheckError):
 
     Attributes:
         operators: Those that the runtime has not, where it names them.
+        where: Their modules, where the runtime says them.
     """
 
-    def __init__(self, message: str, operators: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, operators: tuple[str, ...] = (), where: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.operators = operators
+        self.operators, self.where = operators, where
 
 
 class RuntimeMissingError(ModelCheckError):
@@ -267,6 +268,7 @@ class Runtime:
         quantizers: Name -> its tool that makes a graph of less precision.
         environment: Where it is installed if it cannot be imported here. It is asked for no second opinion then.
         freezes: Whether it fixes the sizes of the inputs when it loads a model.
+        of_module: Whether it loads what torch.export makes of the module, instead of an ONNX graph.
     """
 
     name: str
@@ -287,6 +289,7 @@ class Runtime:
     quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
     environment: Environment | None = None
     freezes: bool = False
+    of_module: bool = False
 
     @property
     def title(self) -> str:

@@ -136,7 +136,8 @@ class Worker:
             self.close()
             raise SessionError(f"{said}{error}") from None
         if "error" in answer:
-            raise SessionError(said + reason(answer["error"]), tuple(answer.get("operators", ())))
+            named = (tuple(answer.get(key, ())) for key in ("operators", "where"))
+            raise SessionError(said + reason(answer["error"]), *named)
         return answer
 
     def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import site
 import stat
+import sys
+from importlib import metadata
 
 import pytest
 
@@ -102,6 +105,35 @@ def test_the_first_python_that_is_new_enough_makes_it(machine, tmp_path, monkeyp
     assert (tmp_path / "asked").read_text() == "-m pip install --quiet a==1 b==2\n"
     assert lite.version == "1"
     assert json.loads((lite.folder / "made.json").read_text())["python"] == str(tmp_path / "bin" / "python3.14")
+
+
+SHARING = Environment(name="torchy", kind="python", packages=("a==1",), beside="pytest")
+
+
+def test_one_that_shares_a_package_is_made_from_this_python_and_sees_its_packages(machine, tmp_path, monkeypatch):
+    machine(
+        "this",
+        f'test "$1" = -c && echo 3 99 || {{ mkdir -p $3/lib/python3.99/site-packages $3/bin; '
+        f"cp {tmp_path}/bin/pip $3/bin/python; }}",
+    )
+    machine("pip", "exit 0")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "this"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
+    SHARING.install()
+    (seen,) = SHARING.folder.glob("lib/python3.99/site-packages/beside.pth")
+    assert seen.read_text().splitlines() == site.getsitepackages()
+
+
+def test_one_that_shares_a_package_is_another_one_beside_another_version_of_it(machine, monkeypatch):
+    before = SHARING.folder
+    monkeypatch.setattr(metadata, "version", lambda name: {"pytest": "0.0"}[name])
+    assert SHARING.folder != before
+
+
+def test_one_that_shares_a_package_takes_no_other_python(machine, tmp_path):
+    with pytest.raises(InstallError, match="torchy shares pytest with this Python: leave --python out"):
+        SHARING.install("python3.14")
+    assert folders(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", APART)
