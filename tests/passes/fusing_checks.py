@@ -122,15 +122,20 @@ def feeds(model: onnx.ModelProto, kind: str, *, size: int = 3) -> dict[str, Arra
     return made
 
 
-def outputs(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What onnxruntime computes with its own optimizer off."""
+def session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """onnxruntime with its own optimizer off."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def outputs(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What onnxruntime computes with its own optimizer off."""
+    opened = session(model)
+    names = [o.name for o in opened.get_outputs()]
+    return dict(zip(names, opened.run(names, dict(inputs)), strict=True))
 
 
 def worst_difference(before: onnx.ModelProto, after: onnx.ModelProto, *, size: int = 3) -> float:
