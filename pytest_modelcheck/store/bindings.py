@@ -46,6 +46,7 @@ _WITHOUT_CONTENT = (
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
 )
 """Globals of these types say nothing about a result; what is read of the environment, the recorder sees."""
+_CLASS = re.compile(r"<class '(\w+\.[\w.<>]+)'>")
 _TAGS_GENERATIONS = "torch._dynamo.mutation_guard"
 """Wraps the constructor of modules when the first trace of a process begins, and changes no module: an export by a run
 that had traced before was never the export of one that had not."""
@@ -101,6 +102,13 @@ def bindings(
     places += [(kind.__module__, kind, names) for kind in dict.fromkeys([*_CLASSES, *classes])]
     given, read = {id(place) for _, place, _ in places}, set(names)
     known = set(given)
+    of_case = read | {kind.__name__ for kind in classes}
+
+    def of_another_case(key: Any) -> bool:
+        """Whether a key is a class that the case does not have, or its text: libraries register what they build."""
+        found = _CLASS.fullmatch(str(key)) if isinstance(key, str | type) else None
+        return found is not None and top(found[1]) not in CORE and found[1].rpartition(".")[2] not in of_case
+
     for home, place, asked in places:  # which grow: by the classes that names are bound to, and those of objects
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
@@ -111,7 +119,8 @@ def bindings(
             value, path = held[name], f"{home}:{prefix}{name}"
             kind = type(value)
             # One for each: no text may refer to another name's value.
-            describer = Describer(1000 if users else 1 if is_class else _LIBRARY_DEPTH)
+            depth = 1 if is_class else _LIBRARY_DEPTH
+            describer = Describer() if users else Describer(depth, of_another_case)
             if issubclass(kind, type):
                 describer.see_class(value)
             without_content = issubclass(kind, _WITHOUT_CONTENT) or (not users and issubclass(kind, threading.local))

@@ -17,7 +17,7 @@ import pathlib
 import threading
 import types
 import weakref
-from collections.abc import Iterator, Mapping, MappingView
+from collections.abc import Callable, Iterator, Mapping, MappingView
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -55,6 +55,7 @@ class Describer:
 
     Args:
         depth: How deep library objects are looked into; what lies deeper is described by its type.
+        leaves_out: Whether this key of a dict, or member of a set, says nothing.
 
     Attributes:
         texts: Path of a leaf, e.g. ``"model.encoder.config.hidden_act"`` -> its text; long texts are digests.
@@ -63,12 +64,13 @@ class Describer:
         modules: Names of the modules of functions and classes that were met.
     """
 
-    def __init__(self, depth: int = 1000) -> None:
+    def __init__(self, depth: int = 1000, leaves_out: Callable[[Any], bool] = lambda key: False) -> None:
         self.texts: dict[str, str] = {}
         self.unknown: dict[str, str] = {}
         self.classes: dict[type, None] = {}
         self.modules: set[str] = set()
         self._depth = depth
+        self._leaves_out = leaves_out
         self._hashed: dict[str, tuple[str, Future[str]]] = {}
         # Objects are looked up by address, but no address reaches a text, and each object is held, so that none is
         # freed and its address used again.
@@ -125,13 +127,15 @@ class Describer:
             if isinstance(value, torch.nn.Module):
                 yield from _module_parts(value)
             elif isinstance(value, set | frozenset):
-                texts = [qualified_name(item) if isinstance(item, type) else plain_text(item) for item in value]
+                members = [item for item in value if not self._leaves_out(item)]
+                texts = [qualified_name(item) if isinstance(item, type) else plain_text(item) for item in members]
                 if None in texts:
                     self.unknown[path] = "a set whose members have no text to sort by"
                 self.texts[path] += f" {shortened(', '.join(sorted(map(str, texts))))}"
             elif isinstance(value, dict | types.MappingProxyType):
                 # Past an items() of its own: transformers' registries would import every model.
-                items = list(dict.items(value) if isinstance(value, dict) else value.items())
+                pairs = dict.items(value) if isinstance(value, dict) else value.items()
+                items = [(key, item) for key, item in pairs if not self._leaves_out(key)]
                 self.texts[path] += f" of {len(items)}"
                 for number, (key, item) in enumerate(items):
                     text = key if isinstance(key, str) else plain_text(key)
@@ -140,7 +144,7 @@ class Describer:
                     yield f"[{number}]" if text is None else f".{text}", item
                 yield from _attributes(value)
             elif isinstance(value, list | tuple | MappingView | weakref.ref):
-                members: list[Any] = [value()] if isinstance(value, weakref.ref) else [*value]  # type: ignore[misc]
+                members = [value()] if isinstance(value, weakref.ref) else [*value]  # type: ignore[misc]
                 self.texts[path] += f" of {len(members)}"
                 yield from ((f"[{number}]", item) for number, item in enumerate(members))
                 yield from _attributes(value)

@@ -595,6 +595,25 @@ STATE = (
         expected="taken",
     ),
     state(
+        "a library's registry by class",
+        "import acme; acme.BY_CLASS[net.Net] = torch.tanh",
+        "return acme.class_act(self, x)",
+        "import acme",
+    ),
+    state(
+        "a library's registry by the text of a class",
+        "import acme; acme.BY_CLASS[str(net.Net)] = torch.tanh",
+        "return acme.named_act(self, x)",
+        "import acme",
+    ),
+    state(
+        "nothing, with another model in a library's registry",
+        "import acme; O = type('O', (), {'__module__': 'elsewhere'}); acme.BY_CLASS |= {O: torch.tanh, str(O): torch.tanh}",
+        "return acme.class_act(self, acme.named_act(self, x))",
+        "import acme",
+        expected="taken",
+    ),
+    state(
         "a value of this thread",
         "net.LOCAL.k = 3.0",
         "return x * LOCAL.k",

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -184,6 +185,17 @@ def test_a_value_nested_too_deeply_is_named():
 
 def test_an_items_of_its_own_is_not_called():
     assert texts_of(Odd(a=1))["v.a"] == "1"
+
+
+@pytest.mark.parametrize("registry", [dict.fromkeys, set])
+def test_of_a_librarys_registry_the_classes_of_the_case_count(monkeypatch, registry):
+    def texts(*classes):
+        monkeypatch.setattr(filelock, "REGISTRY", registry([*classes, *map(str, classes)]), raising=False)
+        return bindings({"filelock": {"REGISTRY"}}, {"REGISTRY"}, (Row,))[0]
+
+    assert texts(Row) == texts(Row, Odd)
+    assert texts(Row) != texts(Odd)
+    assert texts(int) != texts()
 
 
 SCRIPT = """
