@@ -61,6 +61,7 @@ class CaptureFailureKind(StrEnum):
     BUILD_FAILED = "build_failed"
     INPUTS_FAILED = "inputs_failed"
     FORWARD_FAILED = "forward_failed"
+    OUTPUTS_FAILED = "outputs_failed"
     SIGNATURE_MISMATCH = "signature_mismatch"
     DATA_DEPENDENT_CONTROL_FLOW = "data_dependent_control_flow"
     SHAPE_DEPENDENT_CONTROL_FLOW = "shape_dependent_control_flow"

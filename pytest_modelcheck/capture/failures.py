@@ -92,6 +92,11 @@ def explain(
 ) -> CaptureFailure:
     """The failure that `error` means; `forward_error` is what the plain forward raised, if it did."""
     where = source_line(error, module)
+    if forward_error is not None and forward_error.__cause__ is None:  # it ran: its outputs are not those of the case
+        said = str(forward_error).removeprefix(f"{case.name}: ")
+        return CaptureFailure(
+            case_name=case.name, kind=K.OUTPUTS_FAILED, reason=said, where="", next="fix output_names="
+        )
     if forward_error is not None:
         return _of_forward(case, module, inputs, str(forward_error), where)
     said = f"{type(error).__name__}: {error}"

@@ -43,6 +43,13 @@ class Attend(nn.Module):
         return made
 
 
+def test_a_forward_that_runs_and_has_no_such_output_is_not_what_fails() -> None:
+    case = ModelCase("m", lambda: nn.Linear(2, 2), lambda seed: (torch.ones(1, 2),), output_names=("a", "b"))
+    refused = failure(case)
+    assert refused.kind is CaptureFailureKind.OUTPUTS_FAILED
+    assert refused.next == "fix output_names="
+
+
 # -- devices and dtypes ---------------------------------------------------------------------------------------------
 
 
