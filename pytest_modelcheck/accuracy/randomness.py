@@ -9,10 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_modelcheck.accuracy.places import node_place
-from pytest_modelcheck.calling import ModuleInputs, run_module
+from pytest_modelcheck.calling import ModuleInputs, WatchingMode, run_module
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.result import first_lines
@@ -28,7 +27,7 @@ def random_calls(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs)
     found: dict[str, None] = {}
     kinds = {name: type(submodule).__name__ for name, submodule in module.named_modules()}
 
-    class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Watching(WatchingMode):
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:

@@ -10,9 +10,11 @@ from pytest_modelcheck.calling.inputs import ModuleInputs, describe, module_inpu
 from pytest_modelcheck.calling.outputs import named_fields, select_outputs
 from pytest_modelcheck.calling.resize import resized
 from pytest_modelcheck.calling.seeding import seeded
+from pytest_modelcheck.calling.watching import WatchingMode
 
 __all__ = [
     "ModuleInputs",
+    "WatchingMode",
     "bind_arguments",
     "build_module",
     "describe",

@@ -10,6 +10,7 @@ It is composed of parts that work alone:
 What one gate measures belongs to that gate, which asks `ModelCheck.once` to keep it.
 """
 
+import pytest_modelcheck.late_sympy  # noqa: F401 - before onnx_ir
 from pytest_modelcheck.check.model_check import ModelCheck
 from pytest_modelcheck.check.settings import Locked, Settings
 

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pytest_modelcheck.calling import WatchingMode
 from pytest_modelcheck.hierarchy.alignment import TorchOp
 from pytest_modelcheck.hierarchy.light_forward import (
     READERS,
@@ -23,7 +23,7 @@ COMPOSITES = frozenset({"linear", "matmul", "__matmul__", "__rmatmul__", "bmm", 
 """Python-level calls that count as one operator of the trace, however many ATen operators they run."""
 
 
-class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
+class DataFlow(WatchingMode):
     """Records, while it is entered, which operator read the results of which; the results themselves are not kept.
 
     Operators are numbered in order; `owner` tells which module runs when one is met, and in which of its calls. A

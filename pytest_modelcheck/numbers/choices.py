@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from pytest_modelcheck.calling import WatchingMode
 
 _BY_INDEX = {"topk", "sort", "max", "min", "median", "nanmedian", "kthvalue", "mode", "cummax", "cummin"}
 """Operators whose results are the chosen values and their indices along an axis."""
@@ -21,7 +22,7 @@ _INDICES = {"argmax", "argmin", "argsort", "nms", "nonzero", "multinomial", "sea
 _BY_MASK = {"masked_select", "index"}
 
 
-class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Choices(WatchingMode):
     """Watches one forward.
 
     Args:

@@ -26,10 +26,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pytest_modelcheck.calling import ModuleInputs, eval_mode
+from pytest_modelcheck.calling import ModuleInputs, WatchingMode, eval_mode
 from pytest_modelcheck.errors import ModelCaseError
 
 
@@ -117,7 +116,7 @@ def _count_computed(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict
     return MemoryUse(allocations.peak, allocations.total, computed=True)
 
 
-class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
+class _Allocations(WatchingMode):
     """Counts the storages that operators return and that were not there before."""
 
     def __init__(self, known: Sequence[torch.Tensor]) -> None:

@@ -20,9 +20,8 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytest_modelcheck.calling import ModuleInputs, eval_mode
+from pytest_modelcheck.calling import ModuleInputs, WatchingMode, eval_mode
 from pytest_modelcheck.errors import ModelCaseError
 from pytest_modelcheck.torch_checks.memory.forward import call_arguments, tensors_in
 from pytest_modelcheck.torch_checks.transfers.record import Transfer, TransferKind, TransferRecord, source_line
@@ -62,7 +61,7 @@ def host_transfers(
     return tuple(record.transfers)
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
+class _Operators(WatchingMode):
     """Sees every operator: what it computes from device tensors is on the device, and some of them wait."""
 
     def __init__(self, record: TransferRecord) -> None:

@@ -1,0 +1,43 @@
+"""Watching a module run, operator by operator."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_COMPILER = "torch._dynamo"
+_guards: dict[type, Any] = {}
+"""Class -> its guarded ``__torch_dispatch__``, until the compiler is there."""
+
+
+class WatchingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
+    """A dispatch mode that does not load torch's compiler.
+
+    torch guards ``__torch_dispatch__`` so that nothing in it is compiled, and imports the compiler for that at the
+    first operator: a third of the processor time of a check that compiles nothing. Here the guard is put on when
+    somebody imports the compiler (`torch.cond` does, while a mode watches it).
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
+        plain = getattr(cls.__torch_dispatch__, "__wrapped__", None)
+        if _COMPILER not in sys.modules and plain is not None:
+            _guards[cls] = cls.__torch_dispatch__
+            cls.__torch_dispatch__ = plain  # type: ignore[method-assign]
+
+
+class _Guarding:
+    """A finder that finds nothing: it is asked when the compiler is about to be imported."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == _COMPILER:
+            sys.meta_path.remove(self)
+            for mode, guarded in _guards.items():
+                mode.__torch_dispatch__ = guarded  # type: ignore[attr-defined]
+            _guards.clear()
+
+
+if _COMPILER not in sys.modules:
+    sys.meta_path.insert(0, _Guarding())
