@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _COMPILER = "torch._dynamo"
-_guards: dict[type, Any] = {}
-"""Class -> its guarded ``__torch_dispatch__``, until the compiler is there."""
 
 
 class WatchingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves __init_subclass__ untyped
@@ -20,12 +19,18 @@ class WatchingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     somebody imports the compiler (`torch.cond` does, while a mode watches it).
     """
 
+    guarded: Any
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
         plain = getattr(cls.__torch_dispatch__, "__wrapped__", None)
         if _COMPILER not in sys.modules and plain is not None:
-            _guards[cls] = cls.__torch_dispatch__
+            cls.guarded = cls.__torch_dispatch__
+            _unguarded.add(cls)
             cls.__torch_dispatch__ = plain  # type: ignore[method-assign]
+
+
+_unguarded: weakref.WeakSet[type[WatchingMode]] = weakref.WeakSet()
 
 
 class _Guarding:
@@ -34,9 +39,8 @@ class _Guarding:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == _COMPILER:
             sys.meta_path.remove(self)
-            for mode, guarded in _guards.items():
-                mode.__torch_dispatch__ = guarded  # type: ignore[attr-defined]
-            _guards.clear()
+            for mode in _unguarded:
+                mode.__torch_dispatch__ = mode.guarded  # type: ignore[method-assign]
 
 
 if _COMPILER not in sys.modules:

@@ -50,3 +50,9 @@ def test_the_compiler_is_not_loaded_and_a_mode_is_guarded_where_it_is(program, f
     assert lines[-1] == last
     if program.endswith(COND):
         assert "[2.0, 2.0]" in lines
+
+
+def test_a_class_of_one_run_is_not_kept():
+    program = f"{MODE}\nimport gc, weakref\nkept = weakref.ref(Names)\ndel Names\ngc.collect()\nprint(kept())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "None"
