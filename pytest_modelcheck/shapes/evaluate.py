@@ -8,9 +8,8 @@ raises where index and data sizes differ, and it prints numbers differently.
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ MAX_RESULT_BYTES = 256 * 1024 * 1024
 """No intermediate result larger than this is computed."""
 
 _SMALL_BYTES = 256
-"""What is computed from inputs of this size is remembered: axes, scales, sizes."""
+_MOST_REMEMBERED = 1024
+"""Results of at most this size, of inputs of at most this size, are remembered: axes, scales, sizes."""
 
 _IR_VERSION = 10
 """Of the one-node models; every onnxruntime that is supported reads it."""
@@ -97,21 +97,33 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     for i in range(len(proto.output)):
         proto.output[i] = f"o{i}"
     feeds = {f"i{i}": _with_text(array) for i, array in enumerate(inputs) if array is not None}
-    if all(array.dtype != object and array.nbytes <= _SMALL_BYTES for array in feeds.values()):
-        content = tuple((name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items())
-        results = _of_small(proto.SerializeToString(), _is_exact(node), content, opset)
-    else:
-        results = _results(proto, _is_exact(node), feeds, opset)
+    results = _once(proto, _is_exact(node), feeds, opset)
     return [_checked(array, output) for array, output in zip(results, node.outputs, strict=True)]
 
 
-@functools.lru_cache(maxsize=1024)
-def _of_small(
-    proto: bytes, exact: bool, content: tuple[tuple[str, np.dtype[Any], tuple[int, ...], bytes], ...], opset: int
-) -> Sequence[Any]:
-    """`_results`, once for all layers of a model that compute the same."""
-    feeds = {name: np.frombuffer(data, dtype).reshape(shape) for name, dtype, shape, data in content}
-    return _results(onnx.NodeProto.FromString(proto), exact, feeds, opset)
+_remembered: dict[Hashable, Sequence[Any]] = {}
+
+
+def _once(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
+    """`_results`; where all arrays are small, once for all layers of a model that compute the same."""
+    if not _small(feeds.values()):
+        return _results(proto, exact, feeds, opset)
+    arrays = ((name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items())
+    key = (proto.SerializeToString(), exact, opset, *arrays)
+    if key not in _remembered:
+        results = _results(proto, exact, feeds, opset)
+        if not _small(results):  # an Expand: a small shape, and a large result
+            return results
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = results
+    return _remembered[key]
+
+
+def _small(arrays: Iterable[Any]) -> bool:
+    return all(
+        isinstance(array, np.ndarray) and array.dtype != object and array.nbytes <= _SMALL_BYTES for array in arrays
+    )
 
 
 def _results(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:

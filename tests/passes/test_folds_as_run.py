@@ -48,7 +48,7 @@ def test_a_fold_is_what_running_gives(body: str, constants: dict[str, np.ndarray
 
 def test_without_onnxruntime_the_reference_implementation_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    evaluate._of_small.cache_clear()
+    evaluate._remembered.clear()
     model = make(f"{HEADER} => (float[a] y) {{ e = Exp (c) y = Add (x, e) }}", c=np.zeros(4, np.float32))
     assert op_counts(run_pass(ir.from_proto(model), FoldConstants())[0]) == {"Add": 1}
     weights = {"c": SIGNED}
