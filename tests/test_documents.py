@@ -138,7 +138,7 @@ def test_the_page_of_runtimes_runs_the_graphs(project):
 
 def test_the_page_of_runtimes_converts_a_module(project):
     if not runtime_named("executorch").installed:
-        pytest.skip("executorch is not installed")
+        pytest.skip(f"executorch is not installed: {runtime_named('executorch').install}")
     _, module = code_blocks(DOCS["runtimes.md"], "python")
     project.file("test_deployed.py", module)
     project.run(subprocess=True).outcomes(passed=1)

@@ -22,12 +22,12 @@ class WatchingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     guarded: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]  # as above
         plain = getattr(cls.__torch_dispatch__, "__wrapped__", None)
         if _COMPILER not in sys.modules and plain is not None:
             cls.guarded = cls.__torch_dispatch__
             _unguarded.add(cls)
-            cls.__torch_dispatch__ = plain  # type: ignore[method-assign]
+            cls.__torch_dispatch__ = plain  # type: ignore[method-assign]  # as torch assigns the guarded one
 
 
 _unguarded: weakref.WeakSet[type[WatchingMode]] = weakref.WeakSet()
@@ -40,7 +40,7 @@ class _Guarding:
         if name == _COMPILER:
             sys.meta_path.remove(self)
             for mode in _unguarded:
-                mode.__torch_dispatch__ = mode.guarded  # type: ignore[method-assign]
+                mode.__torch_dispatch__ = mode.guarded  # type: ignore[method-assign]  # as above
 
 
 if _COMPILER not in sys.modules:

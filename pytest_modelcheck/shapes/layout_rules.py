@@ -1,4 +1,4 @@
-"""Rules of shape_rules.py for operators that lay the elements of a tensor out anew, or take some of them."""
+"""Rules of shape_rules.py for operators that rearrange the elements of a tensor or select some of them."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Describer:
                     yield f"[{number}]" if text is None else f".{text}", item
                 yield from _attributes(value)
             elif isinstance(value, list | tuple | MappingView | weakref.ref):
-                members = [value()] if isinstance(value, weakref.ref) else [*value]  # type: ignore[misc]
+                members = [value()] if isinstance(value, weakref.ref) else [*value]  # type: ignore[misc]  # a weak set or dict
                 self.texts[path] += f" of {len(members)}"
                 yield from ((f"[{number}]", item) for number, item in enumerate(members))
                 yield from _attributes(value)

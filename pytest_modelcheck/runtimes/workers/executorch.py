@@ -54,9 +54,8 @@ class Model:
         if unknown := sorted(map(_plain, wanted - kernels)):
             raise UnknownOperatorsError(unknown, program)
         portable_lib._unsafe_reset_threadpool(threads)
-        self.buffer = (
-            made.buffer
-        )  # the runtime reads it and does not own it: freed, a later run is a segmentation fault
+        # The runtime reads the buffer and does not own it: freed, a later run is a segmentation fault.
+        self.buffer = made.buffer
         self.program = Runtime.get().load_program(self.buffer)
         self.method = self.program.load_method("forward")
         inputs, outputs = _ports(program)
