@@ -11,7 +11,6 @@ from pytest_modelcheck import ModelCase
 from pytest_modelcheck.configuration import read_configuration
 from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.options import OPTION_NAMES
-from pytest_modelcheck.runtimes import runtime_named
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -127,21 +126,6 @@ def test_the_plain_function_of_the_page_of_markers_checks_and_raises_nothing(cap
     (block,) = [block for block in code_blocks(DOCS["markers.md"], "python") if "import check_export" in block]
     exec(block, {})
     assert capsys.readouterr().out == "3\n"
-
-
-def test_the_page_of_runtimes_runs_the_graphs(project):
-    pytest.importorskip("openvino")
-    graphs, _ = code_blocks(DOCS["runtimes.md"], "python")
-    project.file("test_deployed.py", graphs)
-    project.run(subprocess=True).outcomes(passed=1)  # an in-process run would drop OpenVINO's modules at its end
-
-
-def test_the_page_of_runtimes_converts_a_module(project):
-    if not runtime_named("executorch").installed:
-        pytest.skip(f"executorch is not installed: {runtime_named('executorch').install}")
-    _, module = code_blocks(DOCS["runtimes.md"], "python")
-    project.file("test_deployed.py", module)
-    project.run(subprocess=True).outcomes(passed=1)
 
 
 def test_the_page_of_fears_names_every_marker_and_what_it_shows_can_be_read(tmp_path, monkeypatch):
