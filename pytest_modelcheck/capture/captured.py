@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import torch
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils._pytree import tree_leaves
 
 from pytest_modelcheck.calling import ModuleInputs, unchanged_buffers
@@ -46,13 +47,30 @@ class Captured:
 
     def run(self, values: Sequence[torch.Tensor] | None = None) -> tuple[torch.Tensor, ...]:
         """The outputs for `values` (default: the example inputs), without gradients; a graph may write into copies."""
-        given: list[Any] = [value.clone() for value in (self.inputs.values if values is None else values)]
-        module = self.graph_module if self.program is None else self.program.module()
-        if self.program is None:
-            given = list(placeholder_values(self.graph, self.inputs, given))
-        with torch.no_grad(), unchanged_buffers(module):
-            outputs = module(*given)
+        given = [value.clone() for value in (self.inputs.values if values is None else values)]
+        with torch.no_grad(), unchanged_buffers(self.graph_module):
+            if self.program is None:
+                outputs = self.graph_module(*placeholder_values(self.graph, self.inputs, given))
+            else:
+                outputs = _outputs(self.program, given)
         return tuple(leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor))
+
+
+def _outputs(program: torch.export.ExportedProgram, given: Sequence[torch.Tensor]) -> list[Any]:
+    """What a program at ATen level computes: its graph takes weights as arguments, and returns what it would write.
+
+    `program.module()` would write a graph of its own first, which takes as long as the run.
+    """
+    signature, values = program.graph_signature, iter(given)
+    weights = {**program.state_dict, **program.constants}
+    arguments = [
+        next(values) if spec.kind is InputKind.USER_INPUT else weights[str(spec.target)]
+        for spec in signature.input_specs
+    ]
+    made = program.graph_module(*arguments)
+    return [
+        value for value, spec in zip(made, signature.output_specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT
+    ]
 
 
 class CaptureFailureKind(StrEnum):

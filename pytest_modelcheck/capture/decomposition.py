@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -13,12 +14,14 @@ from pytest_modelcheck.capture.multihead import write_out_multihead_attention
 from pytest_modelcheck.capture.silence import quiet
 from pytest_modelcheck.errors import ModelCaseError
 
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+
 
 def decompose(captured: Captured) -> Captured:
     """`captured` with attention written out; `linear` stays whole, weights are shared.
 
     That is every `scaled_dot_product_attention` of an exported program, and every `nn.MultiheadAttention` of a symbolic
-    trace.
+    trace. An exported program without attention stays the same object: to write nothing out takes as long as a capture.
 
     Raises:
         ModelCaseError: for a symbolic trace with an `nn.MultiheadAttention` in a form that only torch.export covers.
@@ -27,13 +30,20 @@ def decompose(captured: Captured) -> Captured:
         traced = write_out_multihead_attention(captured.graph_module)
         record_values(traced, captured.inputs)
         return dataclasses.replace(captured, graph_module=traced, decomposed=True)
+    if not any(node.target is _ATTENTION for node in _nodes(captured.source.graph_module)):
+        return dataclasses.replace(captured, decomposed=True)
     # From the undecomposed program: there a reshape of the attention's result is still a reshape. At ATen level it is a
     # view that relies on the memory layout which the fused kernel chose.
     with quiet():
-        program = captured.source.run_decompositions(
-            {torch.ops.aten.scaled_dot_product_attention.default: written_out_attention}
-        )
+        program = captured.source.run_decompositions({_ATTENTION: written_out_attention})
     return dataclasses.replace(captured, program=program, graph_module=program.graph_module, decomposed=True)
+
+
+def _nodes(graph: torch.fx.GraphModule) -> Iterator[torch.fx.Node]:
+    """The nodes of a graph and of the graphs inside it: branches, loops."""
+    for module in graph.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            yield from module.graph.nodes
 
 
 def written_out_attention(

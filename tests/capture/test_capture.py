@@ -36,6 +36,33 @@ def test_a_captured_model_computes_what_the_module_computes(name: str) -> None:
         assert torch.equal(got, wanted)
 
 
+class Writing(nn.Module):
+    """Reads a weight, a buffer that is not saved and a constant, and writes into a buffer and into its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("offset", torch.full((4,), 3.0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls += 1
+        x.mul_(2)
+        return self.linear(x) + self.offset + torch.tensor([1.0, 2.0, 3.0, 4.0]), self.calls * x
+
+
+def test_a_run_computes_what_a_writing_module_computes_and_leaves_it_as_it_was() -> None:
+    module = Writing().eval()
+    made = captured(module_case(module, (2, 4)))
+    first, again = made.run(), made.run()
+    with torch.no_grad():
+        wanted = module(made.inputs.values[0].clone())
+    assert module.calls == 1
+    assert len(first) == len(wanted)
+    for outputs in (first, again):
+        assert all(map(torch.equal, outputs, wanted))
+
+
 def test_linear_and_attention_stay_whole() -> None:
     names = {str(node.target) for node in captured(bert_case()).graph.nodes}
     assert "aten.linear.default" in names

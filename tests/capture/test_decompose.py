@@ -186,3 +186,29 @@ def test_dropout_in_attention_cannot_be_written_out() -> None:
     query = torch.randn(1, 1, 2, 4)
     with pytest.raises(ModelCaseError, match="eval mode"):
         written_out_attention(query, query, query, dropout_p=0.1)
+
+
+class Branching(nn.Module):
+    """Attention inside a branch."""
+
+    def forward(self, query: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = torch.cond(
+            query.sum() > 0, lambda x: scaled_dot_product_attention(x, x, x), lambda x: x.sin(), (query,)
+        )
+        return made
+
+
+def test_attention_inside_a_branch_is_written_out() -> None:
+    decomposed = decompose(captured(module_case(Branching(), (1, 2, 4, 8))))
+    graphs = [module for module in decomposed.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+    inside = [str(node.target) for graph in graphs for node in graph.graph.nodes]
+    assert "aten.softmax.int" in inside
+    assert not any("scaled_dot_product" in name for name in inside)
+
+
+def test_a_program_without_attention_stays_the_same_object() -> None:
+    made = captured(module_case(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (2, 4)))
+    decomposed = decompose(made)
+    assert decomposed.program is made.program
+    assert decomposed.decomposed
+    assert compare_runs(made, decomposed).difference == 0.0
