@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from pytest_modelcheck.recorder import reads
@@ -19,34 +18,13 @@ def wrap_torch() -> None:
     torch = sys.modules.get("torch")
     if torch is None or getattr(torch.__spec__, "_initializing", False):
         return
-    _wrap(getattr(sys.modules.get("torch.library"), "Library", None), "impl", _recorded_impl)
-    _wrap(torch, "from_file", _recorded_file)
-    _wrap(getattr(torch, "UntypedStorage", None), "from_file", lambda real: staticmethod(_recorded_file(real)))
+    reads.before(getattr(sys.modules.get("torch.library"), "Library", None), "impl", _note_kernel)
+    reads.before(torch, "from_file", reads.note_file)
+    reads.before(getattr(torch, "UntypedStorage", None), "from_file", reads.note_file, bound=staticmethod)
 
 
-def _wrap(place: Any, name: str, wrapped: Callable[[Any], Any]) -> None:
-    real = getattr(place, name, None)
-    if real is not None and not hasattr(real, "recorded_by"):
-        setattr(place, name, wrapped(real))
-
-
-def _recorded_file(real: Any) -> Any:
-    @functools.wraps(real)
-    def from_file(filename: Any, *args: Any, **options: Any) -> Any:
-        reads.note_file(filename, sys._getframe(1))
-        return real(filename, *args, **options)
-
-    from_file.recorded_by = __name__  # type: ignore[attr-defined]  # so that it is wrapped once
-    return from_file
-
-
-def _recorded_impl(impl: Any) -> Any:
-    def recorded_impl(self: Any, op_name: Any, fn: Any, dispatch_key: str = "", **options: Any) -> Any:
-        owner = owner_of(sys._getframe(1), through=TORCH)
-        if owner and not is_installed(owner):
-            name = op_name if isinstance(op_name, str) else getattr(op_name, "_qualified_op_name", str(op_name))
-            registered[f"{self.ns}::{name.rpartition('::')[2]} {dispatch_key or self.dispatch_key}"] = fn
-        return impl(self, op_name, fn, dispatch_key, **options)
-
-    recorded_impl.recorded_by = __name__  # type: ignore[attr-defined]  # so that it is wrapped once
-    return recorded_impl
+def _note_kernel(frame: FrameType, library: Any, op_name: Any, fn: Any, dispatch_key: str = "", **options: Any) -> None:
+    owner = owner_of(frame, through=TORCH)
+    if owner and not is_installed(owner):
+        name = op_name if isinstance(op_name, str) else getattr(op_name, "_qualified_op_name", str(op_name))
+        registered[f"{library.ns}::{name.rpartition('::')[2]} {dispatch_key or library.dispatch_key}"] = fn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -43,7 +44,7 @@ _busy = False
 def _note(kind: str, name: str, state: Callable[[], str], frame: FrameType | None, **how: Any) -> None:
     global _busy
     owner = owner_of(frame, **how)
-    if not owner or _busy or windows.is_collecting():
+    if not owner or _busy:
         return
     if not (windows.opened or not is_installed(owner) or is_importing(frame)):
         return  # what a library reads elsewhere says nothing about a model, but by the state that it leaves
@@ -68,29 +69,42 @@ def environment_text(value: str | bytes | None) -> str:
     return f"set ({hashlib.sha256(data).hexdigest()[:12]})"
 
 
-def wrap_environment() -> None:
-    """Note what is read from `os.environ`, in every form: all of them end in these two methods."""
-    kind = type(os.environ)
-    get_item, set_item, iterate = kind.__getitem__, kind.__setitem__, kind.__iter__
-    data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]  # CPython's own fields, and ours
+def before(place: Any, name: str, note: Callable[..., None], bound: Callable[[Any], Any] = lambda made: made) -> Any:
+    """Let `note` see the arguments of each call of a function, after the frame that calls it.
 
-    def read(environ: Any, key: Any) -> Any:
+    Args:
+        place: The module or class that has it; None where it is not loaded.
+        bound: `staticmethod`, where it is one of a class or is bound to it.
+    """
+    real = getattr(place, name, None)
+    if real is None or hasattr(real, "recorded_by"):
+        return None
+
+    @functools.wraps(real)
+    def recorded(*args: Any, **options: Any) -> Any:
+        note(sys._getframe(1), *args, **options)
+        return real(*args, **options)
+
+    recorded.recorded_by = __name__  # type: ignore[attr-defined]  # so that it is wrapped once
+    setattr(place, name, bound(recorded))
+    return recorded
+
+
+def wrap_environment() -> None:
+    """Note what is read from `os.environ`, in every form: all of them end in these methods."""
+    data, encode = os.environ._data, os.environ.encodekey  # type: ignore[attr-defined]  # CPython's own fields
+
+    def read(frame: FrameType, environ: Any, key: Any) -> None:
         name = os.fsdecode(key) if isinstance(key, bytes) else key
         if isinstance(name, str):
-            _note("env", name, lambda: environment_text(data.get(encode(name))), sys._getframe(1))
-        return get_item(environ, key)
+            _note("env", name, lambda: environment_text(data.get(encode(name))), frame)
 
-    def write(environ: Any, key: Any, value: Any) -> None:
-        (set_by_torch.add if TORCH in (owner_of(sys._getframe(1)) or "") else set_by_torch.discard)(key)
-        set_item(environ, key, value)
+    def write(frame: FrameType, environ: Any, key: Any, value: Any) -> None:
+        (set_by_torch.add if TORCH in (owner_of(frame) or "") else set_by_torch.discard)(key)
 
-    def iterate_all(environ: Any) -> Any:
-        _note("env", "*", lambda: "", sys._getframe(1))
-        return iterate(environ)
-
-    kind.__getitem__ = read  # type: ignore[method-assign]  # to see what is read
-    kind.__setitem__ = write  # type: ignore[method-assign]  # to see who sets it
-    kind.__iter__ = iterate_all  # type: ignore[method-assign]  # to see what is read
+    before(type(os.environ), "__getitem__", read)
+    before(type(os.environ), "__setitem__", write)
+    before(type(os.environ), "__iter__", lambda frame, environ: _note("env", "*", lambda: "", frame))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -106,12 +120,13 @@ def file_state(path: str) -> str:
 
 
 def kind_of_path(path: str) -> str:
-    """``missing``, ``folder`` or ``file``; of a symbolic link also where it leads."""
+    """``missing``, ``folder``, or ``file`` with its size; of a symbolic link also where it leads."""
     link = ""
     with contextlib.suppress(OSError, ValueError):
         link = f"link to {named(real_readlink(path))}: "
     try:
-        return link + ("folder" if stat.S_ISDIR(real_stat(path).st_mode) else "file")
+        found = real_stat(path)
+        return link + ("folder" if stat.S_ISDIR(found.st_mode) else f"file of {found.st_size} bytes")
     except (OSError, ValueError):
         return f"{link}missing"
 
@@ -132,7 +147,7 @@ def _path_of(given: Any) -> str | None:
     return os.path.join("." if folder == _START_FOLDER else folder, path)
 
 
-def note_file(given: Any, frame: FrameType) -> None:
+def note_file(frame: FrameType, given: Any, *args: Any, **options: Any) -> None:
     """Note that a file is read, by something that Python does not see."""
     if (path := _path_of(given)) is not None:
         _note_file(path, frame)
@@ -161,7 +176,7 @@ def _note_open(arguments: tuple[Any, ...], frame: FrameType) -> None:
     if path is None or "\0" in path:
         return
     flags = arguments[2] if len(arguments) > 2 and isinstance(arguments[2], int) else 0
-    read_first = flags & os.O_RDWR and not flags & os.O_TRUNC and kind_of_path(path).endswith("file")
+    read_first = flags & os.O_RDWR and not flags & os.O_TRUNC and not kind_of_path(path).endswith(("folder", "missing"))
     if flags & (os.O_WRONLY | os.O_RDWR) and not read_first:
         written.add(os.path.abspath(path))
         return
@@ -185,49 +200,27 @@ class _Last:
 def wrap_finders() -> None:
     """Note modules that were not found, and distributions whose version or metadata was asked for."""
     sys.meta_path.append(_Last)
-    real = importlib.metadata.Distribution.from_name.__func__  # type: ignore[attr-defined]  # a classmethod's
+    before(importlib.metadata.Distribution, "from_name", _note_distribution, bound=staticmethod)
 
-    def from_name(cls: Any, name: str) -> Any:
-        _note("distribution", name, lambda: "", sys._getframe(1), finders=False)
-        return real(cls, name)
 
-    importlib.metadata.Distribution.from_name = classmethod(from_name)  # type: ignore[assignment]  # to see what is read
+def _note_distribution(frame: FrameType, name: str) -> None:
+    _note("distribution", name, lambda: "", frame, finders=False)
 
 
 def wrap_exists() -> None:
     """`os.path.exists` and its kind raise no audit event; all of them end in these functions."""
     for name in ("stat", "access", "lstat", "readlink"):
-        _wrap_one(name, getattr(os, name))
+        real, wrapped = getattr(os, name), before(os, name, _note_exists)
+        for supported in (os.supports_dir_fd, os.supports_fd, os.supports_effective_ids, os.supports_follow_symlinks):
+            if real in supported:
+                supported.add(wrapped)
 
 
-_EXISTENCE = {"exists", "isfile", "isdir", "ismount", "samefile", "is_file", "is_dir", "is_mount"}
-_EXISTENCE |= {"islink", "lexists", "is_symlink"}
-_RESOLVES = {"realpath", "_joinrealpath"}
-"""They look at each folder on the way; what they depend on are the links that they find and read."""
-
-
-def _asks_for_more(frame: FrameType) -> bool:
-    """Whether the user's code gets a file's size or times, by `os.path.getsize` or `os.stat` itself."""
-    asked = frame.f_back if frame.f_code.co_name == "stat" and frame.f_back is not None else frame  # pathlib's
-    owner = owner_of(frame) if asked.f_code.co_name not in _EXISTENCE else None
-    return bool(owner) and not is_installed(str(owner))
-
-
-def _wrap_one(name: str, real: Callable[..., Any]) -> None:
-    def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
-        frame = sys._getframe(1)
-        on_the_way = name == "lstat" and frame.f_code.co_name in _RESOLVES
-        if not on_the_way and not isinstance(path, int) and (given := _path_of(path)) is not None:
-            if name.endswith("stat") and _asks_for_more(frame) and kind_of_path(given).endswith("file"):
-                _note_file(given, frame)
-            # Folders that the project lies in are others in each checkout.
-            if not f"{owners.root}{os.sep}".startswith(f"{os.path.abspath(given)}{os.sep}"):
-                _note("exists", given, lambda: kind_of_path(given), frame)
-        return real(path, *args, **kwargs)
-
-    wrapped.__name__ = wrapped.__qualname__ = name
-    wrapped.recorded_by = __name__  # type: ignore[attr-defined]  # CPython's own fields, and ours
-    for supported in (os.supports_dir_fd, os.supports_fd, os.supports_effective_ids, os.supports_follow_symlinks):
-        if real in supported:
-            supported.add(wrapped)
-    setattr(os, name, wrapped)
+def _note_exists(frame: FrameType, path: Any, *args: Any, **options: Any) -> None:
+    resolves = frame.f_code.co_name in ("realpath", "_joinrealpath")  # each folder on the way: only links lead on
+    given = None if isinstance(path, int) else _path_of(path)
+    # Folders that the project lies in are others in each checkout.
+    if given is None or f"{owners.root}{os.sep}".startswith(f"{os.path.abspath(given)}{os.sep}"):
+        return
+    if not resolves or kind_of_path(given).startswith("link"):
+        _note("exists", given, lambda: kind_of_path(given), frame)

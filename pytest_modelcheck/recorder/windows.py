@@ -8,7 +8,6 @@ import gc
 import os
 import random
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -58,8 +57,6 @@ opened: list[Recording] = []
 """The recordings of the windows that are open, the innermost last."""
 
 _recordings: weakref.WeakKeyDictionary[Any, Recording] = weakref.WeakKeyDictionary()
-_collecting: set[int] = set()
-"""Threads in which the garbage collector is running."""
 
 
 def recording_of(build: Any) -> Recording:
@@ -88,8 +85,8 @@ def window(build: Any, *, repeatable: bool = True) -> Iterator[None]:
     if foreign:
         recording.unrepeatable["another profiler is running: the code that ran was not seen"] = None
     opened.append(recording)
-    gc.callbacks.insert(0, _collection_starts)
-    gc.callbacks.append(_collection_stops)
+    collecting = gc.isenabled()
+    gc.disable()  # finalizers and callbacks belong to whoever left the garbage
     try:
         if not foreign:
             sys.setprofile(_profiler(recording, repeatable))
@@ -97,8 +94,8 @@ def window(build: Any, *, repeatable: bool = True) -> Iterator[None]:
     finally:
         if not foreign:
             sys.setprofile(before)
-        gc.callbacks.remove(_collection_starts)
-        gc.callbacks.remove(_collection_stops)
+        if collecting:
+            gc.enable()
         opened.pop()
 
 
@@ -109,29 +106,13 @@ def _profiler(recording: Recording, repeatable: bool) -> Callable[[FrameType, st
         nonlocal importing
         if frame.f_code is _IMPORTS and event in ("call", "return"):
             importing += 1 if event == "call" else -1
-        elif importing or (_collecting and is_collecting()):
+        elif importing:
             pass  # what a module runs while it is imported is known by its source
         elif event == "call":
-            if frame.f_code not in ran and frame.f_code is not _collection_starts.__code__:
+            if frame.f_code not in ran:
                 ran[frame.f_code] = frame.f_globals.get("__name__") or ""
         elif event == "c_call" and repeatable and argument in _UNREPEATABLE:
             recording.note_unrepeatable(frame, _UNREPEATABLE[argument])
 
     profile.__name__ = _profiler.__name__
     return profile
-
-
-def is_collecting() -> bool:
-    """Whether the garbage collector runs in this thread: its finalizers and callbacks (hypothesis has one, which keeps
-    the time of the last collection) belong to whoever left the garbage, and run in whichever window is open then."""
-    return threading.get_ident() in _collecting
-
-
-def _collection_starts(phase: str, info: dict[str, int]) -> None:
-    if phase == "start":
-        _collecting.add(threading.get_ident())
-
-
-def _collection_stops(phase: str, info: dict[str, int]) -> None:
-    if phase == "stop":
-        _collecting.discard(threading.get_ident())

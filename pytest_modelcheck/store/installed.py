@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import glob
 import importlib.util
 import os
 import re
@@ -54,7 +55,7 @@ def _listed(folder: str) -> tuple[tuple[str, frozenset[str]], ...]:
 
 @functools.cache
 def _infos(folder: str) -> tuple[Path, ...]:
-    return tuple(sorted(Path(folder).glob("*.dist-info"))) if folder else ()
+    return tuple(Path(folder, name) for name in sorted(glob.glob("*.dist-info", root_dir=folder))) if folder else ()
 
 
 def _text(file: Path) -> str:
