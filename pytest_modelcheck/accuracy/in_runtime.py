@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from pytest_modelcheck.accuracy.weights import WeightsReport, compare_weights
 from pytest_modelcheck.errors import ModelCaseError, ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.result import Finding
-from pytest_modelcheck.runtimes import How, SessionError, open_session, runtime_named
+from pytest_modelcheck.runtimes import FeedError, How, Session, SessionError, open_session, runtime_named
 
 SHOWN = 5
 
@@ -48,6 +49,7 @@ class RuntimeReport:
         seeds, varied: How many inputs ran, and how many of them were of other kinds or sizes than the case draws.
         weights: Weights that were compared exactly, over all graphs; None where the runtime does not show them.
         findings: What is wrong.
+        fixed: Why the module was converted at fixed sizes where the case has dynamic ones.
     """
 
     pairs: tuple[PairReport, ...]
@@ -55,14 +57,25 @@ class RuntimeReport:
     varied: int
     weights: int | None
     findings: tuple[Finding, ...]
+    fixed: str = ""
 
 
 @dataclass(slots=True)
 class _Loaded:
-    """What became of loading a graph."""
+    """What became of loading a graph; the session is kept of a module, whose conversion says which sizes it takes."""
 
     error: SessionError | None = None
     weights: WeightsReport | None = None
+    session: Session | None = None
+
+    def open(self, path: Path, how: How, name: str) -> Session:
+        if self.error is not None:
+            raise self.error
+        try:
+            return self.session or open_session(path, how, name=name)
+        except SessionError as error:
+            self.error = error
+            raise
 
 
 def check_in_runtime(
@@ -100,11 +113,17 @@ def check_in_runtime(
     for stage, path in graphs.items():
         name = f"{stage} in {label}"
         loaded[name] = _Loaded()
+        if runtime.of_module:
+            with contextlib.suppress(SessionError):
+                loaded[name].session = loaded[name].open(path, subject.how, name)
         stages.append(_stage(name, path, subject, reference.name, loaded[name]))
     with contextlib.ExitStack() as held:  # one look at the module before it runs: see `assess`
-        variants = _variants(subject, inputs(seeds[0]), inputs, held) if varied else ()
+        drawn = inputs(seeds[0])
+        variants = _variants(subject, drawn, inputs, held) if varied else ()
         if runtime.freezes:
             variants = tuple(variant for variant in variants if not variant.sizes)
+        sessions = [entry.session for entry in loaded.values() if entry.session is not None]
+        variants = tuple(each for each in variants if all(_takes(session, each, drawn) for session in sessions))
         stages[0] = giving_back(reference, held)
         report = sweep(stages, inputs, seeds=seeds, variants=variants, tolerances=tolerances, model=subject.case.name)
     stages[0] = reference
@@ -113,7 +132,8 @@ def check_in_runtime(
         pair = next((pair for pair in report.pairs if pair.finding is finding), None)
         failed = next((name for name in loaded if pair is None and repr(name) in finding.subject), None)
         if failed is not None and (error := loaded[failed].error):
-            findings.append(_not_loaded(finding, failed, label, error, subject))
+            others = [each for each in graphs if loaded[f"{each} in {label}"].error is None]
+            findings.append(_not_loaded(finding, failed, label, error, subject, others))
         elif failed is not None and finding.expected == "outputs":
             findings.append(_not_run(finding, failed, label, subject, inputs(seeds[0])))
         elif pair is not None:
@@ -132,7 +152,21 @@ def check_in_runtime(
         varied=len(report.variants),
         weights=sum(compared) if compared else None,
         findings=tuple(findings),
+        fixed=next((session.fixed for session in sessions), ""),
     )
+
+
+def _takes(session: Session, variant: Variant, drawn: Inputs) -> bool:
+    """Whether the sizes of a variant are among those that the module was converted for."""
+    if not variant.sizes:
+        return True
+    try:
+        session.signature.checked(feeds_for(session, variant.apply(drawn, 0)))
+    except FeedError:
+        return False
+    except Exception:  # inputs(seed, sizes) is anybody's code: the sweep says what it raises
+        return True
+    return True
 
 
 _GRAPH = "The graph gives these numbers in another runtime as well: expect_accuracy names what made it so."
@@ -158,11 +192,7 @@ def _other(subject: Subject) -> How | None:
 def _stage(name: str, path: Path, subject: Subject, against: str, loaded: _Loaded) -> Stage:
     @contextlib.contextmanager
     def opened() -> Iterator[Run]:
-        try:
-            session = open_session(path, subject.how, name=name)
-        except SessionError as error:
-            loaded.error = error
-            raise
+        session = loaded.open(path, subject.how, name)
         if session.weights is not None:
             loaded.weights = compare_weights(ir.load(path), session.weights())
         yield lambda inputs: session.run(feeds_for(session, inputs))
@@ -182,14 +212,27 @@ def _planned(seeds: Sequence[int], variants: Sequence[Variant]) -> Callable[[int
     return lambda seed, drawn: entries[seed].inputs(drawn)
 
 
-def _not_loaded(finding: Finding, name: str, label: str, error: SessionError, subject: Subject) -> Finding:
-    """Converted or why not: the operators that the runtime lacks, and the modules that own them."""
+_MADE_UP = re.compile(r"[\w./:]*[\d/_][\w./:]*")
+"""What an exporter calls a node, such as ``node_gru__1`` and ``/rnn/GRU``: no plain word is taken for a name."""
+
+
+def _not_loaded(
+    finding: Finding, name: str, label: str, error: SessionError, subject: Subject, others: Sequence[str]
+) -> Finding:
+    """Converted or why not: the operators that the runtime lacks or the nodes that it names, and their modules."""
     operators, graph = error.operators, subject.graph(name)
-    lacking = {op.replace(":", ".") for op in operators}
-    nodes = [] if graph is None else [node for node in all_nodes(graph) if _names(node) & lacking]
+    lacking, words = {op.replace(":", ".") for op in operators}, {*_MADE_UP.findall(str(error))}
+    of_graph = () if graph is None or runtime_named(subject.how.runtime).of_module else all_nodes(graph)
+    nodes = [node for node in of_graph if _names(node) & lacking or node.name in words]
     places = [*error.where, *(node_place(node) for node in nodes)]
     shown = [*places[:SHOWN], *([f"... and {len(places) - SHOWN} more"] if len(places) > SHOWN else [])]
     advice = "" if runtime_named(subject.how.runtime).of_module else ", or export to another opset"
+    if operators:
+        step = f"Write these modules in operators that {label} has{advice}."
+    else:
+        step = f"The runtime's own words: look for them in its issues{advice}."
+    if name.startswith("exported") and "optimized" in others:
+        step = f'{label} loads the optimized graph: where that is deployed, ask for it alone, stage="optimized".'
     return Finding(
         gate=finding.gate,
         model=finding.model,
@@ -197,9 +240,7 @@ def _not_loaded(finding: Finding, name: str, label: str, error: SessionError, su
         expected="a graph that the runtime converts and loads",
         found=f"{', '.join(operators)}: no such operator" if operators else str(error).removeprefix(f"{name}: "),
         where=tuple(shown),
-        next=f"Write these modules in operators that {label} has{advice}."
-        if operators
-        else f"The runtime's own words: look for them in its issues{advice}.",
+        next=step,
     )
 
 

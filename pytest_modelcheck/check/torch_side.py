@@ -12,7 +12,7 @@ import torch
 
 from pytest_modelcheck.calling import ModuleInputs, build_module, module_inputs, run_module
 from pytest_modelcheck.calling.sizes import Sizes
-from pytest_modelcheck.capture import Captured, CaptureFailure, capture, save_program
+from pytest_modelcheck.capture import Captured, CaptureFailure, capture, dynamic_program, save_program
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.hierarchy import ModuleCalls, modules_that_ran
@@ -95,10 +95,20 @@ class TorchSide:
         return self.results.once("captured", run, step="capture")
 
     def save_program(self, path: Path) -> Path:
-        """Write the torch graph as torch.export gave it, for a runtime that converts it.
+        """Write what torch.export gives, for a runtime that converts it, at the sizes of the example; beside it, in
+        ``<name>.dynamic.pt2``, with the dynamic axes of the case, where it has any and torch takes them.
 
         Raises:
             FindingError: if torch cannot capture the forward.
         """
-        save_program(self.captured, [*run_module(self.case, self.module, self.example)], path)
+        source, example, why = self.captured.source, self.example, ""
+        assert source is not None
+        outputs = [*run_module(self.case, self.module, example)]
+        if example.axes:
+            try:
+                program = dynamic_program(self.case, self.module, example)
+                save_program(program, example.names, outputs, path.with_suffix(".dynamic.pt2"))
+            except Exception as error:  # whatever torch raises where it does not take them
+                why = f"torch.export: {[*str(error).strip().splitlines(), type(error).__name__][0]}"
+        save_program(source, example.names, outputs, path, why)
         return path

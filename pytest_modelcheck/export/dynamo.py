@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import onnx_ir as ir
 import torch
 
 from pytest_modelcheck.calling import ModuleInputs, flat_forward, weight_bytes
-from pytest_modelcheck.dimensions import is_name
+from pytest_modelcheck.calling.dynamic_shapes import dynamic_shapes, without_dims
 from pytest_modelcheck.graph.files import LARGE_MODEL_BYTES
 from pytest_modelcheck.model_case import ModelCase
 
@@ -41,13 +40,13 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
             )
 
     if inputs.axes:
-        arguments["dynamic_shapes"] = _dynamic_shapes(inputs)
+        arguments["dynamic_shapes"] = dynamic_shapes(inputs)
     try:
         program = run()
     except Exception as error:  # torch's class for a refused Dim is private; all others are raised again
-        if inputs.dims or not inputs.axes or not _is_refused_by_name(error):
+        if (plain := without_dims(inputs, error)) is None:
             raise
-        arguments["dynamic_shapes"] = tuple(dict(inputs.axes.get(name, {})) or None for name in inputs.names)
+        arguments["dynamic_shapes"] = plain
         program = run()
         names = ", ".join(dict.fromkeys(dim for by_axis in inputs.axes.values() for dim in by_axis.values()))
         warnings.warn(f"torch refuses Dim(name) for {names} and takes Dim.DYNAMIC: its guards hold", stacklevel=2)
@@ -60,19 +59,6 @@ def write(case: ModelCase, module: torch.nn.Module, inputs: ModuleInputs, output
         )
     if program is not None and program.exported_program is not None:
         _warn_of_bounds(case, inputs, program.exported_program)
-
-
-def _is_refused_by_name(error: BaseException | None) -> bool:
-    """Whether torch's own guards contradict `Dim` objects, whose range they would narrow. It takes `Dim.DYNAMIC` then.
-
-    A size that the forward makes a constant is refused either way.
-    """
-    while error is not None:
-        said = str(error)
-        if re.search(r"Constraints? violated|ConstraintViolation", said):
-            return "specialized" not in said and "marked as dynamic but" not in said
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _rename_inner_values(model: ir.Model, outputs: Sequence[str]) -> bool:
@@ -109,19 +95,3 @@ def _warn_of_bounds(case: ModelCase, inputs: ModuleInputs, program: torch.export
 def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return [nodes[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
-
-
-def _dynamic_shapes(inputs: ModuleInputs) -> tuple[dict[int, Any] | None, ...]:
-    """One entry per input, in order; equal names are one `Dim` object, and so one symbol in the model.
-
-    `Dim.DYNAMIC` and plain names would give every input its own symbol unless the forward happens to relate them. An
-    expression stays a string, which the exporter takes for `Dim.DYNAMIC`: the forward relates its size to the others.
-    What the case gives as torch's own objects goes to torch as it is.
-    """
-    dims = {
-        dimension: torch.export.Dim(dimension) if is_name(dimension) else dimension
-        for by_axis in inputs.axes.values()
-        for dimension in by_axis.values()
-    }
-    named = {name: {axis: dims[dim] for axis, dim in by_axis.items()} for name, by_axis in inputs.axes.items()}
-    return tuple({**named.get(name, {}), **inputs.dims.get(name, {})} or None for name in inputs.names)

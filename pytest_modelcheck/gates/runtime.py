@@ -129,12 +129,36 @@ def _checked(modelcheck: ModelCheck, expectation: ExpectRuntime, files: Mapping[
     pairs = ", ".join(f"{pair.reference} -> {pair.candidate} {pair.scaled_max:.1e}" for pair in report.pairs)
     varied = f", {report.varied} of them varied" if report.varied else ""
     weights = "" if report.weights is None else f", {report.weights} weights compared"
-    measured = f"{pairs} (version {runtime.version()}) over {report.seeds} seeds{varied}{weights}" if pairs else ""
+    fixed = f", at the sizes of the example: {report.fixed}" if report.fixed else ""
+    measured = (
+        f"{pairs} (version {runtime.version()}) over {report.seeds} seeds{varied}{weights}{fixed}" if pairs else ""
+    )
     findings = tuple(_in_context(modelcheck, finding) for finding in report.findings)
+    if runtime.of_module and not pairs and (call := _alternative(modelcheck, expectation)):
+        step = f"Call {call} in build(): {runtime.title} loads the module then."
+        findings = tuple(dataclasses.replace(finding, next=step) for finding in findings)
     result = GateResult(
         gate=GATE.name, measured=measured, findings=findings, figures=_figures(report, expectation.name, measured)
     )
     return _with_deployed(modelcheck, expectation, result, files) if report.pairs else result
+
+
+def _alternative(modelcheck: ModelCheck, expectation: ExpectRuntime) -> str:
+    """The call with which the runtime loads the module, if it has one of its own."""
+    from pytest_modelcheck.export.alternatives import working_alternative
+    from pytest_modelcheck.runtimes import open_session
+
+    side = modelcheck.torch
+
+    def write() -> None:
+        side.results.forget("captured")
+        with tempfile.TemporaryDirectory() as folder:
+            open_session(side.save_program(Path(folder) / "model.pt2"), _how(modelcheck, expectation))
+
+    try:
+        return working_alternative(side.module, write)
+    finally:
+        side.results.forget("captured")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """ExecuTorch with XNNPACK: the torch module is converted, not its ONNX graph.
 
-What is opened is a file of torch.export, as `capture.save_program` writes it. Sizes are fixed to those of the program:
-ExecuTorch plans its memory for the largest sizes, and a case states none.
+What is opened is a file of torch.export, as `TorchSide.save_program` writes it; the one with dynamic sizes beside it is
+preferred where ExecuTorch converts it. Memory is planned for the largest sizes: those of a ``Dim(max=...)``, and of the
+example where a dimension has no bound.
 """
 
 from __future__ import annotations
@@ -24,20 +25,36 @@ def _open(model: Model, how: How, name: str) -> Session:
     worker, described = _loaded(model, how, name)
     signature = Signature(name, _ports(described["inputs"]), _ports(described["outputs"]))
     check_types(signature, RUNTIME.dtypes, "ExecuTorch")
-    return Session(signature=signature, how=how, start=worker.start, label="ExecuTorch", held=(worker,))
+    return Session(
+        signature=signature,
+        how=how,
+        start=worker.start,
+        label="ExecuTorch",
+        held=(worker,),
+        fixed=described["fixed"],
+    )
 
 
 def _loaded(model: Model, how: How, name: str) -> tuple[Worker, Mapping[str, Any]]:
     if not isinstance(model, str | Path):
         raise SessionError(f"{name}: ExecuTorch cannot load the model: it converts torch modules, not ONNX graphs")
     worker = Worker(python_worker(_ENVIRONMENT, "executorch.py"), name, "ExecuTorch")
-    shutil.copy(existing_file(model, name), worker.folder / "model.pt2")
-    return worker, worker.load(model="model.pt2", threads=how.threads)
+    fixed = existing_file(model, name)
+    given = [path for path in (fixed.with_suffix(".dynamic.pt2"), fixed) if path.is_file()]
+    models = [f"{index}.pt2" for index in range(len(given))]
+    for path, model_file in zip(given, models, strict=True):
+        shutil.copy(path, worker.folder / model_file)
+    return worker, worker.load(models=models, threads=how.threads)
 
 
 def _ports(described: Sequence[Mapping[str, Any]]) -> tuple[Port, ...]:
     return tuple(
-        Port(each["name"], f"tensor({_ELEMENTS.get(each['dtype'], each['dtype'])})", tuple(each["shape"]))
+        Port(
+            each["name"],
+            f"tensor({_ELEMENTS.get(each['dtype'], each['dtype'])})",
+            tuple(each["shape"]),
+            tuple(each["most"]),
+        )
         for each in described
     )
 
@@ -56,6 +73,5 @@ RUNTIME = Runtime(
     dtypes=frozenset(_ELEMENTS.values()),
     executed=_executed,
     environment=_ENVIRONMENT,
-    freezes=True,
     of_module=True,
 )

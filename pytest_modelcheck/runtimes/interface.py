@@ -97,6 +97,7 @@ class Session:
         label: What messages call the runtime.
         held: Memory that the runtime reads and does not own.
         weights: Name -> content of each constant of the graph as it was converted; None where there is no conversion.
+        fixed: Why it has fixed sizes where dynamic ones were asked for.
     """
 
     signature: Signature
@@ -106,6 +107,7 @@ class Session:
     label: str = ""
     held: tuple[Any, ...] = ()
     weights: Callable[[], Mapping[str, Array]] | None = None
+    fixed: str = ""
 
     @property
     def name(self) -> str:

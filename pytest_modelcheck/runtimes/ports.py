@@ -47,11 +47,13 @@ class Port:
         name: Its name in the graph.
         type: The type as onnxruntime writes it: ``"tensor(int64)"``, ``"seq(tensor(float))"``.
         shape: Sizes; a dimension name where symbolic, None where unknown.
+        most: The largest sizes that it takes; () where it sets no limit.
     """
 
     name: str
     type: str
     shape: tuple[int | str | None, ...]
+    most: tuple[int, ...] = ()
 
     @property
     def element(self) -> str:
@@ -160,4 +162,8 @@ def _misfit(port: Port, array: Array) -> str | None:
     fits = len(array.shape) == len(port.shape) and all(
         not isinstance(want, int) or want == got for want, got in zip(port.shape, array.shape, strict=True)
     )
-    return None if fits else f"input {port.name!r} must have shape {list(port.shape)}, got {list(array.shape)}"
+    if not fits:
+        return f"input {port.name!r} must have shape {list(port.shape)}, got {list(array.shape)}"
+    if any(got > most for got, most in zip(array.shape, port.most, strict=False)):
+        return f"input {port.name!r} must have at most the sizes {list(port.most)}, got {list(array.shape)}"
+    return None

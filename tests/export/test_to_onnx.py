@@ -408,7 +408,7 @@ def test_an_export_after_a_failed_one_works():
 
 def test_dynamic_shapes_give_one_dim_object_per_name():
     inputs = module_inputs(BERT, build_module(BERT), 0)
-    ids, mask = dynamo_exporter._dynamic_shapes(inputs)
+    ids, mask = dynamo_exporter.dynamic_shapes(inputs)
     assert ids[0] is mask[0]
     assert ids[1] is mask[1]
     assert ids[0] is not ids[1]

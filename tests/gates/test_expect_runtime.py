@@ -1,13 +1,14 @@
 """`expect_runtime`: what it says of graphs that run, that do not load, and of runtimes that are not here."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 
 from pytest_modelcheck import Verdict, runtimes
 from pytest_modelcheck.gates import MarkerError
 from pytest_modelcheck.gates.runtime import GATE, parse
-from pytest_modelcheck.runtimes import Runtime, Session, signature_of
+from pytest_modelcheck.runtimes import Runtime, Session, SessionError, signature_of
 from tests.gate_checks import ask, check_of_graph, check_of_module, said
 
 LACKING = """<ir_version: 10, opset_import: ["" : 18, "com.microsoft" : 1]>
@@ -116,6 +117,28 @@ def test_an_operator_that_the_runtime_lacks_is_named_with_its_node(tmp_path):
     assert finding.found == "com.microsoft.Inverse: no such operator"
     assert finding.where == ("com.microsoft:Inverse 'y'",)
     assert finding.next == "Write these modules in operators that OpenVINO has, or export to another opset."
+
+
+REFUSED = """<ir_version: 10, opset_import: ["" : 18]>
+g (float[2,3] x) => (float[2,3] y) {
+    [node_tanh_0] a = Tanh(x)
+    [node_copy_1] b = Identity(a)
+    [node_neg_2] y = Neg(b)
+}
+"""
+
+
+def test_a_graph_that_is_loaded_only_after_the_passes_names_the_node_and_the_stage(added, tmp_path):
+    def opened(model, how, name):
+        if stops := [node.name for node in ir.load(model).graph if node.op_type == "Identity"]:
+            raise SessionError(f"{name}: Toy cannot load the model: op=Identity node={stops[0]} Neg is not at fault")
+        return runtimes.reference.RUNTIME.open(model, how, name)
+
+    added(Runtime(name="toy", package="numpy", install="pip install numpy", open=opened, label="Toy"))
+    (finding,) = ask(check_of_graph(REFUSED, tmp_path), "expect_runtime", "toy", seeds=1).findings
+    assert finding.subject == "exported in Toy"
+    assert finding.where == ("Identity 'node_copy_1'",)
+    assert finding.next == 'Toy loads the optimized graph: where that is deployed, ask for it alone, stage="optimized".'
 
 
 @pytest.mark.parametrize(
