@@ -36,7 +36,9 @@ runtimes: $(STAMP)
 	$(BIN)/python -m pytest_modelcheck runtimes install onnxruntime-web
 	$(BIN)/python -m pytest_modelcheck runtimes install executorch
 	$(BIN)/python -m pytest_modelcheck runtimes install litert --python $(LITERT)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/runtimes tests/accuracy/test_in_runtime.py tests/gates/test_expect_runtime.py
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[dev,nncf]'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/runtimes tests/accuracy/test_in_runtime.py tests/gates/test_expect_runtime.py \
+		tests/gates/test_expect_quantization.py
 
 zoo:
 	$(MAKE) VENV=.venv-zoo EXTRAS=dev,zoo zoo-run

@@ -91,17 +91,17 @@ def measure(family: str, exporter: Exporter, runtime: str) -> Iterator[Row]:
             check = ModelCheck(family_case(family, exporter), cache=Path(folder))
             exported = check.graphs.export
         except Exception as error:  # whatever a library raises: the row says it
-            yield {**named, "variant": "raw", "outcome": "no model", "why": _first_line(error)}
+            yield {**named, "variant": "raw", "outcome": "no model", "why": first_line(error)}
             return
         if isinstance(exported, ExportFailure):
-            yield {**named, "variant": "raw", "outcome": "no export", "why": _first_line(exported.reason)}
+            yield {**named, "variant": "raw", "outcome": "no export", "why": first_line(exported.reason)}
             return
         for variant in _variants(runtime):
             try:
-                path = _file(variant, check, Path(folder))
+                path = variant_file(variant, check, Path(folder))
                 outcome, why = _converted(check, path, runtime)
             except Exception as error:  # a variant that its optimizer cannot make is a row, too
-                outcome, why = "not made", _first_line(error)
+                outcome, why = "not made", first_line(error)
             yield {**named, "variant": variant, "outcome": outcome, "why": why}
 
 
@@ -111,7 +111,7 @@ def _variants(runtime: str) -> tuple[str, ...]:
     return (MODULE,) if runtime_named(runtime).of_module else VARIANTS
 
 
-def _file(variant: str, check: Any, folder: Path) -> Path:
+def variant_file(variant: str, check: Any, folder: Path) -> Path:
     """The file of a variant, at the sizes of the example."""
     from pytest_modelcheck.accuracy.stages import flat_arrays
     from pytest_modelcheck.pipeline import optimize
@@ -166,10 +166,10 @@ def _converted(check: Any, path: Path, runtime: str) -> tuple[str, str]:
     if not report.findings:
         return "right", f"{report.pairs[0].scaled_max:.1e}"
     finding = report.findings[0]
-    return ("wrong" if report.pairs else "not converted"), _first_line(finding.found)
+    return ("wrong" if report.pairs else "not converted"), first_line(finding.found)
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
     """Without what differs between files for one cause, such as the number of the node."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r"an error at seed \d+: |exported in \w+: |\s*Node number \d+.*", "", lines[0])[:160]

@@ -51,10 +51,10 @@ def parse(
 ) -> ExpectQuantization:
     """the optimized graph, quantized by this tool, keeps its outputs, e.g. by="static", sqnr=">=30dB", size="<=30%"
 
-    `by` is dynamic, static or float16 (onnxruntime's tools), ``module:function`` or the path of an .onnx file. `sqnr`
-    bounds the signal to quantization noise ratio of each output, `worst` that of each value inside (of seed 0), `top1`
-    the share of rows whose largest element stays, `size` the bytes in percent, `in_float` the operators that stay
-    float32. Judged on `seeds` inputs; a static tool gets the `calibration` seeds that follow.
+    `by` is dynamic, static or float16 (onnxruntime's tools), nncf (OpenVINO's), ``module:function`` or the path of an
+    .onnx file. `sqnr` bounds the signal to quantization noise ratio of each output, `worst` that of each value inside
+    (of seed 0), `top1` the share of rows whose largest element stays, `size` the bytes in percent, `in_float` the
+    operators that stay float32. Judged on `seeds` inputs; a static tool gets the `calibration` seeds that follow.
 
     Raises:
         MarkerError: without a bound, or on counts that are none.

@@ -1,4 +1,4 @@
-"""What quantizes: a tool of onnxruntime by its name, a function of the user's, or a file that is there already."""
+"""What quantizes: a runtime's own tool by its name, a function of the user's, or a file that is there already."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.runtimes import Quantizer, close_match, runtime_named
+from pytest_modelcheck.runtimes import RUNTIMES, Quantizer, close_match
 
-QUANTIZERS = tuple(runtime_named("onnxruntime").quantizers)
-"""Names of onnxruntime's tools."""
+QUANTIZERS = {name: tool for runtime in RUNTIMES for name, tool in runtime.quantizers.items()}
+"""The runtimes' own tools by name."""
 
 
 def quantizer_named(name: str) -> Quantizer:
@@ -25,7 +25,7 @@ def quantizer_named(name: str) -> Quantizer:
         OptionError: if there is none, with the close match.
     """
     if name in QUANTIZERS:
-        return runtime_named("onnxruntime").quantizers[name]
+        return QUANTIZERS[name]
     if name.endswith(".onnx"):
         if not Path(name).is_file():
             raise OptionError(f"there is no file {Path(name).absolute()}")

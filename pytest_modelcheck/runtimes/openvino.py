@@ -6,7 +6,10 @@ has them, and differs by 1e-3. It does not raise where sizes do not fit in a run
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
+import io
 import re
 import sys
 from collections import Counter
@@ -16,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.interface import (
     How,
     Model,
     Runtime,
+    RuntimeMissingError,
     Session,
     SessionError,
     check_types,
@@ -34,20 +39,22 @@ from pytest_modelcheck.runtimes.ports import STANDARD, Array, Port, signature_of
 _DTYPES = frozenset(STANDARD) - {"string"}
 _PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:?\s*|FrontEnd API failed with \w+:\s*")
 _LINKS = re.compile(r"\s*To facilitate the conversion .*", re.DOTALL)
+_ONE_FILE = 2**31 - 2**20
+"""Bytes that fit into one protobuf file."""
 _UNCONVERTED = re.compile(r"No conversion rule found for operations: ([^\n]+)")
 
 
-def _package() -> Any:
-    """The package, imported without its telemetry.
+def _package(name: str = "openvino") -> Any:
+    """The package, or nncf, imported without its telemetry.
 
     Importing openvino 2026.4 sends an event to its makers, unless the telemetry package is missing: it has a stub.
     """
     telemetry = "openvino_telemetry"
-    if "openvino" in sys.modules or telemetry in sys.modules:
-        return importlib.import_module("openvino")
+    if name in sys.modules or telemetry in sys.modules:
+        return importlib.import_module(name)
     sys.modules[telemetry] = None  # type: ignore[assignment]  # what import takes for "not installed"
     try:
-        return importlib.import_module("openvino")
+        return importlib.import_module(name)
     finally:
         del sys.modules[telemetry]
 
@@ -128,6 +135,21 @@ def _devices() -> tuple[str, ...]:
     return tuple(_package().Core().available_devices)
 
 
+def _by_nncf(source: Path, target: Path, feeds: Sequence[Mapping[str, Array]]) -> None:
+    """OpenVINO's quantizer: int8 weights per channel and activations, with ranges from `feeds` and corrected biases.
+
+    Raises:
+        RuntimeMissingError: if it is not installed.
+    """
+    if importlib.util.find_spec("nncf") is None:
+        raise RuntimeMissingError("nncf is not installed: pip install 'pytest-modelcheck[nncf]'")
+    nncf = _package("nncf")
+    model, shown = onnx.load(source), io.StringIO()
+    with contextlib.redirect_stdout(shown):  # bars of progress
+        made = nncf.quantize(model, nncf.Dataset(list(feeds)), subset_size=len(feeds))
+    onnx.save(made, target, save_as_external_data=made.ByteSize() > _ONE_FILE)
+
+
 RUNTIME = Runtime(
     name="openvino",
     package="openvino",
@@ -137,4 +159,5 @@ RUNTIME = Runtime(
     providers=_devices,
     dtypes=_DTYPES,
     executed=_executed,
+    quantizers={"nncf": _by_nncf},
 )

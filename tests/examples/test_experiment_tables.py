@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from examples.experiments import measure, strategy_guide
+from examples.experiments import measure, quantization, strategy_guide
 from examples.experiments.pass_order import Orders
 from examples.experiments.rows import MissingRowError, measured_rows, read_rows, signed, table, wanted_rows, write_rows
 from examples.experiments.size_and_nodes import changes, correlation
@@ -162,3 +162,19 @@ def test_orders_count_the_nodes_after_each_sequence():
     assert orders.nodes(()) == 4
     assert orders.change((), "eliminate_dead_nodes") == -1
     assert orders.nodes(("eliminate_dead_nodes", "eliminate_identity_ops")) == 2
+
+
+def test_quantized_files_are_compared_where_every_variant_was_made_and_failures_are_counted():
+    def of(model, variant, **figures):
+        return {"model": model, "exporter": "dynamo", "variant": variant, "tool": "static", **figures}
+
+    rows = [
+        of(model, variant, sqnr=sqnr, in_float=2, size=30.0)
+        for model, sqnr in (("bert", 20.0), ("vit", 30.0))
+        for variant in quantization.VARIANTS
+    ]
+    rows += [of("swin", "raw", why="no rank"), *(of("swin", variant, sqnr=1.0) for variant in ("onnxslim", "portable"))]
+    lines = quantization.summary(rows).splitlines()
+    assert lines[2] == "| static | raw | 2 | 1 | 25.0 | 2.0 | 30.0 |"
+    assert lines[3] == "| static | onnxslim | 2 | 0 | 25.0 | 2.0 | 30.0 |"
+    assert lines[-1] == "| static | raw | swin | dynamo | no rank |"

@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from importlib.util import find_spec
 
 import onnx
 import pytest
@@ -47,7 +48,18 @@ def quantized(build=Net, draw=inputs, **expected):
 
 @pytest.mark.parametrize(
     ("by", "least", "most", "size"),
-    [("dynamic", 25, 50, "<=90%"), ("static", 20, 45, "<=250%"), ("float16", 55, 80, "<=90%")],
+    [
+        ("dynamic", 25, 50, "<=90%"),
+        ("static", 20, 45, "<=250%"),
+        ("float16", 55, 80, "<=90%"),
+        pytest.param(
+            *("nncf", 20, 45, "<=110%"),
+            marks=pytest.mark.skipif(
+                find_spec("nncf") is None,
+                reason="nncf is not installed: pip install 'pytest-modelcheck[nncf]'",
+            ),
+        ),
+    ],
 )
 def test_each_tool_passes_by_what_it_keeps_and_fails_beyond(by, least, most, size):
     result = quantized(by=by, sqnr=f">={least}dB", size=size, top1=">=50%")
@@ -102,6 +114,13 @@ def test_products_of_int8_are_exact_on_every_processor_unless_the_case_says_more
     result = check_export(case, gates=gates).results[0]
     assert result.verdict is Verdict.PASS, said(result)
     assert opened == [given, {"session.x64quantprecision": "1"} | given]
+
+
+def test_a_tool_that_is_not_installed_is_an_error_with_the_one_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = quantized(by="nncf", sqnr=">=20dB")
+    assert result.verdict is Verdict.ERROR
+    assert "nncf is not installed: pip install 'pytest-modelcheck[nncf]'" in said(result)
 
 
 def test_a_value_inside_may_lose_more_than_the_outputs():
@@ -230,7 +249,7 @@ def test_bounds_that_never_or_always_hold_are_refused(bound):
     [
         (
             "statik",
-            "unknown quantizer 'statik' (did you mean 'static'?); known: dynamic, static, float16, module:function",
+            "unknown quantizer 'statik' (did you mean 'static'?); known: dynamic, static, float16, nncf, ",
         ),
         ("nowhere:function", "quantizer 'nowhere:function' cannot be imported: No module named 'nowhere'"),
         (f"{__name__}:OTHER", "is a str, not a function"),
