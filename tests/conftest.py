@@ -33,6 +33,25 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")  # a loaded machine fails no test
 
 
+TOGETHER = (("tests/hierarchy/",), ("tests/capture/", "tests/fusion/", "tests/commands/test_fusion.py"))
+"""Files whose tests share `exported_models` or `captured_models`: one worker makes them."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """``--dist loadfile``, with some files together."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return next((places[0] for places in TOGETHER if file.startswith(places)), file)
+
+    return Together(config, log)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def what_is_there_is_set_aside():
     """A collection of garbage looks through torch, transformers and all that earlier tests hold: a second each."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import onnx
@@ -13,21 +12,11 @@ import onnxruntime
 import onnxscript.optimizer
 import pytest
 
-from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.hierarchy import HierarchyReport, OwnerKind, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy import OwnerKind, hierarchy_of_model
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from pytest_modelcheck.pipeline import run_pipeline
-from tests.structure_models import albert_case, bert_case, cross_case, resnet_case
-
-CASES = {"bert": bert_case, "albert": albert_case, "resnet": resnet_case, "cross": cross_case}
-
-
-@cache
-def exported(name: str, exporter: Exporter) -> tuple[Exported, HierarchyReport]:
-    made = export(CASES[name](exporter))
-    assert isinstance(made, Exported), made.render()
-    return made, hierarchy(made)
+from tests.exported_models import CASES, exported, report
 
 
 def onnxruntime_basic(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
@@ -65,7 +54,7 @@ OPTIMIZERS = [onnxruntime_basic, onnxscript_optimizer, nothing_but_the_graph]
 def test_at_least_95_percent_are_re_attached(
     name: str, exporter: Exporter, optimizer: Callable[[onnx.ModelProto, Path], onnx.ModelProto], tmp_path: Path
 ) -> None:
-    made, before = exported(name, exporter)
+    made, before = exported(name, exporter), report(name, exporter)
     model = ir.from_proto(optimizer(ir.to_proto(made.model), tmp_path))
     after = hierarchy_of_model(model, before.calls, before=before)
     assert after.coverage >= 0.95
@@ -74,7 +63,7 @@ def test_at_least_95_percent_are_re_attached(
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_an_owner_that_was_re_attached_is_not_direct(exporter: Exporter, tmp_path: Path) -> None:
-    made, before = exported("bert", exporter)
+    made, before = exported("bert", exporter), report("bert", exporter)
     model = ir.from_proto(nothing_but_the_graph(ir.to_proto(made.model), tmp_path))
     after = hierarchy_of_model(model, before.calls, before=before)
     assert after.kinds["direct"] == 0
@@ -84,7 +73,7 @@ def test_an_owner_that_was_re_attached_is_not_direct(exporter: Exporter, tmp_pat
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_the_re_attached_owners_are_those_of_before(exporter: Exporter, tmp_path: Path) -> None:
     """Only the names go, so every node's owner is known: at least 98 of 100 must be found again."""
-    made, before = exported("bert", exporter)
+    made, before = exported("bert", exporter), report("bert", exporter)
     blind = ir.from_proto(nothing_but_the_graph(ir.to_proto(made.model), tmp_path))
     after = hierarchy_of_model(blind, before.calls)
     pairs = [
@@ -102,7 +91,7 @@ def test_the_re_attached_owners_are_those_of_before(exporter: Exporter, tmp_path
 def test_our_own_pipeline_keeps_at_least_99_percent(name: str, exporter: Exporter) -> None:
     from pytest_modelcheck.hierarchy import stamp
 
-    made, before = exported(name, exporter)
+    made, before = exported(name, exporter), report(name, exporter)
     optimized, _ = run_pipeline(stamp(made.model, before))
     after = hierarchy_of_model(optimized, before.calls)
     assert after.coverage >= 0.99
@@ -110,7 +99,7 @@ def test_our_own_pipeline_keeps_at_least_99_percent(name: str, exporter: Exporte
 
 
 def test_a_model_of_which_nothing_is_left_has_no_coverage() -> None:
-    made, before = exported("cross", "dynamo")
+    made, before = exported("cross", "dynamo"), report("cross", "dynamo")
     model = made.model
     for node in model.graph:
         node.metadata_props.pop(NAME_SCOPES_KEY, None)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import onnx
 import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.attribution import attribute
-from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy, StageWatch, hierarchy, stamp
+from pytest_modelcheck.export import Exported
+from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy, StageWatch, stamp
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.structure_models import bert_case
+from tests.exported_models import exported, report
 
 
-@cache
 def bert(exporter: Exporter) -> tuple[Exported, HierarchyReport]:
-    made = export(bert_case(exporter))
-    assert isinstance(made, Exported), made.render()
-    return made, hierarchy(made)
+    return exported("bert", exporter), report("bert", exporter)
 
 
 def forgetful(model: onnx.ModelProto) -> onnx.ModelProto:

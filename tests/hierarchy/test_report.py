@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import onnx_ir as ir
 import pytest
 import torch
@@ -12,30 +9,11 @@ from torch import nn
 
 from examples.zoo.jitter import jitter
 from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.hierarchy import HierarchyReport, case_calls, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy import case_calls, hierarchy, hierarchy_of_model
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
-from pytest_modelcheck.model_case import EXPORTERS, Exporter, ModelCase
-from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case
-
-CASES: dict[str, Callable[[Exporter], ModelCase]] = {
-    "bert": bert_case,
-    "albert": albert_case,
-    "resnet": resnet_case,
-    "cross": cross_case,
-}
-EVERY_EXPORT = [(name, exporter) for name in CASES for exporter in EXPORTERS]
-
-
-@cache
-def exported(name: str, exporter: Exporter) -> Exported:
-    made = export(CASES[name](exporter))
-    assert isinstance(made, Exported), made.render()
-    return made
-
-
-@cache
-def report(name: str, exporter: Exporter) -> HierarchyReport:
-    return hierarchy(exported(name, exporter))
+from pytest_modelcheck.model_case import EXPORTERS, Exporter
+from tests.exported_models import EVERY_EXPORT, exported, report
+from tests.structure_models import module_case, resnet_case
 
 
 def owners_of(name: str, exporter: Exporter, op_type: str) -> list[str]:

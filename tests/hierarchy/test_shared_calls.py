@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import cache
 
 import onnx_ir as ir
 import pytest
@@ -19,16 +18,14 @@ from pytest_modelcheck.hierarchy.alignment import TorchOp, calls_in_order
 from pytest_modelcheck.hierarchy.owners import direct_owners, inherit_owners, number_calls
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.structure_models import albert_case, module_case
+from tests.exported_models import exported
+from tests.structure_models import module_case
 
 ATTENTION = "encoder.albert_layer_groups.0.albert_layers.0.attention"
 
 
-@cache
 def albert(exporter: Exporter) -> Exported:
-    made = export(albert_case(exporter))
-    assert isinstance(made, Exported), made.render()
-    return made
+    return exported("albert", exporter)
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)

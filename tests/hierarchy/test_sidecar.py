@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.export import Exported, export
+from pytest_modelcheck.export import Exported
 from pytest_modelcheck.hierarchy import (
     HierarchyReport,
     SidecarError,
-    hierarchy,
     read_sidecar,
     reattach,
     sidecar_path,
@@ -22,14 +20,11 @@ from pytest_modelcheck.hierarchy import (
 )
 from pytest_modelcheck.hierarchy.sidecar import fingerprint
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.structure_models import albert_case
+from tests.exported_models import exported, report
 
 
-@cache
 def albert(exporter: Exporter) -> tuple[Exported, HierarchyReport]:
-    made = export(albert_case(exporter))
-    assert isinstance(made, Exported), made.render()
-    return made, hierarchy(made)
+    return exported("albert", exporter), report("albert", exporter)
 
 
 def test_the_sidecar_lies_beside_its_model() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from pytest_modelcheck.export import Exported, export
+from pytest_modelcheck.export import Exported
 from pytest_modelcheck.graph.metadata import CONTRIBUTORS_KEY, KIND_KEY, OWNER_KEY, merge_metadata
 from pytest_modelcheck.hierarchy import Owner, OwnerKind, hierarchy, hierarchy_of_model, stamp, strip
-from tests.structure_models import resnet_case
+from tests.exported_models import exported
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2] x) => (float[2] y) {
@@ -21,11 +20,8 @@ g (float[2] x) => (float[2] y) {
 }"""
 
 
-@cache
 def resnet() -> Exported:
-    made = export(resnet_case("torchscript"))
-    assert isinstance(made, Exported), made.render()
-    return made
+    return exported("resnet", "torchscript")
 
 
 def test_a_stamped_model_gives_the_same_report_without_the_exporters_names() -> None:
@@ -86,8 +82,7 @@ def test_strip_takes_off_every_stamp_and_nothing_else() -> None:
 
 
 def test_strip_for_a_release_takes_off_what_the_exporter_wrote_too(tmp_path: Path) -> None:
-    made = export(resnet_case("dynamo"))
-    assert isinstance(made, Exported), made.render()
+    made = exported("resnet", "dynamo")
     model = stamp(made.model, hierarchy(made))
     model.graph[0].metadata_props["mine"] = "1"
     model.graph[0].doc_string = "traced in /home/somebody/model.py"
@@ -99,8 +94,7 @@ def test_strip_for_a_release_takes_off_what_the_exporter_wrote_too(tmp_path: Pat
 
 
 def test_strip_without_the_exporters_part_leaves_its_metadata() -> None:
-    made = export(resnet_case("dynamo"))
-    assert isinstance(made, Exported), made.render()
+    made = exported("resnet", "dynamo")
     model = strip(stamp(made.model, hierarchy(made)))
     assert all("pkg.torch.onnx.name_scopes" in node.metadata_props for node in model.graph)
 

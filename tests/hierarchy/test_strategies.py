@@ -8,11 +8,10 @@ import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.hierarchy import HierarchyReport, StrategyName, case_calls, hierarchy, hierarchy_of_model
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
-from tests.structure_models import bert_case, resnet_case
+from tests import exported_models
 
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[2] x) => (float[2] y) {
@@ -36,8 +35,7 @@ def graph(*scopes: str | None) -> ir.Model:
 
 @cache
 def report(exporter: Exporter, strategy: StrategyName) -> HierarchyReport:
-    made = export(bert_case(exporter))
-    assert isinstance(made, Exported), made.render()
+    made = exported_models.exported("bert", exporter)
     return hierarchy(made, calls=case_calls(made.case), strategy=strategy)
 
 
@@ -89,9 +87,8 @@ def test_auto_on_a_bare_graph_says_that_nothing_can_be_found() -> None:
 
 
 def test_modules_that_were_folded_into_others_are_a_reason_for_the_broad_strategy() -> None:
-    made = export(resnet_case("torchscript"))
-    assert isinstance(made, Exported), made.render()
-    found = hierarchy(made)
+    made = exported_models.exported("resnet", "torchscript")
+    found = exported_models.report("resnet", "torchscript")
     assert found.strategy == "broad"
     assert "modules that were folded into another's node" in found.why
     assert hierarchy(made, strategy="precise").modules_uncovered != ()

@@ -29,8 +29,9 @@ from pytest_modelcheck.hierarchy import (
 from pytest_modelcheck.hierarchy.node_labels import UNKNOWN, Weights, node_label, node_labels, sketch
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
+from tests.exported_models import exported, report
 from tests.hierarchy.test_folded_rows import PATHS
-from tests.structure_models import albert_case, bert_case, module_case
+from tests.structure_models import bert_case, module_case
 
 WORDS = st.text(max_size=6)
 LABELS = st.text(
@@ -57,10 +58,8 @@ def table_of(module: nn.Module, *shapes: tuple[int, ...], exporter: Exporter = "
 
 
 @cache
-def bert(exporter: Exporter, layers: int = 2) -> ModuleTable:
-    made = export(bert_case(exporter, layers=layers))
-    assert isinstance(made, Exported), made.render()
-    return module_table(made.model, hierarchy(made))
+def bert(exporter: Exporter) -> ModuleTable:
+    return module_table(exported("bert", exporter).model, report("bert", exporter))
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
@@ -69,8 +68,7 @@ def test_the_table_of_a_real_export_is_reversible_and_counts_every_node_but_name
 ) -> None:
     table = bert(exporter)
     assert parse(render(table)) == table
-    made = export(bert_case(exporter))
-    assert isinstance(made, Exported)
+    made = exported("bert", exporter)
     assert table.nodes == sum(
         1 for node in made.model.graph.all_nodes() if node.op_type not in ("Constant", "Identity")
     )
@@ -374,9 +372,10 @@ def test_text_that_is_no_table_is_refused_by_line(text: str, message: str) -> No
 
 
 def test_rows_of_a_shared_layer_count_all_its_calls() -> None:
-    made = export(albert_case())
-    assert isinstance(made, Exported), made.render()
-    row = module_table(made.model, hierarchy(made)).by_path["encoder.albert_layer_groups.0.albert_layers.0.attention"]
+    made = exported("albert", "dynamo")
+    row = module_table(made.model, report("albert", "dynamo")).by_path[
+        "encoder.albert_layer_groups.0.albert_layers.0.attention"
+    ]
     assert dict(row.ops)["Softmax"] == 3
 
 
