@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx import helper
 
 from pytest_modelcheck.runtimes.interface import (
     How,
@@ -144,10 +145,26 @@ def _by_nncf(source: Path, target: Path, feeds: Sequence[Mapping[str, Array]]) -
     if importlib.util.find_spec("nncf") is None:
         raise RuntimeMissingError("nncf is not installed: pip install 'pytest-modelcheck[nncf]'")
     nncf = _package("nncf")
-    model, shown = onnx.load(source), io.StringIO()
-    with contextlib.redirect_stdout(shown):  # bars of progress
-        made = nncf.quantize(model, nncf.Dataset(list(feeds)), subset_size=len(feeds))
+    with contextlib.redirect_stdout(io.StringIO()):  # bars of progress
+        made = nncf.quantize(
+            _with_constant_biases(onnx.load(source)), nncf.Dataset(list(feeds)), subset_size=len(feeds)
+        )
     onnx.save(made, target, save_as_external_data=made.ByteSize() > _ONE_FILE)
+
+
+def _with_constant_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A Gemm becomes Gemm and Add where its addend is computed: nncf 3.4 looks for a weight of that name."""
+    weights, nodes = {each.name for each in model.graph.initializer}, []
+    for node in model.graph.node:
+        nodes.append(node)
+        beta = {each.name: each.f for each in node.attribute}.get("beta", 1.0)
+        if node.op_type == "Gemm" and len(node.input) == 3 and node.input[2] not in weights and beta == 1:
+            addend, total = node.input.pop(), node.output[0]
+            node.output[0] = f"{total}/product"
+            nodes.append(helper.make_node("Add", [node.output[0], addend], [total], name=f"{node.name}/Add"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 RUNTIME = Runtime(

@@ -46,19 +46,18 @@ def quantized(build=Net, draw=inputs, **expected):
     return check_export(case, gates=gates).results[0]
 
 
+without_nncf = pytest.mark.skipif(
+    find_spec("nncf") is None, reason="nncf is not installed: pip install 'pytest-modelcheck[nncf]'"
+)
+
+
 @pytest.mark.parametrize(
     ("by", "least", "most", "size"),
     [
         ("dynamic", 25, 50, "<=90%"),
         ("static", 20, 45, "<=250%"),
         ("float16", 55, 80, "<=90%"),
-        pytest.param(
-            *("nncf", 20, 45, "<=110%"),
-            marks=pytest.mark.skipif(
-                find_spec("nncf") is None,
-                reason="nncf is not installed: pip install 'pytest-modelcheck[nncf]'",
-            ),
-        ),
+        pytest.param("nncf", 20, 45, "<=110%", marks=without_nncf),
     ],
 )
 def test_each_tool_passes_by_what_it_keeps_and_fails_beyond(by, least, most, size):
@@ -114,6 +113,18 @@ def test_products_of_int8_are_exact_on_every_processor_unless_the_case_says_more
     result = check_export(case, gates=gates).results[0]
     assert result.verdict is Verdict.PASS, said(result)
     assert opened == [given, {"session.x64quantprecision": "1"} | given]
+
+
+class Residual(Net):
+    def forward(self, x):
+        hidden = torch.relu(self.first(x))
+        return {"y": torch.addmm(hidden, x, self.first.weight.T)}
+
+
+@without_nncf
+def test_nncf_takes_a_gemm_whose_addend_is_computed():
+    result = quantized(Residual, by="nncf", sqnr=">=20dB", in_float="<=0")
+    assert result.verdict is Verdict.PASS, said(result)
 
 
 def test_a_tool_that_is_not_installed_is_an_error_with_the_one_command(monkeypatch):
