@@ -23,7 +23,7 @@ from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.rewriting.pass_base import PassOutcome
 from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, installed_runtime
-from pytest_modelcheck.runtimes.interface import inlined
+from pytest_modelcheck.runtimes.models import inlined
 
 _CONTRIB = "com.microsoft"
 

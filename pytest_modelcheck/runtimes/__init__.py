@@ -12,17 +12,14 @@ from pytest_modelcheck.runtimes.interface import (
     AS_WRITTEN,
     AT_DEFAULT_LEVEL,
     How,
-    Model,
     NodeTime,
     Optimized,
     Quantizer,
     Runtime,
     RuntimeMissingError,
     Session,
-    SessionError,
-    graph_of,
-    model_name,
 )
+from pytest_modelcheck.runtimes.models import Model, SessionError, graph_of, model_name
 from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_match, signature_of
 from pytest_modelcheck.runtimes.worker import running_time
 

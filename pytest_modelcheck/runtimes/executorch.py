@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, SessionError, check_types, existing_file
+from pytest_modelcheck.runtimes.interface import How, Runtime, Session
+from pytest_modelcheck.runtimes.models import Model, SessionError, check_types, existing_file
 from pytest_modelcheck.runtimes.ports import STANDARD, Port, Signature
 from pytest_modelcheck.runtimes.worker import Worker, python_worker
 

@@ -15,17 +15,8 @@ import onnx_ir as ir
 from onnx import helper
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import (
-    How,
-    Model,
-    Runtime,
-    Session,
-    SessionError,
-    check_types,
-    graph_of,
-    inlined,
-    loading,
-)
+from pytest_modelcheck.runtimes.interface import How, Runtime, Session
+from pytest_modelcheck.runtimes.models import Model, SessionError, check_types, graph_of, inlined, loading
 from pytest_modelcheck.runtimes.ports import Array, Port, signature_of
 from pytest_modelcheck.runtimes.worker import Worker, python_worker
 

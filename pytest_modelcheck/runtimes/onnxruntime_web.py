@@ -9,7 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, check_types, graph_of, inlined, loading
+from pytest_modelcheck.runtimes.interface import How, Runtime, Session
+from pytest_modelcheck.runtimes.models import Model, check_types, graph_of, inlined, loading
 from pytest_modelcheck.runtimes.ports import STANDARD, signature_of
 from pytest_modelcheck.runtimes.worker import WORKERS, Worker
 

@@ -23,18 +23,8 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
-from pytest_modelcheck.runtimes.interface import (
-    How,
-    Model,
-    Runtime,
-    RuntimeMissingError,
-    Session,
-    SessionError,
-    check_types,
-    graph_of,
-    inlined,
-    reason,
-)
+from pytest_modelcheck.runtimes.interface import How, Runtime, RuntimeMissingError, Session
+from pytest_modelcheck.runtimes.models import Model, SessionError, check_types, graph_of, inlined, reason
 from pytest_modelcheck.runtimes.ports import STANDARD, Array, Port, signature_of
 
 _DTYPES = frozenset(STANDARD) - {"string"}

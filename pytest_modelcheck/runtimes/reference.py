@@ -9,7 +9,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import How, Model, Runtime, Session, graph_of, inlined, loading
+from pytest_modelcheck.runtimes.interface import How, Runtime, Session
+from pytest_modelcheck.runtimes.models import Model, graph_of, inlined, loading
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD, Array, signature_of
 
 _LABEL = "onnx's reference evaluator"

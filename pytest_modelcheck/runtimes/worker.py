@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from pytest_modelcheck.runtimes.environments import Environment
-from pytest_modelcheck.runtimes.interface import SessionError, reason
+from pytest_modelcheck.runtimes.models import SessionError, reason
 from pytest_modelcheck.runtimes.ports import Array
 
 SECONDS = 600.0

@@ -13,7 +13,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.runtimes.interface import How, Model, NodeTime, Optimized, Quantizer, Runtime, Session
+from pytest_modelcheck.runtimes.interface import How, NodeTime, Optimized, Quantizer, Runtime, Session
+from pytest_modelcheck.runtimes.models import Model
 from pytest_modelcheck.runtimes.ports import EXTENDED, STANDARD
 
 MEMBERS = {

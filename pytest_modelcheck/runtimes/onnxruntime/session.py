@@ -15,7 +15,8 @@ from typing import Any
 import onnx_ir as ir
 import onnxruntime as ort
 
-from pytest_modelcheck.runtimes.interface import How, Model, Session, SessionError, existing_file, reason
+from pytest_modelcheck.runtimes.interface import How, Session
+from pytest_modelcheck.runtimes.models import Model, SessionError, existing_file, reason
 from pytest_modelcheck.runtimes.onnxruntime.values import to_array, to_ort_value
 from pytest_modelcheck.runtimes.onnxruntime.weights import SplitModel, split_weights
 from pytest_modelcheck.runtimes.ports import EXTENDED, Array, Port, Signature, close_match
