@@ -17,6 +17,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from pytest_modelcheck.recorder.reads import real_stat
@@ -117,12 +118,17 @@ def edited(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def can_be_found(module: str) -> bool:
     """Without importing a package that is not loaded."""
-    parent = module.rpartition(".")[0]
-    if parent and parent not in sys.modules:
-        return can_be_found(parent)
     with contextlib.suppress(Exception):  # somebody's finder
-        return module in sys.modules or importlib.util.find_spec(module) is not None
+        return module in sys.modules or _spec(module) is not None
     return False
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    parent = module.rpartition(".")[0]
+    if not parent or parent in sys.modules:
+        return importlib.util.find_spec(module)
+    package = _spec(parent)
+    return package and PathFinder.find_spec(module, package.submodule_search_locations or [])
 
 
 def _written(file: str | Path) -> int:
