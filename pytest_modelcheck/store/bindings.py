@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import io
 import logging
 import os
@@ -21,14 +20,13 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from pytest_modelcheck.recorder import kernels
-from pytest_modelcheck.store.describe import STOP, Describer, plain_text, qualified_name
+from pytest_modelcheck.store.describe import STOP, Describer, plain_text
 from pytest_modelcheck.store.installed import is_library
 from pytest_modelcheck.store.reached import CORE, is_users, top
 
 _DUNDERS = """module doc dict weakref slots annotations qualname parameters orig_bases dataclass_params dataclass_fields
 name file loader spec package builtins cached path warningregistry"""
 _CLASSES = (torch.Tensor, torch.nn.Module)
-MODULES = ("torch", "torch.nn.functional", "torch.nn.init", "torch.linalg", "math", "builtins", "numpy", "sys")
 _SWITCH = re.compile(
     r"_(get|is)_\w*(enabled|allow|determinis|precision|sdp|mkldnn|cudnn|nnpack|benchmark|fastpath)\w*"
     r"|get_default_dtype|is_(anomaly|inference_mode)_enabled"
@@ -37,10 +35,13 @@ _LIBRARY_DEPTH = 4
 _CONFIGS = ("torch.fx.experimental._config", "torch._dynamo.config", "torch._functorch.config", "torch._export.config")
 _EXPORTERS = re.compile(r"(torch\.(onnx|export|_export|fx|jit)|onnxscript|onnx_ir|onnx)(\..*)?")
 _CALLABLE = (
-    *(types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, type),
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    type,
 )
-_REPLACES = (*_CALLABLE, functools.partial)
-_SHOWN = (*_REPLACES, np.ufunc, bool, int, float)
+_SHOWN = (*_CALLABLE, functools.partial, np.ufunc, bool, int, float)
 _WITHOUT_CONTENT = (
     *(type(threading.Lock()), type(threading.RLock()), logging.Logger, io.IOBase, type(os.environ)),
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
@@ -66,7 +67,7 @@ def names_in(code: types.CodeType) -> frozenset[str]:
 
 def names_of_libraries(ran: Mapping[types.CodeType, str]) -> dict[str, set[str]]:
     """Module of a library -> the names in it that code read: of its own code, and through modules that it named."""
-    found: dict[str, set[str]] = {name: set() for name in MODULES}
+    found: dict[str, set[str]] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     pending = [(module, names_in(code)) for code, module in ran.items()]
     while pending:
@@ -112,7 +113,6 @@ def bindings(
     for home, place, asked in places:  # which grow: by the classes that names are bound to, and those of objects
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
-        shown = _SHOWN if home in MODULES else _REPLACES
         held = {} if place is None else dict(vars(place))
         chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
         for name in sorted(chosen - _MADE_BY_PYTHON):
@@ -126,10 +126,8 @@ def bindings(
             without_content = issubclass(kind, _WITHOUT_CONTENT) or (not users and issubclass(kind, threading.local))
             if without_content or _is_own(home, prefix + name, value, users):
                 pass
-            elif not users and top(home) in CORE and not issubclass(kind, shown):
-                if top(kind.__module__) not in CORE:  # else something that it fills when it is first needed
-                    texts[path] = f"a {qualified_name(kind)}"  # a text may have the order of a set
-            else:
+            elif users or top(home) not in CORE or issubclass(kind, _SHOWN) or top(kind.__module__) not in CORE:
+                # Others are what such a library fills when it is first needed.
                 describer.describe(path, value)
                 texts |= describer.texts
                 unknown |= describer.unknown if users and (id(place) in given or name in read) else {}
@@ -155,17 +153,11 @@ def _is_own(home: str, qualified: str, value: Any, users: bool) -> bool:
         return False
     where = getattr(value, "__module__", None)
     where = where if isinstance(where, str) else home
-    if where == _TAGS_GENERATIONS and kind is types.FunctionType and qualified in _wrapped(value):
-        return True
-    return (where == home and value.__qualname__ == qualified) or (
-        {top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified
+    return (
+        where == _TAGS_GENERATIONS
+        or (where == home and value.__qualname__ == qualified)
+        or ({top(where), top(home)} <= CORE and value.__name__ == name and "." not in qualified)
     )
-
-
-def _wrapped(function: types.FunctionType) -> list[str]:
-    """Qualified names of what a function holds in its closure."""
-    cells = inspect.getclosurevars(function).nonlocals.values()
-    return [getattr(cell, "__qualname__", "") for cell in cells]
 
 
 def switches() -> tuple[dict[str, str], dict[str, str]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,44 +40,28 @@ class Reached:
 
 def reached(roots: Iterable[str]) -> Reached:
     """What the modules `roots` reach: the user's by the imports in their files, and what names are bound to."""
-    found = Reached()
-    pending, bound = list(roots), set[str]()
+    found, libraries, pending = Reached(), set[str](), list(roots)
+    users = [name for name, module in list(sys.modules.items()) if is_users(module)]
+    # A conftest beside or above a file may change what a model reads.
+    conftests = {name: Path(str(sys.modules[name].__file__)).parent for name in users if name.endswith("conftest")}
     while pending:
         name = pending.pop()
         module = sys.modules.get(name)
         if module is None or name in found.modules or top(name) in STOP:
             continue
         found.modules.add(name)
-        file = getattr(module, "__file__", None)
-        if file is None and hasattr(module, "__path__"):
-            continue  # a namespace package: no code
         if name != "__main__" and not is_users(module):
-            if top(name) not in CORE:
-                bound |= {top(other) for other in _bound(module)}
-                pending += [value.__name__ for value in vars(module).values() if _is_package_module(value)]
-            bound.add(top(name))
+            libraries |= {top(name)} if top(name) in CORE else {top(other) for other in (name, *_bound(module))}
             continue
-        file = file or f"<{name}>"  # made by an import hook: known by what its names are bound to
+        file = getattr(module, "__file__", None) or f"<{name}>"  # made by an import hook, or a folder without code
         found.files[file] = name
-        names, computed = _imports(Path(file)) if file.endswith(".py") else ((), False)
-        package = getattr(module, "__package__", None) or ""
-        pending += [loaded for relative in names for loaded in _loaded(relative, package)]
-        pending += _bound(module) - {
-            f"{name}.{part}" for part in vars(module)
-        }  # a package binds all that is loaded of it
-        if computed:  # importlib.import_module(some_variable): whatever is loaded may be meant
-            pending += [other for other, loaded in list(sys.modules.items()) if is_users(loaded)]
-        if not names and not computed:
-            continue
-        pending += _conftests(file)
-    files = {str(getattr(sys.modules.get(name), "__file__", None)) for name in bound - STOP - {"builtins"}}
-    owning = {owner for file in files for owner in owners(file)}
-    found.distributions = with_requirements({*EXPORTING, *owning})
+        words = _words(Path(file)) if file.endswith(".py") else frozenset()
+        pending += [other for other in users if words is None or other.rpartition(".")[2] in words]
+        pending += [name.rpartition(".")[0], *_bound(module), *(words or ())]
+        pending += [other for other, folder in conftests.items() if folder in Path(file).parents]
+    files = {str(getattr(sys.modules.get(name), "__file__", None)) for name in libraries - STOP - {"builtins"}}
+    found.distributions = with_requirements({*EXPORTING, *(owner for file in files for owner in owners(file))})
     return found
-
-
-def _is_package_module(value: object) -> bool:
-    return isinstance(value, types.ModuleType) and top(value.__name__) not in CORE
 
 
 def is_users(module: Any) -> bool:
@@ -92,55 +75,29 @@ def is_users(module: Any) -> bool:
 
 
 def _bound(module: types.ModuleType) -> set[str]:
-    """The modules that the names of a module are bound to, or whose functions and classes they are."""
+    """The modules that the names of a module are bound to, or whose functions and classes they are; not its own."""
     names = {
         value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
         for value in list(vars(module).values())
         if isinstance(value, types.ModuleType | types.FunctionType | type)
     }
-    return {name for name in names if isinstance(name, str)}
+    return {name for name in names if isinstance(name, str) and not name.startswith(f"{module.__name__}.")}
 
 
-def _conftests(file: str) -> Iterator[str]:
-    """Loaded conftest modules beside or above a file: they may change what a model reads."""
-    above = set(map(str, Path(file).parents))
-    for name, module in list(sys.modules.items()):
-        other = getattr(module, "__file__", None)
-        if isinstance(other, str) and other.endswith("conftest.py") and str(Path(other).parent) in above:
-            yield name
-
-
-def _loaded(name: str, package: str) -> Iterator[str]:
-    """The loaded modules that an import names: packages on the way included."""
+def _words(file: Path) -> frozenset[str] | None:
+    """The words in the import statements of a file; None where it may import anything."""
     try:
-        parts = importlib.util.resolve_name(name, package).split(".") if name.startswith(".") else name.split(".")
-    except ImportError:
-        return
-    yield from (loaded for end in range(1, len(parts) + 1) if (loaded := ".".join(parts[:end])) in sys.modules)
-
-
-def _imports(file: Path) -> tuple[tuple[str, ...], bool]:
-    try:
-        return _imports_of(file, file_digest(file))
+        return _words_of(file, file_digest(file))
     except (OSError, SyntaxError, ValueError):
-        return (), True
+        return None
 
 
 @functools.lru_cache(maxsize=4096)
-def _imports_of(file: Path, digest: str) -> tuple[tuple[str, ...], bool]:
-    """Dotted names that a file imports (relative ones begin with dots), and whether it imports computed names."""
-    names: list[str] = []
-    computed = False
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            start = "." * node.level + (node.module or "")
-            names += [start, *(f"{start}{'.' if node.module else ''}{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                names.append(first.value)
-            else:
-                computed = True
-    return tuple(dict.fromkeys(names)), computed
+def _words_of(file: Path, digest: str) -> frozenset[str] | None:
+    text = file.read_bytes()
+    if b"import_module" in text or b"__import__" in text:
+        return None
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [getattr(node, "module", None) or "" for node in imports]
+    names += [imported.name for node in imports for imported in node.names]
+    return frozenset(word for name in names for word in name.split("."))
