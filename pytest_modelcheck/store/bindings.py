@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -65,43 +65,36 @@ def names_in(code: types.CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
-def names_of_libraries(ran: Mapping[types.CodeType, str]) -> dict[str, set[str]]:
-    """Module of a library -> the names in it that code read: of its own code, and through modules that it named."""
-    found: dict[str, set[str]] = {}
-    seen: set[tuple[str, frozenset[str]]] = set()
-    pending = [(module, names_in(code)) for code, module in ran.items()]
+def named_modules(roots: Iterable[str], names: Iterable[str]) -> set[str]:
+    """The modules `roots`, and those that one of these names is bound to in one of them, or in those, and so on."""
+    found, pending, read = set[str](), ["builtins", *roots], set(names)
     while pending:
-        name, names = pending.pop()
-        module = sys.modules.get(name)
-        if module is None or (name, names) in seen or top(name) in STOP:
+        name = pending.pop()
+        if name in found or top(name) in STOP or (module := sys.modules.get(name)) is None:
             continue
-        seen.add((name, names))
+        found.add(name)
         held = vars(module)
-        if not is_users(module):
-            found.setdefault(name, set()).update(held.keys() & names)
-        named = [held[name] for name in names & held.keys()]
-        pending += [(other.__name__, names) for other in named if type(other) is types.ModuleType]
-        pending.append(("builtins", names))
+        pending += [held[name].__name__ for name in read & held.keys() if type(held[name]) is types.ModuleType]
     return found
 
 
 def bindings(
-    wanted: Mapping[str, Iterable[str] | None], names: Iterable[str], classes: Iterable[type]
+    modules: Iterable[str], names: Iterable[str], classes: Iterable[type], *, all_of_users: bool = False
 ) -> tuple[dict[str, str], dict[str, str]]:
     """What names are bound to in modules and classes, unless it is what their own source defines.
 
     Args:
-        wanted: Module -> names; None for all of them: before code has run nobody knows which it reads.
-        names: Those that count in classes of libraries; of the user's, all do.
+        names: Those that count; in classes of the user's, all do.
+        all_of_users: Whether all do in modules of the user's, too: before code has run nobody knows which it reads.
 
     Returns:
         ``"module:name"`` -> text, and the same -> why there is none.
     """
     texts: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    places: list[tuple[str, Any, Any]] = [(name, sys.modules.get(name), chosen) for name, chosen in wanted.items()]
-    places += [(kind.__module__, kind, names) for kind in dict.fromkeys([*_CLASSES, *classes])]
-    given, read = {id(place) for _, place, _ in places}, set(names)
+    places: list[tuple[str, Any]] = [(name, sys.modules[name]) for name in modules if name in sys.modules]
+    places += [(kind.__module__, kind) for kind in dict.fromkeys([*_CLASSES, *classes])]
+    given, read = {id(place) for _, place in places}, set(names)
     known = set(given)
     of_case = read | {kind.__name__ for kind in classes}
 
@@ -110,11 +103,11 @@ def bindings(
         found = _CLASS.fullmatch(str(key)) if isinstance(key, str | type) else None
         return found is not None and top(found[1]) not in CORE and found[1].rpartition(".")[2] not in of_case
 
-    for home, place, asked in places:  # which grow: by the classes that names are bound to, and those of objects
+    for home, place in places:  # which grow: by the classes that names are bound to, and those of objects
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
-        held = {} if place is None else dict(vars(place))
-        chosen = held.keys() if asked is None or (users and is_class) else held.keys() & set(asked)
+        held = dict(vars(place))
+        chosen = held.keys() if users and (is_class or all_of_users) else held.keys() & read
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
             kind = type(value)
@@ -134,7 +127,7 @@ def bindings(
             for found in describer.classes:
                 if id(found) not in known and top(found.__module__) not in CORE | STOP:
                     known.add(id(found))
-                    places.append((found.__module__, found, names))
+                    places.append((found.__module__, found))
     return texts, unknown
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from pytest_modelcheck.recorder import reads as recorded
 from pytest_modelcheck.recorder.owners import located, named
 from pytest_modelcheck.recorder.windows import Recording, recording_of
-from pytest_modelcheck.store.bindings import bindings, names_in, names_of_libraries, switches
+from pytest_modelcheck.store.bindings import bindings, named_modules, names_in, switches
 from pytest_modelcheck.store.describe import Describer
 from pytest_modelcheck.store.digests import digest
 from pytest_modelcheck.store.folder import file_digest
@@ -49,8 +49,8 @@ class Manifest:
         versions: Distribution -> its version and a digest of its records; ``python``; edited files of distributions.
         reads: ``kind name`` of what was read -> digest. Kinds: ``source`` (module and file of the user's), ``env`` (its
             value when it was first read, and when it was looked up), and those of `Recording.reads`.
-        modules: Modules of the user's that the case reaches.
-        names: Module of a library -> names in it that the code that ran may have read; ``"*"``: all that it named.
+        modules: Modules whose state may have been read: the user's, and those of libraries that code named.
+        names: All names that the code that ran may have read.
         state: What those were, and torch's switches; several texts where making the result changes one.
         uncacheable: Why a result may differ although all of this is the same; empty where it may not.
     """
@@ -59,7 +59,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     reads: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
     state: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     uncacheable: tuple[str, ...] = ()
 
@@ -113,9 +113,8 @@ class Watch:
 
     def changes(self, kept: Manifest) -> tuple[str, ...]:
         """What differs from what was recorded, in words; empty where the result may be used."""
-        libraries = {path.partition(":")[0] for path in kept.state} - {""}
-        for name in (*kept.modules, *sorted(libraries)):  # a forward may import more than is loaded before it runs
-            if name not in sys.modules and not name.endswith("conftest"):
+        for name in sorted({path.partition(":")[0] for path in kept.state} - {""}):
+            if name not in sys.modules and not name.endswith("conftest"):  # a forward may import more than is loaded
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
         distributions = [name for name in kept.versions if name != "python" and "/" not in name]
@@ -135,18 +134,18 @@ class Watch:
 
     def look(self) -> None:
         """Note the state of all that may be read: before the result is made, and once its code has run."""
-        users = self._reached().files.values()
-        self._seen.append(({"", *users}, self._state(users, self._names(), all_of_users=True)[0]))
+        users, names = self._reached().files.values(), self._names()
+        self._seen.append(({"", *users}, self._state(self._modules(users, names), names, all_of_users=True)[0]))
 
     def manifest(self) -> Manifest:
         """Everything that was recorded."""
         found, names = self._reached(), self._names()
         users = found.files.values()
-        state, unknown = self._state(users, names)
-        of_code, of_users = set(names["*"]), {"", *users}
+        modules, of_users = self._modules(users, names), {"", *users}
+        state, unknown = self._state(modules, names)
         seen = [*self._seen, (of_users, state)]
         earlier = (path for _, texts in self._seen for path in texts if path.partition(":")[0] in of_users)
-        paths = {*state, *(path for path in earlier if _may_be_read(path, of_code))}
+        paths = {*state, *(path for path in earlier if _may_be_read(path, names))}
         # Of a module of the user's, everything was looked at: what has no text was not there.
         texts = {
             path: list(dict.fromkeys(now.get(path) for of, now in seen if path in now or path.partition(":")[0] in of))
@@ -158,8 +157,8 @@ class Watch:
             values=self.values,
             versions=_versions(sorted(found.distributions)),
             reads=reads,
-            modules=tuple(sorted(users)),
-            names=names,
+            modules=tuple(sorted(modules)),
+            names=tuple(sorted(names)),
             state=texts,
             uncacheable=(*reasons, *altered, *self._recording.unrepeatable),
         )
@@ -167,16 +166,16 @@ class Watch:
     def _reached(self) -> Reached:
         return reached([*self._given.modules, *self._recording.ran.values()])
 
-    def _names(self) -> dict[str, list[str]]:
-        ran = self._recording.ran
-        found = {"*": set[str]().union(*map(names_in, ran)), **names_of_libraries(ran)}
-        return {module: sorted(names) for module, names in found.items()}
+    def _names(self) -> set[str]:
+        return set[str]().union(*map(names_in, self._recording.ran))
+
+    def _modules(self, users: Iterable[str], names: set[str]) -> set[str]:
+        return {*users, *named_modules(self._recording.ran.values(), names)}
 
     def _state(
-        self, users: Iterable[str], names: Mapping[str, Sequence[str]], *, all_of_users: bool = False
+        self, modules: Iterable[str], names: Iterable[str], *, all_of_users: bool = False
     ) -> tuple[dict[str, str], dict[str, str]]:
-        wanted = {**names, **dict.fromkeys(users, None if all_of_users else names["*"])}
-        texts, unknown = bindings(wanted, names["*"], self._given.classes)
+        texts, unknown = bindings(modules, names, self._given.classes, all_of_users=all_of_users)
         switched, unknown_switches = switches()
         return texts | switched, unknown | unknown_switches
 

@@ -191,7 +191,7 @@ def test_an_items_of_its_own_is_not_called():
 def test_of_a_librarys_registry_the_classes_of_the_case_count(monkeypatch, registry):
     def texts(*classes):
         monkeypatch.setattr(filelock, "REGISTRY", registry([*classes, *map(str, classes)]), raising=False)
-        return bindings({"filelock": {"REGISTRY"}}, {"REGISTRY"}, (Row,))[0]
+        return bindings(["filelock"], {"REGISTRY"}, (Row,))[0]
 
     assert texts(Row) == texts(Row, Odd)
     assert texts(Row) != texts(Odd)
@@ -273,17 +273,17 @@ def test_what_torchs_tracer_puts_around_the_constructor_of_modules_is_no_change(
     monkeypatch.setattr(nn.Module, "__init__", original)
     monkeypatch.setattr(nn.Module, "__setstate__", nn.Module.__setstate__)
     monkeypatch.setattr(nn.Module, "___needs_generation_tag_patch", True, raising=False)
-    before = bindings({}, {"__init__"}, ())
+    before = bindings([], {"__init__"}, ())
     install_generation_tagging_init()
     assert nn.Module.__init__ is not original
-    assert bindings({}, {"__init__"}, ()) == before
+    assert bindings([], {"__init__"}, ()) == before
     monkeypatch.setattr(nn.Module, "__init__", lambda self: original(self))
-    assert bindings({}, {"__init__"}, ()) != before
+    assert bindings([], {"__init__"}, ()) != before
 
 
 def test_the_classes_of_torchs_tracer_are_its_own():
     from torch._dynamo import mutation_guard
 
     assert isinstance(mutation_guard.GenerationTracker, type)  # no function: it has no closure
-    texts, _ = bindings({mutation_guard.__name__: {"GenerationTracker"}}, {"GenerationTracker"}, ())
+    texts, _ = bindings([mutation_guard.__name__], {"GenerationTracker"}, ())
     assert f"{mutation_guard.__name__}:GenerationTracker" not in texts
