@@ -8,6 +8,7 @@ test file) makes no difference. When in doubt, measure again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import hashlib
 import importlib
@@ -17,7 +18,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from pytest_modelcheck.store.describe import Describer
 from pytest_modelcheck.store.digests import digest
 from pytest_modelcheck.store.folder import file_digest
 from pytest_modelcheck.store.installed import can_be_found, canonical, content, edited, is_library, owners
-from pytest_modelcheck.store.reached import CORE, EXPORTING, Reached, reached
+from pytest_modelcheck.store.reached import CORE, EXPORTING, reached
 
 _NOISE = """PYTEST_* COV_* COLUMNS LINES TERM TERM_* COLORTERM PWD OLDPWD SHLVL _ PYTHONHASHSEED PYTHONPATH PATH SHELL
 NO_COLOR FORCE_COLOR PY_COLORS HOME USER LOGNAME HOSTNAME TMPDIR TEMP TMP XDG_* CI GITHUB_* VIRTUAL_ENV
@@ -38,6 +39,8 @@ _IS_NOISE = re.compile("|".join(map(fnmatch.translate, _NOISE.split())))
 """Variables that differ between two runs of the same thing, and secrets, of which not even a digest is kept."""
 _UNLISTED = re.compile(r"__pycache__|\..*|.*\.pyc")
 _SHOWN = 5
+_TENSORS = re.compile(r"(\w+\[.*\].*) \w{32} -> (\w+\[.*\].*) \w{32}")
+"""Dtype and shape of a tensor, and a digest of its content, before and now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -58,32 +61,15 @@ class Manifest:
     values: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     reads: Mapping[str, str] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
+    modules: Sequence[str] = ()
+    names: Sequence[str] = ()
     state: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    uncacheable: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Manifest({self.digest})"
+    uncacheable: Sequence[str] = ()
 
     @property
     def digest(self) -> str:
         """A name for the manifest: equal for equal ones in any process."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:32]
-
-    def as_json(self) -> dict[str, Any]:
-        """The manifest as plain JSON types; `from_json` reads it back."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """Read what `as_json` wrote.
-
-        Raises:
-            TypeError: if parts are missing or of another kind.
-        """
-        parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in data.items()}
-        return cls(**parts)
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Watch:
@@ -134,14 +120,13 @@ class Watch:
 
     def look(self) -> None:
         """Note the state of all that may be read: before the result is made, and once its code has run."""
-        users, names = self._reached().files.values(), self._names()
+        users, names = self._reached()[0].values(), self._names()
         self._seen.append(({"", *users}, self._state(self._modules(users, names), names, all_of_users=True)[0]))
 
     def manifest(self) -> Manifest:
         """Everything that was recorded."""
-        found, names = self._reached(), self._names()
-        users = found.files.values()
-        modules, of_users = self._modules(users, names), {"", *users}
+        (files, distributions), names = self._reached(), self._names()
+        modules, of_users = self._modules(files.values(), names), {"", *files.values()}
         state, unknown = self._state(modules, names)
         seen = [*self._seen, (of_users, state)]
         earlier = (path for _, texts in self._seen for path in texts if path.partition(":")[0] in of_users)
@@ -151,19 +136,19 @@ class Watch:
             path: list(dict.fromkeys(now.get(path) for of, now in seen if path in now or path.partition(":")[0] in of))
             for path in sorted(paths)
         }
-        reads, altered = self._reads(found)
+        reads, altered = self._reads(files, distributions)
         reasons = [f"{path}: {why}" for path, why in {**self._given.unknown, **unknown}.items()]
         return Manifest(
             values=self.values,
-            versions=_versions(sorted(found.distributions)),
+            versions=_versions(sorted(distributions)),
             reads=reads,
-            modules=tuple(sorted(modules)),
-            names=tuple(sorted(names)),
+            modules=sorted(modules),
+            names=sorted(names),
             state=texts,
-            uncacheable=(*reasons, *altered, *self._recording.unrepeatable),
+            uncacheable=[*reasons, *altered, *self._recording.unrepeatable],
         )
 
-    def _reached(self) -> Reached:
+    def _reached(self) -> tuple[dict[str, str], set[str]]:
         return reached([*self._given.modules, *self._recording.ran.values()])
 
     def _names(self) -> set[str]:
@@ -179,37 +164,33 @@ class Watch:
         switched, unknown_switches = switches()
         return texts | switched, unknown | unknown_switches
 
-    def _reads(self, found: Reached) -> tuple[dict[str, str], list[str]]:
+    def _reads(self, files: Mapping[str, str], distributions: set[str]) -> tuple[dict[str, str], list[str]]:
         """What was read by the case, and what of that was altered meanwhile."""
-        sources = [f"source {'' if m.endswith('conftest') else m} {named(f)}" for f, m in found.files.items()]
+        sources = [f"source {'' if m.endswith('conftest') else m} {named(f)}" for f, m in files.items()]
         reads, altered = {key: self._now(key) for key in sources}, []
         ran = {os.path.abspath(code.co_filename) for code in self._recording.ran if not is_library(code.co_filename)}
-        for file in ran - found.files.keys():  # of a module that is in no table, or that another one has replaced
+        for file in ran - files.keys():  # of a module that is in no table, or that another one has replaced
             reads[f"file {named(file)}"] = self._now(f"file {named(file)}")
         for (kind, name), read in list(recorded.seen.items()):
             loaded = kind == "module" and name in sys.modules  # by a finder that came later
-            if not loaded and any(self._counts(kind, name, owner, found) for owner in read.owners):
+            if not loaded and any(self._counts(kind, name, owner, files, distributions) for owner in read.owners):
                 key = f"{kind} {named(name)}"
                 reads[key] = read.first if kind == "exists" else self._now(key)
                 if kind == "file" and read.first != recorded.file_state(name):
                     altered.append(f"{named(name)} was changed while it was in use")
         return reads, altered
 
-    def _counts(self, kind: str, name: str, owner: str, found: Reached) -> bool:
+    def _counts(self, kind: str, name: str, owner: str, files: Mapping[str, str], distributions: set[str]) -> bool:
         """Whether a read belongs to the case: made by a file that it reaches, or in one of its windows."""
-        in_window, of_library = (kind, name) in self._recording.reads, not found.distributions.isdisjoint(owners(owner))
-        if not (in_window or of_library or owner in found.files):
+        in_window, of = (kind, name) in self._recording.reads, owners(owner)
+        by_user = owner in files or (in_window and not is_library(owner))
+        if not by_user and distributions.isdisjoint(of):
             return False  # first: so are nearly all reads of a long run
-        path = os.path.abspath(name)
         if kind == "env":
-            by_library, read_outside = name != "*", not _IS_NOISE.fullmatch(name)
-        else:
-            names = {part.replace("-", "_") for part in owners(owner)}
-            by_library = bool(names - CORE) or (kind == "file" and in_window)
-            read_outside = not (is_library(path) or path in found.files or path in recorded.written)
-        return read_outside and (
-            owner in found.files or (by_library and of_library) or (in_window and not is_library(owner))
-        )
+            return (by_user or name != "*") and not _IS_NOISE.fullmatch(name)
+        path, by_core = os.path.abspath(name), {part.replace("-", "_") for part in of} <= CORE
+        inside = is_library(path) or path in files or path in recorded.written
+        return not inside and (by_user or not by_core or (kind == "file" and in_window))
 
     def _now(self, key: str) -> str:
         """The state of what was read, by its ``kind name``."""
@@ -272,24 +253,16 @@ def _differences(kind: str, before: Mapping[str, str | None], now: Mapping[str, 
 def _said(kind: str, name: str, before: str | None, now: str | None) -> str:
     absent = ("missing", "not installed")
     what = "appeared" if before in absent else "is gone" if now in absent else "changed"
-    before, now = before or "(none)", now or "(none)"
+    step = f"{before or '(none)'} -> {now or '(none)'}"
     if kind == "reads":
         word, _, path = name.partition(" ")
         path = (path.partition(" ")[2] if word == "source" else path).replace("{root}/", "")
         if word == "env":
-            return f"environment variable {path} {before} -> {now}"
+            return f"environment variable {path} {step}"
         return f"source of {path} {what}" if word == "source" else f"{path} {what}"
-    if kind == "versions":
-        return f"{name} changed" if "/" in name else f"{name} {before} -> {now}"
-    head, other = _split(before), _split(now)
     name = name.removeprefix("options.").removeprefix("model.").lstrip(":")
-    if head is None or other is None:
-        return f"{name} {before} -> {now}"
+    tensors = _TENSORS.fullmatch(step)
+    if tensors is None:
+        return f"{name} {what}" if kind == "versions" and "/" in name else f"{name} {step}"
     name = name.replace("example.", "example input ", 1) if name.startswith("example.") else f"weight {name}"
-    return f"{name} changed" + ("" if head == other else f" ({head} -> {other})")
-
-
-def _split(text: str) -> str | None:
-    """Dtype and shape of a tensor whose content is a digest; None for anything else."""
-    head, _, content = text.rpartition(" ")
-    return head if len(content) == 32 and "[" in head and " of " not in head else None
+    return f"{name} changed" + ("" if tensors[1] == tensors[2] else f" ({tensors[1]} -> {tensors[2]})")

@@ -7,7 +7,6 @@ import functools
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +24,33 @@ def top(module: str) -> str:
     return module.partition(".")[0]
 
 
-@dataclass(slots=True)
-class Reached:
-    """Attributes:
-    modules: Names of the modules that count, of whatever origin.
-    files: File of the user's -> the module among them that it is.
-    distributions: What the others belong to, with everything that it requires.
+def reached(roots: Iterable[str]) -> tuple[dict[str, str], set[str]]:
+    """What the modules `roots` reach: the user's by the imports in their files, and what names are bound to.
+
+    Returns:
+        File of the user's -> the module that it is; the distributions of the other modules, with what they require.
     """
-
-    modules: set[str] = field(default_factory=set)
-    files: dict[str, str] = field(default_factory=dict)
-    distributions: set[str] = field(default_factory=set)
-
-
-def reached(roots: Iterable[str]) -> Reached:
-    """What the modules `roots` reach: the user's by the imports in their files, and what names are bound to."""
-    found, libraries, pending = Reached(), set[str](), list(roots)
+    found, files, libraries, pending = set[str](), dict[str, str](), set[str](), list(roots)
     users = [name for name, module in list(sys.modules.items()) if is_users(module)]
     # A conftest beside or above a file may change what a model reads.
     conftests = {name: Path(str(sys.modules[name].__file__)).parent for name in users if name.endswith("conftest")}
     while pending:
         name = pending.pop()
         module = sys.modules.get(name)
-        if module is None or name in found.modules or top(name) in STOP:
+        if module is None or name in found or top(name) in STOP:
             continue
-        found.modules.add(name)
+        found.add(name)
         if name != "__main__" and not is_users(module):
             libraries |= {top(name)} if top(name) in CORE else {top(other) for other in (name, *_bound(module))}
             continue
         file = getattr(module, "__file__", None) or f"<{name}>"  # made by an import hook, or a folder without code
-        found.files[file] = name
+        files[file] = name
         words = _words(Path(file)) if file.endswith(".py") else frozenset()
         pending += [other for other in users if words is None or other.rpartition(".")[2] in words]
         pending += [name.rpartition(".")[0], *_bound(module), *(words or ())]
         pending += [other for other, folder in conftests.items() if folder in Path(file).parents]
-    files = {str(getattr(sys.modules.get(name), "__file__", None)) for name in libraries - STOP - {"builtins"}}
-    found.distributions = with_requirements({*EXPORTING, *(owner for file in files for owner in owners(file))})
-    return found
+    of = {str(getattr(sys.modules.get(name), "__file__", None)) for name in libraries - STOP - {"builtins"}}
+    return files, with_requirements({*EXPORTING, *(owner for file in of for owner in owners(file))})
 
 
 def is_users(module: Any) -> bool:

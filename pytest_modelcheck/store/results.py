@@ -193,7 +193,7 @@ class Store:
         """
         stem = _stem(kind, key) + (f"-{depends.digest[:16]}" if depends is not None else "")
         target = self.folder / f"{stem}.json"
-        recorded = None if depends is None else depends.as_json()
+        recorded = None if depends is None else dataclasses.asdict(depends)
         body = {"format": _FORMAT, "key": dict(key), "depends": recorded, "value": encode(value)}
         try:
             with gate(self.root) as busy:
@@ -260,7 +260,7 @@ def read_entry(path: Path, key: Key | None = None) -> Entry:
         file = path.parent / name
         if file_state(file) != state and file_digest(file) != digest:
             raise ValueError(f"{name} was altered")
-    return Entry(path, decode(entry["value"]), Manifest.from_json(entry["depends"] or {}))
+    return Entry(path, decode(entry["value"]), Manifest(**entry["depends"] or {}))
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

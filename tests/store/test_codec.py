@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_modelcheck.accuracy import OutputStatus
 from pytest_modelcheck.result import Finding, Verdict
-from pytest_modelcheck.store import NotKeepableError, decode, encode
+from pytest_modelcheck.store.codec import NotKeepableError, decode, encode
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelcheck.store import NotKeepableError, Store, folder, temporary_folder
+from pytest_modelcheck.store import Store, folder, temporary_folder
+from pytest_modelcheck.store.codec import NotKeepableError
 
 KEY = {"export": "abc", "seeds": 20, "passes": ["a", "b"]}
 
