@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice
+from pytest_modelcheck.gates.tolerances import Width, read_seeds, read_width
 from pytest_modelcheck.model_case import PROVIDERS, Provider
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:
     from pytest_modelcheck.accuracy import SweepReport
     from pytest_modelcheck.check import ModelCheck
-
-Width = float | Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +92,6 @@ def validate(expectation: ExpectAccuracy, passes: tuple[str, ...]) -> None:
 
         for text in expectation.metric.values():
             read_metric(text)
-
-
-def read_seeds(seeds: Any) -> int:
-    """A number of seeds.
-
-    Raises:
-        MarkerError: on anything but a whole number of at least one.
-    """
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise MarkerError(f"seeds={seeds!r} must be a whole number of at least 1")
-    return seeds
-
-
-def read_width(label: str, width: Any) -> Width:
-    """A tolerance: a number, numbers by output name, or None.
-
-    Raises:
-        MarkerError: on one that is negative, infinite or NaN.
-    """
-    for value in width.values() if isinstance(width, Mapping) else (width,):
-        if value is not None and not _is_tolerance(value):
-            raise MarkerError(f"{label}={value!r} must be a finite number of at least 0")
-    return width  # type: ignore[no-any-return]
-
-
-def _is_tolerance(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def check(modelcheck: ModelCheck, expectation: ExpectAccuracy) -> GateResult:

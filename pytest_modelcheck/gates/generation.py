@@ -9,8 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelcheck.errors import ModelCheckError
-from pytest_modelcheck.gates.accuracy import read_seeds, read_width
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, shortened
+from pytest_modelcheck.gates.tolerances import read_seeds, read_width
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:

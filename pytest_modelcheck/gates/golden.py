@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pytest_modelcheck.gates.accuracy import Width, read_width
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, existing_file
+from pytest_modelcheck.gates.tolerances import Width, read_width
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_modelcheck.bounds import COUNT, Bound
 from pytest_modelcheck.errors import BoundError, OptionError
-from pytest_modelcheck.gates.accuracy import Width, read_seeds, read_width
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, choice, named_bound
+from pytest_modelcheck.gates.tolerances import Width, read_seeds, read_width
 from pytest_modelcheck.result import Finding, Verdict
 
 if TYPE_CHECKING:

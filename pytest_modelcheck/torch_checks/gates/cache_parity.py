@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.gates.accuracy import Width, read_seeds, read_width
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError
+from pytest_modelcheck.gates.tolerances import Width, read_seeds, read_width
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck

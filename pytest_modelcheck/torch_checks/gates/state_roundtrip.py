@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.gates.accuracy import read_seeds
 from pytest_modelcheck.gates.gate import Gate, GateResult, MarkerError, existing_file
+from pytest_modelcheck.gates.tolerances import read_seeds
 
 if TYPE_CHECKING:
     from pytest_modelcheck.check import ModelCheck
