@@ -31,7 +31,8 @@ def reached(roots: Iterable[str]) -> tuple[dict[str, str], set[str]]:
         File of the user's -> the module that it is; the distributions of the other modules, with what they require.
     """
     found, files, libraries, pending = set[str](), dict[str, str](), set[str](), list(roots)
-    users = [name for name, module in list(sys.modules.items()) if is_users(module)]
+    loaded = {name: name.split(".") for name in list(sys.modules)}
+    users = [name for name in loaded if is_users(sys.modules.get(name))]
     # A conftest beside or above a file may change what a model reads.
     conftests = {name: Path(str(sys.modules[name].__file__)).parent for name in users if name.endswith("conftest")}
     while pending:
@@ -41,15 +42,16 @@ def reached(roots: Iterable[str]) -> tuple[dict[str, str], set[str]]:
             continue
         found.add(name)
         if name != "__main__" and not is_users(module):
-            libraries |= {top(name)} if top(name) in CORE else {top(other) for other in (name, *_bound(module))}
+            libraries |= {top(name)} if top(name) in CORE else {name, *_bound(module)}
             continue
         file = getattr(module, "__file__", None) or f"<{name}>"  # made by an import hook, or a folder without code
         files[file] = name
         words = _words(Path(file)) if file.endswith(".py") else frozenset()
-        pending += [other for other in users if words is None or other.rpartition(".")[2] in words]
-        pending += [name.rpartition(".")[0], *_bound(module), *(words or ())]
+        pending += [name.rpartition(".")[0], *_bound(module)]
+        pending += [other for other in users if words is None or loaded[other][-1] in words]
+        pending += [other for other, parts in loaded.items() if words and words.issuperset(parts)]
         pending += [other for other, folder in conftests.items() if folder in Path(file).parents]
-    of = {str(getattr(sys.modules.get(name), "__file__", None)) for name in libraries - STOP - {"builtins"}}
+    of = {str(getattr(sys.modules.get(name), "__file__", None)) for name in libraries if top(name) not in STOP}
     return files, with_requirements({*EXPORTING, *(owner for file in of for owner in owners(file))})
 
 

@@ -763,6 +763,12 @@ DISTRIBUTIONS = (
     Attack(
         name="an upgrade that left the old records behind", header="import acme_both", body="return acme_both.act(x)"
     ),
+    Attack(name="an upgraded library without __init__", header="from acme_space.ops import act", body="return act(x)"),
+    Attack(
+        name="a constant of an upgraded library without __init__",
+        header="from acme_space.constants import K",
+        body="return x * K",
+    ),
     Attack(name="a development install", header="import acme_dev", body="return acme_dev.act(x)"),
     Attack(name="an upgraded library that the model does not use", body="return x", expected="taken"),
     Attack(

@@ -59,6 +59,7 @@ LIBRARIES = {
     "acme_on_dep": ("1.0", {"__init__": "from acme_dep import act\n"}, ("acme_dep",)),
     "acme_dep": ("1.0", {"__init__": RELU}, ()),
     "acme_both": ("1.0", {"__init__": RELU}, ()),
+    "acme_space": ("1.0", {"ops": RELU, "constants": "K = 2.0\n"}, ()),
 }
 UPGRADED = {
     "acme_new": ("1.0", {"__init__": TANH}, ()),
@@ -66,6 +67,7 @@ UPGRADED = {
     "acme_same": ("1.0", {"__init__": TANH}, ()),
     "acme_dep": ("2.0", {"__init__": TANH}, ()),
     "acme_both": ("2.0", {"__init__": TANH}, ()),
+    "acme_space": ("2.0", {"ops": TANH, "constants": "K = 3.0\n"}, ()),
 }
 
 
