@@ -41,7 +41,7 @@ _CALLABLE = (
     types.WrapperDescriptorType,
     type,
 )
-_SHOWN = (*_CALLABLE, functools.partial, np.ufunc, bool, int, float)
+_REPLACES = (*_CALLABLE, functools.partial, np.ufunc)
 _WITHOUT_CONTENT = (
     *(type(threading.Lock()), type(threading.RLock()), logging.Logger, io.IOBase, type(os.environ)),
     *(types.GetSetDescriptorType, types.MemberDescriptorType),
@@ -111,6 +111,7 @@ def bindings(
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
             kind = type(value)
+            shown = _REPLACES if name.startswith("_") else (*_REPLACES, bool, int, float)
             # One for each: no text may refer to another name's value.
             depth = 1 if is_class else _LIBRARY_DEPTH
             describer = Describer() if users else Describer(depth, of_another_case)
@@ -119,7 +120,7 @@ def bindings(
             without_content = issubclass(kind, _WITHOUT_CONTENT) or (not users and issubclass(kind, threading.local))
             if without_content or _is_own(home, prefix + name, value, users):
                 pass
-            elif users or top(home) not in CORE or issubclass(kind, _SHOWN) or top(kind.__module__) not in CORE:
+            elif users or top(home) not in CORE or issubclass(kind, shown) or top(kind.__module__) not in CORE:
                 # Others are what such a library fills when it is first needed.
                 describer.describe(path, value)
                 texts |= describer.texts
