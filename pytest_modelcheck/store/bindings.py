@@ -107,7 +107,8 @@ def bindings(
         users, is_class = is_users(sys.modules.get(home)), isinstance(place, type)
         prefix = f"{place.__qualname__}." if is_class else ""
         held = dict(vars(place))
-        chosen = held.keys() if users and (is_class or all_of_users) else held.keys() & read
+        chosen = set(held) if users and (is_class or all_of_users) else held.keys() & read
+        chosen |= {name for name in held if is_class and name.startswith("__")}  # x * 2 names no __mul__
         for name in sorted(chosen - _MADE_BY_PYTHON):
             value, path = held[name], f"{home}:{prefix}{name}"
             kind = type(value)

@@ -519,6 +519,17 @@ STATE = (
     ),
     state("torch.relu, by another of torch's", "torch.relu = torch.tanh", "return torch.relu(x)"),
     state("Tensor.tanh", "torch.Tensor.tanh = lambda x: x * 2", "return x.tanh()"),
+    state("Tensor's multiplication", "torch.Tensor.__mul__ = lambda x, y: x.tanh()", "return x * 2"),
+    state(
+        "how modules are called", "torch.nn.Module.__call__ = lambda self, *x, **y: self.forward(*x, **y)", "return x"
+    ),
+    state(
+        "how modules of an installed library's class are called",
+        "import acme; acme.Act.__call__ = lambda self, x: x.tanh()",
+        "return self.a(x)",
+        "import acme",
+        init="self.a = acme.Act()",
+    ),
     state("Linear.forward", "torch.nn.Linear.forward = lambda self, x: x * 2", "return x"),
     state("math.pi", "import math; math.pi = 3.0", "return x * math.pi", "import math"),
     state("builtins.max", "import builtins; builtins.max = min", "return x * max(1, 2)"),
