@@ -530,6 +530,13 @@ STATE = (
         "import acme",
         init="self.a = acme.Act()",
     ),
+    state(
+        "a module found in sys.modules",
+        "import PREhelp; PREhelp.K = 3.0",
+        "import sys; return x * sys.modules['PREhelp'].K",
+        always="import PREhelp",
+        files={"PREhelp.py": "K = 2.0\n"},
+    ),
     state("Linear.forward", "torch.nn.Linear.forward = lambda self, x: x * 2", "return x"),
     state("math.pi", "import math; math.pi = 3.0", "return x * math.pi", "import math"),
     state("builtins.max", "import builtins; builtins.max = min", "return x * max(1, 2)"),
