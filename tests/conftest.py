@@ -68,6 +68,16 @@ def project(pytester, monkeypatch):
     return Project(pytester)
 
 
+@pytest.fixture(scope="module")
+def forked_python():
+    """Processes that the tests of a file start, and workers of xdist, find torch loaded: `tests.forking`."""
+    from tests.forking import client
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", client())
+        yield
+
+
 @pytest.fixture(autouse=True)
 def not_a_worker(monkeypatch):
     """The runs inside a test are not xdist workers and not in CI, though the test may be: both are read from the

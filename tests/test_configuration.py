@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 GENERAL = """
     [tool.modelcheck.gates]
     expect_ops = { Gemm = 2 }

@@ -7,6 +7,8 @@ import torch
 
 from pytest_modelcheck.check.settings import own_cores, share_cores
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 
 @pytest.fixture
 def two_threads(monkeypatch):

@@ -12,6 +12,8 @@ from pytest_modelcheck.configuration import read_configuration
 from pytest_modelcheck.gates import registered_gates
 from pytest_modelcheck.options import OPTION_NAMES
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}

@@ -6,6 +6,8 @@ from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.known_failures import KnownFailure, expected, outcome, read_known_failures
 from pytest_modelcheck.result import Finding
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 GATES = ("expect_ops", "expect_accuracy")
 ROW = """
 [[failure]]

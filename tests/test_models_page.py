@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 TEXT = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
 RECIPES = [
     (re.sub(r"\W+", "_", title.lower()), block)

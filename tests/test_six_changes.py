@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 MODEL = """
 import torch
 import torch.nn.functional as F
@@ -75,8 +77,8 @@ ATTRIBUTION = "snapshots/test_encoder/test_encoder[encoder-dynamo].attribution.t
 ESCAPED = ATTRIBUTION.replace("[", "[[]")
 
 
-@pytest.fixture(scope="session")
-def recorded(tmp_path_factory):
+@pytest.fixture(scope="module")
+def recorded(forked_python, tmp_path_factory):
     """The unchanged project: its snapshots recorded, its export cached."""
     import subprocess
 

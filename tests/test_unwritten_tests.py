@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 TWO = """
     import net, torch
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.pages import ROOT, Page, run
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 PAGE = Page("writing_a_gate.md")
 GATE, TESTS = PAGE.blocks("python")
 (INI,) = PAGE.blocks("ini")

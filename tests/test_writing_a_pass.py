@@ -9,6 +9,8 @@ import pytest
 from pytest_modelcheck.foreign import FOREIGN_PASSES
 from tests.pages import ROOT, Page, make_diffs, run
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 PAGE = Page("writing_a_pass.md")
 NAME = "fuse_reciprocal_mul"
 TESTS = "tests/passes"

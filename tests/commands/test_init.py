@@ -9,6 +9,8 @@ import torch
 
 from pytest_modelcheck.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 NET = """
 import torch
 

@@ -6,6 +6,8 @@ import pytest
 
 from pytest_modelcheck.report.github import annotation_lines, write_summary
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 FINDING = {
     "gate": "expect_ops",
     "model": "net",

@@ -5,9 +5,13 @@ import itertools
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.report.progress import Progress, line_progress, plain_progress, progress_of
 from pytest_modelcheck.run_report import Running
+
+pytestmark = pytest.mark.usefixtures("forked_python")
 
 
 def test_a_line_overwrites_the_one_before_and_an_empty_one_clears_it():

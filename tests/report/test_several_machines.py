@@ -10,6 +10,8 @@ import pytest
 
 from pytest_modelcheck.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 TEST = """
     @pytest.mark.expect_ops(Gemm={count})
     def test_net(modelcheck): pass

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 INTERFACE = "assert modelcheck.interface == modelcheck_snapshot"
 FILE = "test_it/test_net.interface.txt"
 

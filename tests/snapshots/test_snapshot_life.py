@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ATTRIBUTION = "assert modelcheck.attribution == modelcheck_snapshot"
 FUSION = "assert modelcheck.fusion == modelcheck_snapshot"
 FILE = "test_it/test_net.attribution.txt"
