@@ -16,7 +16,7 @@ QUICK := tests/graph tests/rewriting tests/shapes \
 	tests/snapshots/test_snapshot_text.py tests/report/test_matrix.py tests/report/test_terminal.py \
 	tests/report/test_merging.py tests/test_bounds.py tests/test_model_case.py tests/test_result.py examples/test_matrix.py
 
-.PHONY: demo demo-run runtimes test quick check versions versions-run docs zoo zoo-run clean
+.PHONY: demo demo-run runtimes test suite quick check versions versions-run docs zoo zoo-run clean
 
 demo:
 	@echo "make demo leaves a virtual environment in $(VENV) and the kept exports of two models in .modelcheck, about"
@@ -26,7 +26,11 @@ demo:
 demo-run: $(STAMP)
 	$(BIN)/pytest --modelcheck -v examples/test_bert_base.py examples/test_resnet50.py
 
-test: $(STAMP) check
+# The checks, each of which takes one core, run beside the tests.
+test: $(STAMP)
+	$(MAKE) --no-print-directory -j 2 check suite
+
+suite: $(STAMP)
 	$(BIN)/pytest --modelcheck -n 2 examples/
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
 
