@@ -122,7 +122,7 @@ def bindings(
             without_content = issubclass(kind, _WITHOUT_CONTENT) or (not users and issubclass(kind, threading.local))
             if without_content or _is_own(home, prefix + name, value, users):
                 pass
-            elif users or top(home) not in CORE or issubclass(kind, shown) or top(kind.__module__) not in CORE:
+            elif users or top(home) not in CORE or issubclass(kind, shown) or top(str(kind.__module__)) not in CORE:
                 # Others are what such a library fills when it is first needed.
                 describer.describe(path, value)
                 texts |= describer.texts

@@ -120,7 +120,7 @@ class Describer:
             self.texts[path] += f" {getattr(value, '__name__', None) or getattr(value, 'name', value)}"
         elif isinstance(value, _WRAPPERS):
             yield from ((f".{name}", getattr(value, name)) for name in _WRAPPED if hasattr(value, name))
-        elif depth > self._depth or kind.__module__.partition(".")[0] in STOP:
+        elif depth > self._depth or str(kind.__module__).partition(".")[0] in STOP:
             pass
         else:
             self.see_class(kind)
@@ -171,8 +171,9 @@ class Describer:
     def see_class(self, kind: type) -> None:
         """Note a class with all that it inherits from, and its metaclass."""
         for base in (*inspect.getmro(kind), *inspect.getmro(type(kind))):
-            self.classes[base] = None
-            self.modules.add(base.__module__)
+            if isinstance(base.__module__, str):  # a metaclass of Cython's has a descriptor there, and no source
+                self.classes[base] = None
+                self.modules.add(base.__module__)
 
     def _tensor(self, path: str, tensor: torch.Tensor) -> None:
         plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided

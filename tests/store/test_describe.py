@@ -187,6 +187,13 @@ def test_an_items_of_its_own_is_not_called():
     assert texts_of(Odd(a=1))["v.a"] == "1"
 
 
+def test_a_metaclass_whose_module_is_a_descriptor_is_read(monkeypatch):
+    """As those that Cython 3 makes: PyYAML's parser has one, which a model of ultralytics reaches."""
+    kind = type("Meta", (type,), {"__module__": property(lambda made: "filelock")})
+    monkeypatch.setattr(filelock, "made", kind("Made", (), {"size": 3})(), raising=False)
+    assert bindings(["filelock"], {"made", "size"}, (Row,))[0]["filelock:Made.size"] == "3"
+
+
 @pytest.mark.parametrize("registry", [dict.fromkeys, set])
 def test_of_a_librarys_registry_the_classes_of_the_case_count(monkeypatch, registry):
     def texts(*classes):
