@@ -9,6 +9,8 @@ each tool, the converter among them, is given the example's sizes. A runtime tha
 variant ``module``. A file is right if the runtime converts and loads it
 and agrees with torch to 1e-4, scaled, over three seeds. Models are the library's architectures with random weights,
 small where their sizes are free, and some of the zoo.
+
+``coreml`` is no runtime here: coremltools builds and checks the MIL program of the module, and predicts on macOS alone.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ ZOO = ("mobilenet-v2", "mobilenet-block", "cross-attention")
 FAMILIES = (*HUGGING_FACE, *(kind.lower() for kind in RECURRENT), *ZOO)
 VARIANTS = ("raw", "onnxslim", "portable", "tflite")
 MODULE = "module"
+COREML = "coreml"
 SEEDS = 3
 TOLERANCE = 1e-4
 
@@ -98,8 +101,10 @@ def measure(family: str, exporter: Exporter, runtime: str) -> Iterator[Row]:
             return
         for variant in _variants(runtime):
             try:
-                path = variant_file(variant, check, Path(folder))
-                outcome, why = _converted(check, path, runtime)
+                if runtime == COREML:
+                    outcome, why = _in_mil(check)
+                else:
+                    outcome, why = _converted(check, variant_file(variant, check, Path(folder)), runtime)
             except Exception as error:  # a variant that its optimizer cannot make is a row, too
                 outcome, why = "not made", first_line(error)
             yield {**named, "variant": variant, "outcome": outcome, "why": why}
@@ -108,7 +113,7 @@ def measure(family: str, exporter: Exporter, runtime: str) -> Iterator[Row]:
 def _variants(runtime: str) -> tuple[str, ...]:
     from pytest_modelcheck.runtimes import runtime_named
 
-    return (MODULE,) if runtime_named(runtime).of_module else VARIANTS
+    return (MODULE,) if runtime == COREML or runtime_named(runtime).of_module else VARIANTS
 
 
 def variant_file(variant: str, check: Any, folder: Path) -> Path:
@@ -139,6 +144,20 @@ def variant_file(variant: str, check: Any, folder: Path) -> Path:
             warnings.simplefilter("ignore")  # a ConversionWarning; the conversion says it by itself
             optimize(raw, target="tflite" if variant == "tflite" else "portable", sizes=sizes or None, output=made)
     return made
+
+
+_GOOD = ("right", "converted, not run")
+
+
+def _in_mil(check: Any) -> tuple[str, str]:
+    import coremltools
+
+    program = check.torch.captured.program
+    try:
+        made = coremltools.convert(program, convert_to="mlprogram", skip_model_load=True)
+    except Exception as error:  # whatever the converter raises
+        return "not converted", first_line(f"{type(error).__name__}: {error}")
+    return "converted, not run", f"{len(made._mil_program.functions['main'].operations)} operations"
 
 
 def _converted(check: Any, path: Path, runtime: str) -> tuple[str, str]:
@@ -186,9 +205,7 @@ def summary(rows: Sequence[Row]) -> str:
         counts = [
             (
                 sum(
-                    1
-                    for row in rows
-                    if row["variant"] == variant and row["outcome"] == "right" and row["exporter"] in by
+                    1 for row in rows if row["variant"] == variant and row["outcome"] in _GOOD and row["exporter"] in by
                 ),
                 sum(1 for _, exporter in files if exporter in by),
             )
@@ -196,7 +213,7 @@ def summary(rows: Sequence[Row]) -> str:
         ]
         body.append([variant, *(f"{right} of {of}" for right, of in counts)])
     causes = Counter(
-        (row["variant"], row["outcome"], row["why"]) for row in rows if row["outcome"] not in ("right", "no model")
+        (row["variant"], row["outcome"], row["why"]) for row in rows if row["outcome"] not in (*_GOOD, "no model")
     )
     where = {
         key: ", ".join(

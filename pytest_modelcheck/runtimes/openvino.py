@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import logging
 import re
 import sys
 from collections import Counter
@@ -135,10 +136,10 @@ def _by_nncf(source: Path, target: Path, feeds: Sequence[Mapping[str, Array]]) -
     if importlib.util.find_spec("nncf") is None:
         raise RuntimeMissingError("nncf is not installed: pip install 'pytest-modelcheck[nncf]'")
     nncf = _package("nncf")
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    model = onnx.shape_inference.infer_shapes(_with_constant_biases(onnx.load(source)), data_prop=True)
     with contextlib.redirect_stdout(io.StringIO()):  # bars of progress
-        made = nncf.quantize(
-            _with_constant_biases(onnx.load(source)), nncf.Dataset(list(feeds)), subset_size=len(feeds)
-        )
+        made = nncf.quantize(model, nncf.Dataset(list(feeds)), subset_size=len(feeds))
     onnx.save(made, target, save_as_external_data=made.ByteSize() > _ONE_FILE)
 
 
