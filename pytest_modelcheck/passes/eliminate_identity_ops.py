@@ -1,13 +1,15 @@
 """``eliminate_identity_ops``: remove nodes that hand on their input unchanged.
 
-1. ``Identity``; ``Dropout`` in inference mode whose mask nobody reads; Concat, Sum, Max, Min, Mean of one input.
+1. ``Identity``; ``Dropout`` in inference mode whose mask nobody reads; Sum, Max, Min, Mean of one input; Concat of one
+   that has elements.
 2. ``Cast`` and ``CastLike`` to the type that the input has; a Cast after a lossless Cast reads the first input.
 3. ``Reshape``, ``Expand``, ``Slice``, ``Flatten``, ``Tile``, ``Pad`` that leave the shape as it is (dynamic axes too);
    ``Transpose`` with the axes in order.
 4. Add or Sub of 0, Mul or Div of 1, Pow of 1, And of true, Or of false, where broadcasting does not change the shape.
    Exactly 0 and 1: an Add of a small epsilon is not one of them.
 5. ``Relu(Relu(x))``, and Abs, Ceil, Floor, Round, Sign of themselves; ``Not(Not(x))`` and ``Neg(Neg(x))``.
-6. ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd over axes of one element that stay.
+6. ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd over axes of one element (a Squeeze where these do not stay),
+   over none, or of a scalar; a Where whose condition is constant, or between a value and itself.
 7. An initial state of LSTM, GRU or RNN that is zero (zero_states.py).
 8. Slice of a Slice, Concat of a Concat, and sequences that are taken apart again (nested_ops.py).
 
@@ -17,7 +19,7 @@ output, the node stays. Sources: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +30,7 @@ from pytest_modelcheck.graph.attributes import integer_attribute, integers_attri
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.passes.nested_ops import MERGES, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
-from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes
+from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
@@ -44,6 +46,21 @@ def _identity(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Va
 
 def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     return node.inputs[0] if len(node.inputs) == 1 else None
+
+
+def _concat(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    """Operands without elements go, such as the past of a first step."""
+    axis = integer_attribute(node, "axis", 1)
+    full = [value for value in node.inputs if not _is_empty_along(known.shape(value), axis or 0)]
+    if len(full) < 2 or len(full) == len(node.inputs):
+        return node.inputs[0] if len(node.inputs) == 1 else full[0] if len(full) == 1 else None
+    shorter = rewriter.node("Concat", full, {"axis": axis}, like=node.outputs[0])
+    rewriter.replace([node], [shorter], {node.outputs[0]: shorter.outputs[0]})
+    return None
+
+
+def _is_empty_along(shape: Sequence[object] | None, axis: int) -> bool:
+    return shape is not None and -len(shape) <= axis < len(shape) and shape[axis] == 0
 
 
 def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -179,14 +196,33 @@ def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
 
 
 def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    shape, axes = known.shape(node.inputs[0]), reduced_axes(node)
-    if shape is None or axes is None or not axes:  # over none, or all
+    source, axes = node.inputs[0], reduced_axes(node)
+    shape = known.shape(source)
+    if shape == () or (axes == () and integer_attribute(node, "noop_with_empty_axes", 0) == 1):
+        return source
+    if shape is None or axes is None:
         return None
-    if not all(-len(shape) <= axis < len(shape) and shape[axis] == 1 for axis in axes):
+    along = axes or range(len(shape))
+    if not all(-len(shape) <= axis < len(shape) and shape[axis] == 1 for axis in along):
         return None
-    if integer_attribute(node, "keepdims", 1) != 1:
-        return _refused(rewriter, node, "the axis of one element is dropped")
-    return node.inputs[0]
+    kept = integer_attribute(node, "keepdims", 1)
+    if kept == 0:  # moves no data, and may become one with what reshapes around it
+        given = {"axes": list(along)} if rewriter.opset() < 13 else {}
+        inputs = [source] if given else [source, rewriter.integers(scope_of(node), list(along), "axes")]
+        squeeze = rewriter.node("Squeeze", inputs, given, like=node.outputs[0])
+        rewriter.replace([node], [squeeze], {node.outputs[0]: squeeze.outputs[0]})
+    return source if kept == 1 else None
+
+
+def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    condition, yes, no = node.inputs
+    chosen = yes if yes is no or _is_all(rewriter, condition, True) else no
+    if chosen is not yes and not _is_all(rewriter, condition, False):
+        return None
+    shape = known.shape(node.outputs[0])
+    if shape is None or known.shape(chosen) != shape:
+        return _refused(rewriter, node, "its operands may change the shape by broadcasting")
+    return chosen
 
 
 def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -210,7 +246,7 @@ _RULES: dict[str, Rule] = {
     "Cast": _cast,
     "CastLike": _cast_like,
     "Ceil": _idempotent,
-    "Concat": _only_input,
+    "Concat": _concat,
     "Div": _neutral(1, commutes=False),
     "Dropout": _dropout,
     "Expand": _same_shape,
@@ -242,6 +278,7 @@ _RULES: dict[str, Rule] = {
     "Sum": _only_input,
     "Tile": _tile,
     "Transpose": _transpose,
+    "Where": _where,
 }
 
 

@@ -67,10 +67,13 @@ def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
     origin, output = inner.inputs[0], node.outputs[0]
     if origin is None:
         return False
-    if total == tuple(range(len(total))):
+    in_order = total == tuple(range(len(total)))
+    if in_order and rewriter.can_replace_value(output, origin):
         return rewriter.replace([node], [], {output: origin}, metadata_from=[node, inner])
     # Where the first Transpose is read elsewhere too it stays, and the second is as cheap as before.
-    made = rewriter.node("Transpose", [origin], {"perm": total}, like=output)
+    made = rewriter.node(
+        "Identity" if in_order else "Transpose", [origin], {} if in_order else {"perm": total}, like=output
+    )
     return rewriter.replace([node], [made], {output: made.outputs[0]}, metadata_from=[inner, node])
 
 

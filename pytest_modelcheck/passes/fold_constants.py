@@ -1,7 +1,7 @@
 """``fold_constants``: compute once, at export, what depends on constants only.
 
-1. A node whose inputs are all constant is evaluated, a CastLike by the type alone of what it is like; ``Shape`` and
-   ``Size`` of a value of static shape as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
+1. A node whose inputs are all constant is evaluated, a CastLike by the type alone of what it is like; sizes of a static
+   shape and the like (known_results.py) as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
    target of a Reshape constant, shapes are inferred again: a ``Shape`` behind it may be static now.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
@@ -12,26 +12,26 @@
 5. The QuantizeLinear and DequantizeLinear of a quantized model stay, with their constants: runtimes read from them what
    to compute in integers, and the file would be four times as large. `quantized` folds them.
 6. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
-   and what the evaluator cannot do. An Identity is looked through, and left to eliminate_identity_ops.
+   and what the evaluator cannot do. An Identity that is no graph output is left to eliminate_identity_ops.
 
 Source: the operators' pages, as onnxruntime computes them; shapes/evaluate.py says where the reference counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
+from pytest_modelcheck.passes.known_results import OF_SHAPES, are_numbers, known_result
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
@@ -40,7 +40,6 @@ _LARGE = 64 * 1024
 """Bytes above which a result is not kept for later."""
 
 _QUANTIZATION = ("DequantizeLinear", "QuantizeLinear")
-_OF_SHAPES = ("Shape", "Size")
 _BY_OPERANDS = ("Pad", "Resize", "Reshape", "Expand", "Slice", "Tile", "Unsqueeze", "Squeeze")
 """What comes out has a shape that follows from the shape of the first input and the content of the others."""
 
@@ -85,7 +84,7 @@ def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
         and _static(node.inputs[0])
         and all(value is None or is_constant(value) for value in node.inputs[1:])
     ]
-    if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*_OF_SHAPES)):
+    if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*OF_SHAPES)):
         return False
     asked.update(unknown)
     rewriter.infer_shapes()
@@ -93,7 +92,7 @@ def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
 
 
 def _static(value: ir.Value | None) -> bool:
-    return value is not None and value.shape is not None and _are_numbers(value.shape)
+    return value is not None and value.shape is not None and are_numbers(value.shape)
 
 
 def fold(
@@ -150,13 +149,13 @@ class _Folder:
     def evaluate(self, node: ir.Node) -> None:
         if node.domain != "" or node.op_type == "Constant":
             return
-        if (static := _static_shape_result(node)) is not None:
-            source = node.inputs[0]
+        if (known := known_result(node)) is not None:
+            source = node.inputs[0] if node.op_type in OF_SHAPES else None
             if source is not None and source.is_graph_output():
                 # The exporter's example may be all that the declared shape is.
                 self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
                 return
-            self.results[node] = _Result([static], [static.nbytes])
+            self.results[node] = _Result([known], [known.nbytes])
             return
         if not all(value is None or self._is_constant(value) for value in _read(node)) or any(
             True for _ in subgraphs(node)
@@ -220,17 +219,19 @@ class _Folder:
             if node.graph is None or node in considered:
                 continue
             considered.add(node)
-            # An Identity of a constant is eliminate_identity_ops' business: no new constant is needed.
-            if node.op_type == "Identity" or not self._try_fold(node):
+            if self._is_looked_through(node) or not self._try_fold(node):
                 pending += [p for value in node.inputs if value is not None and (p := value.producer()) in self.results]
+
+    @staticmethod
+    def _is_looked_through(node: ir.Node) -> bool:
+        """An Identity of a constant is eliminate_identity_ops' business, which needs no new constant."""
+        return node.op_type == "Identity" and not node.outputs[0].is_graph_output()
 
     def _meets_a_node_that_stays(self, node: ir.Node) -> bool:
         return any(output.is_graph_output() or read_outside(output, self.results) for output in node.outputs)
 
     def _try_fold(self, node: ir.Node) -> bool:
-        self.rewriter.begin_rule("shape" if node.op_type in _OF_SHAPES else "node")
-        scope = node.graph
-        assert scope is not None
+        self.rewriter.begin_rule("shape" if node.op_type in OF_SHAPES else "node")
         result = self.results[node]
         read = [index for index, output in enumerate(node.outputs) if is_needed(output)]
         growth = sum(result.nbytes[index] for index in read) - freed_bytes(node)
@@ -241,13 +242,8 @@ class _Folder:
         nodes: list[ir.Node] = []
         arrays = result.arrays or self._computed(node)
         for output, array in [(node.outputs[index], arrays[index]) for index in read]:
-            if output.is_graph_output():
-                nodes.append(self.rewriter.node("Constant", [], {"value": _tensor(array, output)}, like=output))
-                constants[output] = nodes[-1].outputs[0]
-            else:
-                constants[output] = self.rewriter.constant_value(
-                    scope, _tensor(array, output), output.name or "constant"
-                )
+            made, constants[output] = self.rewriter.constant_for(output, _tensor(array, output))
+            nodes += made
         del self.results[node]
         return self.rewriter.replace([node], nodes, constants)
 
@@ -262,23 +258,3 @@ def _tensor(array: Array, value: ir.Value) -> ir.TensorProtocol:
     if array.dtype == object:
         return ir.StringTensor(array, shape=ir.Shape(array.shape), name=value.name)
     return ir.tensor(array, dtype=value.dtype, name=value.name)
-
-
-def _static_shape_result(node: ir.Node) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    if node.op_type not in _OF_SHAPES or node.inputs[0] is None or node.inputs[0].shape is None:
-        return None
-    dims = tuple(node.inputs[0].shape)
-    if node.op_type == "Size":
-        return np.array(np.prod(_numbers(dims), dtype=np.int64)) if _are_numbers(dims) else None
-    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", len(dims))
-    if start is None or end is None or not _are_numbers(dims[start:end]):
-        return None
-    return np.array(_numbers(dims[start:end]), dtype=np.int64)
-
-
-def _are_numbers(dims: Iterable[object]) -> bool:
-    return all(isinstance(dim, int) for dim in dims)
-
-
-def _numbers(dims: Iterable[Any]) -> list[int]:
-    return [int(dim) for dim in dims]

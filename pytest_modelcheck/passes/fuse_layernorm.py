@@ -6,7 +6,8 @@ With ``d = x - mean(x)`` and means over the trailing axes:
 2. ``x * (mean(x**2) + epsilon)**-0.5 [* scale]`` -> ``RMSNormalization(x, scale)``, from opset 23.
 3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py).
 
-Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Source: Ba et
+Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Where a value
+inside, such as the variance, is needed elsewhere, the nodes that make it stay beside the operator. Source: Ba et
 al., arXiv:1607.06450; Zhang & Sennrich, arXiv:1910.07467; https://onnx.ai/onnx/operators/onnx__LayerNormalization.html
 """
 
@@ -111,6 +112,7 @@ RULES = tuple(
         called="normalization",
         fits=_fits,
         makes=partial(_makes, op_type),
+        repeats=True,
     )
     for op_type, formula, anchor in (
         ("LayerNormalization", _LAYER, _LAYER_VARIANCE),

@@ -1,11 +1,12 @@
 """Two operators that are one: slices, concatenations, and sequences that are put together and taken apart again.
 
 1. ``Slice(Slice(x, along a), along b) -> Slice(x, along a and b)``, where nothing else reads what is between.
-2. ``Concat(Concat(x, y), z) -> Concat(x, y, z)`` along one axis, likewise.
+2. ``Concat(Concat(x, y), z) -> Concat(x, y, z)`` along one axis, likewise, but that it may read it twice.
 3. ``ConcatFromSequence(SequenceConstruct(x, y)) -> Concat(x, y)``, likewise.
 4. ``Cast(CumSum(Cast(x, int64)), int32) -> CumSum(x)`` for x of int32, likewise: sums that wrap are equal in both.
    Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
-5. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
+5. ``Where(Not(c), x, y) -> Where(c, y, x)``, where nothing else reads the Not.
+6. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
@@ -16,12 +17,12 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.graph.readers import read_once, read_outside
 from pytest_modelcheck.rewriting.matching import produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence", "CumSum between Casts")
+MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence", "CumSum between Casts", "Where of a Not")
 
 _BY_INPUTS = 10
 """From this opset on the bounds of a Slice are inputs."""
@@ -30,8 +31,8 @@ _INT64 = ir.DataType.INT64
 
 
 def merge_nested(rewriter: Rewriter) -> None:
-    """Rules 1 to 4."""
-    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast"):
+    """Rules 1 to 5."""
+    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast", "Where"):
         if node.op_type == "Slice" and rewriter.opset() >= _BY_INPUTS:
             rewriter.begin_rule(MERGES[0])
             _try_merge_slices(rewriter, node)
@@ -44,6 +45,9 @@ def merge_nested(rewriter: Rewriter) -> None:
         elif node.op_type == "Cast":
             rewriter.begin_rule(MERGES[3])
             _try_narrow_sum(rewriter, node)
+        elif node.op_type == "Where":
+            rewriter.begin_rule(MERGES[4])
+            _try_swap_branches(rewriter, node)
 
 
 def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -114,16 +118,18 @@ def _bounds(rewriter: Rewriter, node: ir.Node) -> list[tuple[int, int, int, int]
 
 def _try_merge_concats(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 2, for the first of several inner ones."""
-    for index, value in enumerate(node.inputs):
+    for value in node.inputs:
         inner = produced_by(value, "Concat")
-        if inner is None or value is None or inner.graph is not node.graph or not read_once(value):
+        if inner is None or value is None or inner.graph is not node.graph or value.is_graph_output():
+            continue
+        if read_outside(value, (node,)):
             continue
         dims = rank(node.outputs[0])
         axes = [integer_attribute(concat, "axis", None) for concat in (inner, node)]
         if None in axes or (axes[0] != axes[1] and (dims is None or (axes[0] or 0) % dims != (axes[1] or 0) % dims)):
             rewriter.refuse("the inner Concat is along another axis", node)
             continue
-        inputs = [*node.inputs[:index], *inner.inputs, *node.inputs[index + 1 :]]
+        inputs = [part for operand in node.inputs for part in (inner.inputs if operand is value else (operand,))]
         merged = rewriter.node("Concat", inputs, {"axis": axes[1]}, like=node.outputs[0])
         return rewriter.replace([inner, node], [merged], {node.outputs[0]: merged.outputs[0]})
     return False
@@ -152,3 +158,13 @@ def _try_narrow_sum(rewriter: Rewriter, node: ir.Node) -> bool:
         return rewriter.refuse("the CumSum is of values that are not int32", node)
     made = rewriter.node("CumSum", [narrow, *total.inputs[1:]], total.attributes, like=node.outputs[0])
     return rewriter.replace([total, node], [made], {node.outputs[0]: made.outputs[0]})
+
+
+def _try_swap_branches(rewriter: Rewriter, node: ir.Node) -> bool:
+    negation = produced_by(node.inputs[0], "Not")
+    if negation is None:
+        return False
+    if not read_once(negation.outputs[0]) or negation.graph is not node.graph:
+        return rewriter.refuse("the negation is read elsewhere, too", node)
+    swapped = rewriter.node("Where", [negation.inputs[0], *node.inputs[:0:-1]], like=node.outputs[0])
+    return rewriter.replace([negation, node], [swapped], {node.outputs[0]: swapped.outputs[0]})

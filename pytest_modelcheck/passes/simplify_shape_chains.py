@@ -108,11 +108,9 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node,
     if limits is not None and any(not limits.min <= element <= limits.max for element in elements):
         return rewriter.refuse("its elements do not fit the integer type", node)
     array = np.array(elements, dtype=value.dtype.numpy()).reshape([-1] if shape else [])
-    if value.is_graph_output():
-        return False  # a constant output is fold_constants' business
-    constant = rewriter.constant_value(node.graph, array, value.name or "shape")
+    nodes, constant = rewriter.constant_for(value, array)
     made.append(constant)
-    return rewriter.replace([node], [], {value: constant})
+    return rewriter.replace([node], nodes, {value: constant})
 
 
 def _try_reuse(

@@ -79,6 +79,19 @@ class NewNodes:
         """
         return self._constants.value(scope, content, hint)
 
+    def constant_for(
+        self, value: ir.Value, content: np.ndarray[Any, Any] | ir.TensorProtocol
+    ) -> tuple[list[ir.Node], ir.Value]:
+        """What is to be put in, and the constant that may stand for `value`: a Constant node for a graph output."""
+        producer = value.producer()
+        assert producer is not None
+        assert producer.graph is not None
+        if not value.is_graph_output():
+            return [], self.constant(producer.graph, content, value.name or "constant")
+        tensor = ir.tensor(content, name=value.name) if isinstance(content, np.ndarray) else content
+        node = self.node("Constant", [], {"value": tensor}, like=value)
+        return [node], node.outputs[0]
+
     def integers(self, scope: Scope, numbers: Sequence[int], hint: str) -> ir.Value:
         """`constant` for an int64 vector: a shape, axes, sizes."""
         return self._constants.value(scope, np.asarray(numbers, dtype=np.int64), hint)

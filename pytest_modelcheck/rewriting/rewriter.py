@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.metadata import merge_metadata
-from pytest_modelcheck.graph.readers import order_uses
+from pytest_modelcheck.graph.readers import order_uses, read_once
 from pytest_modelcheck.graph.scopes import Scope, all_scopes, is_sorted
 from pytest_modelcheck.graph.shape_inference import infer_shapes
-from pytest_modelcheck.result import Refused
 from pytest_modelcheck.rewriting.dead_code import drop_if_dead, drop_value_if_dead
+from pytest_modelcheck.rewriting.journal import Journal
 from pytest_modelcheck.rewriting.new_nodes import Dims, NewNodes
 from pytest_modelcheck.rewriting.shared_constants import insert_first
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -28,15 +28,12 @@ __all__ = ["Rewriter", "Scope", "Target"]
 _NAME_LOST = "its output is a graph output and the replacement cannot take that name"
 
 
-class Rewriter:
+class Rewriter(Journal):
     """Edits one model on behalf of one pass.
 
     Attributes:
-        fired: The rule that made each rewrite, in order.
-        refusals: What was considered and not done, and why.
-        notes: What the user has to know about what was done.
         made: Every node that this pass has made.
-        node, split, constant_value, integers: What a rewrite puts in; see `NewNodes`.
+        node, split, constant_value, constant_for, integers: What a rewrite puts in; see `NewNodes`.
         new_value_name: A name that no value or node of the model has, from a hint.
     """
 
@@ -50,21 +47,16 @@ class Rewriter:
         rules: tuple[str, ...] = (),
         shapes: SymbolicShapes | None = None,
     ) -> None:
+        super().__init__(rules or (pass_name,), max_rewrites)
         self.model = model
         self.pass_name = pass_name
         self.target = target
-        self.fired: list[str] = []
-        self.refusals: list[Refused] = []
-        self.notes: list[str] = []
-        self._rules = rules or (pass_name,)
-        self._rule = self._rules[0]
-        self._max_rewrites = max_rewrites
         self._shapes = SymbolicShapes(model) if shapes is None else shapes
         self._scopes = all_scopes(model)
         new = NewNodes(model, self._scopes, pass_name)
         self.made = new.made
         self.node, self.split = new.node, new.split
-        self.constant_value, self.integers = new.constant, new.integers
+        self.constant_value, self.constant_for, self.integers = new.constant, new.constant_for, new.integers
         self.new_value_name = new.names.new
 
     # Looking
@@ -111,47 +103,6 @@ class Rewriter:
         """Declare at every value what ONNX shape inference says."""
         self._shapes.edits.declared(infer_shapes(self.model))
 
-    # Counting and refusing
-
-    def begin_rule(self, name: str) -> None:
-        """Say which rule makes the rewrites from here on.
-
-        A name that is not a rule of this pass changes nothing: a function of another pass, called for a rule of
-        this one, works for that rule.
-        """
-        if name in self._rules:
-            self._rule = name
-
-    @property
-    def rewrites(self) -> int:
-        """How many rewrites have been made."""
-        return len(self.fired)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether `max_rewrites` has been reached."""
-        return self._max_rewrites is not None and self.rewrites >= self._max_rewrites
-
-    def edited(self) -> None:
-        """Count one rewrite that was made in place (an attribute or an input exchanged)."""
-        self.fired.append(self._rule)
-
-    def refuse(self, reason: str, node: ir.Node) -> bool:
-        """Record why a rewrite starting at `node` was not made; False, so that a guard can return it."""
-        # An unnamed node is known by what it makes: values always have names where a node has readers.
-        made = next((output.name for output in node.outputs if output.name), "")
-        self.refusals.append(Refused(reason, node.name or made))
-        return False
-
-    def refuse_value(self, reason: str, value: ir.Value) -> bool:
-        """`refuse`, for a rewrite that starts at a value without a producer."""
-        self.refusals.append(Refused(reason, value.name or ""))
-        return False
-
-    def note(self, text: str) -> None:
-        """Record something about the result that the user has to know."""
-        self.notes.append(text)
-
     # Imports and metadata: not counted
 
     def import_domain(self, domain: str, version: int) -> None:
@@ -197,14 +148,18 @@ class Rewriter:
         """Make one rewrite: put `new_nodes` in, send every reader of ``values``' keys to their values, drop what died.
 
         A node of `old_nodes` that something else still reads stays (that is how shared producers are kept). Owners of
-        all `old_nodes` are merged into the new nodes, the primary being the first.
+        all `old_nodes` are merged into the new nodes, the primary being the first. A graph output that would lose its
+        name gets an Identity, where that still leaves fewer nodes.
 
         Returns:
             True; False (recorded as a refusal) where an output name could not be kept.
         """
-        for old, new in values.items():
-            if not self.can_replace_value(old, new):
-                return self.refuse(_NAME_LOST, old_nodes[0])
+        lost = [old for old, new in values.items() if not self.can_replace_value(old, new)]
+        if lost and (new_nodes or len(values) > 1 or not _frees_producer(old_nodes, values[lost[0]])):
+            return self.refuse(_NAME_LOST, old_nodes[0])
+        if lost:
+            new_nodes = [self.node("Identity", [values[lost[0]]], like=lost[0])]
+            values = {lost[0]: new_nodes[0].outputs[0]}
         anchor = old_nodes[-1]
         scope = self._scope_of(anchor)
         merge_metadata(metadata_from or old_nodes, new_nodes)
@@ -366,3 +321,9 @@ class Rewriter:
             new.name, new.type, new.shape = name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         self._shapes.edits.replaced[old] = new
+
+
+def _frees_producer(nodes: Sequence[ir.Node], kept: ir.Value) -> bool:
+    """Whether a node goes with `nodes` that only they read, where `kept` stays."""
+    read = [value for node in nodes for value in node.inputs if value is not None and value is not kept]
+    return any(value.producer() is not None and read_once(value) for value in read)

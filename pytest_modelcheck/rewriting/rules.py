@@ -28,6 +28,8 @@ class Rule:
             which value.
         fits: Why a match is left alone, whatever reads the values inside; None where it is not.
         makes: The nodes to put in for a match, the last one making the result; or why it cannot.
+        repeats: Rewrite, too, where values inside are read elsewhere, if more than one node goes for the one that
+            comes: what stays is cheap to compute twice.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Rule:
     called: str = ""
     fits: Callable[[Rewriter, Match], str | None] = lambda rewriter, match: None
     makes: Callable[[Rewriter, Match], list[ir.Node] | str]
+    repeats: bool = False
 
 
 def apply(rewriter: Rewriter, rules: Sequence[Rule]) -> None:
@@ -54,26 +57,34 @@ def _try(rewriter: Rewriter, rule: Rule, anchor: ir.Node) -> bool:
     """Whether `rule` matches around `anchor`: rewritten then, or refused."""
     if rule.reach and next(rule.anchor.find(anchor.outputs[0], Match()), None) is None:
         return False
-    refused: tuple[str, ir.Node] | None = None
+    refused: list[tuple[str, Match]] = []
     for root in _roots(anchor, rule):
         for match in rule.formula.find(root, Match()):
             if match.named.get(rule.anchor.name) is not anchor:
                 continue
             rewriter.begin_rule(rule.name)
-            made: list[ir.Node] | str | None = rule.fits(rewriter, match)
-            if made is None and (reason := _read_elsewhere(match, rule.called)):
-                refused = refused or (reason, match.root)  # a smaller match may still be free
+            reason = rule.fits(rewriter, match)
+            if reason is None and (elsewhere := _read_elsewhere(match, rule.called)):
+                refused.append((elsewhere, match))  # a smaller match may still be free
                 continue
-            if made is None:
-                made = rule.makes(rewriter, match)
-            if isinstance(made, str):
-                rewriter.refuse(made, match.root)
-            else:
-                rewriter.replace(match.nodes, made, {match.result: made[-1].outputs[0]})
+            _rewrite(rewriter, rule, match, reason)
             return True
-    if refused is not None:
-        rewriter.refuse(*refused)
-    return refused is not None
+    if not refused:
+        return False
+    largest = max((match for _, match in refused), key=_nodes_that_go)
+    if rule.repeats and _nodes_that_go(largest) > 1:
+        _rewrite(rewriter, rule, largest, None)
+    else:
+        rewriter.refuse(refused[0][0], refused[0][1].root)
+    return True
+
+
+def _rewrite(rewriter: Rewriter, rule: Rule, match: Match, reason: str | None) -> None:
+    made = rule.makes(rewriter, match) if reason is None else reason
+    if isinstance(made, str):
+        rewriter.refuse(made, match.root)
+    else:
+        rewriter.replace(match.nodes, made, {match.result: made[-1].outputs[0]})
 
 
 def _roots(anchor: ir.Node, rule: Rule) -> list[ir.Value]:
@@ -86,6 +97,16 @@ def _roots(anchor: ir.Node, rule: Rule) -> list[ir.Value]:
         level = [value for value in dict.fromkeys(node.outputs[0] for node in makers) if value not in found]
         found = [*level, *found]
     return found
+
+
+def _nodes_that_go(match: Match) -> int:
+    """How many nodes of `match` nothing but its result needs."""
+    needed: set[ir.Node] = set()
+    for node in reversed(match.nodes[:-1]):
+        inside = set(match.nodes) - needed
+        if any(output.is_graph_output() or read_outside(output, inside) for output in node.outputs):
+            needed.add(node)
+    return len(match.nodes) - len(needed)
 
 
 def _read_elsewhere(match: Match, called: str) -> str | None:

@@ -160,24 +160,23 @@ def truncated_quotient(dividend: Dim, divisor: Dim) -> Dim:
 
 def minimum(left: Dim, right: Dim) -> Dim:
     """min(left, right)."""
-    if left == right:
+    if left == right or _is_at_least(right, left):
         return left
-    if isinstance(left, int) and isinstance(right, int):
-        return min(left, right)
-    return _operation("min", sorted((left, right), key=repr))
+    return right if _is_at_least(left, right) else _operation("min", sorted((left, right), key=repr))
 
 
 def maximum(left: Dim, right: Dim) -> Dim:
     """max(left, right)."""
-    if left == right:
+    if left == right or _is_at_least(left, right):
         return left
-    if isinstance(left, int) and isinstance(right, int):
-        return max(left, right)
-    if left in (0, 1) and isinstance(right, Poly) and left == 0 and is_nonnegative(right):
-        return right
-    if right == 0 and is_nonnegative(left):
-        return left
-    return _operation("max", sorted((left, right), key=repr))
+    return right if _is_at_least(right, left) else _operation("max", sorted((left, right), key=repr))
+
+
+def _is_at_least(dim: Dim, bound: Dim) -> bool:
+    """Whether `dim` is certainly `bound` or more."""
+    if not isinstance(bound, int) or isinstance(dim, int):
+        return isinstance(bound, int) and isinstance(dim, int) and dim >= bound
+    return (bound <= 0 and is_nonnegative(dim)) or (bound <= 1 and is_positive(dim))
 
 
 def remainder(dividend: Dim, divisor: Dim) -> Dim:

@@ -127,12 +127,13 @@ def _small(arrays: Iterable[Any]) -> bool:
 
 
 def _results(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
+    first, other = (_by_reference, _by_runtime) if exact else (_by_runtime, _by_reference)
     try:
-        return (_by_reference if exact else _by_runtime)(proto, feeds, opset)
-    except CannotEvaluate:  # onnxruntime has no kernel for this dtype, or is not installed
-        if exact or proto.op_type in _RUNTIME_ONLY:
+        return first(proto, feeds, opset)
+    except CannotEvaluate:  # no kernel for this dtype, no onnxruntime; the reference: Unsqueeze below opset 13 (1.23)
+        if proto.op_type in _RUNTIME_ONLY:
             raise
-        return _by_reference(proto, feeds, opset)
+        return other(proto, feeds, opset)
 
 
 def _is_exact(node: ir.Node) -> bool:

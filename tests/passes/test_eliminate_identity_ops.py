@@ -103,6 +103,32 @@ def test_an_identity_between_graph_input_and_output_is_refused():
     }
 
 
+def test_two_negations_between_graph_input_and_output_become_an_identity():
+    assert fires(EliminateIdentityOps(), model("a = Neg(x) y = Neg(a)")) == {"Identity": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "left"),
+    [
+        ("a = Concat<axis = 0>(x, c) y = Exp(a)", {"c": np.zeros((0, 4), np.float32)}, {"Exp": 1}),
+        ("y = Concat<axis = 0>(x, c, x)", {"c": np.zeros((0, 4), np.float32)}, {"Concat": 1}),
+        ("a = Where(c, x, x) y = Exp(a)", {"c": np.array([True, False, True, False])}, {"Exp": 1}),
+        ("a = ReduceSum<noop_with_empty_axes = 1>(x) y = Exp(a)", {}, {"Exp": 1}),
+        ("m = ReduceMax<keepdims = 0>(x) a = ReduceSum(m) y = Add(x, a)", {}, {"Add": 1, "ReduceMax": 1}),
+        ("m = ReduceMax(x) a = ReduceMin(m) y = Add(x, a)", {}, {"Add": 1, "ReduceMax": 1}),
+    ],
+)  # fmt: skip
+def test_what_gives_one_of_its_inputs_goes(body, weights, left):
+    assert fires(EliminateIdentityOps(), model(body, **weights)) == left
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_reduction_of_an_axis_of_one_that_goes_becomes_a_squeeze(opset):
+    body = "m = ReduceMax<axes = [1]>(x) a = ReduceMean<axes = [1], keepdims = 0>(m) y = Add(x, a)"
+    header = HEADER.replace("17", str(opset)).replace("[N, 4] x", "[4, 4] x")
+    assert fires(EliminateIdentityOps(), model(body, header)) == {"Add": 1, "ReduceMax": 1, "Squeeze": 1}
+
+
 def test_an_identity_between_two_graph_outputs_is_refused():
     header = HEADER.replace("(float[N, 4] y)", "(float[N, 4] z, float[N, 4] y)")
     assert refuses(EliminateIdentityOps(), model("z = Relu(x) y = Identity(z)", header)) == {
@@ -218,7 +244,7 @@ CASES = (
     case("Concat", "{b} = Concat<axis = 1>({a})"),
     case("Cast", "{b} = Cast<to = 1>({a})"),
     case("CastLike", "{b} = CastLike({a}, x)"),
-    case("Cast of a Cast", "{b}0 = Cast<to = 11>({a}) {b} = Cast<to = 1>({b}0)"),
+    case("Cast of a Cast", "{b}0 = Cast<to = 11>({a}) {b} = Cast<to = 1>({b}0)", more=", double[N, 4] y0"),
     case("Reshape", "{b} = Reshape({a}, c)", c=np.array([0, 4])),
     case("Expand", "{b} = Expand({a}, c)", c=np.array([1, 4])),
     case("Flatten", "{b} = Flatten({a})"),
@@ -251,6 +277,15 @@ CASES = (
         case(op, f"{{b}}0 = {op}({{a}}) {{b}} = {op}({{b}}0)", more=", float[N, 4] y0", left=1)
         for op in ("Abs", "Ceil", "Floor", "Relu", "Round", "Sign")
     ),
-    case("Neg", "{b}0 = Neg({a}) {b} = Neg({b}0)"),
-    case("Not", "{b}0 = Not({a}) {b} = Not({b}0)", dtype="bool"),
+    case("Neg", "{b}0 = Neg({a}) {b} = Neg({b}0)", more=", float[N, 4] y0"),
+    case("Not", "{b}0 = Not({a}) {b} = Not({b}0)", dtype="bool", more=", bool[N, 4] y0"),
+    case(
+        "Where",
+        "{b} = Where(c, {a}, x)",
+        refused=model(
+            "a = Relu(x) y = Where(c, a, x)", HEADER.replace("float[N, 4] x", "float[N, 1] x"), c=np.ones((1, 4), bool)
+        ),
+        reason="its operands may change the shape by broadcasting",
+        c=np.ones((1, 4), bool),
+    ),
 )

@@ -33,6 +33,11 @@ def test_a_pair_that_does_not_cancel_becomes_one():
     assert fires(EliminateRedundantTransposes(), make(COMPOSABLE)) == {"Transpose": 1}
 
 
+def test_pairs_that_cancel_between_input_and_outputs_become_identities():
+    made = make(HEADER + "(float[a, b, c] y, float[a, b, c] z) { p = Transpose(x) y = Transpose(p) z = Transpose(p) }")
+    assert fires(EliminateRedundantTransposes(), made) == {"Identity": 2}
+
+
 def test_transposes_without_an_order_reverse_the_axes_and_cancel():
     made = make(HEADER + "(float[a, b, c] y) { r = Relu(x) p = Transpose(r) q = Transpose(p) y = Exp(q) }")
     assert fires(EliminateRedundantTransposes(), made) == {"Exp": 1, "Relu": 1}

@@ -54,11 +54,21 @@ def test_replacing_the_producer_of_a_graph_output_moves_name_type_and_shape():
 
 
 def test_a_graph_input_cannot_take_the_name_of_a_graph_output():
-    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    rewriter = rewriter_for(
+        make("""<ir_version: 8, opset_import: ["": 17]> agraph (float[a] x) => (float[a] y) { y = Exp(x) }""")
+    )
     node = named(rewriter, "Exp")
     assert not rewriter.replace([node], [], {node.outputs[0]: rewriter.model.graph.inputs[0]})
     assert rewriter.refusals[0].reason.startswith("its output is a graph output")
     assert rewriter.rewrites == 0
+
+
+def test_an_identity_keeps_the_name_of_a_graph_output_where_more_than_one_node_goes():
+    rewriter = rewriter_for(make(CHAIN, **WEIGHT))
+    node = named(rewriter, "Exp")
+    assert rewriter.replace([node], [], {node.outputs[0]: rewriter.model.graph.inputs[0]})
+    assert [left.op_type for left in rewriter.model.graph] == ["Identity"]
+    assert [value.name for value in rewriter.model.graph.outputs] == ["y"]
 
 
 def test_what_only_the_replaced_node_read_dies_with_it_and_weights_too():

@@ -113,6 +113,24 @@ def test_the_content_of_a_shape_tensor_is_followed_through_arithmetic():
     assert known.content(values["e"]) == (0,)
 
 
+def test_the_last_element_of_a_named_axis_is_one():
+    body = """minus = Constant<value_ints = [-1]>() two = Constant<value_ints = [-2]>()
+    one = Constant<value_ints = [1]>() end = Constant<value_ints = [9223372036854775807]>()
+    last = Slice(x, minus, end, one) y = Slice(x, two, end, one)"""
+    known, values = derived(body, output="float[?, ?, ?] y")
+    assert known.shape(values["last"]) == (B, 1, 12)
+    assert known.shape(values["y"]) == (B, minimum(2, S), 12)
+
+
+def test_a_named_size_is_at_least_one_and_a_computed_one_may_be_nothing():
+    body = """s = Shape(x) one = Constant<value_ints = [1]>() most = Max(s, one) least = Min(s, one) z = Sub(s, one)
+    y = Max(z, one)"""
+    known, values = derived(body, output="int64[3] y")
+    assert known.content(values["most"]) == (B, S, 12)
+    assert known.content(values["least"]) == (1, 1, 1)
+    assert known.content(values["y"])[:2] != (1, 1)
+
+
 def test_a_minus_one_in_a_target_is_the_rest():
     body = "t = Constant<value_ints = [0, -1, 3, 4]>() y = Reshape(x, t)"
     known, values = derived(body, output="float[?, ?, ?, ?] y")
