@@ -61,16 +61,16 @@ def check_seed(seed: int) -> str:
             expected, again = session.run(None, feeds), session.run(None, feeds)
         except Exception:  # not every graph takes all sizes
             continue
-        if not all(map(_agree, expected, again)):  # Concat of an empty part reads memory that nobody wrote (1.31)
+        if not all(map(agree, expected, again)):  # Concat of an empty part reads memory that nobody wrote (1.31)
             continue
         for value, left, right in zip(model.graph.output, expected, optimized.run(None, feeds), strict=True):
-            assert _agree(left, right), f"{at}: {value.name} differs: {left!r} became {right!r}"
+            assert agree(left, right), f"{at}: {value.name} differs: {left!r} became {right!r}"
     twice, _ = run_pipeline(once, None, target)
     assert count_nodes(twice) == count_nodes(once), f"{at}: a second run finds {count_nodes(once)} nodes to be too many"
     return f"{place} {target}"
 
 
-def _agree(left: Array, right: Array) -> bool:
+def agree(left: Array, right: Array) -> bool:
     if left.dtype != right.dtype or left.shape != right.shape:
         return False
     if left.dtype.kind != "f":
