@@ -31,6 +31,8 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
+_RAISES_TO = {"opset23": 23, "onnxruntime": 17}
+"""Target -> the opset to which a model may be raised; every onnxruntime that is supported reads 17."""
 _COMPUTED_IN_SINGLE = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
@@ -88,7 +90,8 @@ def _makes(op_type: str, rewriter: Rewriter, match: Match) -> list[ir.Node] | st
     needed = _NEEDS_OPSET[op_type]
     if rewriter.target == "tflite":
         return f"TensorFlow Lite has no {op_type}"
-    if rewriter.opset() < needed and rewriter.target == "opset23" and (reason := raise_opset(rewriter, 23)) is not None:
+    raised = _RAISES_TO.get(rewriter.target, 0)
+    if rewriter.opset() < needed <= raised and (reason := raise_opset(rewriter, raised)) is not None:
         return reason
     if rewriter.opset() < needed:
         return f"{op_type} needs opset {needed}, the model imports {rewriter.opset()}"

@@ -5,7 +5,8 @@
 3. A Reshape, Expand, Slice ... whose output provably has its input's shape, and a Pad of nothing, disappear.
 4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing; where
    several reshapes read one, all of them or none.
-5. Two shape computations that give the same elements become one.
+5. Two shape computations that give the same elements become one; a Shape that alone reads what has the shape of its
+   own input reads that input.
 6. An Expand disappears where all its readers broadcast, and their outputs have the same shape without it.
 7. What depends on constants only once these are made is computed, as by ``fold_constants``; then all rules once more.
 
@@ -25,7 +26,9 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
+from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.fold_constants import fold
+from pytest_modelcheck.passes.known_results import OF_SHAPES
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -44,7 +47,7 @@ _SAME_IF_SHAPE_IS = (*_RESHAPES, "Expand")
 @dataclass(frozen=True)
 class SimplifyShapeChains(Pass):
     name: ClassVar[str] = "simplify_shape_chains"
-    rules: ClassVar[tuple[str, ...]] = ("constant", "target", "remove", "merge", "reuse", "expand", "fold")
+    rules: ClassVar[tuple[str, ...]] = ("constant", "target", "remove", "merge", "reuse", "earlier", "expand", "fold")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         simplify(rewriter)
@@ -84,6 +87,7 @@ def _sweep(rewriter: Rewriter, made: list[ir.Value], beside: Set[ir.Node] | None
             continue
         if _try_make_constant(rewriter, known, node, made):
             continue
+        _try_read_earlier(rewriter, known, node)
         if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
             continue
         _try_fix_target(rewriter, known, node)
@@ -111,6 +115,17 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node,
     nodes, constant = rewriter.constant_for(value, array)
     made.append(constant)
     return rewriter.replace([node], nodes, {value: constant})
+
+
+def _try_read_earlier(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> None:
+    rewriter.begin_rule("earlier")
+    while node.op_type in OF_SHAPES and (read := node.inputs[0]) is not None and read_once(read):
+        producer, shape = read.producer(), known.shape(read)
+        same = [value for value in producer.inputs if known.shape(value) == shape] if producer and shape else []
+        if not same or producer is None or producer.graph is not node.graph:
+            return
+        rewriter.set_input(node, 0, same[0])
+        rewriter.edited()
 
 
 def _try_reuse(

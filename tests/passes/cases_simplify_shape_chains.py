@@ -86,6 +86,14 @@ CASES = (
     ),
     RuleCase(
         pass_=PASS,
+        rule="earlier",
+        fires=make(HEADER + "(float[n, m] x) => (int64[2] y) { r = Relu(x) s = Shape(r) y = Neg(s) }"),
+        counts={"Neg": 1, "Shape": 1},
+        refused=None,
+        reason="",
+    ),
+    RuleCase(
+        pass_=PASS,
         rule="expand",
         fires=make(
             HEADER

@@ -58,6 +58,7 @@ NEVER_REFUSED = frozenset(
     {
         ("eliminate_dead_nodes", "node"),  # operators have no side effects: it is always right
         ("eliminate_dead_nodes", "function"),
+        ("simplify_shape_chains", "earlier"),  # a Shape of another shape is no look-alike
         ("simplify_shape_chains", "fold"),  # what is left alone there is fold_constants' refusal
         ("fuse_matmul_add", "tidy"),  # as are these: the passes before them have said why
         ("cleanup_attention", "tidy"),

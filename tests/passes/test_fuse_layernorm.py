@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
+from pytest_modelcheck.pipeline import optimize
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -73,6 +74,11 @@ def test_rms_normalization_is_fused_from_opset_23_on() -> None:
 
 def test_below_opset_17_layer_normalization_is_refused() -> None:
     assert refuses(PASS, norm(LAYER, opset=14)) == {"LayerNormalization needs opset 17, the model imports 14"}
+
+
+def test_target_onnxruntime_raises_the_opset_to_what_each_of_them_reads() -> None:
+    assert fires(PASS, norm(LAYER, opset=14), target="onnxruntime") == {"LayerNormalization": 1}
+    assert optimize(norm(LAYER, opset=14), target="onnxruntime").opset_import[0].version == 17
 
 
 @pytest.mark.parametrize("body", [LAYER, RMS.replace("<keepdims = 1> (q, last)", "<axes = [-1]> (q)")])

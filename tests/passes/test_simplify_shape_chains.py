@@ -45,6 +45,25 @@ def test_the_same_chain_inside_a_branch_that_reads_an_outer_value():
     assert fires(SimplifyShapeChains(), in_subgraph(make(HEADS, **NUMBERS))) == {"If": 1, "Reshape": 2}
 
 
+def test_a_shape_reads_past_what_only_it_reads():
+    made = make(
+        HEADER + "(float[batch, 4] x) => (int64[2] s) { r = Relu(x) c = Cast<to = 11>(r) d = Add(c, w) s = Shape(d) }",
+        w=np.ones((1, 4)),
+    )
+    assert fires(SimplifyShapeChains(), made) == {"Shape": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Cast<to = 11>(x) s = Shape(c) y = Neg(c)",
+        "c = Concat<axis = 0>(x, x) s = Shape(c) y = Cast<to = 11>(x)",
+    ],
+)
+def test_a_shape_of_what_others_read_or_of_another_shape_stays(body):
+    ignores(SimplifyShapeChains(), make(HEADER + f"(float[batch, 4] x) => (int64[2] s, double[b, 4] y) {{ {body} }}"))
+
+
 def test_a_computed_rest_becomes_minus_one():
     made = make(
         HEADER
