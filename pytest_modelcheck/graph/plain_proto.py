@@ -36,29 +36,36 @@ def _write_graph(proto: onnx.GraphProto, graph: ir.Graph) -> None:
     if graph.name:
         proto.name = graph.name
     for value in graph.inputs:
-        _write_value(proto.input.add(), value)
+        write_value(proto.input.add(), value)
     inputs = {value.name for value in graph.inputs}
     for value in graph.initializers.values():
         if value.const_value is None:
             continue
-        value.const_value.name = value.name
-        ir.serde.serialize_tensor_into(proto.initializer.add(), value.const_value)
+        write_tensor(proto.initializer.add(), value)
         if value.name not in inputs and _is_described(value):
-            _write_value(proto.value_info.add(), value)
+            write_value(proto.value_info.add(), value)
     for node in graph:
-        _write_node(proto.node.add(), node)
+        write_node(proto.node.add(), node)
         for value in node.outputs:
             if not value.is_graph_output() and _is_described(value):
-                _write_value(proto.value_info.add(), value)
+                write_value(proto.value_info.add(), value)
     for value in graph.outputs:
-        _write_value(proto.output.add(), value)
+        write_value(proto.output.add(), value)
 
 
 def _is_described(value: ir.Value) -> bool:
     return bool(value.name) and value.type is not None
 
 
-def _write_node(proto: onnx.NodeProto, node: ir.Node) -> None:
+def write_tensor(proto: onnx.TensorProto, value: ir.Value) -> None:
+    """The content of an initializer, under its name."""
+    assert value.const_value is not None
+    value.const_value.name = value.name
+    ir.serde.serialize_tensor_into(proto, value.const_value)
+
+
+def write_node(proto: onnx.NodeProto, node: ir.Node) -> None:
+    """A node without its metadata."""
     if any(attribute.type in _NESTED for attribute in node.attributes.data.values()):
         ir.serde.serialize_node_into(proto, node)
         return
@@ -81,7 +88,12 @@ def _write_node(proto: onnx.NodeProto, node: ir.Node) -> None:
             ir.serde.serialize_attribute_into(proto.attribute.add(), attribute)
 
 
-def _write_value(proto: onnx.ValueInfoProto, value: ir.Value) -> None:
+def write_value(proto: onnx.ValueInfoProto, value: ir.Value) -> None:
+    """The name of a value, and what is known of its type and shape.
+
+    Raises:
+        TypeError: It has no name.
+    """
     if value.name is None:
         raise TypeError("a value has no name")
     proto.name = value.name

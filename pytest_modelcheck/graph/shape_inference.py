@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from pytest_modelcheck.graph.kernel_sizes import correct_sizes
 from pytest_modelcheck.graph.plain_proto import plain_proto
 from pytest_modelcheck.graph.scopes import graphs
 
-_SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
+SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
 
 _OF_SUBGRAPH = "modelcheck.of_subgraph."
 """How the names of inputs begin that stand for weights of subgraphs."""
@@ -43,9 +44,7 @@ def infer(model: ir.Model, proto: onnx.ModelProto) -> list[ir.Value]:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
     try:
-        inferred = infer_with_values(proto)
-        while correct_sizes(proto, inferred):
-            inferred = infer_with_values(proto)
+        inferred = inferred_with_kernel_sizes(proto)
     except (onnx.shape_inference.InferenceError, ValueError):
         return []  # an invalid model is the checker's to report
     changed = _merge_inferred(model.graph, inferred.graph, keep_outputs=True)
@@ -53,6 +52,19 @@ def infer(model: ir.Model, proto: onnx.ModelProto) -> list[ir.Value]:
         infer_functions(model, lambda function, proto: changed.extend(_merge_inferred(function, proto)))
         changed += [value for function in model.functions.values() for value in function.inputs]
     return changed
+
+
+def inferred_with_kernel_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """`proto` with what inference says, sizes as kernels make them. `proto` is used up.
+
+    Raises:
+        onnx.shape_inference.InferenceError: as it does.
+        ValueError: as it does.
+    """
+    inferred = infer_with_values(proto)
+    while correct_sizes(proto, inferred):
+        inferred = infer_with_values(proto)
+    return inferred
 
 
 def _merge_inferred(
@@ -68,18 +80,7 @@ def _merge_inferred(
     if not keep_outputs:
         inferred.update({info.name: info for info in proto.output})
     for node, node_proto in zip(graph, proto.node, strict=True):
-        for value in node.outputs:
-            known = inferred.get(value.name or "")
-            if known is None or (keep_outputs and value.is_graph_output()):
-                continue
-            type_, shape = _read(known.type.SerializeToString())
-            # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
-            if type_ is not None and type_ != value.type:
-                value.type = _own(type_, known.type)
-                changed.append(value)
-            if shape is not None and shape != value.shape:
-                value.shape = shape.copy()
-                changed.append(value)
+        changed += merge_node(node, inferred, keep_outputs=keep_outputs)
         for attribute in node_proto.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 changed += _merge_inferred(node.attributes[attribute.name].as_graph(), attribute.g)
@@ -87,6 +88,30 @@ def _merge_inferred(
                 graphs = node.attributes[attribute.name].as_graphs()
                 for inner, inner_proto in zip(graphs, attribute.graphs, strict=True):
                     changed += _merge_inferred(inner, inner_proto)
+    return changed
+
+
+def merge_node(
+    node: ir.Node, inferred: Mapping[str, onnx.ValueInfoProto], *, keep_outputs: bool = True
+) -> list[ir.Value]:
+    """Take types and shapes of the outputs of `node` over; the values of which that says something new.
+
+    Args:
+        keep_outputs: Leave what is declared of outputs of the graph.
+    """
+    changed = []
+    for value in node.outputs:
+        known = inferred.get(value.name or "")
+        if known is None or (keep_outputs and value.is_graph_output()):
+            continue
+        type_, shape = _read(known.type.SerializeToString())
+        # The whole type: a dtype alone would make a tensor of a sequence whose type was not known.
+        if type_ is not None and type_ != value.type:
+            value.type = _own(type_, known.type)
+            changed.append(value)
+        if shape is not None and shape != value.shape:
+            value.shape = shape.copy()
+            changed.append(value)
     return changed
 
 
@@ -116,7 +141,7 @@ def without_large_weights(model: ir.Model) -> onnx.ModelProto:
         for graph, initializers in weights.items():
             for name, value in initializers.items():
                 tensor = value.const_value
-                if tensor is None or tensor.nbytes <= _SMALL_TENSOR_BYTES:
+                if tensor is None or tensor.nbytes <= SMALL_TENSOR_BYTES:
                     continue
                 value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
                 del graph.initializers[name]
@@ -148,5 +173,5 @@ def read_small_tensors(model: ir.Model) -> None:
     for graph in graphs(model):
         for name, value in graph.initializers.items():
             tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL_TENSOR_BYTES:
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= SMALL_TENSOR_BYTES:
                 value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=name)

@@ -15,7 +15,6 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.compare import interface
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
-from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.graph.snapshot import Snapshot
 from pytest_modelcheck.graph.validity import check_model
 from pytest_modelcheck.passes import Pass, Target
@@ -67,7 +66,7 @@ def run_passes(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[
     shapes = SymbolicShapes(model)
     for pass_ in passes:
         if not known and pass_.reads_shapes:
-            shapes.edits.declared(infer_shapes(model))
+            shapes.infer()
             known = True
         run = pass_.knowing(idle) if isinstance(pass_, Settle) else pass_
         outcome = dataclasses.replace(run, target=target).run(model, shapes)

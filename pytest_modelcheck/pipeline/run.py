@@ -125,7 +125,7 @@ def _run(stage: _Stage, pass_: AnyPass, target: Target, *, goes_on: bool = True)
         if changed:
             if not ours:
                 remember_declared(after)
-            shapes.edits.declared(_check_result(before, after, pass_, infer=goes_on))
+            shapes.inferred(_check_result(before, after, pass_, infer=goes_on))
     except Exception as error:  # a pass may be anybody's code: whatever it raises becomes its record
         return stage, PassRecord(
             name=pass_name(pass_),

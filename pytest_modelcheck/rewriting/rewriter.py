@@ -15,7 +15,6 @@ from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.metadata import merge_metadata
 from pytest_modelcheck.graph.readers import order_uses, read_once
 from pytest_modelcheck.graph.scopes import Scope, all_scopes, is_sorted
-from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.rewriting.dead_code import drop_if_dead, drop_value_if_dead
 from pytest_modelcheck.rewriting.journal import Journal
 from pytest_modelcheck.rewriting.new_nodes import Dims, NewNodes
@@ -101,7 +100,7 @@ class Rewriter(Journal):
 
     def infer_shapes(self) -> None:
         """Declare at every value what ONNX shape inference says."""
-        self._shapes.edits.declared(infer_shapes(self.model))
+        self._shapes.infer()
 
     # Imports and metadata: not counted
 

@@ -7,13 +7,15 @@ input is the same number wherever the name occurs (ONNX IR, "Static tensor shape
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.counts import nodes_within
+from pytest_modelcheck.graph.partial_inference import infer_edited
+from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.shapes import content_rules, shape_rules
 from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, UNKNOWN_SIGN, Dim, atom, names, parse, with_unnamed
 from pytest_modelcheck.shapes.edits import Edits
@@ -41,7 +43,8 @@ class SymbolicShapes:
         dims = [dim.value for value in model.graph.inputs for dim in value.shape or () if not isinstance(dim, int)]
         self._named = {name for dim in dims if dim for name in names(parse(dim))}
         self.edits = Edits()
-        self.opset = model.opset_imports.get("", 0)
+        self._not_derived, self._not_inferred = Edits(), Edits()
+        self._inferred_opset = self.opset = model.opset_imports.get("", 0)
 
     def copy(self) -> SymbolicShapes:
         """The same answers in an object of their own, for a graph that will be put back as it is now."""
@@ -58,7 +61,8 @@ class SymbolicShapes:
 
     def refresh(self) -> None:
         """Derive again what the edits since the last call concern, and what follows from it."""
-        edits, self.edits = self.edits, Edits()
+        self._take_edits()
+        edits, self._not_derived = self._not_derived, Edits()
         outputs, opset = set(self._model.graph.outputs), self._model.opset_imports.get("", 0)
         if opset != self.opset:
             self._shapes, self._contents, self._done = {}, {}, set()
@@ -66,7 +70,7 @@ class SymbolicShapes:
         self._outputs, self.opset = outputs, opset
         before = [(edits.replacement(old), self._answers(old)) for old in edits.replaced]
         nodes = edits.nodes
-        for value in edits.values:
+        for value in {**edits.values, **edits.inferred}:
             producer = value.producer()
             nodes.update(dict.fromkeys(self._readers(value) if producer is None else [producer]))
             if producer is None:
@@ -80,6 +84,24 @@ class SymbolicShapes:
                     self._drop(output)
             changed = [value for value, answers in before if self._has_changed(value, *answers)]
             nodes, before = dict.fromkeys(node for value in changed for node in self._readers(value)), []
+
+    def infer(self) -> None:
+        """Declare at every value what ONNX shape inference says, all edits considered."""
+        self._take_edits()
+        same_opset = self._model.opset_imports.get("", 0) == self._inferred_opset
+        changed = infer_edited(self._model, self._not_inferred.concerned()) if same_opset else None
+        self.inferred(infer_shapes(self._model) if changed is None else changed)
+
+    def inferred(self, changed: Iterable[ir.Value]) -> None:
+        """Take note that the whole model was inferred as it is, which said something new of these values."""
+        self._take_edits()
+        self._not_derived.inferred.update(dict.fromkeys(changed))
+        self._not_inferred, self._inferred_opset = Edits(), self._model.opset_imports.get("", 0)
+
+    def _take_edits(self) -> None:
+        edits, self.edits = self.edits, Edits()
+        self._not_derived.add(edits)
+        self._not_inferred.add(edits)
 
     def _answers(self, value: ir.Value) -> tuple[Shape | None, Shape | None, bool, bool]:
         shapes, contents = self._shapes, self._contents
