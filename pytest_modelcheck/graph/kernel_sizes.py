@@ -25,6 +25,8 @@ _CROPS = "tf_crop_and_resize"
 
 _POOLS = ("AveragePool", "LpPool", "MaxPool")
 
+_INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+
 KERNEL_SIZED = (*_POOLS, "Resize", "Upsample")
 
 
@@ -52,10 +54,18 @@ class _Known:
     constants: Mapping[str, onnx.TensorProto]
 
     def sizes(self, name: str) -> list[int | None] | None:
+        if (constant := self.constants.get(name)) is not None:
+            return list(constant.dims)
         type_ = self.types.get(name)
         if type_ is None or not type_.tensor_type.HasField("shape"):
             return None
         return [dim.dim_value if dim.HasField("dim_value") else None for dim in type_.tensor_type.shape.dim]
+
+    def is_shape_tensor(self, name: str) -> bool:
+        if (constant := self.constants.get(name)) is not None:
+            return constant.data_type in _INTEGERS and len(constant.dims) == 1
+        type_ = self.types.get(name, onnx.TypeProto()).tensor_type
+        return type_.elem_type in _INTEGERS and len(type_.shape.dim) == 1
 
 
 def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[str, onnx.TypeProto]) -> bool:
@@ -81,7 +91,7 @@ def _correct(graph: onnx.GraphProto, inferred: onnx.GraphProto, around: Mapping[
             node.domain = HIDDEN
             corrected = True
     for node in slices:
-        if _is_shape_tensor(types.get(node.input[0])):
+        if known.is_shape_tensor(node.input[0]):
             _declare(graph, node, types.get(node.output[0], onnx.TypeProto()), {})
             node.domain = HIDDEN
             corrected = True
@@ -96,11 +106,6 @@ def _of_unknown_bounds(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     constants = {tensor.name for tensor in graph.initializer}
     constants.update(node.output[0] for node in graph.node if node.op_type == "Constant")
     return [node for node in slices if any(name and name not in constants for name in node.input[1:])]
-
-
-def _is_shape_tensor(type_: onnx.TypeProto | None) -> bool:
-    integers = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
-    return type_ is not None and type_.tensor_type.elem_type in integers and len(type_.tensor_type.shape.dim) == 1
 
 
 def _constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
