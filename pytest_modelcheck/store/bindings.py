@@ -68,7 +68,7 @@ def names_in(code: types.CodeType) -> frozenset[str]:
 def named_modules(roots: Iterable[str], names: Iterable[str]) -> set[str]:
     """The modules `roots`, and those that one of these names is bound to in one of them, or in those, and so on."""
     found, read = set[str](), set(names)
-    pending = ["builtins", *roots, *(name for name in read if is_users(sys.modules.get(name)))]  # sys.modules[name]
+    pending = ["builtins", *roots, *(name for name in read if name[:1] != "_" and is_users(sys.modules.get(name)))]
     while pending:
         name = pending.pop()
         if name in found or top(name) in STOP or (module := sys.modules.get(name)) is None:
