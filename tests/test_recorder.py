@@ -85,6 +85,51 @@ def test_who_set_a_variable_is_known(recorded, monkeypatch):
     monkeypatch.delenv("RECORDED_SET")
 
 
+IMPORTED = """
+import random
+import sys
+PROFILER = sys.getprofile()
+def made():
+    return random.random()
+AT_IMPORT = made()
+def called():
+    return 1
+"""
+
+
+def test_an_import_runs_without_the_profiler_and_what_is_called_after_it_is_seen(recorded, tmp_path, monkeypatch):
+    (tmp_path / "imported_in_a_window.py").write_text(IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def read():
+        import imported_in_a_window
+
+        imported_in_a_window.called()
+
+    recording = recorded(read)
+    module = sys.modules.pop("imported_in_a_window")
+    assert module.PROFILER is None
+    assert module.called.__code__ in recording.ran
+    assert module.made.__code__ not in recording.ran
+    assert not recording.unrepeatable
+    assert sys.getprofile() is None
+
+
+def test_a_failed_import_in_a_window_has_the_traceback_of_python_and_ends_the_pause(recorded, tmp_path, monkeypatch):
+    (tmp_path / "fails_in_a_window.py").write_text("raise ValueError('wrong')")
+    monkeypatch.syspath_prepend(tmp_path)
+    profilers = []
+
+    def read():
+        with pytest.raises(ValueError, match="wrong") as caught:
+            import fails_in_a_window  # noqa: F401
+        profilers.append(sys.getprofile())
+        assert [frame.path.name for frame in caught.traceback] == ["test_recorder.py", "fails_in_a_window.py"]
+
+    recorded(read)
+    assert profilers[0] is not None
+
+
 def test_another_profiler_makes_a_window_unrepeatable_and_keeps_its_place(recorded):
     def other(frame, event, argument):
         return None

@@ -24,6 +24,7 @@ def install(root: str | None = None) -> None:
     if windows.installed or hasattr(os.stat, "recorded_by"):
         return  # by this module; or by a copy of it that was imported before, and this one sees nothing
     windows.installed = True
+    windows.wrap_imports()
     reads.wrap_environment()
     reads.wrap_exists()
     reads.wrap_finders()

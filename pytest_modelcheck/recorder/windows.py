@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_modelcheck.recorder.owners import is_installed, named, owner_of
 
-_IMPORTS = sys.modules["_frozen_importlib"]._find_and_load.__code__
+_IMPORTLIB: Any = sys.modules["_frozen_importlib"]
 _WITHOUT_RESULT = (f"{os.sep}logging{os.sep}__init__.py", f"{os.sep}tempfile.py")
 """The time of a log record and the name of a temporary file reach no result."""
 _CLOCKS = "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns localtime gmtime"
@@ -99,16 +99,33 @@ def window(build: Any, *, repeatable: bool = True) -> Iterator[None]:
         opened.pop()
 
 
+def wrap_imports() -> None:
+    """Let no window see what a module runs while it is imported: that is known by its source.
+
+    To be called for every function and to ignore it made an import of transformers three times as long.
+    """
+    find_and_load = _IMPORTLIB._find_and_load
+
+    def unseen(name: str, import_: Callable[..., Any]) -> Any:
+        profiler = sys.getprofile()
+        if getattr(profiler, "__name__", "") != _profiler.__name__:
+            return find_and_load(name, import_)
+        sys.setprofile(None)
+        try:
+            return find_and_load(name, import_)
+        finally:
+            sys.setprofile(profiler)
+
+    # Python leaves the frames of this file out of tracebacks.
+    unseen.__code__ = unseen.__code__.replace(co_filename=find_and_load.__code__.co_filename)
+    _IMPORTLIB._find_and_load = unseen
+
+
 def _profiler(recording: Recording, repeatable: bool) -> Callable[[FrameType, str, Any], None]:
-    ran, importing = recording.ran, 0
+    ran = recording.ran
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal importing
-        if frame.f_code is _IMPORTS and event in ("call", "return"):
-            importing += 1 if event == "call" else -1
-        elif importing:
-            pass  # what a module runs while it is imported is known by its source
-        elif event == "call":
+        if event == "call":
             if frame.f_code not in ran:
                 ran[frame.f_code] = frame.f_globals.get("__name__") or ""
         elif event == "c_call" and repeatable and argument in _UNREPEATABLE:
