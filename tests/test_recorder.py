@@ -102,7 +102,7 @@ def test_an_import_runs_without_the_profiler_and_what_is_called_after_it_is_seen
     monkeypatch.syspath_prepend(tmp_path)
 
     def read():
-        import imported_in_a_window
+        import imported_in_a_window  # type: ignore[import-not-found]
 
         imported_in_a_window.called()
 
@@ -122,7 +122,7 @@ def test_a_failed_import_in_a_window_has_the_traceback_of_python_and_ends_the_pa
 
     def read():
         with pytest.raises(ValueError, match="wrong") as caught:
-            import fails_in_a_window  # noqa: F401
+            import fails_in_a_window  # type: ignore[import-not-found]  # noqa: F401
         profilers.append(sys.getprofile())
         assert [frame.path.name for frame in caught.traceback] == ["test_recorder.py", "fails_in_a_window.py"]
 
