@@ -6,7 +6,8 @@
 4. ``Cast(CumSum(Cast(x, int64)), int32) -> CumSum(x)`` for x of int32, likewise: sums that wrap are equal in both.
    Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
 5. ``Where(Not(c), x, y) -> Where(c, y, x)``, where nothing else reads the Not.
-6. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
+6. ``Unsqueeze(ReduceMean(x, axes), axes) -> ReduceMean(x, axes)`` that keeps its axes, likewise for every reduction.
+7. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
@@ -18,11 +19,19 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_once, read_outside
-from pytest_modelcheck.rewriting.matching import produced_by, rank, scope_of
+from pytest_modelcheck.rewriting.matching import produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.shape_rules import REDUCTIONS
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-MERGES = ("Slice of a Slice", "Concat of a Concat", "Concat of a sequence", "CumSum between Casts", "Where of a Not")
+MERGES = (
+    "Slice of a Slice",
+    "Concat of a Concat",
+    "Concat of a sequence",
+    "CumSum between Casts",
+    "Where of a Not",
+    "Unsqueeze of a reduction",
+)
 
 _BY_INPUTS = 10
 """From this opset on the bounds of a Slice are inputs."""
@@ -31,8 +40,8 @@ _INT64 = ir.DataType.INT64
 
 
 def merge_nested(rewriter: Rewriter) -> None:
-    """Rules 1 to 5."""
-    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast", "Where"):
+    """Rules 1 to 6."""
+    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast", "Where", "Unsqueeze"):
         if node.op_type == "Slice" and rewriter.opset() >= _BY_INPUTS:
             rewriter.begin_rule(MERGES[0])
             _try_merge_slices(rewriter, node)
@@ -48,6 +57,9 @@ def merge_nested(rewriter: Rewriter) -> None:
         elif node.op_type == "Where":
             rewriter.begin_rule(MERGES[4])
             _try_swap_branches(rewriter, node)
+        elif node.op_type == "Unsqueeze":
+            rewriter.begin_rule(MERGES[5])
+            _try_keep_axes(rewriter, node)
 
 
 def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -71,10 +83,10 @@ def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node
     return made.inputs[0]
 
 
-def _inner(node: ir.Node, op_type: str) -> ir.Node | None:
-    """The node of this type, in the same scope, whose only reader is the first input of `node`."""
+def _inner(node: ir.Node, *op_types: str) -> ir.Node | None:
+    """The node of one of these types, in the same scope, whose only reader is the first input of `node`."""
     value = node.inputs[0]
-    inner = produced_by(value, op_type)
+    inner = produced_by(value, *op_types)
     return inner if inner is not None and inner.graph is node.graph and read_once(inner.outputs[0]) else None
 
 
@@ -168,3 +180,17 @@ def _try_swap_branches(rewriter: Rewriter, node: ir.Node) -> bool:
         return rewriter.refuse("the negation is read elsewhere, too", node)
     swapped = rewriter.node("Where", [negation.inputs[0], *node.inputs[:0:-1]], like=node.outputs[0])
     return rewriter.replace([negation, node], [swapped], {node.outputs[0]: swapped.outputs[0]})
+
+
+def _try_keep_axes(rewriter: Rewriter, node: ir.Node) -> bool:
+    reduction = _inner(node, *REDUCTIONS, "ArgMax", "ArgMin")
+    dims = None if reduction is None else rank(reduction.inputs[0])
+    if reduction is None or dims is None or integer_attribute(reduction, "keepdims", 1) != 0:
+        return False
+    arg = integer_attribute(reduction, "axis", 0) if reduction.op_type.startswith("Arg") else None
+    dropped, put = reduced_axes(reduction) if arg is None else (arg,), reduced_axes(node)
+    if not dropped or not put or {axis % dims for axis in dropped} != {axis % dims for axis in put}:
+        return rewriter.refuse("it puts other axes than the reduction drops", node)
+    attributes = {**reduction.attributes, "keepdims": 1}
+    kept = rewriter.node(reduction.op_type, reduction.inputs, attributes, like=node.outputs[0])
+    return rewriter.replace([reduction, node], [kept], {node.outputs[0]: kept.outputs[0]})

@@ -189,7 +189,7 @@ _UNARY = (
     "RotaryEmbedding",
 )  # fmt: skip
 
-_REDUCTIONS = (
+REDUCTIONS = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
     "ReduceProd", "ReduceSum", "ReduceSumSquare",
 )  # fmt: skip
@@ -197,7 +197,7 @@ _REDUCTIONS = (
 RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     **dict.fromkeys(_UNARY, _same),
     **dict.fromkeys(BROADCASTING, _elementwise),
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "ArgMax": _arg,
     "ArgMin": _arg,
     "AveragePool": _batch_kept,

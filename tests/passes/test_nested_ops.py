@@ -56,6 +56,20 @@ def test_two_become_one(body: str, counts: dict[str, int]) -> None:
     assert fires(IDENTITIES, model(body)) == counts
 
 
+@pytest.mark.parametrize(
+    ("body", "counts"),
+    [
+        ("m = ReduceSum <keepdims = 0> (x, minus) y = Unsqueeze (m, two)", {"ReduceSum": 1}),
+        ("m = ReduceL2 <keepdims = 0> (x, both) y = Unsqueeze (m, turned)", {"ReduceL2": 1}),
+        ("m = ArgMax <axis = -2, keepdims = 0> (x) a = Unsqueeze (m, one) y = Neg (a)", {"ArgMax": 1, "Neg": 1}),
+        ("m = ArgMin <keepdims = 0> (x) a = Unsqueeze (m, zero) y = Neg (a)", {"ArgMin": 1, "Neg": 1}),
+    ],
+)
+def test_a_reduction_keeps_the_axes_that_are_put_back(body: str, counts: dict[str, int]) -> None:
+    ports = "(float[N,4,5] x) => (int64[A,B,C] y)" if "Arg" in body else "(float[N,4,5] x) => (float y)"
+    assert fires(IDENTITIES, model(body, ports, both=np.array([1, 2]), turned=np.array([-1, 1]))) == counts
+
+
 def test_all_of_a_tree_of_concats_become_one_in_one_run() -> None:
     tree = model(
         "a = Concat <axis = 1> (x, x) b = Concat <axis = 1> (x, a) "
@@ -200,6 +214,14 @@ CASES = (
         refused=model("r = Relu (x) c = Greater (x, r) n = Not (c) a = Cast <to = 1> (n) y = Where (n, r, a)"),
         reason="the negation is read elsewhere, too",
         counts={"Relu": 1, "Greater": 1, "Where": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="Unsqueeze of a reduction",
+        fires=model("r = Relu (x) m = ReduceMean <keepdims = 0> (r, one) y = Unsqueeze (m, one)"),
+        refused=model("r = Relu (x) m = ReduceMean <keepdims = 0> (r, one) y = Unsqueeze (m, two)"),
+        reason="it puts other axes than the reduction drops",
+        counts={"Relu": 1, "ReduceMean": 1},
     ),
     RuleCase(
         pass_=IDENTITIES,
