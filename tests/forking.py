@@ -79,7 +79,7 @@ def serve(address: str) -> dict[str, Any]:
     """Fork for every client until standard input ends; in a fork, what its client asked for."""
     for name in LIBRARIES.split(", "):
         with contextlib.suppress(ImportError):
-            __import__(name)
+            exec(f"import {name}")  # a computed import would make a case of the tests reach every module of theirs
     plugins = {entry.value.partition(".")[0] for entry in importlib.metadata.entry_points(group="pytest11")}
     for name in [name for name in sys.modules if name.partition(".")[0] in plugins]:
         del sys.modules[name]  # anyio, which transformers loads: pytest warns that it cannot rewrite its assertions
