@@ -4,8 +4,8 @@
     python -m benchmarks.random_against_peers --start 5000 --count 200
     python -m benchmarks.random_against_peers 10 21            # these seeds
 
-A peer is right where onnxruntime gives the same numbers, infinities among the inputs. Each seed with a right peer ahead
-is printed. The graphs run in a process of their own, because a peer may crash or hang.
+A peer is right where onnxruntime gives the same numbers, infinities and NaN among the inputs. Each seed with a right
+peer ahead is printed. The graphs run in a process of their own, because a peer may crash or hang.
 """
 
 from __future__ import annotations

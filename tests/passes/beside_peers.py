@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -74,14 +75,12 @@ def _is_right(model: onnx.ModelProto, made: onnx.ModelProto, seed: int) -> bool:
 
 
 def _with_special(drawn: list[dict[str, Array]]) -> Iterator[dict[str, Array]]:
-    """All feeds, and each with an infinity at the start of its floats: a Softmax over one element is not 1 then."""
+    """All feeds, and each with floats that are infinite or no numbers: a Softmax over one element is not 1 then."""
     yield from drawn
-    for feeds in drawn:
-        copies = {name: array.copy() for name, array in feeds.items()}
-        for array in copies.values():
-            if array.dtype.kind == "f" and array.size:
-                array.reshape(-1)[0] = np.inf
-        yield copies
+    for feeds, special in itertools.product(drawn, (np.inf, np.nan)):
+        yield {
+            name: np.full_like(array, special) if array.dtype.kind == "f" else array for name, array in feeds.items()
+        }
 
 
 def _count(model: onnx.ModelProto) -> int:
