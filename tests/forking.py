@@ -138,6 +138,7 @@ def run(asked: dict[str, Any]) -> None:
     os.environ.update(asked["environment"])
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     sys.executable = asked["executable"]
+    # They stay open until the process ends, as Python's own do.
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     first, *arguments = asked["arguments"]
@@ -167,7 +168,7 @@ def ended(asked: dict[str, Any]) -> int:
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         code = 1
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]  # what Python itself calls at its end; os._exit skips it
     atexit._run_exitfuncs()
     if isinstance(code, str):
         print(code, file=sys.stderr)

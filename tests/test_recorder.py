@@ -102,7 +102,7 @@ def test_an_import_runs_without_the_profiler_and_what_is_called_after_it_is_seen
     monkeypatch.syspath_prepend(tmp_path)
 
     def read():
-        import imported_in_a_window  # type: ignore[import-not-found]
+        import imported_in_a_window  # type: ignore[import-not-found]  # the test writes it
 
         imported_in_a_window.called()
 

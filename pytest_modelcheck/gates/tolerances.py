@@ -32,7 +32,7 @@ def read_width(label: str, width: Any) -> Width:
     for value in width.values() if isinstance(width, Mapping) else (width,):
         if value is not None and not _is_tolerance(value):
             raise MarkerError(f"{label}={value!r} must be a finite number of at least 0")
-    return width  # type: ignore[no-any-return]
+    return width  # type: ignore[no-any-return]  # a marker's argument, looked at above
 
 
 def _is_tolerance(value: Any) -> bool:

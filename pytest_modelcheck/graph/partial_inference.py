@@ -136,7 +136,7 @@ def _names(value: ir.Value) -> Iterator[str]:
 
 
 def _keep_apart(value: ir.Value, known: set[str], run: int) -> None:
-    """Inference counts the names that it invents in each model anew: two of one name would be taken for one size."""
+    """Each inference numbers the unknown sizes from 0: without this, two of them with one name would count as equal."""
     if value.shape is None or known.issuperset(_names(value)):
         return
     dims = [

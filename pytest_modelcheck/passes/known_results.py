@@ -2,7 +2,7 @@
 
 1. ``Shape`` and ``Size`` of a value of static shape.
 2. ``SequenceLength`` of what SequenceConstruct, SequenceEmpty, SequenceInsert and SequenceErase put together.
-3. ``OptionalHasElement`` of an Optional that is made here, of what is no optional, and of nothing.
+3. ``OptionalHasElement`` of an Optional that this graph makes, of a tensor or sequence, and of an omitted input.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
@@ -50,7 +50,7 @@ def _static_size(node: ir.Node, source: ir.Value) -> Known | None:
         dims = dims[start:end]
     if start is None or end is None or not are_numbers(dims):
         return None
-    sizes = np.array([int(dim) for dim in dims], dtype=np.int64)  # type: ignore[arg-type]
+    sizes = np.array([dim for dim in dims if isinstance(dim, int)], dtype=np.int64)
     return sizes if node.op_type == "Shape" else np.array(np.prod(sizes, dtype=np.int64))
 
 

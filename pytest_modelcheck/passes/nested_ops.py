@@ -14,6 +14,8 @@ Source: the operators' pages, https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -24,15 +26,6 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.shape_rules import REDUCTIONS
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-MERGES = (
-    "Slice of a Slice",
-    "Concat of a Concat",
-    "Concat of a sequence",
-    "CumSum between Casts",
-    "Where of a Not",
-    "Unsqueeze of a reduction",
-)
-
 _BY_INPUTS = 10
 """From this opset on the bounds of a Slice are inputs."""
 
@@ -41,25 +34,10 @@ _INT64 = ir.DataType.INT64
 
 def merge_nested(rewriter: Rewriter) -> None:
     """Rules 1 to 6."""
-    for node in rewriter.nodes("Slice", "Concat", "ConcatFromSequence", "Cast", "Where", "Unsqueeze"):
-        if node.op_type == "Slice" and rewriter.opset() >= _BY_INPUTS:
-            rewriter.begin_rule(MERGES[0])
-            _try_merge_slices(rewriter, node)
-        elif node.op_type == "Concat":
-            rewriter.begin_rule(MERGES[1])
-            _try_merge_concats(rewriter, node)
-        elif node.op_type == "ConcatFromSequence":
-            rewriter.begin_rule(MERGES[2])
-            _try_concat_sequence(rewriter, node)
-        elif node.op_type == "Cast":
-            rewriter.begin_rule(MERGES[3])
-            _try_narrow_sum(rewriter, node)
-        elif node.op_type == "Where":
-            rewriter.begin_rule(MERGES[4])
-            _try_swap_branches(rewriter, node)
-        elif node.op_type == "Unsqueeze":
-            rewriter.begin_rule(MERGES[5])
-            _try_keep_axes(rewriter, node)
+    for node in rewriter.nodes(*_RULES):
+        name, merge = _RULES[node.op_type]
+        rewriter.begin_rule(name)
+        merge(rewriter, node)
 
 
 def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -92,7 +70,7 @@ def _inner(node: ir.Node, *op_types: str) -> ir.Node | None:
 
 def _try_merge_slices(rewriter: Rewriter, node: ir.Node) -> bool:
     inner = _inner(node, "Slice")
-    if inner is None:
+    if inner is None or rewriter.opset() < _BY_INPUTS:
         return False
     bounds = [_bounds(rewriter, inner), _bounds(rewriter, node)]
     if bounds[0] is None or bounds[1] is None:
@@ -194,3 +172,16 @@ def _try_keep_axes(rewriter: Rewriter, node: ir.Node) -> bool:
     attributes = {**reduction.attributes, "keepdims": 1}
     kept = rewriter.node(reduction.op_type, reduction.inputs, attributes, like=node.outputs[0])
     return rewriter.replace([reduction, node], [kept], {node.outputs[0]: kept.outputs[0]})
+
+
+_RULES: dict[str, tuple[str, Callable[[Rewriter, ir.Node], bool]]] = {
+    "Slice": ("Slice of a Slice", _try_merge_slices),
+    "Concat": ("Concat of a Concat", _try_merge_concats),
+    "ConcatFromSequence": ("Concat of a sequence", _try_concat_sequence),
+    "Cast": ("CumSum between Casts", _try_narrow_sum),
+    "Where": ("Where of a Not", _try_swap_branches),
+    "Unsqueeze": ("Unsqueeze of a reduction", _try_keep_axes),
+}
+"""Operator of the outer node -> name of the rule, and what tries it."""
+
+MERGES = tuple(name for name, _ in _RULES.values())

@@ -43,7 +43,7 @@ class Model:
             try:
                 self.buffer, executes = _converted(program)
                 break
-            except Exception as error:
+            except Exception as error:  # whatever lowering raises of dynamic sizes; of fixed ones it is the answer
                 if model == models[-1]:
                     raise
                 fixed = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
