@@ -6,10 +6,12 @@ import sys
 import time
 
 import pytest
+import torch
 
 from pytest_modelcheck import recorder
 from pytest_modelcheck.recorder import owners, windows
 from pytest_modelcheck.recorder import reads as recorded_reads
+from pytest_modelcheck.store.manifest import Watch
 
 CONFTEST = """
     import os
@@ -62,8 +64,23 @@ def test_a_read_in_a_window_belongs_to_it_with_its_owner(recorded, tmp_path):
     (tmp_path / "w.txt").write_text("1")
     recorded_reads.written.discard(str(tmp_path / "w.txt"))  # as if another process had written it
     read = recorded(lambda: (tmp_path / "w.txt").read_text()).reads
-    assert ("file", str(tmp_path / "w.txt")) in read
+    assert ("file", str(tmp_path / "w.txt"), __file__) in read
     assert recorded_reads.seen["file", str(tmp_path / "w.txt")].owners == {__file__}
+
+
+def test_what_another_file_reads_elsewhere_is_not_read_by_the_case_whose_library_reads_it_too(recorded, tmp_path):
+    def read_all(file):
+        exec(compile("dict(os.environ)", str(file), "exec"), {"os": os})
+
+    def build():
+        read_all(torch.__file__)
+
+    read_all(tmp_path / "elsewhere.py")
+    with windows.window(build):
+        build()
+    assert recorded_reads.seen["env", "*"].owners >= {torch.__file__, str(tmp_path / "elsewhere.py")}
+    assert ("env", "*", torch.__file__) in windows.recording_of(build).reads
+    assert "env *" not in Watch(build, {}).manifest().reads
 
 
 def test_a_file_that_the_process_wrote_itself_is_no_read(recorded, tmp_path):
@@ -74,7 +91,7 @@ def test_a_file_that_the_process_wrote_itself_is_no_read(recorded, tmp_path):
 
 def test_no_value_of_a_variable_is_kept(recorded, monkeypatch):
     monkeypatch.setenv("RECORDED_VALUE", "hunter2")
-    assert ("env", "RECORDED_VALUE") in recorded(lambda: os.environ.get("RECORDED_VALUE")).reads
+    assert ("env", "RECORDED_VALUE", __file__) in recorded(lambda: os.environ.get("RECORDED_VALUE")).reads
     assert "hunter2" not in repr(recorded_reads.seen)
 
 

@@ -58,7 +58,7 @@ def _note(kind: str, name: str, state: Callable[[], str], frame: FrameType | Non
             _busy = False
     read.owners.add(owner)
     for recording in windows.opened:
-        recording.reads.add(key)
+        recording.reads.add((kind, name, owner))
 
 
 def environment_text(value: str | bytes | None) -> str:

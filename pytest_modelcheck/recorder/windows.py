@@ -35,13 +35,13 @@ class Recording:
     """What happened in the windows of one case.
 
     Attributes:
-        reads: ``(kind, name)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``, ``module``
+        reads: ``(kind, name, owner)`` of every read; kinds are ``env``, ``file``, ``folder``, ``exists``, ``module``
             (one that was not found), ``distribution`` (whose metadata was asked for).
         ran: Code that ran -> name of its module.
         unrepeatable: Why the outcome may differ although everything that was read is the same.
     """
 
-    reads: set[tuple[str, str]] = field(default_factory=set)
+    reads: set[tuple[str, str, str]] = field(default_factory=set)
     ran: dict[CodeType, str] = field(default_factory=dict)
     unrepeatable: dict[str, None] = field(default_factory=dict)
 

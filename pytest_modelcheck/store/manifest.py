@@ -182,7 +182,7 @@ class Watch:
 
     def _counts(self, kind: str, name: str, owner: str, files: Mapping[str, str], distributions: set[str]) -> bool:
         """Whether a read belongs to the case: made by a file that it reaches, or in one of its windows."""
-        in_window, of = (kind, name) in self._recording.reads, owners(owner)
+        in_window, of = (kind, name, owner) in self._recording.reads, owners(owner)
         by_user = owner in files or (in_window and not is_library(owner))
         if not by_user and distributions.isdisjoint(of):
             return False  # first: so are nearly all reads of a long run
