@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import re
 import tempfile
 import warnings
@@ -28,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from examples.experiments.rows import RESULTS, Row, table
+from examples.experiments.rows import RESULTS, Row, add_missing, table
 from examples.zoo.declaring import EXPORTERS
 from examples.zoo.random_inputs import normal
 from pytest_modelcheck import ModelCase
@@ -231,20 +230,10 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=[*FAMILIES], metavar="FAMILY")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     given = parser.parse_args()
-    kept = RESULTS / f"conversions-{given.runtime}.jsonl"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
-    done = {(row["model"], row["exporter"]) for row in rows}
-    for family in () if given.table else given.families:
-        for exporter in EXPORTERS[:1] if MODULE in _variants(given.runtime) else EXPORTERS:
-            if (family, exporter) in done:
-                continue
-            made = [*measure(family, exporter, given.runtime)]
-            with kept.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in made)
-            rows += made
-            for row in made:
-                print(*row.values(), sep="  ", flush=True)
+    families = () if given.table else given.families
+    exporters = EXPORTERS[:1] if MODULE in _variants(given.runtime) else EXPORTERS
+    files = [(family, exporter) for family in families for exporter in exporters]
+    rows = add_missing(RESULTS / f"conversions-{given.runtime}.jsonl", files, partial(measure, runtime=given.runtime))
     print(summary(rows))
 
 

@@ -13,7 +13,6 @@ with weights that are float32 still, and the bytes of the file in percent.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.experiments.conversions import family_case, first_line, variant_file
-from examples.experiments.rows import RESULTS, Row, table
+from examples.experiments.rows import RESULTS, Row, add_missing, table
 from examples.zoo.declaring import EXPORTERS
 from pytest_modelcheck.model_case import Exporter
 
@@ -100,20 +99,9 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=[*FAMILIES], metavar="FAMILY")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     given = parser.parse_args()
-    kept = RESULTS / "quantization.jsonl"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
-    done = {(row["model"], row["exporter"]) for row in rows}
-    for family in () if given.table else given.families:
-        for exporter in EXPORTERS:
-            if (family, exporter) in done:
-                continue
-            made = [*measure(family, exporter)]
-            with kept.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in made)
-            rows += made
-            for row in made:
-                print(*row.values(), sep="  ", flush=True)
+    families = () if given.table else given.families
+    files = [(family, exporter) for family in families for exporter in EXPORTERS]
+    rows = add_missing(RESULTS / "quantization.jsonl", files, measure)
     print(summary(rows))
 
 

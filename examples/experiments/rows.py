@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pytest_modelcheck.model_case import Exporter
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".modelcheck" / "experiments"
@@ -85,6 +87,25 @@ def zoo_rows(given: argparse.Namespace, part: str) -> list[Row]:
     rows, absent = measured_rows(read_rows())
     if absent:
         print(f"not measured, left out: {', '.join(absent)}")
+    return rows
+
+
+def add_missing(
+    path: Path, files: Iterable[tuple[str, Exporter]], measure: Callable[[str, Exporter], Iterable[Row]]
+) -> list[Row]:
+    """The rows in `path`, one JSON object a line, with those of each model and exporter that is not there added."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    done = {(row["model"], row["exporter"]) for row in rows}
+    for key in files:
+        if key in done:
+            continue
+        made = [*measure(*key)]
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in made)
+        rows += made
+        for row in made:
+            print(*row.values(), sep="  ", flush=True)
     return rows
 
 
