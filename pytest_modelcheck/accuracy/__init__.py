@@ -23,7 +23,6 @@ from pytest_modelcheck.accuracy.switches import (
     Switchable,
     find_guilty_runtime_rewrite,
     find_guilty_switch,
-    onnxslim_switches,
 )
 from pytest_modelcheck.accuracy.tolerance import TOLERANCES, Tolerance, Tolerances
 from pytest_modelcheck.accuracy.variants import Variant
@@ -59,7 +58,6 @@ __all__ = [
     "find_guilty_runtime_rewrite",
     "find_guilty_switch",
     "nonfinite_parameters",
-    "onnxslim_switches",
     "rounds_to_integers",
     "session_stage",
     "standard_stages",

@@ -8,7 +8,6 @@ written down, and a rewrite counts as guilty only where leaving it out made the 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -59,20 +58,6 @@ class GuiltySwitch:
             return f"{self.optimizer}: the numbers differ with every rewrite that it can leave out left out"
         rest = "" if self.alone else ", and further ones: without it alone the numbers still differ"
         return f"{self.optimizer}: rewrite {self.switch}{rest}"
-
-
-def onnxslim_switches() -> Switchable:
-    """onnxslim with its own fusion patterns as switches. Raises ImportError where it is not installed."""
-    onnxslim = importlib.import_module("onnxslim")
-    patterns = importlib.import_module("onnxslim.core.pattern.registry").DEFAULT_FUSION_PATTERNS
-
-    def run(model: onnx.ModelProto, left_out: frozenset[str]) -> onnx.ModelProto:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        slimmed: onnx.ModelProto = onnxslim.slim(copy, skip_fusion_patterns=sorted(left_out))
-        return slimmed
-
-    return Switchable("onnxslim", tuple(patterns), run)
 
 
 def find_guilty_switch(
