@@ -72,10 +72,12 @@ def check(modelcheck: ModelCheck, expectation: ExpectGolden) -> GateResult:
 def _recorded(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> GateResult:
     """The result against the file that is recorded for the running test."""
     if not path.is_file() and not modelcheck.locked.updating:
+        from pytest_modelcheck.snapshots.extension import shown
+
         finding = modelcheck.finding(
             GATE.name,
             "golden",
-            f"a recorded reference in {path}",
+            f"a recorded reference in {shown(path)}",
             "no such file",
             next=f"To record it, {_UPDATE} and commit the file. If it was deleted by mistake, restore it.",
         )

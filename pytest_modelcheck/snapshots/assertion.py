@@ -16,6 +16,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from pytest_modelcheck.model_case import EXPORTERS
 from pytest_modelcheck.result import Change, Finding, FindingError, Verdict, first_lines
+from pytest_modelcheck.snapshots.extension import shown
 from pytest_modelcheck.snapshots.kinds import KINDS, SnapshotKind, kind_of
 from pytest_modelcheck.snapshots.text import REORDERED, compose, differences_found, split, version_changes
 
@@ -200,11 +201,12 @@ class ModelCheckSnapshot:
 
     def _finding(self, kind: SnapshotKind, text: str, change: Change) -> Finding:
         execution = self.syrupy.executions[self.syrupy.num_executions - 1]
+        location = shown(execution.snapshot_location)
         finding = partial(Finding, gate="snapshot", model=self.context.model, context=self.context.context)
         if execution.exception is not None:
             return finding(
                 subject=kind.name,
-                expected=f"a recorded snapshot in {execution.snapshot_location}",
+                expected=f"a recorded snapshot in {location}",
                 found=f"{type(execution.exception).__name__}: {execution.exception}",
                 next=f"Delete or restore what is there; to record it again, {UPDATE}.",
                 verdict=Verdict.ERROR,
@@ -213,7 +215,7 @@ class ModelCheckSnapshot:
             other = self._of_the_other_exporter(Path(str(execution.snapshot_location)))
             return finding(
                 subject=kind.name,
-                expected=f"a recorded snapshot in {execution.snapshot_location}",
+                expected=f"a recorded snapshot in {location}",
                 found="no such file" if other is None else f"no such file; against {other.name}, of the other exporter",
                 where=() if other is None else _against(kind, other, text),
                 next=f"To record it, {UPDATE} and commit the file. If it was deleted by mistake, restore it.",
@@ -229,7 +231,7 @@ class ModelCheckSnapshot:
             expected="the recorded rows",
             found=change.found or differences_found(changed),
             where=changed,
-            next=f"{lead}{meant}, {UPDATE} and review the diff of\n{execution.snapshot_location}",
+            next=f"{lead}{meant}, {UPDATE} and review the diff of\n{location}",
         )
 
     @property

@@ -78,3 +78,9 @@ class ModelCheckExtension(SingleFileSnapshotExtension):
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
         now, recorded = split(serialized_data), split(snapshot_data)
         return (now.format, now.body) == (recorded.format, recorded.body)
+
+
+def shown(path: str | Path) -> Path:
+    """`path` as messages give it: relative to the root folder of the run where it lies below it."""
+    root = None if ModelCheckExtension.place is None else ModelCheckExtension.place.root
+    return Path(path).relative_to(root) if root is not None and Path(path).is_relative_to(root) else Path(path)

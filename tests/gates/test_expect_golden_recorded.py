@@ -20,7 +20,7 @@ def content(project):
 def test_without_a_record_the_flag_is_named(project):
     run = project.gated("expect_golden").run().outcomes(failed=1)
     run.has(
-        f"expect_golden: golden expected a recorded reference in {project.path}/snapshots/{FILE}, found no such file",
+        f"expect_golden: golden expected a recorded reference in snapshots/{FILE}, found no such file",
         "next:  To record it, run pytest --modelcheck --snapshot-update and commit the file.",
     )
     assert project.files() == []
