@@ -27,21 +27,17 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
-from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.passes.nested_ops import MERGES, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
+from pytest_modelcheck.shapes.slices import keeps_everything
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
 """Gives the value that may stand for the first output of the node, or None (a close case is refused)."""
-
-
-def _identity(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    return node.inputs[0]
 
 
 def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -66,15 +62,12 @@ def _is_empty_along(shape: Sequence[object] | None, axis: int) -> bool:
 def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         return _refused(rewriter, node, "the mask of the Dropout is read")
-    opset = rewriter.opset()
-    if opset < 7 and integer_attribute(node, "is_test", 0) != 1:
+    mode = node.inputs[2] if len(node.inputs) > 2 else None
+    if mode is not None and not is_constant(mode):
+        return _refused(rewriter, node, "whether the Dropout is in training mode is not known")
+    tests = rewriter.opset() >= 7 or integer_attribute(node, "is_test", 0) == 1
+    if not tests or (mode is not None and not _is_all(mode, False)):
         return _refused(rewriter, node, "the Dropout is in training mode")
-    if opset >= 12 and len(node.inputs) > 2 and node.inputs[2] is not None:
-        training = rewriter.constant(node.inputs[2])
-        if training is None:
-            return _refused(rewriter, node, "whether the Dropout is in training mode is not known")
-        if training.item():
-            return _refused(rewriter, node, "the Dropout is in training mode")
     return node.inputs[0]
 
 
@@ -86,9 +79,8 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
     if source.dtype == to:
         return source
     inner = produced_by(source, "Cast")
-    if inner is None or (origin := inner.inputs[0]) is None:
-        return None
-    if origin.dtype is None or not _loses_nothing(origin.dtype, source.dtype):
+    origin = None if inner is None else inner.inputs[0]
+    if origin is None or origin.dtype is None or source.dtype.name not in _EXACT.get(origin.dtype, ()):
         return None
     rewriter.begin_rule("Cast of a Cast")
     if origin.dtype == to:
@@ -101,10 +93,8 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
 
 
 def _cast_like(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    source, like = node.inputs[0], node.inputs[1]
-    if source is None or like is None or source.dtype is None or source.dtype != like.dtype:
-        return None
-    return source
+    source, like = node.inputs
+    return source if source is not None and like is not None and source.dtype == like.dtype is not None else None
 
 
 _EXACT = {
@@ -120,10 +110,6 @@ _EXACT = {
 """Type -> types that hold each of its values exactly."""
 
 
-def _loses_nothing(source: ir.DataType, target: ir.DataType) -> bool:
-    return target.name in _EXACT.get(source, ())
-
-
 def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     source = node.inputs[0]
     shape = known.shape(node.outputs[0])
@@ -136,12 +122,8 @@ def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.V
     return node.inputs[0] if axes is not None and list(axes) == sorted(axes) else None
 
 
-def _slice(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _window(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     return node.inputs[0] if keeps_everything(node, known) else None
-
-
-def _pad(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
-    return node.inputs[0] if pads_nothing(node, known) else None
 
 
 def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -153,24 +135,13 @@ def _neutral(element: float, *, commutes: bool) -> Rule:
     def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
         if rewriter.opset() < 7:  # broadcasting had different rules
             return None
-        for index in (1, 0) if commutes else (1,):
-            if (
-                len(node.inputs) != 2
-                or node.inputs[1 - index] is None
-                or not _is_all(rewriter, node.inputs[index], element)
-            ):
+        left, right = node.inputs
+        for source, constant in ((left, right), (right, left)) if commutes else ((left, right),):
+            if source is None or not _is_all(constant, element):
                 continue
-            source, constant = node.inputs[1 - index], node.inputs[index]
-            assert source is not None
-            assert constant is not None
             if source.dtype is not None and source.dtype != node.outputs[0].dtype and node.op_type == "Pow":
                 continue
-            rank = len(constant.shape) if constant.shape is not None else None
-            ones = constant.shape is not None and all(dim == 1 for dim in constant.shape)
-            shape = known.shape(source)
-            if rank == 0 or (ones and shape is not None and rank is not None and rank <= len(shape)):
-                return source
-            if shape is not None and shape == known.shape(node.outputs[0]) and shape == _met(known, source, constant):
+            if _keeps_shape(known, source, constant):
                 return source
             return _refused(rewriter, node, f"its constant of {element:g} may change the shape by broadcasting")
         return None
@@ -178,16 +149,16 @@ def _neutral(element: float, *, commutes: bool) -> Rule:
     return rule
 
 
-def _met(known: SymbolicShapes, source: ir.Value, constant: ir.Value) -> tuple[object, ...] | None:
-    """The shape that broadcasting gives, for a constant of which no axis can stretch `source`."""
+def _keeps_shape(known: SymbolicShapes, source: ir.Value, constant: ir.Value | None) -> bool:
+    """Whether no axis of `constant` can stretch `source`."""
     shape, other = known.shape(source), known.shape(constant)
-    if shape is None or other is None or len(other) > len(shape):
-        return None
-    aligned = shape[len(shape) - len(other) :]
-    return shape if all(b in (1, a) for a, b in zip(aligned, other, strict=True)) else None
+    if shape is None or other is None:
+        return other == ()
+    aligned = zip(reversed(shape), reversed(other), strict=False)
+    return len(other) <= len(shape) and all(size in (1, dim) for dim, size in aligned)
 
 
-def _is_all(rewriter: Rewriter, value: ir.Value | None, element: float) -> bool:
+def _is_all(value: ir.Value | None, element: float) -> bool:
     tensor = constant_tensor(value)
     if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.size == 0:
         return False
@@ -216,8 +187,8 @@ def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> i
 
 def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
     condition, yes, no = node.inputs
-    chosen = yes if yes is no or _is_all(rewriter, condition, True) else no
-    if chosen is not yes and not _is_all(rewriter, condition, False):
+    chosen = yes if yes is no or _is_all(condition, True) else no
+    if chosen is not yes and not _is_all(condition, False):
         return None
     shape = known.shape(node.outputs[0])
     if shape is None or known.shape(chosen) != shape:
@@ -240,42 +211,25 @@ def _refused(rewriter: Rewriter, node: ir.Node, reason: str) -> ir.Value | None:
 
 
 _RULES: dict[str, Rule] = {
-    "Abs": _idempotent,
+    **dict.fromkeys(("Abs", "Ceil", "Floor", "Relu", "Round", "Sign"), _idempotent),
+    **dict.fromkeys(("Neg", "Not"), _involution),
+    **dict.fromkeys(("Identity", "Max", "Mean", "Min", "Sum"), _only_input),
+    **dict.fromkeys(("Expand", "Flatten", "Reshape"), _same_shape),
+    **dict.fromkeys(("Pad", "Slice"), _window),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _reduced_ones),
     "Add": _neutral(0, commutes=True),
     "And": _neutral(True, commutes=True),
     "Cast": _cast,
     "CastLike": _cast_like,
-    "Ceil": _idempotent,
     "Concat": _concat,
     "Div": _neutral(1, commutes=False),
     "Dropout": _dropout,
-    "Expand": _same_shape,
-    "Flatten": _same_shape,
-    "Floor": _idempotent,
-    "Identity": _identity,
-    "Max": _only_input,
-    "Mean": _only_input,
-    "Min": _only_input,
     "Mul": _neutral(1, commutes=True),
-    "Neg": _involution,
-    "Not": _involution,
     "OptionalGetElement": element_of_optional,
     "Or": _neutral(False, commutes=True),
-    "Pad": _pad,
     "Pow": _neutral(1, commutes=False),
-    "ReduceMax": _reduced_ones,
-    "ReduceMean": _reduced_ones,
-    "ReduceMin": _reduced_ones,
-    "ReduceProd": _reduced_ones,
-    "ReduceSum": _reduced_ones,
-    "Relu": _idempotent,
-    "Reshape": _same_shape,
-    "Round": _idempotent,
     "SequenceAt": element_of_sequence,
-    "Sign": _idempotent,
-    "Slice": _slice,
     "Sub": _neutral(0, commutes=False),
-    "Sum": _only_input,
     "Tile": _tile,
     "Transpose": _transpose,
     "Where": _where,

@@ -16,20 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_once, read_outside
+from pytest_modelcheck.passes.known_results import are_numbers
+from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
 from pytest_modelcheck.rewriting.matching import produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.shape_rules import REDUCTIONS
+from pytest_modelcheck.rewriting.rules import Rule, apply
+from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
+from pytest_modelcheck.shapes.slices import slice_bounds
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
-
-_BY_INPUTS = 10
-"""From this opset on the bounds of a Slice are inputs."""
-
-_INT64 = ir.DataType.INT64
 
 
 def merge_nested(rewriter: Rewriter) -> None:
@@ -38,6 +36,7 @@ def merge_nested(rewriter: Rewriter) -> None:
         name, merge = _RULES[node.op_type]
         rewriter.begin_rule(name)
         merge(rewriter, node)
+    apply(rewriter, _FORMULAS)
 
 
 def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
@@ -61,49 +60,21 @@ def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node
     return made.inputs[0]
 
 
-def _inner(node: ir.Node, *op_types: str) -> ir.Node | None:
-    """The node of one of these types, in the same scope, whose only reader is the first input of `node`."""
-    value = node.inputs[0]
-    inner = produced_by(value, *op_types)
-    return inner if inner is not None and inner.graph is node.graph and read_once(inner.outputs[0]) else None
-
-
 def _try_merge_slices(rewriter: Rewriter, node: ir.Node) -> bool:
-    inner = _inner(node, "Slice")
-    if inner is None or rewriter.opset() < _BY_INPUTS:
+    inner = produced_by(node.inputs[0], "Slice")
+    if inner is None or inner.graph is not node.graph or not read_once(inner.outputs[0]) or "starts" in node.attributes:
         return False
-    bounds = [_bounds(rewriter, inner), _bounds(rewriter, node)]
-    if bounds[0] is None or bounds[1] is None:
+    known = rewriter.shapes()
+    first, second = slice_bounds(inner, known), slice_bounds(node, known)
+    rows = [(axis, *bounds) for bound in (first or {}, second or {}) for axis, bounds in bound.items()]
+    if first is None or second is None or not all(map(are_numbers, rows)):
         return rewriter.refuse("the bounds of the two Slices are not constant", node)
-    axes = [{row[2] for row in rows} for rows in bounds if rows is not None]
-    if not axes[0].isdisjoint(axes[1]):
+    if first.keys() & second.keys():
         return rewriter.refuse("both Slices are along one axis", node)
-    scope = scope_of(node)
-    starts, ends, along, steps = zip(*bounds[0], *bounds[1], strict=True)
-    inputs = [rewriter.integers(scope, numbers, "bounds") for numbers in (starts, ends, along, steps)]
-    merged = rewriter.node("Slice", [inner.inputs[0], *inputs], like=node.outputs[0])
+    columns = ([number for row in rows if isinstance(number := row[i], int)] for i in range(4))
+    axes, starts, ends, steps = (rewriter.integers(scope_of(node), column, "bounds") for column in columns)
+    merged = rewriter.node("Slice", [inner.inputs[0], starts, ends, axes, steps], like=node.outputs[0])
     return rewriter.replace([inner, node], [merged], {node.outputs[0]: merged.outputs[0]})
-
-
-def _bounds(rewriter: Rewriter, node: ir.Node) -> list[tuple[int, int, int, int]] | None:
-    """(start, end, axis, step) for each axis that the Slice `node` is along; None where they are not known."""
-    numbers: list[list[int] | None] = []
-    for index in range(1, 5):
-        value = node.inputs[index] if index < len(node.inputs) else None
-        array = None if value is None else rewriter.constant(value)
-        if value is not None and array is None:
-            return None
-        numbers.append(None if array is None else [int(number) for number in np.atleast_1d(array)])
-    starts, ends, axes, steps = numbers
-    if starts is None or ends is None:
-        return None
-    dims = rank(node.inputs[0])
-    axes = list(range(len(starts))) if axes is None else axes
-    if any(axis < 0 for axis in axes):
-        if dims is None:
-            return None
-        axes = [axis % dims for axis in axes]
-    return list(zip(starts, ends, axes, steps or [1] * len(starts), strict=True))
 
 
 def _try_merge_concats(rewriter: Rewriter, node: ir.Node) -> bool:
@@ -125,63 +96,59 @@ def _try_merge_concats(rewriter: Rewriter, node: ir.Node) -> bool:
     return False
 
 
-def _try_concat_sequence(rewriter: Rewriter, node: ir.Node) -> bool:
-    made = _inner(node, "SequenceConstruct")
-    axis = integer_attribute(node, "axis", None)
-    if made is None or axis is None:
-        return False
-    if integer_attribute(node, "new_axis", 0) != 0:
-        return rewriter.refuse("the elements of the sequence are put along a new axis", node)
-    concat = rewriter.node("Concat", list(made.inputs), {"axis": axis}, like=node.outputs[0])
-    return rewriter.replace([made, node], [concat], {node.outputs[0]: concat.outputs[0]})
+def _concat_sequence(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    axis = integer_attribute(match.root, "axis", None)
+    if integer_attribute(match.root, "new_axis", 0) != 0 or axis is None:
+        return "the elements of the sequence are put along a new axis"
+    return [rewriter.node("Concat", match.named["SequenceConstruct"].inputs, {"axis": axis}, like=match.result)]
 
 
-def _try_narrow_sum(rewriter: Rewriter, node: ir.Node) -> bool:
-    total = _inner(node, "CumSum")
-    wide = None if total is None else produced_by(total.inputs[0], "Cast")
-    if total is None or wide is None or wide.inputs[0] is None:
-        return False
-    narrow = wide.inputs[0]
-    if integer_attribute(node, "to", None) != ir.DataType.INT32 or integer_attribute(wide, "to", None) != _INT64:
-        return False
+def _narrow_sum(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    total, narrow = match.named["CumSum"], match.values["x"]
     if narrow.dtype is not ir.DataType.INT32:
-        return rewriter.refuse("the CumSum is of values that are not int32", node)
-    made = rewriter.node("CumSum", [narrow, *total.inputs[1:]], total.attributes, like=node.outputs[0])
-    return rewriter.replace([total, node], [made], {node.outputs[0]: made.outputs[0]})
+        return "the CumSum is of values that are not int32"
+    return [rewriter.node("CumSum", [narrow, *total.inputs[1:]], total.attributes, like=match.result)]
 
 
-def _try_swap_branches(rewriter: Rewriter, node: ir.Node) -> bool:
-    negation = produced_by(node.inputs[0], "Not")
-    if negation is None:
-        return False
-    if not read_once(negation.outputs[0]) or negation.graph is not node.graph:
-        return rewriter.refuse("the negation is read elsewhere, too", node)
-    swapped = rewriter.node("Where", [negation.inputs[0], *node.inputs[:0:-1]], like=node.outputs[0])
-    return rewriter.replace([negation, node], [swapped], {node.outputs[0]: swapped.outputs[0]})
+def _swap_branches(rewriter: Rewriter, match: Match) -> list[ir.Node]:
+    return [rewriter.node("Where", [match.values["condition"], *match.root.inputs[:0:-1]], like=match.result)]
 
 
-def _try_keep_axes(rewriter: Rewriter, node: ir.Node) -> bool:
-    reduction = _inner(node, *REDUCTIONS, "ArgMax", "ArgMin")
-    dims = None if reduction is None else rank(reduction.inputs[0])
-    if reduction is None or dims is None or integer_attribute(reduction, "keepdims", 1) != 0:
-        return False
+def _keep_axes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    reduction = match.named["reduction"]
+    dims = rank(reduction.inputs[0])
     arg = integer_attribute(reduction, "axis", 0) if reduction.op_type.startswith("Arg") else None
-    dropped, put = reduced_axes(reduction) if arg is None else (arg,), reduced_axes(node)
-    if not dropped or not put or {axis % dims for axis in dropped} != {axis % dims for axis in put}:
-        return rewriter.refuse("it puts other axes than the reduction drops", node)
+    dropped, put = reduced_axes(reduction) if arg is None else (arg,), reduced_axes(match.root)
+    if not dropped or not put or not dims or {axis % dims for axis in dropped} != {axis % dims for axis in put}:
+        return "it puts other axes than the reduction drops"
     attributes = {**reduction.attributes, "keepdims": 1}
-    kept = rewriter.node(reduction.op_type, reduction.inputs, attributes, like=node.outputs[0])
-    return rewriter.replace([reduction, node], [kept], {node.outputs[0]: kept.outputs[0]})
+    return [rewriter.node(reduction.op_type, reduction.inputs, attributes, like=match.result)]
 
 
+def _casts_to(dtype: ir.DataType) -> Callable[[Match, ir.Node], bool]:
+    return lambda match, node: integer_attribute(node, "to", None) == dtype
+
+
+def _drops_axes(match: Match, node: ir.Node) -> bool:
+    return integer_attribute(node, "keepdims", 1) == 0
+
+
+_WIDE = Op("Cast", Var("x"), name="wide", where=_casts_to(ir.DataType.INT64))
+_REDUCTION = AnyOf(*(Op(op, name="reduction", where=_drops_axes) for op in (*REDUCTIONS, "ArgMax", "ArgMin")))
+
+_FORMULAS = tuple(
+    Rule(name=name, formula=formula, anchor=formula, reach=0, makes=makes)
+    for name, formula, makes in (
+        ("Concat of a sequence", Op("ConcatFromSequence", Op("SequenceConstruct")), _concat_sequence),
+        ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_casts_to(ir.DataType.INT32)), _narrow_sum),
+        ("Where of a Not", Op("Where", Op("Not", Var("condition"))), _swap_branches),
+        ("Unsqueeze of a reduction", Op("Unsqueeze", _REDUCTION), _keep_axes),
+    )
+)
 _RULES: dict[str, tuple[str, Callable[[Rewriter, ir.Node], bool]]] = {
     "Slice": ("Slice of a Slice", _try_merge_slices),
     "Concat": ("Concat of a Concat", _try_merge_concats),
-    "ConcatFromSequence": ("Concat of a sequence", _try_concat_sequence),
-    "Cast": ("CumSum between Casts", _try_narrow_sum),
-    "Where": ("Where of a Not", _try_swap_branches),
-    "Unsqueeze": ("Unsqueeze of a reduction", _try_keep_axes),
 }
 """Operator of the outer node -> name of the rule, and what tries it."""
 
-MERGES = tuple(name for name, _ in _RULES.values())
+MERGES = (*(name for name, _ in _RULES.values()), *(rule.name for rule in _FORMULAS))

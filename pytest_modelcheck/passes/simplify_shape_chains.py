@@ -29,14 +29,15 @@ from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.passes.known_results import OF_SHAPES
-from pytest_modelcheck.rewriting.matching import produced_by
+from pytest_modelcheck.rewriting.matching import produced_by, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
+from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
+from pytest_modelcheck.shapes.operator_kinds import BROADCASTING
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.slices import keeps_everything, pads_nothing
-from pytest_modelcheck.shapes.symbolic_shapes import Shape, SymbolicShapes
+from pytest_modelcheck.shapes.slices import keeps_everything
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _FIRST_OPSET = 5  # before it, the target of Reshape was an attribute
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -159,19 +160,15 @@ def _try_reuse(
 def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 3, also through a chain of reshapes: back to the first value that has the same shape."""
     rewriter.begin_rule("remove")
+    source, same, shape = node.inputs[0], None, known.shape(node.outputs[0])
     if node.op_type in ("Slice", "Pad"):
-        source = node.inputs[0]
-        keeps = pads_nothing(node, known) if node.op_type == "Pad" else keeps_everything(node, known)
-        if source is None or not keeps:
+        if source is None or not keeps_everything(node, known):
             return False
         return rewriter.replace([node], [], {node.outputs[0]: source})
     if node.op_type not in _SAME_IF_SHAPE_IS:
         return False
-    shape = known.shape(node.outputs[0])
-    source = node.inputs[0]
-    same: ir.Value | None = None
     while shape is not None and source is not None:
-        if known.shape(source) == shape and not _has_unknown_sign(shape):
+        if known.shape(source) == shape and all(map(is_nonnegative, shape)):
             same = source
         producer = produced_by(source, *_RESHAPES)
         if producer is None or node.op_type == "Expand":
@@ -182,34 +179,26 @@ def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> boo
     return rewriter.replace([node], [], {node.outputs[0]: same})
 
 
-def _has_unknown_sign(shape: Shape) -> bool:
-    return not all(is_nonnegative(dim) for dim in shape)
-
-
 def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 4: this reshape reads the output of another reshape that nothing else reads."""
     rewriter.begin_rule("merge")
     source = node.inputs[0]
-    if node.op_type not in _RESHAPES or source is None:
-        return False
-    inner = produced_by(source, *_RESHAPES)
-    if inner is None or inner.graph is not node.graph:
+    inner = produced_by(source, *_RESHAPES) if node.op_type in _RESHAPES else None
+    if inner is None or source is None or inner.graph is not node.graph:
         return False
     if source.is_graph_output() or not all(_is_reshape_of(user, index, node.graph) for user, index in source.uses()):
         return False
     origin, output = inner.inputs[0], node.outputs[0]
-    if origin is None or node.graph is None or known.shape(output) is None:
+    if origin is None or known.shape(output) is None:
         return rewriter.refuse("the rank after two reshapes is not known", node)
     targets = {user: _target_from(known, origin, user) for user, _ in source.uses()}
-    target = targets[node]
-    if target is None:
+    if (target := targets[node]) is None:
         return rewriter.refuse(
             "more than one axis after two reshapes has no size that is known to be its input's", node
         )
     if None in targets.values():
         return False
-    constant = rewriter.integers(node.graph, target, "shape")
-    merged = rewriter.node("Reshape", [origin, constant], like=output)
+    merged = rewriter.node("Reshape", [origin, rewriter.integers(scope_of(node), target, "shape")], like=output)
     return rewriter.replace([inner, node], [merged], {output: merged.outputs[0]})
 
 
@@ -219,8 +208,7 @@ def _is_reshape_of(user: ir.Node, index: int, scope: object) -> bool:
 
 def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tuple[int, ...] | None:
     """The constant target with which Reshape makes the output of the reshape `node` of `origin`."""
-    shape = known.shape(node.outputs[0])
-    target = None if shape is None else reshape_target(known.shape(origin), shape)
+    target = reshape_target(known.shape(origin), known.shape(node.outputs[0]))
     if target is None and (static := _constant_target(known, node)) is not None and 0 not in static:
         return static
     return target
@@ -260,12 +248,9 @@ def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) ->
     elements = known.content(node.inputs[1])
     if elements is None:
         return rewriter.refuse("the number of elements of the Reshape target is not known", node)
-    shape = known.shape(node.outputs[0])
-    target = None if shape is None else reshape_target(known.shape(node.inputs[0]), shape)
+    target = reshape_target(known.shape(node.inputs[0]), known.shape(node.outputs[0]))
     if target is None:
         return rewriter.refuse("more than one element of the Reshape target is not known", node)
-    assert node.graph is not None
-    constant = rewriter.integers(node.graph, target, "shape")
-    rewriter.set_input(node, 1, constant)
+    rewriter.set_input(node, 1, rewriter.integers(scope_of(node), target, "shape"))
     rewriter.edited()
     return True

@@ -6,13 +6,6 @@ from collections.abc import Sequence
 
 from pytest_modelcheck.shapes.dims import Dim, Poly
 
-BROADCASTING = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
-    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum",
-    "Where", "Xor",
-)  # fmt: skip
-"""Operators with multidirectional broadcasting (from opset 7 on)."""
-
 
 def broadcast(shapes: Sequence[tuple[Dim, ...] | None]) -> list[Dim | None] | None:
     """Multidirectional broadcasting. The model is taken to be valid: two sizes that meet are equal, or one is 1."""

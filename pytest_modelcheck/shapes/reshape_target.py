@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from pytest_modelcheck.shapes.dims import Dim, is_positive
 
 
-def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim]) -> tuple[int, ...] | None:
-    """The constant target with which Reshape makes `shape` of a tensor of shape `source`; None if there is none.
+def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim] | None) -> tuple[int, ...] | None:
+    """The constant target with which Reshape makes `shape` of a tensor of shape `source`.
+
+    None if there is none, or the shape is not known.
 
     With allowzero=0: 0 stands for an axis that keeps its size, -1 for the one size that is not known, which cannot be
     computed beside an axis that has or may have size 0.
     """
     target: list[int] = []
+    if shape is None:
+        return None
     for axis, dim in enumerate(shape):
         if isinstance(dim, int) and dim > 0:
             target.append(dim)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.shapes import layout_rules
-from pytest_modelcheck.shapes.broadcast import BROADCASTING, broadcast
+from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import (
     Dim,
     add,
@@ -22,6 +22,7 @@ from pytest_modelcheck.shapes.dims import (
     subtract,
 )
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
+from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 from pytest_modelcheck.shapes.slices import INFINITE
 
 
@@ -177,25 +178,17 @@ def _multi_head_attention(node: ir.Node, known: Known) -> list[Partial]:
     return [[*query[:2], value[2]]]
 
 
-_UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Bernoulli", "Cast", "CastLike",
-    "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp",
-    "EyeLike", "Floor", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
-    "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax",
-    "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Not", "QuantizeLinear",
-    "RMSNormalization", "RandomNormalLike", "RandomUniformLike", "Reciprocal", "Relu", "Round",
-    "ScatterElements", "ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus",
-    "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Trilu", "BatchNormalization", "PRelu",
-    "RotaryEmbedding",
+_SAME = (
+    *UNARY,
+    "BatchNormalization", "Bernoulli", "CastLike", "CumSum", "DequantizeLinear", "Dropout", "EyeLike",
+    "GroupNormalization", "Hardmax", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax",
+    "LpNormalization", "MeanVarianceNormalization", "PRelu", "QuantizeLinear", "RMSNormalization", "RandomNormalLike",
+    "RandomUniformLike", "RotaryEmbedding", "ScatterElements", "ScatterND", "Softmax", "Swish", "Trilu",
 )  # fmt: skip
-
-REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-    "ReduceProd", "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
+"""What comes out has the shape of the first input."""
 
 RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
-    **dict.fromkeys(_UNARY, _same),
+    **dict.fromkeys(_SAME, _same),
     **dict.fromkeys(BROADCASTING, _elementwise),
     **dict.fromkeys(REDUCTIONS, _reduce),
     "ArgMax": _arg,

@@ -6,41 +6,35 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
 from pytest_modelcheck.shapes.dims import Dim, is_nonnegative, minimum, subtract
-from pytest_modelcheck.shapes.known import Known
+from pytest_modelcheck.shapes.known import Known, normalized
 
 INFINITE = 2**31 - 1
 """An end at or above this is the end of any axis."""
 
 
 def slice_bounds(node: ir.Node, known: Known) -> dict[int, tuple[Dim, Dim, Dim]] | None:
-    """Axis (not negative) -> (start, end, step) of a Slice; None where its axes are not known."""
-    shape = known.shape(node.inputs[0])
-    if shape is None:
-        return None
+    """Axis (not negative) -> (start, end, step) of a Slice; None where they are not known."""
     if "starts" in node.attributes:  # opset 1
+        parts: list[tuple[Dim, ...] | None] = [integers_attribute(node, name) for name in ("starts", "ends", "axes")]
         if has_reference_attributes(node):
             return None
-        parts: list[tuple[Dim, ...] | None] = [integers_attribute(node, name) for name in ("starts", "ends", "axes")]
     else:
-        if len(node.inputs) < 3:
+        parts = [known.content(value) for value in node.inputs[1:]]
+        if any(value is not None and part is None for value, part in zip(node.inputs[1:], parts, strict=True)):
             return None
-        parts = [known.content(value) if value is not None else None for value in node.inputs[1:]]
-        parts += [None] * (4 - len(parts))
-        if any(value is not None and part is None for value, part in zip(node.inputs[1:], parts, strict=False)):
-            return None
-    starts, ends = parts[0], parts[1]
-    if starts is None or ends is None or len(starts) != len(ends):
+    starts, ends, axes, steps = (*parts, None, None, None, None)[:4]
+    if starts is None or ends is None:
         return None
-    axes = parts[2] if parts[2] is not None else tuple(range(len(starts)))
-    steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
-    if len(axes) != len(starts) or len(steps) != len(starts):
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    numbers = [axis for axis in axes if isinstance(axis, int)]
+    shape = known.shape(node.inputs[0])
+    if shape is None and any(axis < 0 for axis in numbers):
         return None
-    result: dict[int, tuple[Dim, Dim, Dim]] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
-            return None
-        result[axis % len(shape)] = (start, end, step)
-    return result
+    along = normalized(numbers, len(shape)) if shape is not None else numbers
+    if along is None or not len(along) == len(starts) == len(ends) == len(steps):
+        return None
+    return dict(zip(along, zip(starts, ends, steps, strict=True), strict=True))
 
 
 def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
@@ -64,7 +58,11 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
 
 
 def keeps_everything(node: ir.Node, known: Known) -> bool:
-    """Whether the Slice `node` is known to give all of its input."""
+    """Whether the Slice or Pad `node` is known to give all of its input, and nothing else."""
+    if node.op_type == "Pad":
+        amounts = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
+        pads = integers_attribute(node, "pads", amounts)
+        return pads is not None and not any(pads)
     shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
     if shape is None or bounds is None:
         return False
@@ -72,9 +70,3 @@ def keeps_everything(node: ir.Node, known: Known) -> bool:
         step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
         for axis, (start, end, step) in bounds.items()
     )
-
-
-def pads_nothing(node: ir.Node, known: Known) -> bool:
-    """Whether every pad of the Pad `node` is known to be 0."""
-    pads = integers_attribute(node, "pads", known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None)
-    return pads is not None and not any(pads)

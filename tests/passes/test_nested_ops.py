@@ -212,7 +212,7 @@ CASES = (
         rule="Where of a Not",
         fires=model("r = Relu (x) c = Greater (x, r) n = Not (c) y = Where (n, r, x)"),
         refused=model("r = Relu (x) c = Greater (x, r) n = Not (c) a = Cast <to = 1> (n) y = Where (n, r, a)"),
-        reason="the negation is read elsewhere, too",
+        reason="the Not output is used 2 times",
         counts={"Relu": 1, "Greater": 1, "Where": 1},
     ),
     RuleCase(

@@ -26,15 +26,10 @@ class Targets:
 
     def can_make(self, shape: Sequence[Dim]) -> bool:
         """Whether `make` can; to be asked before anything is edited."""
-        if reshape_target(None, shape) is not None:
+        if not self.needs_computing(shape):
             return True
-        tail = shape[len(self._lead) :]
-        return (
-            tuple(shape[: len(self._lead)]) == self._lead
-            and self._origin is not None
-            and len(tail) > 0
-            and reshape_target(None, tail) is not None
-        )
+        begins = tuple(shape[: len(self._lead)]) == self._lead and self._origin is not None
+        return begins and len(shape) > len(self._lead) and self._tail(shape) is not None
 
     def needs_computing(self, shape: Sequence[Dim]) -> bool:
         """Whether `shape` has no constant target."""
@@ -43,30 +38,32 @@ class Targets:
     def make(self, shape: Sequence[Dim]) -> ir.Value:
         """An int64 vector that reshapes the view to `shape`; equal ones are made once."""
         constant = reshape_target(None, shape)
-        tail = constant if constant is not None else reshape_target(None, shape[len(self._lead) :])
-        if tail is None:
-            raise ValueError(f"no Reshape target for {shape}: ask can_make first")
         if constant is not None:
             return self._rewriter.integers(self._scope, constant, "shape")
+        tail = self._tail(shape)
+        assert tail is not None, f"no Reshape target for {shape}: ask can_make first"
         if tail not in self._made:
             end = self._rewriter.integers(self._scope, tail, "sizes")
             joined = self._insert("Concat", [self._leading_sizes(), end], {"axis": 0}, len(self._lead) + len(tail))
             self._made[tail] = joined
         return self._made[tail]
 
+    def _tail(self, shape: Sequence[Dim]) -> tuple[int, ...] | None:
+        return reshape_target(None, shape[len(self._lead) :])
+
     def _leading_sizes(self) -> ir.Value:
         origin, count = self._origin, len(self._lead)
-        if self._sizes is None and origin is not None and origin.shape is not None:
-            if len(origin.shape) == count:
-                self._sizes = self._insert("Shape", [origin], {}, count)
-            elif self._rewriter.opset() >= 15:
-                self._sizes = self._insert("Shape", [origin], {"start": 0, "end": count}, count)
-            else:
-                whole = self._insert("Shape", [origin], {}, len(origin.shape))
-                bounds = [self._rewriter.integers(self._scope, [number], "bound") for number in (0, count)]
-                self._sizes = self._insert("Slice", [whole, *bounds], {}, count)
-        if self._sizes is None:
-            raise ValueError("no graph input carries the leading sizes: ask can_make first")
+        assert origin is not None, "no graph input carries the leading sizes: ask can_make first"
+        assert origin.shape is not None
+        if self._sizes is not None:
+            return self._sizes
+        if len(origin.shape) == count or self._rewriter.opset() >= 15:
+            part = {} if len(origin.shape) == count else {"start": 0, "end": count}
+            self._sizes = self._insert("Shape", [origin], part, count)
+        else:
+            whole = self._insert("Shape", [origin], {}, len(origin.shape))
+            bounds = [self._rewriter.integers(self._scope, [number], "bound") for number in (0, count)]
+            self._sizes = self._insert("Slice", [whole, *bounds], {}, count)
         return self._sizes
 
     def _insert(self, op_type: str, inputs: list[ir.Value], attributes: dict[str, int], length: int) -> ir.Value:

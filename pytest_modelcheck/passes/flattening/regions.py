@@ -15,6 +15,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.flattening.roles import Lead, Role, role_of
+from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import product
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -121,18 +122,15 @@ class Balance:
         readers = [use.node for use in value.uses()]
         inside = [node for node in readers if node in roles and value in roles[node].operands]
         if value.producer() in roles:
-            outside = [use for use in value.uses() if use.node not in roles]
-            flattened = sum(is_view(self._shapes, use.node, value) for use in outside)
-            others = [use.node for use in outside if not _is_reshape_of(use.node, value)]
-            return flattened - (1 if others or value.is_graph_output() else 0)
+            outside = [node for node in readers if node not in roles]
+            flattened = sum(is_view(self._shapes, node, value) for node in outside)
+            return flattened - (value.is_graph_output() or not all(is_reshape_of(node, value) for node in outside))
         if not inside:
             return 0
-        producer = value.producer()
-        reshape = producer is not None and producer.op_type == "Reshape" and producer.domain == ""
-        free = reshape and not value.is_graph_output()
-        if producer is None or not free or len(inside) < len(readers):
+        reshape = produced_by(value, "Reshape")
+        if reshape is None or value.is_graph_output() or len(inside) < len(readers):
             return -1
-        return 1 if is_unflattening(self._shapes, producer) else 0
+        return int(is_unflattening(self._shapes, reshape))
 
 
 def _neighbours_of(node: ir.Node, role: Role) -> list[ir.Node]:
@@ -148,14 +146,15 @@ def is_pair(node: ir.Node, region: Region) -> bool:
     return use.node in region.roles and use.node.op_type == "Add" and use.node.inputs[0] is not use.node.inputs[1]
 
 
-def _is_reshape_of(node: ir.Node, value: ir.Value | None) -> bool:
-    return node.op_type == "Reshape" and node.domain == "" and value is not None and node.inputs[0] is value
+def is_reshape_of(node: ir.Node, value: ir.Value) -> bool:
+    """Whether `node` is a Reshape of `value`."""
+    return node.op_type == "Reshape" and node.domain == "" and node.inputs[0] is value
 
 
 def is_view(shapes: SymbolicShapes, node: ir.Node, value: ir.Value) -> bool:
     """Whether `node` reshapes `value` to its flattened view (and would be needless)."""
     shape = shapes.shape(value)
-    if not _is_reshape_of(node, value) or shape is None or node.outputs[0].is_graph_output():
+    if not is_reshape_of(node, value) or shape is None or node.outputs[0].is_graph_output():
         return False
     return shapes.shape(node.outputs[0]) == (product(shape[:-1]), shape[-1])
 

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.passes.flattening.flat_shapes import Targets
-from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_unflattening, is_view
-from pytest_modelcheck.rewriting.matching import scope_of
+from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_reshape_of, is_unflattening, is_view
+from pytest_modelcheck.rewriting.matching import produced_by, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -30,10 +30,9 @@ class Flattener:
 
     def obstacle(self) -> str | None:
         """Why the region cannot or should not be flattened; None where it should."""
-        computed = 0
-        for value in (*self._region.entries(), *self._region.exits()):
-            if not isinstance(self._shape(value)[-1], int) or self._shape(value)[-1] == 0:
-                return "the width of the activations is not known"
+        widths = [self._shape(value)[-1] for value in (*self._region.entries(), *self._region.exits())]
+        if any(not isinstance(width, int) or width == 0 for width in widths):
+            return "the width of the activations is not known"
         tails = set()
         for value in self._region.exits():
             for shape in self._shapes_to_restore(value):
@@ -58,8 +57,8 @@ class Flattener:
         exits = self._region.exits()
         for value in self._region.entries():
             view = self._enter(value)
-            for use in value.uses():
-                if use.node in roles and view is not value:
+            for use in value.uses() if view is not value else ():
+                if use.node in roles:
                     self._rewriter.set_input(use.node, use.idx, view)
             self._rewriter.sweep(value)
         for value in exits:
@@ -72,49 +71,45 @@ class Flattener:
 
     def _shape(self, value: ir.Value) -> tuple[Dim, ...]:
         shape = self._shapes.shape(value)
-        if shape is None:
-            raise ValueError(f"the shape of {value.name!r} was known and is not any more")
+        assert shape is not None, f"the shape of {value.name!r} was known and is not any more"
         return shape
 
     def _view_shape(self, value: ir.Value) -> ir.Shape:
-        rows, width = product(self._region.lead), self._shape(value)[-1]
-        return ir.Shape([rows if isinstance(rows, int) else None, width if isinstance(width, int) else None])
+        sizes = (product(self._region.lead), self._shape(value)[-1])
+        return ir.Shape([size if isinstance(size, int) else None for size in sizes])
 
     def _outside_readers(self, value: ir.Value) -> list[ir.Node]:
         return list(dict.fromkeys(use.node for use in value.uses() if use.node not in self._region.roles))
 
     def _shapes_to_restore(self, value: ir.Value) -> list[tuple[Dim, ...]]:
         """The shapes that Reshapes behind the region's output `value` will make."""
-        wanted = []
         readers = self._outside_readers(value)
-        if value.is_graph_output() or any(not self._is_reshape(node, value) for node in readers):
-            wanted.append(self._shape(value))
-        for node in readers:
-            if self._is_reshape(node, value) and not is_view(self._shapes, node, value) and not self._is_absolute(node):
-                wanted.append(self._shape(node.outputs[0]))
-        return wanted
+        reshapes = [node for node in readers if self._is_reshape(node, value)]
+        wanted = [self._shape(value)] if value.is_graph_output() or len(reshapes) < len(readers) else []
+        relative = [n for n in reshapes if not is_view(self._shapes, n, value) and not self._is_absolute(n)]
+        return wanted + [self._shape(node.outputs[0]) for node in relative]
 
     def _is_reshape(self, node: ir.Node, value: ir.Value) -> bool:
-        known = self._shapes.shape(node.outputs[0]) is not None if node.outputs else False
-        return node.op_type == "Reshape" and node.domain == "" and node.inputs[0] is value and known
+        return is_reshape_of(node, value) and self._shapes.shape(node.outputs[0]) is not None
 
     def _is_absolute(self, reshape: ir.Node) -> bool:
         """Whether the target of `reshape` copies no dimension of its input."""
-        content = self._shapes.content(reshape.inputs[1])
-        return content is not None and all(element != 0 for element in content)
+        return 0 not in (self._shapes.content(reshape.inputs[1]) or (0,))
 
     def _enter(self, value: ir.Value) -> ir.Value:
         """The view of a value from outside."""
-        producer = value.producer()
+        producer, view, width = value.producer(), self._view_shape(value), self._shape(value)[-1]
         inside = all(use.node in self._region.roles for use in value.uses()) and not value.is_graph_output()
-        if producer is not None and producer.op_type == "Reshape" and producer.domain == "" and inside:
-            if is_unflattening(self._shapes, producer) and producer.inputs[0] is not None:
-                return producer.inputs[0]
-            self._rewriter.set_input(producer, 1, self._view_target(value))
-            self._rewriter.declare(value, shape=self._view_shape(value))
+        reshape = produced_by(value, "Reshape") if inside else None
+        if reshape is not None and is_unflattening(self._shapes, reshape) and reshape.inputs[0] is not None:
+            return reshape.inputs[0]
+        assert isinstance(width, int)
+        target = self._rewriter.integers(self._scope, [-1, width], "view")
+        if reshape is not None:
+            self._rewriter.set_input(reshape, 1, target)
+            self._rewriter.declare(value, shape=view)
             return value
-        view = self._view_shape(value)
-        node = self._rewriter.node("Reshape", [value, self._view_target(value)], dtype=value.dtype, shape=view)
+        node = self._rewriter.node("Reshape", [value, target], dtype=value.dtype, shape=view)
         if producer is not None and producer.graph is self._scope:
             self._rewriter.insert_after(producer, node)
         else:
@@ -122,11 +117,6 @@ class Flattener:
             owner = next(use.node for use in value.uses() if use.node in self._region.roles)
             self._rewriter.insert_first(self._scope, node, owner=owner)
         return node.outputs[0]
-
-    def _view_target(self, value: ir.Value) -> ir.Value:
-        width = self._shape(value)[-1]
-        assert isinstance(width, int)
-        return self._rewriter.integers(self._scope, [-1, width], "view")
 
     def _leave(self, value: ir.Value) -> None:
         """Give what is outside the shape it expects."""
@@ -143,7 +133,7 @@ class Flattener:
 
     def _adjust_axes(self, node: ir.Node) -> None:
         """Name the last axis -1, which is right for the view as well."""
-        if node.op_type in _AXIS_OPS and integer_attribute(node, "axis", -1) not in (-1,):
+        if node.op_type in _AXIS_OPS and integer_attribute(node, "axis", -1) != -1:
             self._rewriter.set_attributes(node, {"axis": -1})
         elif integers_attribute(node, "axes") is not None:
             self._rewriter.set_attributes(node, {"axes": [-1]})

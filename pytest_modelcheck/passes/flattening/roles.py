@@ -10,18 +10,10 @@ from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import reduced_axes
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-# fmt: off
-_ELEMENTWISE = frozenset({
-    "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor",
-    "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
-    "Less", "LessOrEqual", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Not", "Or", "Pow", "PRelu", "Reciprocal",
-    "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
-    "ThresholdedRelu", "Where", "Xor",
-})
-# fmt: on
-_REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2"})
+_ELEMENTWISE = frozenset({*UNARY, *BROADCASTING, "PRelu"})
 _NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization"})
 _SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 
@@ -85,6 +77,6 @@ def _is_along_the_last(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node
         return rewriter.opset() >= 13 and integer_attribute(node, "axis", -1) in (-1, last)
     if node.op_type == "Split":
         return integer_attribute(node, "axis", 0) in (-1, last)
-    if node.op_type in _REDUCTIONS:
+    if node.op_type in REDUCTIONS:
         return integer_attribute(node, "keepdims", 1) == 1 and reduced_axes(node) in ((-1,), (last,))
     return False

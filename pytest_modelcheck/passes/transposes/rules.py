@@ -15,6 +15,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import reduced_axes
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 
 Perm = tuple[int, ...]
 
@@ -128,30 +129,14 @@ def composed(first: Sequence[int], second: Sequence[int]) -> Perm:
     return tuple(first[axis] for axis in second)
 
 
-_ELEMENTWISE = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
-)  # fmt: skip
-
-_UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos",
-    "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN",
-    "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin",
-    "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
-
-_REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-    "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
-
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_UNARY, _first_input),
-    **dict.fromkeys(_REDUCTIONS, _reduction),
+    **dict.fromkeys(BROADCASTING, _elementwise),
+    **dict.fromkeys(UNARY, _first_input),
+    **dict.fromkeys(REDUCTIONS, _reduction),
     "Concat": _one_axis(None),
     "Hardmax": _one_axis(-1),
     "LogSoftmax": _one_axis(-1),
+    "PRelu": _elementwise,
     "Pad": _pad,
     "Slice": _slice,
     "Softmax": _one_axis(-1),
