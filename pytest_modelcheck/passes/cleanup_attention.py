@@ -28,6 +28,8 @@ from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
+_STOPS, _MAX_VISITED = ("MatMul", "Gemm", "Softmax"), 60
+
 
 @dataclass(frozen=True)
 class CleanupAttention(Pass):
@@ -71,7 +73,7 @@ def _clean(
     nan_guard.try_drop(rewriter, attention)
     attention = find_attention(attention.softmax) or attention
     rewriter.begin_rule("layout")
-    for operand in (*scales.all_scalings(attention)[1:], attention.context.inputs[1]):
+    for operand in (*scales.all_scalings(attention)[1:], attention.operands[2]):
         reshapes.try_shorten(rewriter, shapes, reshapes.chain_before(operand))
     rewriter.begin_rule("operator")
     formed = operator.try_form(rewriter, shapes, soft_masks, attention)
@@ -85,11 +87,11 @@ def _clean(
     rewriter.begin_rule("scale")
     scales.try_fold(rewriter, derived, attention)
     rewriter.begin_rule("layout")
-    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
+    for operand in attention.operands:
         reshapes.try_shorten(rewriter, shapes, reshapes.chain_before(operand))
     reshapes.try_shorten(rewriter, shapes, reshapes.chain_after(attention.context.outputs[0]))
     rewriter.begin_rule("projections")
-    projections.try_merge(rewriter, shapes, derived, (*attention.scores.inputs, attention.context.inputs[1]))
+    projections.try_merge(rewriter, shapes, derived, attention.operands)
     rewriter.begin_rule("heads")
     for split in _splits_behind(attention):
         heads.try_hoist(rewriter, shapes, split)
@@ -98,17 +100,12 @@ def _clean(
 def _splits_behind(attention: Attention) -> list[ir.Node]:
     """The Split nodes that q, k and v are computed from, nearest first."""
     found: dict[ir.Node, None] = {}
-    for operand in (*attention.scores.inputs, attention.context.inputs[1]):
-        stack, seen = [operand], 0
-        while stack and seen < 60:
-            value = stack.pop()
+    for operand in attention.operands:
+        stack: list[ir.Value | None] = [operand]
+        for _ in range(_MAX_VISITED):
+            value = stack.pop() if stack else None
             node = None if value is None else value.producer()
-            seen += 1
-            if (
-                node is None
-                or node.graph is not attention.softmax.graph
-                or node.op_type in ("MatMul", "Gemm", "Softmax")
-            ):
+            if node is None or node.graph is not attention.softmax.graph or node.op_type in _STOPS:
                 continue
             if node.op_type == "Split" and node.domain == "":
                 found.setdefault(node)

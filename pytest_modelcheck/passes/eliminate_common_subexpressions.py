@@ -19,21 +19,15 @@ import onnx_ir as ir
 
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.rewriting.shared_constants import content_key
+from pytest_modelcheck.shapes.evaluate import RANDOM
 
-_RANDOM = frozenset(
-    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
-
-_QUANTIZATION = frozenset({"DequantizeLinear", "QuantizeLinear"})
-
-_MAX_ATTRIBUTE_BYTES = 4096
-"""Larger tensor attributes are not compared."""
+_LEFT_ALONE = RANDOM | {"Constant", "DequantizeLinear", "Dropout", "QuantizeLinear"}
 
 
 @dataclass(frozen=True)
 class EliminateCommonSubexpressions(Pass):
     name: ClassVar[str] = "eliminate_common_subexpressions"
-    reads_shapes: ClassVar[bool] = False
 
     def rewrite(self, rewriter: Rewriter) -> None:
         merge_equal_nodes(rewriter)
@@ -65,7 +59,7 @@ def _merge_in(rewriter: Rewriter, scope: Scope, among: Set[ir.Node] | None) -> N
 
 def _key(node: ir.Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for nodes that are left alone."""
-    if node.domain != "" or node.op_type in _RANDOM | _QUANTIZATION or node.op_type == "Constant" or not node.outputs:
+    if node.domain != "" or node.op_type in _LEFT_ALONE or not node.outputs:
         return None
     attributes = []
     for name, attribute in sorted(node.attributes.items()):
@@ -84,10 +78,7 @@ def _attribute_key(attribute: ir.Attr) -> Hashable | None:
     if isinstance(value, (int, float, str, bytes)):
         return value
     if attribute.type == ir.AttributeType.TENSOR:
-        tensor = attribute.as_tensor()
-        if tensor.nbytes > _MAX_ATTRIBUTE_BYTES or tensor.dtype == ir.DataType.STRING:
-            return None
-        return (tensor.dtype, tuple(tensor.shape), tensor.tobytes())
+        return content_key(attribute.as_tensor())
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
         return tuple(value)
     return None

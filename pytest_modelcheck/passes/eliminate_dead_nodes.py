@@ -22,7 +22,6 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 @dataclass(frozen=True)
 class EliminateDeadNodes(Pass):
     name: ClassVar[str] = "eliminate_dead_nodes"
-    reads_shapes: ClassVar[bool] = False
     rules: ClassVar[tuple[str, ...]] = ("node", "function")
 
     def rewrite(self, rewriter: Rewriter) -> None:

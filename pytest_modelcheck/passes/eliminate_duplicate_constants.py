@@ -34,7 +34,6 @@ _SAMPLED_ELEMENTS = 16
 @dataclass(frozen=True)
 class EliminateDuplicateConstants(Pass):
     name: ClassVar[str] = "eliminate_duplicate_constants"
-    reads_shapes: ClassVar[bool] = False
 
     def rewrite(self, rewriter: Rewriter) -> None:
         roots: list[Scope] = [rewriter.model.graph, *rewriter.model.functions.values()]

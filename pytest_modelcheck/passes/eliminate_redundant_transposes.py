@@ -20,9 +20,9 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.attention.reshapes import try_shorten
-from pytest_modelcheck.passes.transposes.regions import permutation, try_flip
+from pytest_modelcheck.passes.transposes.regions import try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
-from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, produced_by
+from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, permutation, produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes

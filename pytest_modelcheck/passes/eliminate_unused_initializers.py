@@ -21,7 +21,6 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 @dataclass(frozen=True)
 class EliminateUnusedInitializers(Pass):
     name: ClassVar[str] = "eliminate_unused_initializers"
-    reads_shapes: ClassVar[bool] = False
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for graph in rewriter.scopes():

@@ -31,9 +31,10 @@ from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
-from pytest_modelcheck.passes.known_results import OF_SHAPES, are_numbers, known_result
+from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
 
 _LARGE = 64 * 1024

@@ -18,7 +18,6 @@ https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,7 +32,7 @@ from pytest_modelcheck.graph.attributes import (
     text_attribute,
 )
 from pytest_modelcheck.graph.constants import constant_array, constant_tensor, is_constant
-from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.graph.readers import is_needed, read_once
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
@@ -44,53 +43,46 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Linear:
-    """A convolution or matrix product with constant parameters, in float64; without a bias, 0."""
+class _Folding:
+    """A convolution or matrix product with constant parameters, and what is to be folded into it, all in float64.
 
-    node: ir.Node
+    Attributes:
+        bias: 0 where there is none.
+        factor, shift: What the other operator does to channel c, ``factor[c] * x + shift[c]``, both (channels,).
+    """
+
+    linear: ir.Node
     weight: Array
     bias: Array
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return {name: attribute.value for name, attribute in self.node.attributes.items()}
-
-
-def _linear(node: ir.Node) -> _Linear | str:
-    """`node` with its parameters, or why they are not known."""
-    if has_reference_attributes(node):
-        return "an attribute is set by the caller of the function"
-    if node.op_type in ("Gemm", "MatMul") and (rank(node.outputs[0]) != 2 or rank(node.inputs[1]) != 2):
-        return f"the {node.op_type} is not proven to multiply matrices"
-    weight, bias = constant_array(node.inputs[1]), None
-    if weight is None:
-        return f"the {node.op_type} weight is not a constant"
-    if len(node.inputs) > 2 and node.inputs[2] is not None and (bias := constant_array(node.inputs[2])) is None:
-        return f"the {node.op_type} bias is not a constant"
-    return _Linear(node, weight.astype(np.float64), np.asarray(0 if bias is None else bias, dtype=np.float64))
-
-
-@dataclass(frozen=True, slots=True)
-class _Affine:
-    """What a BatchNormalization does to channel c: ``factor[c] * x + shift[c]``, both (channels,) float64."""
-
     factor: Array
     shift: Array
 
 
-def _affine(rewriter: Rewriter, norm: ir.Node, linear: _Linear) -> _Affine | str:
-    """The affine map of `norm`, or why it has no constant one."""
-    if norm.op_type != "BatchNormalization":
-        return _constant_affine(rewriter, norm, linear)
-    if has_reference_attributes(norm):
+def _folding(rewriter: Rewriter, match: Match) -> _Folding | str:
+    """What `match` folds into what, or why the parameters are not known."""
+    linear, norm = match.named["linear"], match.named["norm"]
+    if has_reference_attributes(linear) or has_reference_attributes(norm):
         return "an attribute is set by the caller of the function"
+    if linear.op_type in ("Gemm", "MatMul") and (rank(linear.outputs[0]) != 2 or rank(linear.inputs[1]) != 2):
+        return f"the {linear.op_type} is not proven to multiply matrices"
+    weight, bias = constant_array(linear.inputs[1]), None
+    if weight is None:
+        return f"the {linear.op_type} weight is not a constant"
+    if len(linear.inputs) > 2 and linear.inputs[2] is not None and (bias := constant_array(linear.inputs[2])) is None:
+        return f"the {linear.op_type} bias is not a constant"
+    normalizes = norm.op_type == "BatchNormalization"
+    affine = _affine(rewriter, norm) if normalizes else _constant_affine(rewriter, norm, linear, weight)
+    if isinstance(affine, str):
+        return affine
+    return _Folding(linear, weight.astype(np.float64), np.asarray(0 if bias is None else bias, np.float64), *affine)
+
+
+def _affine(rewriter: Rewriter, norm: ir.Node) -> tuple[Array, Array] | str:
+    """Factor and shift of the BatchNormalization `norm`, or why they are not constant."""
     if rewriter.opset() < 9 and integer_attribute(norm, "spatial", 1) != 1:
         return "the BatchNormalization has parameters for every element, not for every channel"
-    if rewriter.opset() < 7 and integer_attribute(norm, "is_test", 0) != 1:
-        return "the BatchNormalization is in training mode"
-    if integer_attribute(norm, "training_mode", 0) or any(
-        output.uses() or output.is_graph_output() for output in norm.outputs[1:]
-    ):
+    trains = rewriter.opset() < 7 and integer_attribute(norm, "is_test", 0) != 1
+    if trains or integer_attribute(norm, "training_mode", 0) or any(map(is_needed, norm.outputs[1:])):
         return "the BatchNormalization is in training mode"
     parameters = [rewriter.constant(value) for value in norm.inputs[1:5]]
     if any(parameter is None for parameter in parameters):
@@ -100,16 +92,13 @@ def _affine(rewriter: Rewriter, norm: ir.Node, linear: _Linear) -> _Affine | str
     if not np.all(guarded > 0):
         return "variance + epsilon is not positive everywhere"
     factor = scale / np.sqrt(guarded)
-    return _Affine(factor, bias - mean * factor)
+    return factor, bias - mean * factor
 
 
-def _constant_affine(rewriter: Rewriter, node: ir.Node, linear: _Linear) -> _Affine | str:
-    """The affine map of a Mul or Add of a constant to the output of `linear` (a convolution), or why there is none."""
-    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.node.outputs[0]]
-    weight = linear.weight
-    channels = weight.shape[0]
-    if linear.node.op_type == "ConvTranspose":
-        channels = weight.shape[1] * _group(linear.node)
+def _constant_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: Array) -> tuple[Array, Array] | str:
+    """Factor and shift of a Mul or Add of a constant to what the convolution `linear` gives, or why there are none."""
+    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.outputs[0]]
+    channels = weight.shape[0] if linear.op_type == "Conv" else weight.shape[1] * _group(linear)
     if rewriter.opset() < 7 or len(constants) != 1 or constants[0] is None:
         return f"the {node.op_type} has no constant operand that broadcasts"
     array = constants[0].astype(np.float64)
@@ -119,51 +108,41 @@ def _constant_affine(rewriter: Rewriter, node: ir.Node, linear: _Linear) -> _Aff
     if array.ndim > weight.ndim:
         return f"the constant of the {node.op_type} adds an axis"
     each = np.broadcast_to(array.reshape(-1), (channels,))
-    if node.op_type == "Mul":
-        return _Affine(each, np.zeros(channels))
-    return _Affine(np.ones(channels), each)
+    return (each, np.zeros(channels)) if node.op_type == "Mul" else (np.ones(channels), each)
 
 
 def _fold_back(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     """Rules 1 to 3 and 5."""
-    linear = _linear(match.named["linear"])
-    if isinstance(linear, str):
-        return linear
-    affine = _affine(rewriter, match.named["norm"], linear)
-    if isinstance(affine, str):
-        return affine
-    folded = _scale_outputs(linear.node, linear.weight, affine.factor)
-    if folded is None:
+    folding = _folding(rewriter, match)
+    if isinstance(folding, str):
+        return folding
+    linear = folding.linear
+    weight = _scale_outputs(linear, folding.weight, folding.factor)
+    if weight is None:
         return "the BatchNormalization has another number of channels"
-    attributes = linear.attributes
-    attributes.pop("beta", None)  # goes into the bias
-    bias = linear.bias * (float_attribute(linear.node, "beta", 1.0) if linear.node.op_type == "Gemm" else 1.0)
-    return _folded(
-        rewriter, match, linear, linear.node.inputs[0], folded, bias * affine.factor + affine.shift, attributes
-    )
+    beta = float_attribute(linear, "beta", 1.0) if linear.op_type == "Gemm" else 1.0
+    bias = beta * folding.bias * folding.factor + folding.shift
+    return _folded(rewriter, match, linear.inputs[0], weight, bias)
 
 
 def _fold_forward(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     """Rule 4."""
-    linear = _linear(match.named["linear"])
-    if isinstance(linear, str):
-        return linear
-    conv, weight = linear.node, linear.weight
-    affine = _affine(rewriter, match.named["norm"], linear)
-    if isinstance(affine, str):
-        return affine
+    folding = _folding(rewriter, match)
+    if isinstance(folding, str):
+        return folding
+    conv, weight = folding.linear, folding.weight
     same = text_attribute(conv, "auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    if (same or any(integers_attribute(conv, "pads", ()) or ())) and np.any(affine.shift):
+    if (same or any(integers_attribute(conv, "pads", ()) or ())) and np.any(folding.shift):
         return "the Conv pads with zeros, which the BatchNormalization would have shifted"
     group = _group(conv)
-    if affine.factor.shape != (weight.shape[1] * group,):
+    if folding.factor.shape != (weight.shape[1] * group,):
         return "the BatchNormalization has another number of channels"
     # Output channel o of group g reads input channels g * W.shape[1] + i.
     per_group = (group, 1, weight.shape[1], *[1] * (weight.ndim - 2))
     grouped = weight.reshape(group, -1, *weight.shape[1:])
-    folded = (grouped * affine.factor.reshape(per_group)).reshape(weight.shape)
-    moved = (grouped * affine.shift.reshape(per_group)).reshape(weight.shape[0], -1).sum(axis=1)
-    return _folded(rewriter, match, linear, match.values["x"], folded, linear.bias + moved, linear.attributes)
+    scaled = (grouped * folding.factor.reshape(per_group)).reshape(weight.shape)
+    moved = (grouped * folding.shift.reshape(per_group)).reshape(weight.shape[0], -1).sum(axis=1)
+    return _folded(rewriter, match, match.values["x"], scaled, folding.bias + moved)
 
 
 def _fold_scale(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
@@ -216,29 +195,21 @@ def _scale_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array | Non
     return weight * factor if weight.shape[1] == factor.size else None
 
 
-def _folded(
-    rewriter: Rewriter,
-    match: Match,
-    linear: _Linear,
-    data: ir.Value | None,
-    weight: Array,
-    bias: Array,
-    attributes: Mapping[str, Any],
-) -> list[ir.Node] | str:
-    """`linear` of `data` with these parameters, stored in the type of its own."""
-    old = linear.node.inputs[1]
+def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Array, bias: Array) -> list[ir.Node] | str:
+    """The linear operator of `match` on `data` with these parameters, stored in the type of its own."""
+    linear = match.named["linear"]
+    old = linear.inputs[1]
     assert old is not None
     assert old.dtype is not None
     dtype = old.dtype.numpy()
     parameters = [weight.astype(dtype), bias.astype(dtype)]
     if not all(np.all(np.isfinite(array)) for array in parameters):
         return f"a folded weight is not finite in {dtype}"
-    op_type = "Gemm" if linear.node.op_type == "MatMul" else linear.node.op_type
+    op_type = "Gemm" if linear.op_type == "MatMul" else linear.op_type
     stem, scope = old.name or op_type, scope_of(match.root)
-    inputs = [
-        data,
-        *(rewriter.constant_value(scope, *new) for new in zip(parameters, (stem, f"{stem}_bias"), strict=True)),
-    ]
+    named = zip(parameters, (stem, f"{stem}_bias"), strict=True)
+    inputs = [data, *(rewriter.constant_value(scope, array, name) for array, name in named)]
+    attributes = {name: attribute for name, attribute in linear.attributes.items() if name != "beta"}
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
 
 

@@ -25,9 +25,8 @@ from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.rewriting.matching import produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-
-Pads = tuple[tuple[int, int], ...]
-"""(before, after) for each axis."""
+from pytest_modelcheck.shapes.dims import are_numbers
+from pytest_modelcheck.shapes.slices import pads_of
 
 _NEUTRAL = {"Conv": (0.0, "zeros"), "MaxPool": (float("-inf"), "-infinity")}
 """Reader -> the value that its own padding amounts to, and the words for it."""
@@ -62,19 +61,20 @@ def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
     neutral, called = _NEUTRAL[reader.op_type]
     if not _writes(rewriter, pad, neutral):
         return rewriter.refuse(f"the Pad writes something else than {called}", reader)
-    pads = _pads(rewriter, pad)
-    if pads is None:
+    pads = pads_of(pad, rewriter.shapes())
+    amounts = [axis[end] for end in (0, 1) for axis in pads or ()]
+    if pads is None or not are_numbers(amounts):
         return rewriter.refuse("how much is padded is not constant", reader)
     if any(pads[0]) or any(pads[1]):
         return rewriter.refuse("the batch or the channels are padded", reader)
-    if any(amount < 0 for axis in pads for amount in axis):
+    if any(isinstance(amount, int) and amount < 0 for amount in amounts):
         return rewriter.refuse("the Pad cuts", reader)
     own = integers_attribute(reader, "pads", ())
     if own is None:
         return rewriter.refuse(f"the padding of the {reader.op_type} is an attribute of its function", reader)
-    amounts = [axis[end] for end in (0, 1) for axis in pads[2:]]
-    before = [0] * len(amounts) if not own or auto_pad == "VALID" else own
-    total = [a + b for a, b in zip(before, amounts, strict=True)]
+    added = [amount for end in (0, 1) for axis in pads[2:] if isinstance(amount := axis[end], int)]
+    before = [0] * len(added) if not own or auto_pad == "VALID" else own
+    total = [a + b for a, b in zip(before, added, strict=True)]
     if reader.op_type == "MaxPool" and (reason := _not_the_same_maximum(reader, total)):
         return rewriter.refuse(reason, reader)
     rewriter.set_attributes(reader, {"auto_pad": None, "pads": total})
@@ -108,24 +108,3 @@ def _writes(rewriter: Rewriter, pad: ir.Node, wanted: float) -> bool:
         return wanted == 0
     fill = rewriter.constant(pad.inputs[2])
     return fill is not None and fill.size == 1 and bool(fill.item() == wanted)
-
-
-def _pads(rewriter: Rewriter, pad: ir.Node) -> Pads | None:
-    if "pads" in pad.attributes:  # before opset 11
-        amounts = integers_attribute(pad, "pads")
-    else:
-        array = rewriter.constant(pad.inputs[1])
-        amounts = None if array is None else tuple(int(amount) for amount in array.reshape(-1))
-    shape = pad.outputs[0].shape
-    if amounts is None or shape is None:
-        return None
-    axes = list(range(len(shape)))
-    if len(pad.inputs) > 3 and pad.inputs[3] is not None:
-        given = rewriter.constant(pad.inputs[3])
-        if given is None:
-            return None
-        axes = [int(axis) % len(shape) for axis in given.reshape(-1)]
-    if len(amounts) != 2 * len(axes):
-        return None
-    both = dict(zip(axes, zip(amounts[: len(axes)], amounts[len(axes) :], strict=True), strict=True))
-    return tuple(both.get(axis, (0, 0)) for axis in range(len(shape)))

@@ -9,7 +9,6 @@ Source: the operators' pages, https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import produced_by
+from pytest_modelcheck.shapes.dims import are_numbers
 
 OF_SHAPES = ("Shape", "Size")
 
@@ -35,10 +35,6 @@ def known_result(node: ir.Node) -> Known | None:
         length = _length(source)
         return None if length is None else np.array(length, dtype=np.int64)
     return _static_size(node, source) if node.op_type in OF_SHAPES else None
-
-
-def are_numbers(dims: Iterable[object]) -> bool:
-    return all(isinstance(dim, int) for dim in dims)
 
 
 def _static_size(node: ir.Node, source: ir.Value) -> Known | None:

@@ -20,11 +20,11 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.readers import read_once, read_outside
-from pytest_modelcheck.passes.known_results import are_numbers
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
 from pytest_modelcheck.rewriting.matching import produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
+from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
 from pytest_modelcheck.shapes.slices import slice_bounds
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes

@@ -48,14 +48,11 @@ class Settle(Pass):
     def rewrite(self, rewriter: Rewriter) -> None:
         refusals = list(rewriter.refusals)
         idle = set(self.idle)
-        shapes_known = True
         for _ in range(_MAX_ROUNDS):
             for pass_ in self.passes:
                 if pass_ in idle or rewriter.exhausted:
                     continue
-                if pass_.reads_shapes and not shapes_known:
-                    rewriter.infer_shapes()
-                    shapes_known = True
+                rewriter.infer_shapes()
                 before = rewriter.rewrites
                 dataclasses.replace(pass_, target=self.target).rewrite(rewriter)
                 if rewriter.rewrites == before:
@@ -63,7 +60,6 @@ class Settle(Pass):
                     continue
                 rewriter.sort()
                 idle.clear()
-                shapes_known = False
             rewriter.refusals[:] = refusals
             if rewriter.exhausted or idle.issuperset(self.passes):
                 return

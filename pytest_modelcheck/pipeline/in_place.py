@@ -1,7 +1,7 @@
 """The pipeline without its records: on one graph, which is checked once, at the end.
 
 What each pass did is nobody's question here, so no copy is kept of the graph before it, nothing is compared, and shapes
-are inferred only before a pass that asks for them. Where anything goes wrong the answer is None: `run_pipeline`, which
+are inferred only of what was edited. Where anything goes wrong the answer is None: `run_pipeline`, which
 checks after every pass, then says which one it was.
 """
 
@@ -62,17 +62,13 @@ def run_passes(model: ir.Model, passes: Sequence[Pass], target: Target) -> dict[
     """Run passes in order on a prepared model, in place; nothing is checked."""
     refusals: dict[str, tuple[Refused, ...]] = {}
     idle: set[Pass] = set()
-    known = True
     shapes = SymbolicShapes(model)
     for pass_ in passes:
-        if not known and pass_.reads_shapes:
-            shapes.infer()
-            known = True
+        shapes.infer()
         run = pass_.knowing(idle) if isinstance(pass_, Settle) else pass_
         outcome = dataclasses.replace(run, target=target).run(model, shapes)
         refusals[pass_.name] = outcome.refusals
         if outcome.modified:
-            known = False
             idle.clear()
         else:
             idle.add(pass_)

@@ -120,6 +120,14 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
+def permutation(node: ir.Node | None) -> tuple[int, ...] | None:
+    """The order of axes of a Transpose; None for any other node, and where neither order nor rank is known."""
+    if node is None or node.op_type != "Transpose" or node.domain != "":
+        return None
+    dimensions = rank(node.inputs[0]) or rank(node.outputs[0])
+    return integers_attribute(node, "perm", None if dimensions is None else tuple(range(dimensions))[::-1])
+
+
 def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
     """The axes of a reduction, attribute or constant input: () where none are given, None where they are not known."""
     axes = integers_attribute(node, "axes", ())

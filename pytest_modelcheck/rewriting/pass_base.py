@@ -48,8 +48,6 @@ class Pass(ir.passes.InPlacePass):
     name: ClassVar[str]
     rules: ClassVar[tuple[str, ...]] = ()
     """The names of its separate rewrites; empty for a pass with one, which is called like the pass."""
-    reads_shapes: ClassVar[bool] = True
-    """Whether the pass asks for types or shapes: those of what the passes before it made are inferred then."""
     changes_shapes: ClassVar[bool] = False
     """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
 

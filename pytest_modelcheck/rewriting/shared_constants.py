@@ -54,7 +54,7 @@ class SharedConstants:
     def value(self, scope: Scope, content: np.ndarray[Any, Any] | ir.TensorProtocol, hint: str) -> ir.Value:
         """A constant that nodes of `scope` can read; see `Rewriter.constant_value`."""
         tensor = ir.Tensor(content) if isinstance(content, np.ndarray) else content
-        key = _content_key(tensor)
+        key = content_key(tensor)
         if key is None:
             return self._make(scope, tensor, hint)
         around: Scope | None = scope
@@ -91,7 +91,7 @@ class SharedConstants:
             values += [node.outputs[0] for node in scope if node.op_type == "Constant" and node.domain == ""]
             for value in values:
                 tensor = constant_tensor(value)
-                if tensor is not None and (key := _content_key(tensor)) is not None:
+                if tensor is not None and (key := content_key(tensor)) is not None:
                     shared.setdefault(key, value)
         return shared
 
@@ -110,7 +110,7 @@ def insert_first(scope: Scope, node: ir.Node) -> None:
         scope.append(node)
 
 
-def _content_key(tensor: ir.TensorProtocol) -> Hashable | None:
+def content_key(tensor: ir.TensorProtocol) -> Hashable | None:
     """Equal for constants that are the same; None for one that is not compared."""
     if tensor.dtype == ir.DataType.STRING or tensor.nbytes > _SHARED_BYTES:
         return None

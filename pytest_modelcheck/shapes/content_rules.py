@@ -136,25 +136,17 @@ def _elementwise(
     return rule
 
 
-def _equal(left: Dim, right: Dim) -> Dim | None:
-    if left == right:
-        return 1
-    if isinstance(left, int) and isinstance(right, int):
-        return 0
-    difference = dims.subtract(left, right)
-    return 0 if is_strictly_signed(difference) else None
-
-
-def is_strictly_signed(difference: Dim) -> bool:
-    """Whether `difference` is certainly not zero: its constant part and all the rest have one sign."""
-    return is_nonnegative(dims.subtract(difference, 1)) or is_nonnegative(dims.subtract(-1, difference))
-
-
 def _less(left: Dim, right: Dim) -> Dim | None:
     difference = dims.subtract(right, left)
     if is_nonnegative(dims.subtract(difference, 1)):
         return 1
     return 0 if is_nonnegative(dims.multiply(difference, -1)) else None
+
+
+def _equal(left: Dim, right: Dim) -> Dim | None:
+    if left == right:
+        return 1
+    return 0 if _less(left, right) == 1 or _less(right, left) == 1 else None
 
 
 def _or_equal(left: Dim, right: Dim) -> Dim | None:
@@ -201,6 +193,7 @@ def _reduce_product(node: ir.Node, known: Known) -> Elements:
 
 
 RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
+    **dict.fromkeys(("Identity", "Reshape", "Squeeze", "Unsqueeze"), _same),
     "Abs": _elementwise(_abs),
     "Add": _elementwise(dims.add),
     "And": _elementwise(_and),
@@ -213,7 +206,6 @@ RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
     "Gather": _gather,
     "Greater": _elementwise(lambda left, right: _less(right, left)),
     "GreaterOrEqual": _elementwise(lambda left, right: _or_equal(right, left)),
-    "Identity": _same,
     "Less": _elementwise(_less),
     "LessOrEqual": _elementwise(_or_equal),
     "Max": _elementwise(lambda first, *rest: _folded(dims.maximum, first, rest)),
@@ -225,13 +217,10 @@ RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
     "Or": _elementwise(_or),
     "Range": _range,
     "ReduceProd": _reduce_product,
-    "Reshape": _same,
     "Shape": _shape,
     "Size": _size,
     "Slice": _slice,
-    "Squeeze": _same,
     "Sub": _elementwise(dims.subtract),
-    "Unsqueeze": _same,
     "Where": _elementwise(_where),
 }
 

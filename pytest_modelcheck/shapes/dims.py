@@ -112,6 +112,16 @@ def product(dims: Iterable[Dim]) -> Dim:
     return result
 
 
+def are_numbers(dims: Iterable[object]) -> bool:
+    """Whether all `dims` are numbers."""
+    return all(isinstance(dim, int) for dim in dims)
+
+
+def static_sizes(dims: Iterable[Dim]) -> list[int | None]:
+    """`dims` as a shape can be declared: None for what is no number."""
+    return [dim if isinstance(dim, int) else None for dim in dims]
+
+
 def divide_exactly(dividend: Dim, divisor: Dim) -> Dim | None:
     """The quotient where the division leaves no rest for any value of the atoms; None where that is not certain."""
     if isinstance(dividend, int) and isinstance(divisor, int):

@@ -23,7 +23,7 @@ from pytest_modelcheck.shapes.dims import (
 )
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
-from pytest_modelcheck.shapes.slices import INFINITE
+from pytest_modelcheck.shapes.slices import INFINITE, pads_of
 
 
 def output_shapes(node: ir.Node, known: Known) -> list[Partial]:
@@ -140,14 +140,12 @@ def _batch_and_channels(node: ir.Node, known: Known) -> list[Partial]:
     return [[shape[0], weight[0], *[None] * (len(shape) - 2)]]
 
 
-def _batch_kept(node: ir.Node, known: Known) -> list[Partial]:
-    shape = known.shape(node.inputs[0])
-    return [] if not shape or len(shape) < 2 else [[shape[0], shape[1], *[None] * (len(shape) - 2)]]
+def _pooled(size: Dim | None) -> Callable[[ir.Node, Known], list[Partial]]:
+    def rule(node: ir.Node, known: Known) -> list[Partial]:
+        shape = known.shape(node.inputs[0])
+        return [] if not shape or len(shape) < 2 else [[*shape[:2], *[size] * (len(shape) - 2)]]
 
-
-def _global_pool(node: ir.Node, known: Known) -> list[Partial]:
-    shape = known.shape(node.inputs[0])
-    return [] if not shape or len(shape) < 2 else [[shape[0], shape[1], *[1] * (len(shape) - 2)]]
+    return rule
 
 
 def _gather_elements(node: ir.Node, known: Known) -> list[Partial]:
@@ -155,14 +153,10 @@ def _gather_elements(node: ir.Node, known: Known) -> list[Partial]:
 
 
 def _pad(node: ir.Node, known: Known) -> list[Partial]:
-    shape = known.shape(node.inputs[0])
-    if shape is None or len(node.inputs) < 2 or len(node.inputs) > 3:
+    shape, pads = known.shape(node.inputs[0]), pads_of(node, known)
+    if shape is None or pads is None:
         return []
-    pads = known.content(node.inputs[1])
-    if pads is None or len(pads) != 2 * len(shape):
-        return []
-    half = len(shape)
-    sizes = [add(add(dim, pads[i]), pads[i + half]) for i, dim in enumerate(shape)]
+    sizes = [add(dim, add(*around)) for dim, around in zip(shape, pads, strict=True)]
     return [[size if is_nonnegative(size) else None for size in sizes]]
 
 
@@ -191,9 +185,9 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     **dict.fromkeys(_SAME, _same),
     **dict.fromkeys(BROADCASTING, _elementwise),
     **dict.fromkeys(REDUCTIONS, _reduce),
-    "ArgMax": _arg,
-    "ArgMin": _arg,
-    "AveragePool": _batch_kept,
+    **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
+    **dict.fromkeys(("AveragePool", "MaxPool"), _pooled(None)),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _pooled(1)),
     "Concat": layout_rules.concat,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _batch_and_channels,
@@ -202,10 +196,7 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "Gather": layout_rules.gather,
     "GatherElements": _gather_elements,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_pool,
-    "GlobalMaxPool": _global_pool,
     "MatMul": _matmul,
-    "MaxPool": _batch_kept,
     "Pad": _pad,
     "Range": _range,
     "Reshape": layout_rules.reshape,

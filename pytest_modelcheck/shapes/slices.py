@@ -1,4 +1,4 @@
-"""What the bounds of a Slice are, and how long the slice is."""
+"""What the bounds of a Slice are, how long the slice is, and what a Pad puts around."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
 from pytest_modelcheck.shapes.dims import Dim, is_nonnegative, minimum, subtract
-from pytest_modelcheck.shapes.known import Known, normalized
+from pytest_modelcheck.shapes.known import Known, axes_of, normalized
 
 INFINITE = 2**31 - 1
 """An end at or above this is the end of any axis."""
@@ -60,9 +60,8 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
 def keeps_everything(node: ir.Node, known: Known) -> bool:
     """Whether the Slice or Pad `node` is known to give all of its input, and nothing else."""
     if node.op_type == "Pad":
-        amounts = known.constant_content(node.inputs[1]) if len(node.inputs) > 1 else None
-        pads = integers_attribute(node, "pads", amounts)
-        return pads is not None and not any(pads)
+        amounts = _amounts(node, known)
+        return amounts is not None and not any(amounts)
     shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
     if shape is None or bounds is None:
         return False
@@ -70,3 +69,21 @@ def keeps_everything(node: ir.Node, known: Known) -> bool:
         step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
         for axis, (start, end, step) in bounds.items()
     )
+
+
+def pads_of(node: ir.Node, known: Known) -> list[tuple[Dim, Dim]] | None:
+    """What the Pad `node` puts before and behind each axis; None where that is not known."""
+    shape, amounts, axes = known.shape(node.inputs[0]), _amounts(node, known), axes_of(node, known, 3)
+    if shape is None or amounts is None or axes is None:
+        return None
+    along = normalized(axes or range(len(shape)), len(shape))
+    if along is None or len(amounts) != 2 * len(along):
+        return None
+    pads = dict(zip(along, zip(amounts[: len(along)], amounts[len(along) :], strict=True), strict=True))
+    return [pads.get(axis, (0, 0)) for axis in range(len(shape))]
+
+
+def _amounts(node: ir.Node, known: Known) -> tuple[Dim, ...] | None:
+    if "pads" in node.attributes:  # before opset 11
+        return integers_attribute(node, "pads")
+    return known.content(node.inputs[1]) if len(node.inputs) > 1 else None

@@ -88,8 +88,10 @@ class SymbolicShapes:
     def infer(self) -> None:
         """Declare at every value what ONNX shape inference says, all edits considered."""
         self._take_edits()
-        same_opset = self._model.opset_imports.get("", 0) == self._inferred_opset
-        changed = infer_edited(self._model, self._not_inferred.concerned()) if same_opset else None
+        changed = None
+        if self._model.opset_imports.get("", 0) == self._inferred_opset:
+            edited = self._not_inferred.concerned()
+            changed = infer_edited(self._model, edited) if edited else []
         self.inferred(infer_shapes(self._model) if changed is None else changed)
 
     def inferred(self, changed: Iterable[ir.Value]) -> None:

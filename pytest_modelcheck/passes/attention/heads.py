@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.passes.attention.joined_shapes import put_target, target_for
-from pytest_modelcheck.rewriting.matching import only_reader, scope_of
+from pytest_modelcheck.rewriting.matching import only_reader, permutation, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-_HEADS_FIRST = (0, 2, 1, 3)
+HEADS_FIRST = (0, 2, 1, 3)
 KEYS_LAST = (0, 2, 3, 1)
 
 
@@ -55,9 +55,9 @@ def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
     start, shape = shapes.shape(value), shapes.shape(reshape.outputs[0])
     if transpose is None or transpose.outputs[0].is_graph_output() or start is None or shape is None or len(shape) != 4:
         return None
-    perm = integers_attribute(transpose, "perm")
+    perm = permutation(transpose)
     batch, sequence, count, depth = shape
-    if perm not in (_HEADS_FIRST, KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
+    if perm not in (HEADS_FIRST, KEYS_LAST) or not isinstance(count, int) or not isinstance(depth, int):
         return None
     if count * depth != start[-1] or depth == 0:
         return None
@@ -66,69 +66,66 @@ def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
 
 def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
     """Rules 1 and 2 for one Split."""
-    whole = split.inputs[0]
-    start = shapes.shape(whole)
-    if whole is None or start is None or integer_attribute(split, "axis", 0) not in (-1, len(start) - 1):
-        return False
-    maybe = [heads_of(shapes, output) for output in split.outputs]
-    heads = [h for h in maybe if h is not None]
-    if len(heads) != len(maybe) or len({h.key for h in heads}) != 1:
+    heads = [h for output in split.outputs if (h := heads_of(shapes, output)) is not None]
+    if not _is_along_last(shapes, split) or len(heads) < len(split.outputs) or len({h.key for h in heads}) != 1:
         return False
     if Heads.saved(heads) <= 0:
         return rewriter.refuse("moving the heads behind the Split would not save a node", split)
-    first = heads[0]
-    count = sum(h.count for h in heads)
-    shape = (*first.leading, count, first.depth)
-    scope = scope_of(split)
-    target = target_for(shapes, whole, shape, first.reshape, 2)
-    if target is None:
+    first, counts = heads[0], [h.count for h in heads]
+    shape = (*first.leading, sum(counts), first.depth)
+    made = _reshaped(rewriter, shapes, split, shape, first.reshape, 2)
+    if not made:
         return rewriter.refuse("the shape of the merged heads is not known", split)
-    made: list[ir.Node] = []
-    reshape = rewriter.node("Reshape", [whole, put_target(rewriter, scope, target, shape[2:], made)], dtype=whole.dtype)
-    transpose = rewriter.node("Transpose", [reshape.outputs[0]], {"perm": list(_HEADS_FIRST)}, dtype=whole.dtype)
-    parts = rewriter.split(
-        transpose.outputs[0], 1, [h.count for h in heads], scope, [h.transpose.outputs[0] for h in heads]
-    )
-    made += [reshape, transpose, parts]
-    values = {}
-    for part, h in zip(parts.outputs, heads, strict=True):
+    result = made[-1].outputs[0]
+    transpose = rewriter.node("Transpose", [result], {"perm": list(HEADS_FIRST)}, dtype=result.dtype)
+    outputs = [h.transpose.outputs[0] for h in heads]
+    parts = rewriter.split(transpose.outputs[0], 1, counts, scope_of(split), outputs)
+    made += [transpose, parts]
+    values = dict(zip(outputs, parts.outputs, strict=True))
+    for output, part, h in zip(outputs, parts.outputs, heads, strict=True):
         if h.perm == KEYS_LAST:
             rewriter.declare(part)
-            swapped = rewriter.node("Transpose", [part], {"perm": [0, 1, 3, 2]}, like=h.transpose.outputs[0])
-            made.append(swapped)
-            part = swapped.outputs[0]
-        values[h.transpose.outputs[0]] = part
+            made.append(rewriter.node("Transpose", [part], {"perm": [0, 1, 3, 2]}, like=output))
+            values[output] = made[-1].outputs[0]
     old = [split, *(node for h in heads for node in (h.reshape, h.transpose))]
     return rewriter.replace(old, made, values)
 
 
 def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
     """Rule 3 for one Split."""
-    whole = split.inputs[0]
-    start = shapes.shape(whole)
-    if whole is None or start is None or integer_attribute(split, "axis", 0) not in (-1, len(start) - 1):
+    found = [node for output in split.outputs if (node := only_reader(output, "Reshape")) is not None]
+    if not _is_along_last(shapes, split) or len(found) < len(split.outputs):
         return False
-    reshapes = [only_reader(output, "Reshape") for output in split.outputs]
-    found = [node for node in reshapes if node is not None]
-    after = [shapes.shape(node.outputs[0]) for node in found]
-    before = [shapes.shape(output) for output in split.outputs]
-    if len(found) < len(reshapes):
+    outputs = [node.outputs[0] for node in found]
+    before, after = [shapes.shape(output) or () for output in split.outputs], [shapes.shape(v) or () for v in outputs]
+    if any(not b or a[-1:] != b[-1:] for a, b in zip(after, before, strict=True)):
         return False
-    if any(a is None or b is None or a[-1] != b[-1] for a, b in zip(after, before, strict=True)):
-        return False
-    leads = {shape[:-1] for shape in after if shape is not None}
-    widths = [shape[-1] for shape in after if shape is not None]
-    width = start[-1]
-    if len(leads) != 1 or not isinstance(width, int) or any(not isinstance(w, int) for w in widths):
+    leads, widths = {shape[:-1] for shape in after}, [size for shape in after if isinstance(size := shape[-1], int)]
+    if len(leads) != 1 or len(widths) < len(after):
         return False
     (lead,) = leads
-    scope = scope_of(split)
-    target = target_for(shapes, whole, (*lead, width), found[0], 1)
-    if target is None:
+    made = _reshaped(rewriter, shapes, split, (*lead, sum(widths)), found[0], 1)
+    if not made:
         return rewriter.refuse("the shape of the packed projection is not known", split)
-    made: list[ir.Node] = []
-    reshape = rewriter.node("Reshape", [whole, put_target(rewriter, scope, target, [width], made)], dtype=whole.dtype)
-    sizes = [w for w in widths if isinstance(w, int)]
-    parts = rewriter.split(reshape.outputs[0], -1, sizes, scope, [node.outputs[0] for node in found])
-    values = {node.outputs[0]: part for node, part in zip(found, parts.outputs, strict=True)}
-    return rewriter.replace([split, *found], [*made, reshape, parts], values)
+    parts = rewriter.split(made[-1].outputs[0], -1, widths, scope_of(split), outputs)
+    return rewriter.replace([split, *found], [*made, parts], dict(zip(outputs, parts.outputs, strict=True)))
+
+
+def _is_along_last(shapes: SymbolicShapes, split: ir.Node) -> bool:
+    start = shapes.shape(split.inputs[0])
+    return start is not None and integer_attribute(split, "axis", 0) in (-1, len(start) - 1)
+
+
+def _reshaped(
+    rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node, shape: tuple[Dim, ...], like: ir.Node, tail: int
+) -> list[ir.Node]:
+    """What reshapes the input of `split` to `shape`, as the Reshape `like` does but for its last `tail` sizes.
+
+    Empty where there is no such target.
+    """
+    whole, made = split.inputs[0], list[ir.Node]()
+    target = target_for(shapes, whole, shape, like, tail)
+    if target is None or whole is None:
+        return []
+    sizes = put_target(rewriter, scope_of(split), target, shape[-tail:], made)
+    return [*made, rewriter.node("Reshape", [whole, sizes], dtype=whole.dtype)]

@@ -47,49 +47,51 @@ class Layout:
         dims = list(shape)
         front: list[list[Factor]] = []
         back: list[list[Factor]] = []
-        while dims and (taken := self._take(rest, dims[0], front=True)) is not None:
+        while dims and (taken := self._take(rest, dims[0])) is not None:
             front.append(taken)
             dims.pop(0)
-        while len(dims) > 1 and (taken := self._take(rest, dims[-1], front=False)) is not None:
+        rest.reverse()
+        while len(dims) > 1 and (taken := self._take(rest, dims[-1], backwards=True)) is not None:
             back.insert(0, taken)
             dims.pop()
+        rest.reverse()
         if len(dims) > 1 or (rest and not dims):
             return False
-        if dims and isinstance(dims[0], int) and isinstance(product(factor.size for factor in rest), int):
+        if dims and isinstance(dims[0], int) and isinstance(_product(rest), int):
             return False  # a known dimension that does not fit
         self.axes = [*front, *([rest] if dims else []), *back]
         return True
 
-    def _take(self, rest: list[Factor], size: Dim, *, front: bool) -> list[Factor] | None:
-        """Remove factors of product `size` from one end of `rest`; None, with nothing taken, where that fails."""
+    def _take(self, rest: list[Factor], size: Dim, *, backwards: bool = False) -> list[Factor] | None:
+        """Remove factors of product `size` from the start of `rest`; None, with nothing taken, where that fails.
+
+        Args:
+            backwards: `rest` has the last factor first.
+        """
         needed, taken = size, 0
-        if needed == 0:
-            return None
         while needed != 1:
-            if taken == len(rest):
+            if taken == len(rest) or needed == 0:
                 return None
-            index = taken if front else len(rest) - 1 - taken
-            factor = rest[index]
+            factor = rest[taken]
+            taken += 1
             if (left := divide_exactly(needed, factor.size)) is not None:
                 needed = left
             elif (other := divide_exactly(factor.size, needed)) is not None:
-                self._split(factor, (needed, other) if front else (other, needed), rest)
+                pair = [Factor(needed), Factor(other)]
+                _replace([rest], factor, pair)
+                _replace([*self.source, *self.axes], factor, pair[::-1] if backwards else pair)
                 needed = 1
             else:
                 return None
-            taken += 1
-        if front:
-            found, rest[:] = rest[:taken], rest[taken:]
-        else:
-            found, rest[:] = rest[len(rest) - taken :], rest[: len(rest) - taken]
-        return found
+        found, rest[:] = rest[:taken], rest[taken:]
+        return found[::-1] if backwards else found
 
-    def _split(self, factor: Factor, parts: tuple[Dim, Dim], rest: list[Factor]) -> None:
-        pair = [Factor(part) for part in parts]
-        for axis in (*self.source, *self.axes, rest):
-            if factor in axis:
-                index = axis.index(factor)
-                axis[index : index + 1] = pair
+
+def _replace(axes: Sequence[list[Factor]], factor: Factor, parts: list[Factor]) -> None:
+    for axis in axes:
+        if factor in axis:
+            index = axis.index(factor)
+            axis[index : index + 1] = parts
 
 
 def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
@@ -119,15 +121,9 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     if not candidates:
         blocks = _runs(found, position)
         ordered = sorted(range(len(blocks)), key=lambda i: position[blocks[i][0]])
-        split = tuple(_product(blocks[i]) for i in ordered)
-        perm = tuple(ordered.index(i) for i in range(len(blocks)))
-        candidates.append(
-            [
-                Step("Reshape", split),
-                Step("Transpose", tuple(_product(block) for block in blocks), perm),
-                Step("Reshape", tuple(final)),
-            ]
-        )
+        sizes, perm = tuple(map(_product, blocks)), tuple(ordered.index(i) for i in range(len(blocks)))
+        split = Step("Reshape", tuple(sizes[i] for i in ordered))
+        candidates.append([split, Step("Transpose", sizes, perm), Step("Reshape", tuple(final))])
     return min(candidates, key=len)
 
 
@@ -139,13 +135,10 @@ def _places(layout: Layout, position: dict[Factor, int]) -> list[float]:
     no such axis left, it goes behind its left neighbour.
     """
     free = [_behind(layout.source[:index], position) for index, axis in enumerate(layout.source) if not axis]
-    places = []
-    for index, axis in enumerate(layout.axes):
-        if axis:
-            places.append(float(position[axis[0]]))
-        else:
-            places.append(free.pop(0) if free else _behind(layout.axes[:index], position))
-    return places
+    return [
+        float(position[axis[0]]) if axis else free.pop(0) if free else _behind(layout.axes[:index], position)
+        for index, axis in enumerate(layout.axes)
+    ]
 
 
 def _behind(axes: Sequence[list[Factor]], position: dict[Factor, int]) -> float:

@@ -17,26 +17,25 @@ onnxruntime 1.31 wants the last two axes of a mask in full, which both rules req
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integers_attribute
+from pytest_modelcheck.passes.attention.heads import HEADS_FIRST, KEYS_LAST
 from pytest_modelcheck.passes.attention.joined_shapes import Target, put_target, target_for
 from pytest_modelcheck.passes.attention.masks import SoftMasks, can_do_without_lowest
 from pytest_modelcheck.passes.attention.nan_guard import may_leave_an_empty_row
 from pytest_modelcheck.passes.attention.scales import all_scalings
 from pytest_modelcheck.passes.attention.search import Attention
-from pytest_modelcheck.rewriting.matching import FLOATS, only_reader, produced_by, rank, scope_of
+from pytest_modelcheck.rewriting.matching import FLOATS, only_reader, permutation, produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.dims import Dim, multiply
+from pytest_modelcheck.shapes.dims import Dim, multiply, static_sizes
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-_HEADS_FIRST = (0, 2, 1, 3)
-_KEYS_LAST = (0, 2, 3, 1)
+_KEYS_TURNED = (0, 1, 3, 2)
 _OPSET = 23
 
 
@@ -60,9 +59,8 @@ class _Plan:
     heads: int
     scale: float
     result: ir.Value
-    """What the operator's output stands for: (batch, sequence, heads * depth), or the Reshape that flattens it."""
-    flattens: ir.Node | None
-    nodes: list[ir.Node] = field(default_factory=list)
+    """What the operator's output stands for: (batch, sequence, heads * depth), or the flattened view of that."""
+    nodes: list[ir.Node]
 
 
 def try_form(
@@ -78,7 +76,7 @@ def try_form(
     if rewriter.target == "opset23" and (reason := raise_opset(rewriter, _OPSET)) is not None:
         rewriter.refuse(reason, attention.softmax)
         return None
-    return _apply(rewriter, soft_masks, attention, plan)
+    return _apply(rewriter, shapes, soft_masks, attention, plan)
 
 
 def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _Plan | str:
@@ -92,11 +90,10 @@ def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _
         return "the operator has no NaN guard"
     if not contrib and attention.guard is None and may_leave_an_empty_row(rewriter, attention):
         return "the mask may leave an empty row, whose NaN would become zero"
-    query, key = attention.scores.inputs
     scalings, query, key = all_scalings(attention)
     if scalings is None:
         return "the scores are scaled behind the mask"
-    scores, values = shapes.shape(attention.scores.outputs[0]), attention.context.inputs[1]
+    scores, values = shapes.shape(attention.scores.outputs[0]), attention.operands[2]
     scale = float(np.prod([scaling.factor for scaling in scalings]))
     if scale <= 0:
         return "the scale is not positive"
@@ -113,48 +110,29 @@ def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _
             return "the mask has another element type than the scores"
         if not contrib and not can_do_without_lowest(rewriter, mask):
             return "the mask may hold the lowest number, which onnxruntime's Attention takes for minus infinity"
-    parts = [_operand(rewriter, shapes, value, perm) for value, perm in ((query, _HEADS_FIRST), (key, _KEYS_LAST))]
-    parts.append(_operand(rewriter, shapes, values, _HEADS_FIRST))
-    operands = [part for part in parts if part is not None]
-    merged = _merge_of_heads(shapes, attention)
-    nodes = [attention.scores, *attention.between, attention.softmax, *(attention.guard or ()), attention.context]
-    if merged is None or len(operands) < len(parts):
-        if contrib or query is None or key is None or values is None or rank(values) != 4:
+    splits = ((query, HEADS_FIRST), (key, KEYS_LAST), (values, HEADS_FIRST))
+    operands = [part for value, perm in splits if (part := _operand(shapes, value, perm)) is not None]
+    merging = _merge_of_heads(shapes, attention)
+    if not merging or len(operands) < len(splits):
+        if contrib or rank(values) != 4:
             return "q, k, v and the context are not split into heads and merged by a Reshape and a Transpose each"
-        return _Plan(
-            operands=[_Operand(value, ()) for value in (query, key, values)],
-            mask=mask,
-            heads=heads,
-            scale=scale,
-            result=attention.context.outputs[0],
-            flattens=None,
-            nodes=nodes,
-        )
-    moved = only_reader(attention.context.outputs[0], "Transpose")
-    flattens = merged if len(shapes.shape(merged.outputs[0]) or ()) == 2 else None
-    return _Plan(
-        operands=operands,
-        mask=mask,
-        heads=heads,
-        scale=scale,
-        result=merged.outputs[0],
-        flattens=flattens,
-        nodes=[*nodes, *([] if moved is None else [moved]), merged],
-    )
+        operands, merging = [_Operand(value, ()) for value in (query, key, values)], []
+    nodes = [attention.scores, *attention.between, attention.softmax, *(attention.guard or ()), attention.context]
+    nodes += merging
+    return _Plan(operands, mask, heads, scale, nodes[-1].outputs[0], nodes)
 
 
-def _operand(
-    rewriter: Rewriter, shapes: SymbolicShapes, value: ir.Value | None, perm: tuple[int, ...]
-) -> _Operand | None:
+def _operand(shapes: SymbolicShapes, value: ir.Value | None, perm: tuple[int, ...]) -> _Operand | None:
     transpose = produced_by(value, "Transpose")
-    if transpose is None or integers_attribute(transpose, "perm") != perm:
-        if perm != _KEYS_LAST or transpose is None or integers_attribute(transpose, "perm") != (0, 1, 3, 2):
-            return None
-        return _operand(rewriter, shapes, transpose.inputs[0], _HEADS_FIRST)
-    reshape = produced_by(transpose.inputs[0], "Reshape")
+    order = permutation(transpose)
+    if transpose is not None and perm == KEYS_LAST and order == _KEYS_TURNED:
+        return _operand(shapes, transpose.inputs[0], HEADS_FIRST)
+    reshape = None if transpose is None or order != perm else produced_by(transpose.inputs[0], "Reshape")
     source = None if reshape is None else reshape.inputs[0]
-    shape, start = shapes.shape(transpose.inputs[0]), shapes.shape(source)
-    if reshape is None or source is None or shape is None or start is None or len(shape) != 4:
+    if reshape is None or source is None:
+        return None
+    shape, start = shapes.shape(reshape.outputs[0]), shapes.shape(source)
+    if shape is None or start is None or len(shape) != 4:
         return None
     batch, sequence, heads, depth = shape
     wanted = (batch, sequence, multiply(heads, depth))
@@ -166,63 +144,62 @@ def _operand(
     return None if target is None else _Operand(source, wanted, target)
 
 
-def _merge_of_heads(shapes: SymbolicShapes, attention: Attention) -> ir.Node | None:
-    """The Reshape behind the context that makes (batch, sequence, heads * depth), or the flattened view of that."""
+def _merge_of_heads(shapes: SymbolicShapes, attention: Attention) -> list[ir.Node]:
+    """Transpose and Reshape behind the context that make (batch, sequence, heads * depth), or its flattened view."""
     transpose = only_reader(attention.context.outputs[0], "Transpose")
-    if transpose is None or integers_attribute(transpose, "perm") != _HEADS_FIRST:
-        return None
+    if transpose is None or permutation(transpose) != HEADS_FIRST:
+        return []
     reshape = only_reader(transpose.outputs[0], "Reshape")
     start = shapes.shape(transpose.outputs[0])
-    final = None if reshape is None else shapes.shape(reshape.outputs[0])
-    if reshape is None or start is None or final is None or len(start) != 4:
-        return None
+    if reshape is None or start is None or len(start) != 4:
+        return []
     batch, sequence, heads, depth = start
     width = multiply(heads, depth)
-    return reshape if final in ((batch, sequence, width), (multiply(batch, sequence), width)) else None
+    merged = ((batch, sequence, width), (multiply(batch, sequence), width))
+    return [transpose, reshape] if shapes.shape(reshape.outputs[0]) in merged else []
 
 
-def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan: _Plan) -> list[ir.Value]:
+def _apply(
+    rewriter: Rewriter, shapes: SymbolicShapes, soft_masks: SoftMasks, attention: Attention, plan: _Plan
+) -> list[ir.Value]:
     scope = scope_of(attention.softmax)
     made: list[ir.Node] = []
-    inputs: list[ir.Value | None] = []
+    operands: list[ir.Value] = []
     for operand in plan.operands:
         value = operand.source
         if operand.target:
             target = put_target(rewriter, scope, operand.target, operand.shape[2:], made)
             # onnxruntime 1.31 takes operands of unknown rank for ones with heads: no room for the output in a Scan.
-            rank3 = [dim if isinstance(dim, int) else None for dim in operand.shape]
-            node = rewriter.node("Reshape", [value, target], dtype=value.dtype, shape=rank3)
-            made.append(node)
-            value = node.outputs[0]
-        inputs.append(value)
-    operands = [value for value in inputs if value is not None]
+            rank3 = static_sizes(operand.shape)
+            made.append(rewriter.node("Reshape", [value, target], dtype=value.dtype, shape=rank3))
+            value = made[-1].outputs[0]
+        operands.append(value)
+    inputs: list[ir.Value | None] = list(operands)
     attributes: dict[str, Any] = {"scale": plan.scale}
-    if not plan.operands[0].shape:
-        key, turned = _keys_first(rewriter, operands[1])
+    has_heads = not plan.operands[0].shape
+    if has_heads:
+        inputs[1], turned = _keys_first(rewriter, operands[1])
         made += turned
-        inputs[1] = key
     if rewriter.target == "opset23":
-        if plan.operands[0].shape:
+        op_type, domain = "Attention", ""
+        if not has_heads:
             attributes |= {"q_num_heads": plan.heads, "kv_num_heads": plan.heads}
         if plan.mask is not None:
             mask, masking = soft_masks.get(plan.mask, attention.softmax)
             inputs.append(mask)
             made += masking
-        operator = rewriter.node("Attention", inputs, attributes, dtype=plan.result.dtype)
     else:
+        op_type, domain = "MultiHeadAttention", "com.microsoft"
         attributes["num_heads"] = plan.heads
-        rewriter.import_domain("com.microsoft", 1)
-        bias = [None, None, plan.mask] if plan.mask is not None else []
-        operator = rewriter.node(
-            "MultiHeadAttention", [*inputs, *bias], attributes, domain="com.microsoft", dtype=plan.result.dtype
-        )
-    made.append(operator)
-    result = operator.outputs[0]
-    if plan.flattens is None:
+        rewriter.import_domain(domain, 1)
+        inputs += [None, None, plan.mask] if plan.mask is not None else []
+    made.append(rewriter.node(op_type, inputs, attributes, domain=domain, dtype=plan.result.dtype))
+    result = made[-1].outputs[0]
+    if len(shapes.shape(plan.result) or ()) != 2:
         rewriter.declare(result, shape=plan.result.shape)
     else:
-        batch, sequence, width = plan.operands[0].shape[0], plan.operands[0].shape[1], plan.operands[2].shape[2]
-        rewriter.declare(result, shape=[dim if isinstance(dim, int) else None for dim in (batch, sequence, width)])
+        batch, sequence, width = *plan.operands[0].shape[:2], plan.operands[2].shape[2]
+        rewriter.declare(result, shape=static_sizes((batch, sequence, width)))
         assert isinstance(width, int)
         view = rewriter.integers(scope, [-1, width], "view")
         made.append(rewriter.node("Reshape", [result, view], like=plan.result))
@@ -234,14 +211,9 @@ def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan
 def _keys_first(rewriter: Rewriter, key: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
     """k as (batch, heads, keys, depth), from (batch, heads, depth, keys)."""
     transpose = produced_by(key, "Transpose")
-    if (
-        transpose is not None
-        and integers_attribute(transpose, "perm") == (0, 1, 3, 2)
-        and transpose.inputs[0] is not None
-    ):
-        return transpose.inputs[0], []
-    if transpose is not None and integers_attribute(transpose, "perm") == _KEYS_LAST:
-        turned = rewriter.node("Transpose", [transpose.inputs[0]], {"perm": list(_HEADS_FIRST)}, dtype=key.dtype)
-    else:
-        turned = rewriter.node("Transpose", [key], {"perm": [0, 1, 3, 2]}, dtype=key.dtype)
+    order, source = permutation(transpose), None if transpose is None else transpose.inputs[0]
+    if source is not None and order == _KEYS_TURNED:
+        return source, []
+    read, perm = (source, HEADS_FIRST) if order == KEYS_LAST else (key, _KEYS_TURNED)
+    turned = rewriter.node("Transpose", [read], {"perm": perm}, dtype=key.dtype)
     return turned.outputs[0], [turned]

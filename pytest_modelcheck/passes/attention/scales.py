@@ -39,20 +39,20 @@ class _Scaling:
 
 
 @dataclass(frozen=True, slots=True)
-class _Projection:
-    """``product [+ bias]``: the MatMul or Gemm, and the Add behind it with its constant operand."""
+class _Parameters:
+    """Where a projection has weight and bias, each as a node and the index of its input.
 
-    product: ir.Node
-    add: ir.Node | None
-    columns: tuple[int, int] | None = None
-    """Which columns of the product the operand is, where a Split hands them out; None for all of them."""
+    Attributes:
+        columns: Which columns of the product are meant, where a Split hands them out; None for all of them.
+    """
+
+    places: list[tuple[ir.Node, int]]
+    columns: tuple[int, int] | None
 
 
 def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention) -> bool:
     """Bring the scalings of `attention` down to one or none."""
-    query, key = attention.scores.inputs
-    if query is None or key is None:
-        return False
+    query, key, _ = attention.operands
     in_query, query_source = _scalings(query, *_LAYOUT)
     in_key, key_source = _scalings(key, *_LAYOUT)
     scalings = [*in_query, *in_key, *_scalings_between(attention)]
@@ -60,8 +60,8 @@ def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention
         return False
     total = float(np.prod([scaling.factor for scaling in scalings]))
     for source in (query_source, key_source):
-        projection = _projection(rewriter, source)
-        if projection is not None and _scale_projection(rewriter, derived, projection, total):
+        parameters = _parameters(source)
+        if parameters is not None and _scale(rewriter, derived, parameters, total):
             for scaling in scalings:
                 rewriter.replace([scaling.node], [], {scaling.node.outputs[0]: scaling.data})
             return True
@@ -72,14 +72,12 @@ def try_fold(rewriter: Rewriter, derived: DerivedConstants, attention: Attention
     return _merge(rewriter, attention, scalings, total)
 
 
-def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value | None, ir.Value | None]:
+def all_scalings(attention: Attention) -> tuple[list[_Scaling] | None, ir.Value, ir.Value]:
     """Every scaling of the scores, and q and k with theirs taken off; None for the list where one follows a mask.
 
     Only scalings next to the MatMul or inside the reshaping of an operand that ends in a scaling are taken off.
     """
-    query, key = attention.scores.inputs
-    if query is None or key is None:
-        return None, query, key
+    query, key, _ = attention.operands
     between = _scalings_between(attention)
     if len(between) < sum(node.op_type in ("Mul", "Div") for node in attention.between):
         return None, query, key
@@ -121,29 +119,27 @@ def _scaling(node: ir.Node, value: ir.Value) -> _Scaling | None:
     return None if factor is None else _Scaling(node, value, factor)
 
 
-def _projection(rewriter: Rewriter, source: ir.Value) -> _Projection | None:
-    """The projection that makes `source`, or of which a Split makes it, where nothing but the attention needs it."""
-    columns = None
+def _parameters(source: ir.Value) -> _Parameters | None:
+    """Of the projection that makes `source`, or of which a Split makes it, if nothing but the attention needs it."""
+    columns, packed = None, source.producer()
     if not read_once(source):
         return None
-    packed = source.producer()
     if packed is not None and packed.domain == "" and packed.op_type == "Split":
-        columns = _columns(rewriter, packed, source)
+        columns = _columns(packed, source)
         if columns is None or packed.inputs[0] is None or not read_once(packed.inputs[0]):
             return None
         source = packed.inputs[0]
     add = produced_by(source, "Add")
-    if add is None:
-        product = produced_by_projection(source)
-        return None if product is None else _Projection(product, None, columns)
-    for operand in add.inputs:
-        product = produced_by_projection(operand)
-        if product is not None and only_reader(product.outputs[0]) is add:
-            return _Projection(product, add, columns)
+    for index, value in enumerate([source] if add is None else add.inputs):
+        product = produced_by_projection(value)
+        if product is None or (add is not None and only_reader(product.outputs[0]) is not add):
+            continue
+        own = [(product, place) for place, given in enumerate(product.inputs) if place > 0 and given is not None]
+        return _Parameters([*own, *([] if add is None else [(add, 1 - index)])], columns)
     return None
 
 
-def _columns(rewriter: Rewriter, split: ir.Node, part: ir.Value) -> tuple[int, int] | None:
+def _columns(split: ir.Node, part: ir.Value) -> tuple[int, int] | None:
     """First and last-plus-one column of `part`, where `split` divides the last axis at known places."""
     whole = split.inputs[0]
     if whole is None or whole.shape is None or integer_attribute(split, "axis", 0) not in (-1, len(whole.shape) - 1):
@@ -159,28 +155,23 @@ def _columns(rewriter: Rewriter, split: ir.Node, part: ir.Value) -> tuple[int, i
     return None
 
 
-def _scale_projection(rewriter: Rewriter, derived: DerivedConstants, projection: _Projection, total: float) -> bool:
+def _scale(rewriter: Rewriter, derived: DerivedConstants, parameters: _Parameters, total: float) -> bool:
     """Put `total` into weight and bias. False, with nothing edited, where a bias is not a constant."""
-    product, add = projection.product, projection.add
-    edits: list[tuple[ir.Node, int]] = [(product, 1)]
-    if len(product.inputs) > 2 and product.inputs[2] is not None:
-        edits.append((product, 2))
-    if add is not None:
-        edits.append((add, 1 if add.inputs[0] is product.outputs[0] else 0))
-    scaled: list[tuple[Key, Array]] = []
-    for node, index in edits:
+    columns = parameters.columns
+    scaled: list[tuple[ir.Node, int, Key, Array]] = []
+    for node, index in parameters.places:
         value = node.inputs[index]
         shape = weight_shape(value)
         if value is None or shape is None:
             return False
-        transposed = node is product and index == 1 and bool(integer_attribute(product, "transB", 0))
-        if projection.columns is not None and (not shape or shape[0 if transposed else -1] < projection.columns[1]):
+        transposed = node.op_type == "Gemm" and index == 1 and bool(integer_attribute(node, "transB", 0))
+        if columns is not None and (not shape or shape[0 if transposed else -1] < columns[1]):
             return False
-        key: Key = ("scaled", value, total, projection.columns, transposed)
-        scaled.append((key, computed_once(key, partial(_scaled, value, total, projection.columns, transposed))))
-    if not all(np.all(np.isfinite(array)) for _, array in scaled):
+        key: Key = ("scaled", value, total, columns, transposed)
+        scaled.append((node, index, key, computed_once(key, partial(_scaled, value, total, columns, transposed))))
+    if not all(np.all(np.isfinite(array)) for *_, array in scaled):
         return False
-    for (node, index), (key, array) in zip(edits, scaled, strict=True):
+    for node, index, key, array in scaled:
         value = node.inputs[index]
         hint = value.name if value is not None and value.name else "scaled"
         rewriter.set_input(node, index, derived.get(scope_of(node), key, partial(np.asarray, array), hint))
@@ -205,8 +196,8 @@ def _scaled(value: ir.Value, total: float, columns: tuple[int, int] | None, tran
 def _merge(rewriter: Rewriter, attention: Attention, scalings: list[_Scaling], total: float) -> bool:
     """One Mul of q by the whole factor in place of all `scalings`."""
     first, *others = scalings
-    query = attention.scores.inputs[0]
-    if query is None or query.dtype is None:
+    query = attention.operands[0]
+    if query.dtype is None:
         return rewriter.refuse("the element type of the scores is not known", attention.softmax)
     for scaling in others:
         rewriter.replace([scaling.node], [], {scaling.node.outputs[0]: scaling.data})

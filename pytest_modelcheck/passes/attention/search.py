@@ -48,6 +48,15 @@ class Attention:
     context: ir.Node
 
     @property
+    def operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """q, k and v, as the products read them."""
+        query, key, values = *self.scores.inputs, self.context.inputs[1]
+        assert query is not None
+        assert key is not None
+        assert values is not None
+        return query, key, values
+
+    @property
     def masks(self) -> Iterator[tuple[ir.Node, ir.Value]]:
         """The Add and Where nodes between scores and Softmax, each with its other operand (Where: its condition)."""
         current = self.scores.outputs[0]

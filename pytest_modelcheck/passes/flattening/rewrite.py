@@ -12,7 +12,7 @@ from pytest_modelcheck.passes.flattening.flat_shapes import Targets
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_reshape_of, is_unflattening, is_view
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.dims import Dim, product
+from pytest_modelcheck.shapes.dims import Dim, product, static_sizes
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _AXIS_OPS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax", "Split"})
@@ -75,8 +75,7 @@ class Flattener:
         return shape
 
     def _view_shape(self, value: ir.Value) -> ir.Shape:
-        sizes = (product(self._region.lead), self._shape(value)[-1])
-        return ir.Shape([size if isinstance(size, int) else None for size in sizes])
+        return ir.Shape(static_sizes((product(self._region.lead), self._shape(value)[-1])))
 
     def _outside_readers(self, value: ir.Value) -> list[ir.Node]:
         return list(dict.fromkeys(use.node for use in value.uses() if use.node not in self._region.roles))

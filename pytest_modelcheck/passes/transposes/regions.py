@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
+from pytest_modelcheck.rewriting.matching import permutation
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -52,17 +52,6 @@ class Region:
     def outside(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
         """The readers of `value` that are not in the region."""
         return [(user, index) for user, index in value.uses() if user not in self.moves]
-
-
-def permutation(node: ir.Node | None) -> Perm | None:
-    """The order of axes of a Transpose; None for any other node, and where neither order nor rank is known."""
-    if node is None or node.op_type != "Transpose" or node.domain != "":
-        return None
-    if "perm" in node.attributes:
-        return integers_attribute(node, "perm")
-    value = node.inputs[0] if node.inputs and node.inputs[0] is not None else None
-    shape = (value.shape if value is not None else None) or node.outputs[0].shape
-    return None if shape is None else tuple(range(len(shape)))[::-1]
 
 
 def try_flip(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node) -> bool:
