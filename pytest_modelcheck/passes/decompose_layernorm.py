@@ -54,11 +54,12 @@ class _Writer:
     dtype: ir.DataType
     nodes: list[ir.Node] = field(default_factory=list)
 
-    def __call__(self, op_type: str, *inputs: ir.Value | float, **attributes: Any) -> ir.Value:
+    def __call__(
+        self, op_type: str, *inputs: ir.Value | float, dtype: ir.DataType | None = None, **attributes: Any
+    ) -> ir.Value:
         values = [self.number(value) if isinstance(value, float) else value for value in inputs]
-        node = self.rewriter.node(op_type, values, attributes, dtype=self.dtype)
-        self.nodes.append(node)
-        return node.outputs[0]
+        self.nodes.append(self.rewriter.node(op_type, values, attributes, dtype=dtype or self.dtype))
+        return self.nodes[-1].outputs[0]
 
     def number(self, value: float) -> ir.Value:
         return self.rewriter.constant_value(self.scope, np.asarray(value, dtype=self.dtype.numpy()), "constant")
@@ -66,13 +67,10 @@ class _Writer:
     def mean(self, value: ir.Value, axes: list[int]) -> ir.Value:
         if self.rewriter.opset() < 18:
             return self("ReduceMean", value, axes=axes)
-        constant = self.rewriter.integers(self.scope, axes, "axes")
-        return self("ReduceMean", value, constant)
+        return self("ReduceMean", value, self.rewriter.integers(self.scope, axes, "axes"))
 
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        node = self.rewriter.node("Cast", [value], {"to": int(dtype)}, dtype=dtype)
-        self.nodes.append(node)
-        return node.outputs[0]
+        return self("Cast", value, dtype=dtype, to=int(dtype))
 
 
 def _try_decompose(rewriter: Rewriter, node: ir.Node) -> bool:

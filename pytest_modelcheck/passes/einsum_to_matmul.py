@@ -96,9 +96,6 @@ class _Writer:
         self.nodes.append(made)
         return made.outputs[0]
 
-    def constant(self, numbers: Sequence[int], hint: str) -> ir.Value:
-        return self.rewriter.integers(self.scope, numbers, hint)
-
     def transposed(self, term: _Term, letters: str) -> _Term:
         if term.letters == letters:
             return term
@@ -111,10 +108,9 @@ class _Writer:
         axes = [term.letters.index(letter) for letter in drop]
         letters = "".join(letter for letter in term.letters if letter not in drop)
         if self.rewriter.opset() >= 13:
-            value = self.node("ReduceSum", [term.value, self.constant(axes, "axes")], {"keepdims": 0})
-        else:
-            value = self.node("ReduceSum", [term.value], {"axes": axes, "keepdims": 0})
-        return _Term(value, letters)
+            inputs = [term.value, self.rewriter.integers(self.scope, axes, "axes")]
+            return _Term(self.node("ReduceSum", inputs, {"keepdims": 0}), letters)
+        return _Term(self.node("ReduceSum", [term.value], {"axes": axes, "keepdims": 0}), letters)
 
     def reshaped(self, value: ir.Value, start: Sequence[Dim], final: Sequence[Dim]) -> ir.Value:
         if tuple(start) == tuple(final):
@@ -123,7 +119,7 @@ class _Writer:
         if target is None:
             self.reason = "a Reshape would need two sizes that are not known"
             return value
-        return self.node("Reshape", [value, self.constant(target, "shape")])
+        return self.node("Reshape", [value, self.rewriter.integers(self.scope, target, "shape")])
 
     def size(self, letters: str) -> Dim:
         return product(self.sizes[letter] for letter in letters)
@@ -141,15 +137,14 @@ def _try_expand(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> st
     if has_reference_attributes(node):
         return "an attribute is set by the caller of the function"
     operands = [value for value in node.inputs if value is not None]
-    known = [shapes.shape(value) for value in operands]
-    if any(shape is None for shape in known):
+    known = [shape for value in operands if (shape := shapes.shape(value)) is not None]
+    if len(known) < len(operands):
         return "the rank of an operand is not known"
-    shapes_known = [shape for shape in known if shape is not None]
-    equation = parse_equation(text_attribute(node, "equation", "") or "", [len(shape) for shape in shapes_known])
+    equation = parse_equation(text_attribute(node, "equation", "") or "", list(map(len, known)))
     if isinstance(equation, str):
         return equation
     sizes: dict[str, Dim] = {}
-    for letters, shape in zip(equation.terms, shapes_known, strict=True):
+    for letters, shape in zip(equation.terms, known, strict=True):
         for letter, size in zip(letters, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 return f"the sizes of letter {letter!r} are not proven equal"

@@ -12,6 +12,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Transpose.html (``output.shape[i] =
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
-from pytest_modelcheck.passes.attention.reshapes import try_shorten
+from pytest_modelcheck.passes.attention.reshapes import chain_after, chain_before, try_shorten
 from pytest_modelcheck.passes.transposes.regions import try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, permutation, produced_by
@@ -29,8 +30,6 @@ from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 8
 """One rewrite may bring two Transposes together that were apart; more rounds than this were never needed."""
-
-_LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,10 @@ def _is_product_of_matrices(known: SymbolicShapes, node: ir.Node, operand: ir.Va
 def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
     """Rule 2, for the chain that begins at the Transpose `node`, with the reshapes directly before it."""
     rewriter.begin_rule("chain")
-    chain = [node]
-    while (before := _layout_producer(chain[0])) is not None and before.op_type != "Transpose":
-        chain.insert(0, before)
-    while (after := _layout_reader(chain[-1])) is not None:
-        chain.append(after)
+    source = node.inputs[0]
+    before = chain_before(source) if source is not None and only_reader(source) is node else []
+    reshapes = list(itertools.takewhile(lambda step: step.op_type != "Transpose", reversed(before)))
+    chain = [*reversed(reshapes), node, *chain_after(node.outputs[0])]
     while len(chain) > 1 and sum(step.op_type == "Transpose" for step in chain) > 1:
         # Reshapes at the ends may have no provable grouping: without them the rest may still be shorter.
         if try_shorten(rewriter, known, chain):
@@ -138,15 +136,3 @@ def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
         else:
             chain.pop()
     return False
-
-
-def _layout_producer(node: ir.Node) -> ir.Node | None:
-    value = node.inputs[0]
-    producer = produced_by(value, *_LAYOUT)
-    return producer if value is not None and producer is not None and only_reader(value) is node else None
-
-
-def _layout_reader(node: ir.Node) -> ir.Node | None:
-    value = node.outputs[0]
-    reader = only_reader(value, *_LAYOUT)
-    return reader if reader is not None and reader.inputs[0] is value else None

@@ -49,28 +49,18 @@ class FreezeDynamicShapes(Pass):
                 frozen.append((value, axis, dim.value, size))
                 if dim.value:
                     chosen[dim.value] = size
-        if any(value.shape is None for value in graph.inputs):
-            value = next(value for value in graph.inputs if value.shape is None)
-            rewriter.refuse_value("the rank of a graph input is not known", value)
+        if unknown := next((value for value in graph.inputs if value.shape is None), None):
+            rewriter.refuse_value("the rank of a graph input is not known", unknown)
             return
         if not frozen:
             return
         for value, axis, name, size in frozen:
             rewriter.note(f"{value.name} axis {axis} {name or 'unnamed'!r} -> {size}")
-            _set(rewriter, value, axis, size)
-        for value in (*graph.outputs, *_intermediate(graph)):
-            for axis, dim in enumerate(value.shape or ()):
-                if not isinstance(dim, int) and dim.value in chosen:
-                    _set(rewriter, value, axis, chosen[dim.value])
+            dims = list(value.shape or ())
+            dims[axis] = size
+            rewriter.declare(value, shape=dims)
+        for value in (*graph.outputs, *(output for node in graph.all_nodes() for output in node.outputs)):
+            dims = [dim if isinstance(dim, int) else chosen.get(dim.value or "", dim) for dim in value.shape or ()]
+            if dims != list(value.shape or ()):
+                rewriter.declare(value, shape=dims)
         rewriter.edited()
-
-
-def _intermediate(graph: ir.Graph) -> list[ir.Value]:
-    return [output for node in graph.all_nodes() for output in node.outputs]
-
-
-def _set(rewriter: Rewriter, value: ir.Value, axis: int, size: int) -> None:
-    if value.shape is not None:
-        dims = list(value.shape)
-        dims[axis] = size
-        rewriter.declare(value, shape=dims)

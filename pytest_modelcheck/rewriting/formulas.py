@@ -202,41 +202,20 @@ class Product(Pattern):
     def __init__(self, coefficient: float, factors: Mapping[Pattern, float]) -> None:
         self.coefficient = coefficient
         self.factors = factors
+        self._ordered = sorted(factors, key=lambda pattern: isinstance(pattern, Var) and pattern.formula is None)
 
     def find(self, value: ir.Value | None, match: Match) -> Iterator[Match]:
         if value is None or (value.dtype is not None and value.dtype not in FLOATS):
             return
         tolerance = rounding_of(value.dtype)
         inside = factored(value, frozenset())
-        for found, chosen in self._choices(list(inside.parts), match):
+        for found, chosen in _choices(self._ordered, list(inside.parts), match):
             product = factored(value, frozenset(chosen))
             wanted: dict[ir.Value, float] = {}
-            for part, power in zip(chosen, self._powers(), strict=True):
-                wanted[part] = wanted.get(part, 0.0) + power
+            for part, pattern in zip(chosen, self._ordered, strict=True):
+                wanted[part] = wanted.get(part, 0.0) + self.factors[pattern]
             if product.powers == wanted and math.isclose(product.coefficient, self.coefficient, rel_tol=tolerance):
                 yield found.through(*product.nodes)
-
-    def _choices(self, parts: Sequence[ir.Value], match: Match) -> Iterator[tuple[Match, tuple[ir.Value, ...]]]:
-        """Every choice of one value for each factor; those that are formulas themselves are looked for first."""
-        choices: Iterator[tuple[Match, tuple[ir.Value, ...]]] = iter([(match, ())])
-        for pattern in self._in_order():
-            choices = self._extended(choices, pattern, parts)
-        return choices
-
-    @staticmethod
-    def _extended(
-        choices: Iterator[tuple[Match, tuple[ir.Value, ...]]], pattern: Pattern, parts: Sequence[ir.Value]
-    ) -> Iterator[tuple[Match, tuple[ir.Value, ...]]]:
-        for match, chosen in choices:
-            for part in parts:
-                for found in pattern.find(part, match):
-                    yield found, (*chosen, part)
-
-    def _in_order(self) -> list[Pattern]:
-        return sorted(self.factors, key=lambda pattern: isinstance(pattern, Var) and pattern.formula is None)
-
-    def _powers(self) -> list[float]:
-        return [self.factors[pattern] for pattern in self._in_order()]
 
     def operators(self) -> frozenset[str]:
         return frozenset(FACTORING).union(*(pattern.operators() for pattern in self.factors))
@@ -244,6 +223,19 @@ class Product(Pattern):
     def __str__(self) -> str:
         powers = [str(base) if power == 1 else f"{base}**{power:g}" for base, power in self.factors.items()]
         return "*".join([f"{self.coefficient:.6g}", *powers] if self.coefficient != 1 else powers)
+
+
+def _choices(
+    patterns: Sequence[Pattern], parts: Sequence[ir.Value], match: Match
+) -> Iterator[tuple[Match, tuple[ir.Value, ...]]]:
+    """Every choice of one of `parts` for each pattern; those that are formulas themselves come first."""
+    if not patterns:
+        yield match, ()
+        return
+    for part in parts:
+        for found in patterns[0].find(part, match):
+            for whole, chosen in _choices(patterns[1:], parts, found):
+                yield whole, (part, *chosen)
 
 
 def _find_all(patterns: Sequence[Pattern], values: Sequence[ir.Value | None], match: Match) -> Iterator[Match]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.graph.readers import read_once
 
@@ -59,32 +59,33 @@ def scalar(value: ir.Value | None) -> float | None:
 
 def weight_content(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The content of a constant, or of the transpose of one, which is how torchscript writes the weight of a Linear."""
-    array = constant_array(value)
-    turned = produced_by(value, "Transpose") if array is None else None
-    if turned is None or has_reference_attributes(turned):
-        return array
-    array = constant_array(turned.inputs[0])
-    return None if array is None else array.transpose(integers_attribute(turned, "perm"))
+    tensor, perm = _stored(value)
+    array = None if tensor is None else tensor.numpy()
+    return array if array is None or perm is None else array.transpose(perm)
 
 
 def weight_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape of `weight_content`, which is not read."""
-    tensor, turned = weight_source(value), produced_by(value, "Transpose")
+    tensor, perm = _stored(value)
     if tensor is None:
         return None
     shape = tuple(tensor.shape.numpy())
-    if turned is None:
-        return shape
-    return tuple(shape[axis] for axis in integers_attribute(turned, "perm") or range(len(shape))[::-1])
+    return shape if perm is None else tuple(shape[axis] for axis in perm)
 
 
 def weight_source(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor of a constant, or the one of which it is the transpose; see `weight_content`."""
-    tensor = constant_tensor(value)
-    turned = produced_by(value, "Transpose") if tensor is None else None
-    if turned is None or has_reference_attributes(turned):
-        return tensor
-    return constant_tensor(turned.inputs[0])
+    return _stored(value)[0]
+
+
+def _stored(value: ir.Value | None) -> tuple[ir.TensorProtocol | None, tuple[int, ...] | None]:
+    """`weight_source`, and the order of axes in which it is read; None for its own."""
+    turned = produced_by(value, "Transpose")
+    tensor = constant_tensor(value if turned is None else turned.inputs[0])
+    if turned is None or tensor is None:
+        return tensor, None
+    perm = integers_attribute(turned, "perm", tuple(range(len(tensor.shape)))[::-1])
+    return (None if perm is None else tensor), perm
 
 
 def is_scalar(value: ir.Value | None, expected: float) -> bool:

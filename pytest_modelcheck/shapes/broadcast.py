@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from pytest_modelcheck.shapes.dims import Dim, Poly
+from pytest_modelcheck.shapes.dims import Dim
 
 
 def broadcast(shapes: Sequence[tuple[Dim, ...] | None]) -> list[Dim | None] | None:
@@ -35,11 +36,5 @@ def _met(dims: Sequence[Dim]) -> Dim | None:
 
 def _is_capped(candidate: Dim, dim: Dim) -> bool:
     """Whether `candidate` is min(n, dim) with a number n above 1."""
-    if not isinstance(candidate, Poly) or len(candidate.terms) != 1:
-        return False
-    (monomial, coefficient) = candidate.terms[0]
-    text = monomial[0] if len(monomial) == 1 and coefficient == 1 else ""
-    if not text.startswith("min(") or not text.endswith(f",{dim!r})"):
-        return False
-    number = text[len("min(") : -len(f",{dim!r})")]
-    return number.isdigit() and int(number) > 1
+    capped = re.fullmatch(rf"min\((\d+),{re.escape(repr(dim))}\)", repr(candidate))
+    return capped is not None and int(capped[1]) > 1

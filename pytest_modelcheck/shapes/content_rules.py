@@ -79,13 +79,8 @@ def _slice(node: ir.Node, known: Known) -> Elements:
 
 
 def _concat(node: ir.Node, known: Known) -> Elements:
-    result: list[Dim | None] = []
-    for value in node.inputs:
-        elements = known.content(value)
-        if elements is None:
-            return None
-        result += elements
-    return result
+    parts = [elements for value in node.inputs if (elements := known.content(value)) is not None]
+    return [element for part in parts for element in part] if len(parts) == len(node.inputs) else None
 
 
 def _constant_of_shape(node: ir.Node, known: Known) -> Elements:
@@ -117,16 +112,11 @@ def _range(node: ir.Node, known: Known) -> Elements:
     return None if delta == 0 or len(range(start, limit, delta)) > MAX_ELEMENTS else list(range(start, limit, delta))
 
 
-def _elementwise(
-    apply: Callable[..., Dim | None],
-) -> Callable[[ir.Node, Known], Elements]:
+def _elementwise(apply: Callable[..., Dim | None]) -> Callable[[ir.Node, Known], Elements]:
     def rule(node: ir.Node, known: Known) -> Elements:
-        operands = []
-        for value in node.inputs:
-            elements = known.content(value)
-            if elements is None:
-                return None
-            operands.append(elements)
+        operands = [elements for value in node.inputs if (elements := known.content(value)) is not None]
+        if len(operands) < len(node.inputs):
+            return None
         length = max(map(len, operands)) if all(operands) else 0
         spread = [elements * length if len(elements) == 1 else elements for elements in operands]
         if any(len(elements) != length for elements in spread):

@@ -8,6 +8,7 @@ raises where index and data sizes differ, and it prints numbers differently.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -80,11 +81,8 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
         raise CannotEvaluate("its result is random")
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         raise CannotEvaluate("an attribute refers to an attribute of its function")
-    expected = [_static_elements(output) for output in node.outputs]
-    for output, elements in zip(node.outputs, expected, strict=True):
-        width = 8 if output.dtype is None or output.dtype == ir.DataType.STRING else output.dtype.itemsize
-        if elements is not None and elements * width > MAX_RESULT_BYTES:
-            raise CannotEvaluate(f"its result is larger than {MAX_RESULT_BYTES} bytes")
+    if any(map(_is_too_large, node.outputs)):
+        raise CannotEvaluate(f"its result is larger than {MAX_RESULT_BYTES} bytes")
     if any(not isinstance(output.type, ir.TensorType | None) for output in node.outputs):
         raise CannotEvaluate("its result is not a tensor")
     if node.op_type == "Dropout" and len(node.inputs) > 2:
@@ -178,10 +176,10 @@ def _by_runtime(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> S
         raise CannotEvaluate(f"onnxruntime cannot compute {proto.op_type} on these constants") from error
 
 
-def _static_elements(value: ir.Value) -> int | None:
-    if value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
-        return None
-    return int(np.prod([int(dim) for dim in value.shape], dtype=np.int64))  # type: ignore[arg-type]
+def _is_too_large(value: ir.Value) -> bool:
+    width = 8 if value.dtype is None or value.dtype == ir.DataType.STRING else value.dtype.itemsize
+    sizes = [dim for dim in value.shape or () if isinstance(dim, int)]
+    return len(sizes) == len(value.shape or ()) and math.prod(sizes) * width > MAX_RESULT_BYTES
 
 
 def _with_text(array: Array) -> Array:

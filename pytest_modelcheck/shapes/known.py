@@ -24,9 +24,9 @@ class Known(Protocol):
     def constant_content(self, value: ir.Value | None) -> tuple[int, ...] | None: ...
 
 
-def axis_of(node: ir.Node, rank: int, default: int | None = 0, name: str = "axis") -> int | None:
+def axis_of(node: ir.Node, rank: int, default: int | None = 0) -> int | None:
     """The axis of `node`, not negative; None where it is unknown, or the input has none such: the checker takes it."""
-    axis = integer_attribute(node, name, default)
+    axis = integer_attribute(node, "axis", default)
     return None if axis is None else next(iter(normalized([axis], rank) or ()), None)
 
 

@@ -143,11 +143,10 @@ def _try_merge_group(
     heads = [heads_of(shapes, projection.result) for projection in group]
     with_bias = any(projection.bias is not None for projection in group)
     is_gemm = with_bias and len(shapes.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
-    merged_nodes = 1 + (with_bias and not is_gemm) + 1
-    if len({h.key for h in heads if h is not None}) == 1 and None not in heads:
-        saved = sum(len(p.nodes) for p in group) - merged_nodes + Heads.saved([h for h in heads if h is not None])
-    else:
-        saved = sum(len(p.nodes) for p in group) - merged_nodes
+    saved = sum(len(p.nodes) for p in group) - (1 + (with_bias and not is_gemm) + 1)
+    made_heads = [h for h in heads if h is not None]
+    if len(made_heads) == len(heads) and len({h.key for h in made_heads}) == 1:
+        saved += Heads.saved(made_heads)
     if saved <= 0:
         rewriter.refuse("merging these projections of one input would not save a node", first.product)
         return None
@@ -190,12 +189,8 @@ def _product(
     rewriter: Rewriter, first: Projection, matrix: ir.Value, bias: ir.Value | None, is_gemm: bool
 ) -> list[ir.Node]:
     dtype = first.result.dtype
-    attributes = {"transB": 1} if first.transposed else {}
-    if is_gemm:
-        return [rewriter.node("Gemm", [first.x, matrix, bias], attributes, dtype=dtype)]
-    if first.transposed:
-        return [rewriter.node("Gemm", [first.x, matrix], attributes, dtype=dtype)]
+    if is_gemm or first.transposed:
+        inputs = [first.x, matrix] if bias is None else [first.x, matrix, bias]
+        return [rewriter.node("Gemm", inputs, {"transB": 1} if first.transposed else {}, dtype=dtype)]
     product = rewriter.node("MatMul", [first.x, matrix], dtype=dtype)
-    if bias is None:
-        return [product]
-    return [product, rewriter.node("Add", [product.outputs[0], bias], dtype=dtype)]
+    return [product] if bias is None else [product, rewriter.node("Add", [product.outputs[0], bias], dtype=dtype)]

@@ -80,32 +80,24 @@ def _nodes(
     rewriter: Rewriter, source: ir.Value, start: Sequence[Dim], steps: Sequence[Step], chain: Sequence[ir.Node]
 ) -> list[ir.Node] | None:
     """`steps` as nodes; None where a Reshape target is not a constant and not the chain's own last one."""
+    last, own = chain[-1], None
+    if last.op_type == "Reshape" and _is_absolute(rewriter, last):
+        own = last.inputs[1]
     targets: list[tuple[int, ...] | ir.Value | None] = []
-    shape: Sequence[Dim] = start
-    last = chain[-1]
-    for step in steps:
-        if step.op_type == "Reshape":
-            target: tuple[int, ...] | ir.Value | None = reshape_target(shape, step.shape)
-            if target is None and step is steps[-1] and last.op_type == "Reshape" and _is_absolute(rewriter, last):
-                target = last.inputs[1]
-            if target is None:
-                return None
-            targets.append(target)
-        else:
-            targets.append(None)
-        shape = step.shape
+    for step, before in zip(steps, [start, *(step.shape for step in steps)], strict=False):
+        target = reshape_target(before, step.shape) if step.op_type == "Reshape" else ()
+        targets.append(own if target is None and step is steps[-1] else target)
+    if None in targets:
+        return None
     made: list[ir.Node] = []
-    current = source
-    for step, target in zip(steps, targets, strict=True):
-        like = last.outputs[0] if step is steps[-1] else None
+    for step, found in zip(steps, targets, strict=True):
+        like, current = last.outputs[0] if step is steps[-1] else None, made[-1].outputs[0] if made else source
         if step.op_type == "Transpose":
             node = rewriter.node("Transpose", [current], {"perm": list(step.perm)}, like=like, dtype=source.dtype)
         else:
-            if isinstance(target, tuple):
-                target = rewriter.integers(scope_of(last), target, "shape")
-            node = rewriter.node("Reshape", [current, target], like=like, dtype=source.dtype)
+            shape = rewriter.integers(scope_of(last), found, "shape") if isinstance(found, tuple) else found
+            node = rewriter.node("Reshape", [current, shape], like=like, dtype=source.dtype)
         made.append(node)
-        current = node.outputs[0]
     return made
 
 

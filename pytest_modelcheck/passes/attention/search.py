@@ -107,17 +107,12 @@ def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node
     if node.op_type == "MatMul":
         computed = not any(is_constant(operand) for operand in node.inputs)
         return (node, ()) if computed else None
-    candidates: tuple[ir.Value | None, ...] = ()
-    if node.op_type == "Add":
-        candidates = tuple(node.inputs)
-    elif node.op_type == "Where":
-        candidates = tuple(node.inputs[1:])
-    elif node.op_type in ("Mul", "Div"):
-        candidates = tuple(v for v in node.inputs if v is not None and scaling_of(node, v) is not None)
-    for candidate in candidates:
-        found = None if candidate is None else _path_to_scores(candidate, steps - 1)
-        if found is not None:
-            return found[0], (*found[1], node)
+    for candidate in node.inputs[1:] if node.op_type == "Where" else node.inputs:
+        scales = node.op_type in ("Mul", "Div") and candidate is not None and scaling_of(node, candidate) is not None
+        if candidate is not None and (scales or node.op_type in ("Add", "Where")):
+            found = _path_to_scores(candidate, steps - 1)
+            if found is not None:
+                return found[0], (*found[1], node)
     return None
 
 
