@@ -341,3 +341,18 @@ def test_a_packed_projection_hands_out_its_heads_at_once() -> None:
     model = attention(body, packed=packed, widths=np.array([WIDTH] * 3))
 
     assert fires(PASS, model) == {"MatMul": 3, "Reshape": 2, "Softmax": 1, "Split": 1, "Transpose": 3}
+
+
+def test_merged_projections_by_half_precision_gemms_keep_their_biases() -> None:
+    made = {name: array.astype(np.float16) for name, array in numbers().items() if name[0] in "wb"}
+    gemms = " ".join(
+        f"l{name} = Gemm <transB = 1> (x, w{name}, b{name}) r{name} = Reshape (l{name}, heads) "
+        f"{name} = Transpose <perm = [{perm}]> (r{name})"
+        for name, perm in (("q", "0, 2, 1, 3"), ("k", "0, 2, 3, 1"), ("v", "0, 2, 1, 3"))
+    )
+    text = (
+        f"{HEADER} g (float16[6,12] x) => (float16[6,12] y) {{ {gemms} s = MatMul (q, k) p = Softmax (s) {CONTEXT} }}"
+    )
+    model = make(text, **made, heads=np.array([1, 6, HEADS, DEPTH]), joined=np.array([6, WIDTH]))
+
+    assert fires(PASS, model, tolerance=1e-2)["Gemm"] == 1

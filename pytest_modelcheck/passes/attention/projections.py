@@ -142,7 +142,8 @@ def _try_merge_group(
         return None
     heads = [heads_of(shapes, projection.result) for projection in group]
     with_bias = any(projection.bias is not None for projection in group)
-    is_gemm = with_bias and len(shapes.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
+    fits = with_bias and len(shapes.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
+    is_gemm = fits or first.transposed
     saved = sum(len(p.nodes) for p in group) - (1 + (with_bias and not is_gemm) + 1)
     made_heads = [h for h in heads if h is not None]
     if len(made_heads) == len(heads) and len({h.key for h in made_heads}) == 1:
@@ -189,7 +190,7 @@ def _product(
     rewriter: Rewriter, first: Projection, matrix: ir.Value, bias: ir.Value | None, is_gemm: bool
 ) -> list[ir.Node]:
     dtype = first.result.dtype
-    if is_gemm or first.transposed:
+    if is_gemm:
         inputs = [first.x, matrix] if bias is None else [first.x, matrix, bias]
         return [rewriter.node("Gemm", inputs, {"transB": 1} if first.transposed else {}, dtype=dtype)]
     product = rewriter.node("MatMul", [first.x, matrix], dtype=dtype)
