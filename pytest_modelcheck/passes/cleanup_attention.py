@@ -17,33 +17,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import onnx_ir as ir
-
 from pytest_modelcheck.passes.attention import heads, keys, nan_guard, operator, projections, reshapes, scales
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.masks import SoftMasks
-from pytest_modelcheck.passes.attention.search import Attention, find_attention
+from pytest_modelcheck.passes.attention.search import Attention, find_attention, nodes_behind
 from pytest_modelcheck.passes.tidy import tidy
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-_STOPS, _MAX_VISITED = ("MatMul", "Gemm", "Softmax"), 60
+_RULES = ("nan guard", "scale", "layout", "operator", "projections", "heads", "keys", "tidy")
 
 
 @dataclass(frozen=True)
 class CleanupAttention(Pass):
     name: ClassVar[str] = "cleanup_attention"
-    rules: ClassVar[tuple[str, ...]] = (
-        "nan guard",
-        "scale",
-        "layout",
-        "operator",
-        "projections",
-        "heads",
-        "keys",
-        "tidy",
-    )
+    rules: ClassVar[tuple[str, ...]] = _RULES
 
     def rewrite(self, rewriter: Rewriter) -> None:
         if not any(True for _ in rewriter.nodes("Softmax")):
@@ -63,11 +52,7 @@ class CleanupAttention(Pass):
 
 
 def _clean(
-    rewriter: Rewriter,
-    shapes: SymbolicShapes,
-    derived: DerivedConstants,
-    soft_masks: SoftMasks,
-    attention: Attention,
+    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, soft_masks: SoftMasks, attention: Attention
 ) -> None:
     rewriter.begin_rule("nan guard")
     nan_guard.try_drop(rewriter, attention)
@@ -93,21 +78,6 @@ def _clean(
     rewriter.begin_rule("projections")
     projections.try_merge(rewriter, shapes, derived, attention.operands)
     rewriter.begin_rule("heads")
-    for split in _splits_behind(attention):
-        heads.try_hoist(rewriter, shapes, split)
-
-
-def _splits_behind(attention: Attention) -> list[ir.Node]:
-    """The Split nodes that q, k and v are computed from, nearest first."""
-    found: dict[ir.Node, None] = {}
-    for operand in attention.operands:
-        stack: list[ir.Value | None] = [operand]
-        for _ in range(_MAX_VISITED):
-            value = stack.pop() if stack else None
-            node = None if value is None else value.producer()
-            if node is None or node.graph is not attention.softmax.graph or node.op_type in _STOPS:
-                continue
-            if node.op_type == "Split" and node.domain == "":
-                found.setdefault(node)
-            stack.extend(node.inputs)
-    return list(found)
+    for node in nodes_behind(attention.operands):
+        if node.op_type == "Split" and node.domain == "":
+            heads.try_hoist(rewriter, shapes, node)

@@ -143,11 +143,7 @@ class Op(Pattern):
     """
 
     def __init__(
-        self,
-        op_type: str,
-        *inputs: Pattern,
-        name: str = "",
-        where: Callable[[Match, ir.Node], bool] | None = None,
+        self, op_type: str, *inputs: Pattern, name: str = "", where: Callable[[Match, ir.Node], bool] | None = None
     ) -> None:
         self.op_type = op_type
         self.inputs = inputs

@@ -8,8 +8,6 @@ Source: the changelog of the operators, https://github.com/onnx/onnx/blob/main/d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 import onnx_ir as ir
 
@@ -43,7 +41,7 @@ def raise_opset(rewriter: Rewriter, version: int) -> str | None:
     if any(function.opset_imports.get("", current) != current for function in rewriter.model.functions.values()):
         return "a function imports another opset"
     reductions = []
-    for node in _standard_nodes(rewriter):
+    for node in (node for scope in rewriter.scopes() for node in scope if node.domain == ""):
         reason = _difference(node, current, version)
         if reason == _AXES_MOVED:
             reductions.append(node)
@@ -56,11 +54,6 @@ def raise_opset(rewriter: Rewriter, version: int) -> str | None:
 
 
 _AXES_MOVED = "its axes became an input"
-
-
-def _standard_nodes(rewriter: Rewriter) -> Iterator[ir.Node]:
-    for scope in rewriter.scopes():
-        yield from (node for node in scope if node.domain == "")
 
 
 def _difference(node: ir.Node, old_version: int, new_version: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -103,8 +103,7 @@ def _nodes_that_go(match: Match) -> int:
     """How many nodes of `match` nothing but its result needs."""
     needed: set[ir.Node] = set()
     for node in reversed(match.nodes[:-1]):
-        inside = set(match.nodes) - needed
-        if any(output.is_graph_output() or read_outside(output, inside) for output in node.outputs):
+        if any(_escapes(output, set(match.nodes) - needed) for output in node.outputs):
             needed.add(node)
     return len(match.nodes) - len(needed)
 
@@ -116,7 +115,7 @@ def _read_elsewhere(match: Match, called: str) -> str | None:
         if node.graph is not match.root.graph:
             return f"the {node.op_type} output is read in a subgraph"
         for output in node.outputs:
-            if not output.is_graph_output() and not read_outside(output, inside):
+            if not _escapes(output, inside):
                 continue
             if called:
                 return f"a value inside the {called} is read by something else"
@@ -124,3 +123,7 @@ def _read_elsewhere(match: Match, called: str) -> str | None:
                 return f"the {node.op_type} output is a graph output"
             return f"the {node.op_type} output is used {reads(output)} times"
     return None
+
+
+def _escapes(value: ir.Value, nodes: Set[ir.Node]) -> bool:
+    return value.is_graph_output() or read_outside(value, nodes)

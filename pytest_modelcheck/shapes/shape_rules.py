@@ -13,14 +13,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.shapes import layout_rules
 from pytest_modelcheck.shapes.broadcast import broadcast
-from pytest_modelcheck.shapes.dims import (
-    Dim,
-    add,
-    divide_exactly,
-    is_nonnegative,
-    multiply,
-    subtract,
-)
+from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, subtract
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 from pytest_modelcheck.shapes.slices import INFINITE, pads_of

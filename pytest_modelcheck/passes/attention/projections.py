@@ -25,6 +25,7 @@ from pytest_modelcheck.graph.attributes import float_attribute, has_reference_at
 from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
+from pytest_modelcheck.passes.attention.search import nodes_behind
 from pytest_modelcheck.rewriting.matching import (
     GEMM_TYPES,
     only_reader,
@@ -37,15 +38,10 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes import dims
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-_MAX_VISITED = 60
-"""Nodes between an operand and its projection; rotary embeddings and repeated key-value heads are about 25."""
-
 MAX_COPIED_BYTES = 2 * 1024 * 1024
 """What the Split may copy per node saved. Nothing but a copy divides one product: of 32 rows that is free, of 200 rows
 and more 4 to 9 % of the product's time (onnxruntime 1.31, 384 columns each). Whisper-tiny's decoder, which projects
 1500 states in each layer, was 7 % slower with k and v merged, for 4 of 176 nodes."""
-
-_STOPS = ("Softmax", "LayerNormalization", "RMSNormalization", "Loop", "If", "Scan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,37 +68,15 @@ def try_merge(
     rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, operands: Sequence[ir.Value | None]
 ) -> ir.Node | None:
     """Merge what can be merged of the projections behind q, k and v. The new Split, None where nothing was done."""
-    found = list(dict.fromkeys(_products_behind(operands)))
     groups: dict[tuple[ir.Value, bool], list[Projection]] = {}
-    for product in found:
-        projection = projection_of(product)
+    for node in nodes_behind(operands):
+        projection = projection_of(node) if node.op_type in ("MatMul", "Gemm") and node.domain == "" else None
         if projection is not None:
             groups.setdefault((projection.x, projection.transposed), []).append(projection)
     for group in groups.values():
         if len(group) > 1 and (split := _try_merge_group(rewriter, shapes, derived, group)) is not None:
             return split
     return None
-
-
-def _products_behind(operands: Sequence[ir.Value | None]) -> list[ir.Node]:
-    """MatMul and Gemm nodes with a constant matrix that `operands` are computed from, in that order."""
-    found = []
-    for operand in operands:
-        scope = None if operand is None else operand.graph
-        seen: set[ir.Node] = set()
-        stack = [operand]
-        while stack and len(seen) < _MAX_VISITED:
-            value = stack.pop()
-            node = None if value is None else value.producer()
-            if node is None or node in seen or node.graph is not scope or node.op_type in _STOPS:
-                continue
-            seen.add(node)
-            if node.op_type in ("MatMul", "Gemm") and node.domain == "":
-                if weight_shape(node.inputs[1]) is not None:
-                    found.append(node)
-                continue
-            stack.extend(reversed(node.inputs))
-    return found
 
 
 def projection_of(product: ir.Node) -> Projection | None:

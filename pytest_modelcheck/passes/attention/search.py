@@ -7,7 +7,7 @@ Nothing is assumed about how q, k and v are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -27,6 +27,11 @@ from pytest_modelcheck.rewriting.matching import (
 )
 
 _MAX_STEPS = 8
+_MAX_VISITED = 60
+"""Nodes between an operand and its projection; rotary embeddings and repeated key-value heads are about 25."""
+
+_PRODUCTS = ("MatMul", "Gemm")
+_STOPS = ("Softmax", "LayerNormalization", "RMSNormalization", "Loop", "If", "Scan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,24 @@ def find_attention(softmax: ir.Node) -> Attention | None:
     if context is None or context.inputs[0] is not weights:
         return None
     return Attention(scores=scores, between=between, softmax=softmax, guard=guard, context=context)
+
+
+def nodes_behind(operands: Iterable[ir.Value | None]) -> list[ir.Node]:
+    """The nodes of their scope that `operands` are computed from, up to and with the first products of matrices."""
+    found: dict[ir.Node, None] = {}
+    for operand in operands:
+        seen: set[ir.Node] = set()
+        stack = [operand]
+        while stack and len(seen) < _MAX_VISITED:
+            value = stack.pop()
+            node = None if value is None else value.producer()
+            if operand is None or node is None or node in seen or node.graph is not operand.graph:
+                continue
+            if node.op_type not in _STOPS:
+                seen.add(node)
+                found[node] = None
+                stack += reversed(node.inputs) if node.op_type not in _PRODUCTS else ()
+    return list(found)
 
 
 def scaling_of(node: ir.Node, value: ir.Value) -> float | None:

@@ -53,6 +53,10 @@ class Region:
         """The readers of `value` that are not in the region."""
         return [(user, index) for user, index in value.uses() if user not in self.moves]
 
+    def takes(self, value: ir.Value) -> bool:
+        """Whether nothing but the region reads `value`."""
+        return not value.is_graph_output() and not self.outside(value)
+
 
 def try_flip(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node) -> bool:
     """Grow a region from the Transpose `start`, without and then with foreign tensors, and flip it if that pays."""
@@ -145,15 +149,9 @@ def _gain(rewriter: Rewriter, region: Region) -> int:
     inside = set(region.values())
     if any(entry.inputs[0] in inside for entry in region.entries):
         return 0  # such a Transpose would have to be inside and outside at once
-    gain = 0
-    for entry in region.entries:
-        output = entry.outputs[0]
-        gain += not output.is_graph_output() and not region.outside(output)
+    gain = sum(region.takes(entry.outputs[0]) for entry in region.entries)
     for value in region.foreign:
-        first = permutation(value.producer())
-        merges = first is not None and not value.is_graph_output() and not region.outside(value)
-        if not merges:
-            gain -= 1
+        gain -= permutation(value.producer()) is None or not region.takes(value)
     for value in region.values():
         outside = region.outside(value)
         orders = [permutation(user) for user, _ in outside]
@@ -168,11 +166,7 @@ def _is_identity(perm: Perm) -> bool:
 
 def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
     back = inverse(region.perm)
-    before: dict[ir.Value, ir.Value] = {}
-    for entry in region.entries:
-        source = entry.inputs[0]
-        assert source is not None
-        before[entry.outputs[0]] = source
+    before = {entry.outputs[0]: source for entry in region.entries if (source := entry.inputs[0]) is not None}
     changed = list(region.values())
     for value in region.foreign:
         before[value] = _transposed(rewriter, value, back, next(iter(region.moves)), unsettled=changed)
@@ -184,9 +178,7 @@ def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
             rewriter.declare(value, shape=[value.shape[axis] for axis in back])
         _leave(rewriter, value, outside[value], region.perm)
         known.forget(value)
-    for entry in region.entries:
-        rewriter.sweep(entry.outputs[0])
-    for value in region.foreign:
+    for value in before:
         rewriter.sweep(value)
     rewriter.edited()
 
@@ -228,9 +220,9 @@ def _transposed(
     rewriter: Rewriter, value: ir.Value, perm: Perm, owner: ir.Node | None, *, unsettled: Sequence[ir.Value] = ()
 ) -> ir.Value:
     """A Transpose of `value`, after `owner`; of what a Transpose before it reads, unless that is `unsettled`."""
-    producer = value.producer()
-    source = None if producer is None else producer.inputs[0] if producer.inputs else None
-    if (first := permutation(producer)) is not None and source is not None and source not in unsettled:
+    first = permutation(producer := value.producer())
+    source = None if producer is None or first is None else producer.inputs[0]
+    if first is not None and source is not None and source not in unsettled:
         value, perm = source, composed(first, perm)
         if _is_identity(perm):
             return value
