@@ -18,7 +18,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.shared_constants import content_key
 from pytest_modelcheck.shapes.evaluate import RANDOM
 
@@ -35,26 +35,19 @@ class EliminateCommonSubexpressions(Pass):
 
 def merge_equal_nodes(rewriter: Rewriter, *, among: Set[ir.Node] | None = None) -> None:
     """Rule 1 in every scope; with `among`, only where one of the two is one of these nodes."""
-    for scope in rewriter.scopes():
-        _merge_in(rewriter, scope, among)
-
-
-def _merge_in(rewriter: Rewriter, scope: Scope, among: Set[ir.Node] | None) -> None:
     first: dict[Hashable, ir.Node] = {}
-    for node in tuple(scope):
-        if rewriter.exhausted or node.graph is None:
-            continue
+    for node in rewriter.nodes():
         key = _key(node)
         if key is None:
             continue
-        original = first.setdefault(key, node)
+        original = first.setdefault((node.graph, key), node)
         if original is node or (among is not None and among.isdisjoint((node, original))):
             continue
         pairs = dict(zip(node.outputs, original.outputs, strict=True))
-        if not all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):
+        if all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):
+            rewriter.replace([node], [], pairs)
+        else:
             rewriter.refuse("both results are graph outputs", node)
-            continue
-        rewriter.replace([node], [], pairs)
 
 
 def _key(node: ir.Node) -> Hashable | None:

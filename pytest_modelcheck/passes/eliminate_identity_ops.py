@@ -28,7 +28,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
-from pytest_modelcheck.passes.nested_ops import MERGES, element_of_optional, element_of_sequence, merge_nested
+from pytest_modelcheck.passes.nested_ops import MERGES, Found, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
@@ -36,15 +36,14 @@ from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.slices import keeps_everything
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], ir.Value | None]
-"""Gives the value that may stand for the first output of the node, or None (a close case is refused)."""
+Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], Found]
 
 
-def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     return node.inputs[0] if len(node.inputs) == 1 else None
 
 
-def _concat(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _concat(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     """Operands without elements go, such as the past of a first step."""
     axis = integer_attribute(node, "axis", 1)
     full = [value for value in node.inputs if not _is_empty_along(known.shape(value), axis or 0)]
@@ -59,19 +58,19 @@ def _is_empty_along(shape: Sequence[object] | None, axis: int) -> bool:
     return shape is not None and -len(shape) <= axis < len(shape) and shape[axis] == 0
 
 
-def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
-        return _refused(rewriter, node, "the mask of the Dropout is read")
+        return "the mask of the Dropout is read"
     mode = node.inputs[2] if len(node.inputs) > 2 else None
     if mode is not None and not is_constant(mode):
-        return _refused(rewriter, node, "whether the Dropout is in training mode is not known")
+        return "whether the Dropout is in training mode is not known"
     tests = rewriter.opset() >= 7 or integer_attribute(node, "is_test", 0) == 1
     if not tests or (mode is not None and not _is_all(mode, False)):
-        return _refused(rewriter, node, "the Dropout is in training mode")
+        return "the Dropout is in training mode"
     return node.inputs[0]
 
 
-def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     source = node.inputs[0]
     to = integer_attribute(node, "to", None)
     if source is None or to is None or source.dtype is None:
@@ -92,7 +91,7 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value 
     return None
 
 
-def _cast_like(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _cast_like(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     source, like = node.inputs
     return source if source is not None and like is not None and source.dtype == like.dtype is not None else None
 
@@ -110,29 +109,29 @@ _EXACT = {
 """Type -> types that hold each of its values exactly."""
 
 
-def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     source = node.inputs[0]
     shape = known.shape(node.outputs[0])
     return source if shape is not None and known.shape(source) == shape else None
 
 
-def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     shape = known.shape(node.inputs[0])
     axes = integers_attribute(node, "perm", None if shape is None else tuple(range(len(shape)))[::-1])
     return node.inputs[0] if axes is not None and list(axes) == sorted(axes) else None
 
 
-def _window(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _window(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     return node.inputs[0] if keeps_everything(node, known) else None
 
 
-def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     repeats = known.constant_content(node.inputs[1]) if len(node.inputs) == 2 else None
     return node.inputs[0] if repeats is not None and all(repeat == 1 for repeat in repeats) else None
 
 
 def _neutral(element: float, *, commutes: bool) -> Rule:
-    def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+    def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
         if rewriter.opset() < 7:  # broadcasting had different rules
             return None
         left, right = node.inputs
@@ -143,7 +142,7 @@ def _neutral(element: float, *, commutes: bool) -> Rule:
                 continue
             if _keeps_shape(known, source, constant):
                 return source
-            return _refused(rewriter, node, f"its constant of {element:g} may change the shape by broadcasting")
+            return f"its constant of {element:g} may change the shape by broadcasting"
         return None
 
     return rule
@@ -166,7 +165,7 @@ def _is_all(value: ir.Value | None, element: float) -> bool:
     return bool(array[0] == element) and bool(np.all(array == element))
 
 
-def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     source, axes = node.inputs[0], reduced_axes(node)
     shape = known.shape(source)
     if shape == () or (axes == () and integer_attribute(node, "noop_with_empty_axes", 0) == 1):
@@ -185,29 +184,24 @@ def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> i
     return source if kept == 1 else None
 
 
-def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     condition, yes, no = node.inputs
     chosen = yes if yes is no or _is_all(condition, True) else no
     if chosen is not yes and not _is_all(condition, False):
         return None
     shape = known.shape(node.outputs[0])
     if shape is None or known.shape(chosen) != shape:
-        return _refused(rewriter, node, "its operands may change the shape by broadcasting")
+        return "its operands may change the shape by broadcasting"
     return chosen
 
 
-def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     return None if produced_by(node.inputs[0], node.op_type) is None else node.inputs[0]
 
 
-def _involution(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def _involution(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     inner = produced_by(node.inputs[0], node.op_type)
     return None if inner is None else inner.inputs[0]
-
-
-def _refused(rewriter: Rewriter, node: ir.Node, reason: str) -> ir.Value | None:
-    rewriter.refuse(reason, node)
-    return None
 
 
 _RULES: dict[str, Rule] = {
@@ -246,7 +240,9 @@ class EliminateIdentityOps(Pass):
         for node in rewriter.nodes(*_RULES):
             rewriter.begin_rule(node.op_type)
             source = _RULES[node.op_type](rewriter, known, node)
-            if source is not None and source is not node.outputs[0]:
+            if isinstance(source, str):
+                rewriter.refuse(source, node)
+            elif source is not None and source is not node.outputs[0]:
                 rewriter.replace([node], [], {node.outputs[0]: source})
         drop_zero_states(rewriter)
         merge_nested(rewriter)

@@ -29,9 +29,7 @@ class EliminateUnusedInitializers(Pass):
             for value in list(graph.initializers.values()):
                 if rewriter.exhausted:
                     return
-                if is_needed(value):
-                    continue
-                if value.is_graph_input():
+                if not is_needed(value) and value.is_graph_input():
                     rewriter.refuse_value("it is the default value of a graph input", value)
-                    continue
-                rewriter.remove_unread(value)
+                elif not is_needed(value):
+                    rewriter.remove_unread(value)

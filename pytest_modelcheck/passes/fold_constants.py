@@ -62,34 +62,24 @@ class FoldConstants(Pass):
     rules: ClassVar[tuple[str, ...]] = ("node", "shape", "if")
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        asked: set[ir.Node] = set()
         goes_on = True
         while goes_on and not rewriter.exhausted:
             rewriter.begin_rule("if")
             inline_constant_ifs(rewriter)
             fold(rewriter, max_growth_bytes=self.max_growth_bytes, quantized=self.quantized)
-            goes_on = has_constant_if(rewriter) or _more_shapes_known(rewriter, asked)
+            goes_on = has_constant_if(rewriter) or _more_shapes_known(rewriter)
 
 
-def _more_shapes_known(rewriter: Rewriter, asked: set[ir.Node]) -> bool:
-    """Infer shapes again where that tells more than is known; False where no Shape waits for it.
-
-    Args:
-        asked: The nodes whose shape inference was asked for before: each is asked for once.
-    """
-    unknown = [
-        node
-        for node in rewriter.nodes(*_BY_OPERANDS)
-        if node not in asked
-        and not _static(node.outputs[0])
+def _more_shapes_known(rewriter: Rewriter) -> bool:
+    """Infer shapes again where a Shape waits for what its operands have become; False where that tells nothing new."""
+    unknown = any(
+        not _static(node.outputs[0])
         and _static(node.inputs[0])
         and all(value is None or is_constant(value) for value in node.inputs[1:])
-    ]
-    if not unknown or not any(not _static(node.inputs[0]) for node in rewriter.nodes(*OF_SHAPES)):
-        return False
-    asked.update(unknown)
-    rewriter.infer_shapes()
-    return True
+        for node in rewriter.nodes(*_BY_OPERANDS)
+    )
+    waits = unknown and any(not _static(node.inputs[0]) for node in rewriter.nodes(*OF_SHAPES))
+    return waits and rewriter.infer_shapes()
 
 
 def _static(value: ir.Value | None) -> bool:

@@ -38,11 +38,8 @@ class FusePadConv(Pass):
     rules: ClassVar[tuple[str, ...]] = ("conv", "pool")
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        rewriter.begin_rule("conv")
-        for node in rewriter.nodes("Conv"):
-            _try_fuse(rewriter, node)
-        rewriter.begin_rule("pool")
-        for node in rewriter.nodes("MaxPool"):
+        for node in rewriter.nodes("Conv", "MaxPool"):
+            rewriter.begin_rule("conv" if node.op_type == "Conv" else "pool")
             _try_fuse(rewriter, node)
 
 

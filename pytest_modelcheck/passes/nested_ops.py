@@ -29,6 +29,9 @@ from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
 from pytest_modelcheck.shapes.slices import slice_bounds
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
+Found = ir.Value | str | None
+"""The value that may stand for the first output of a node; None where there is none, the reason where one is close."""
+
 
 def merge_nested(rewriter: Rewriter) -> None:
     """Rules 1 to 6."""
@@ -39,24 +42,20 @@ def merge_nested(rewriter: Rewriter) -> None:
     apply(rewriter, _FORMULAS)
 
 
-def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     """The value that the SequenceAt `node` takes out again."""
-    made = produced_by(node.inputs[0], "SequenceConstruct")
-    position = None if made is None else rewriter.constant(node.inputs[1])
+    made, position = produced_by(node.inputs[0], "SequenceConstruct"), rewriter.constant(node.inputs[1])
     if made is None or position is None:
-        if made is not None:
-            rewriter.refuse("the position in the sequence is not constant", node)
-        return None
+        return None if made is None else "the position in the sequence is not constant"
     index = int(position.item())
     return made.inputs[index] if -len(made.inputs) <= index < len(made.inputs) else None
 
 
-def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> ir.Value | None:
+def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     """The value that the OptionalGetElement `node` takes out again."""
     made = produced_by(node.inputs[0], "Optional")
     if made is None or not made.inputs:
-        rewriter.refuse("the optional is not made from a value of this graph", node)
-        return None
+        return "the optional is not made from a value of this graph"
     return made.inputs[0]
 
 

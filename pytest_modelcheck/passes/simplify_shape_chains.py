@@ -144,13 +144,10 @@ def _try_reuse(
         return False
     key = (id(node.graph), value.dtype, len(shape), elements)
     earlier = computed.setdefault(key, value)
-    if earlier is value:
-        return False
     producer = earlier.producer()
     if producer is None or producer.graph is None:  # it was removed meanwhile
-        computed[key] = value
-        return False
-    if beside is not None and beside.isdisjoint((node, producer)):
+        earlier = computed[key] = value
+    if earlier is value or (beside is not None and beside.isdisjoint((node, producer))):
         return False
     if value.is_graph_output():
         return rewriter.refuse("the second computation of a shape is a graph output", node)

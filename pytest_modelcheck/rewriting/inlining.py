@@ -11,15 +11,12 @@ def take_out(rewriter: Rewriter, branch: ir.Graph, scope: Scope) -> list[ir.Valu
     """Empty `branch`, so that its nodes can be put into `scope`, the one around it; its results, in order.
 
     The nodes get new names, because a sibling may use the same, and read constants of `scope`. Not counted.
-
-    Raises:
-        ValueError: An initializer of the branch has no data.
+    All initializers of the branch have data.
     """
     results, nodes = list(branch.outputs), tuple(branch)
     branch.outputs.clear()
     for value in list(branch.initializers.values()):
-        if value.const_value is None:
-            raise ValueError(f"initializer {value.name!r} of a subgraph has no data")
+        assert value.const_value is not None
         constant = rewriter.constant_value(scope, value.const_value, value.name or "constant")
         results = [constant if result is value else result for result in results]
         value.replace_all_uses_with(constant)

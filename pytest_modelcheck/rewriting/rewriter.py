@@ -98,9 +98,9 @@ class Rewriter(Journal):
         self._shapes.refresh()
         return self._shapes
 
-    def infer_shapes(self) -> None:
-        """Declare at every value what ONNX shape inference says."""
-        self._shapes.infer()
+    def infer_shapes(self) -> bool:
+        """Declare at every value what ONNX shape inference says; whether that is new of one."""
+        return self._shapes.infer()
 
     # Imports and metadata: not counted
 

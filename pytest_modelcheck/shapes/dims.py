@@ -163,8 +163,8 @@ def truncated_quotient(dividend: Dim, divisor: Dim) -> Dim:
     exact = divide_exactly(dividend, divisor) if divisor != 0 else None
     if exact is not None:
         return exact
-    if isinstance(dividend, int) and isinstance(divisor, int) and divisor:
-        return math.trunc(dividend / divisor) if abs(dividend) < 2**52 else _operation("div", (dividend, divisor))
+    if isinstance(dividend, int) and isinstance(divisor, int) and divisor and abs(dividend) < 2**52:
+        return math.trunc(dividend / divisor)
     return _operation("div", (dividend, divisor))
 
 

@@ -201,8 +201,7 @@ def _checked(result: Any, output: ir.Value) -> Array:
         dtype = ir.DataType.from_numpy(array.dtype)
     if output.dtype is not None and output.dtype != dtype:
         raise CannotEvaluate(f"the evaluation gives {dtype} where the model says {output.dtype}")
-    declared = output.shape
-    if declared is not None and not _fits(array.shape, declared):
+    if output.shape is not None and not _fits(array.shape, output.shape):
         raise CannotEvaluate("the evaluation gives another shape than the model says")
     return array
 

@@ -82,11 +82,8 @@ def expand(node: ir.Node, known: Known) -> list[Partial]:
     shape = known.shape(node.inputs[0])
     if target is None or shape is None:
         return []
-    result = broadcast([shape, tuple(target)])
-    if result is None:
-        return []
     # An element of unknown sign may be no size at all.
-    return [[dim if dim is not None and is_nonnegative(dim) else None for dim in result]]
+    return [[dim if dim is not None and is_nonnegative(dim) else None for dim in broadcast([shape, target]) or ()]]
 
 
 def concat(node: ir.Node, known: Known) -> list[Partial]:

@@ -39,12 +39,8 @@ def _matmul(node: ir.Node, known: Known) -> list[Partial]:
     left, right = known.shape(node.inputs[0]), known.shape(node.inputs[1])
     if left is None or right is None or not left or not right:
         return []
-    batch = broadcast([left[:-2], right[:-2]])
-    if batch is None:
-        return []
-    rows = [left[-2]] if len(left) > 1 else []
-    columns = [right[-1]] if len(right) > 1 else []
-    return [[*batch, *rows, *columns]]
+    batch = broadcast([left[:-2], right[:-2]]) or ()
+    return [[*batch, *left[-2:-1], *(right[-1:] if len(right) > 1 else ())]]
 
 
 def _gemm(node: ir.Node, known: Known) -> list[Partial]:

@@ -42,9 +42,7 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
     if all(isinstance(part, int) for part in (dim, start, end, step)):
         return len(range(dim)[start:end:step]) if step != 0 else None  # type: ignore[index, arg-type]
     if step != 1 or not isinstance(start, int):
-        if step == 1 and start == end:
-            return 0
-        return None
+        return 0 if step == 1 and start == end else None
     if start == 0:
         if end == dim or (isinstance(end, int) and end >= INFINITE):
             return dim

@@ -85,14 +85,16 @@ class SymbolicShapes:
             changed = [value for value, answers in before if self._has_changed(value, *answers)]
             nodes, before = dict.fromkeys(node for value in changed for node in self._readers(value)), []
 
-    def infer(self) -> None:
-        """Declare at every value what ONNX shape inference says, all edits considered."""
+    def infer(self) -> bool:
+        """Declare at every value what ONNX shape inference says, all edits considered; whether that is new of one."""
         self._take_edits()
         changed = None
         if self._model.opset_imports.get("", 0) == self._inferred_opset:
             edited = self._not_inferred.concerned()
             changed = infer_edited(self._model, edited) if edited else []
-        self.inferred(infer_shapes(self._model) if changed is None else changed)
+        changed = infer_shapes(self._model) if changed is None else changed
+        self.inferred(changed)
+        return len(changed) > 0
 
     def inferred(self, changed: Iterable[ir.Value]) -> None:
         """Take note that the whole model was inferred as it is, which said something new of these values."""
