@@ -26,17 +26,17 @@ _MOST_ROUNDS = 16
 _runs = itertools.count()
 
 
-def infer_edited(model: ir.Model, edited: Iterable[ir.Node]) -> list[ir.Value] | None:
+def infer_edited(model: ir.Model, edited: Iterable[ir.Node], changed: list[ir.Value]) -> bool:
     """Fill in types and shapes that follow from edits of a model whose other values were inferred before.
 
     Args:
         model: Edited in place.
         edited: Nodes that are new, or read other values, constants or attributes than before.
+        changed: The values of which more, or something else, is known now, are added to it.
 
     Returns:
-        The values of which more, or something else, is known now; None where the whole model is to be inferred.
+        Whether that is all; False where the whole model is to be inferred.
     """
-    changed: list[ir.Value] = []
     order = {node: index for index, node in enumerate(model.graph)}
     left = _MOST * len(order)
     pending = _followed(node for node in edited if node.graph is not None)
@@ -44,19 +44,19 @@ def infer_edited(model: ir.Model, edited: Iterable[ir.Node]) -> list[ir.Value] |
         around = _sources(pending)
         left -= len(around)
         if model.functions or left < 0 or not all(map(order.__contains__, around)):
-            return None
+            return False
         nodes = sorted(around, key=order.__getitem__)
         if any(True for node in nodes for _ in subgraphs(node)):
-            return None
+            return False
         try:
             known = _infer(model, nodes, pending) if pending else []
         except (onnx.shape_inference.InferenceError, ValueError, TypeError, AttributeError):
-            return None
+            return False
         if not known:
-            return changed
+            return True
         changed += known
         pending = _followed(use.node for value in known for use in value.uses() if use.node not in pending)
-    return None
+    return False
 
 
 def _followed(nodes: Iterable[ir.Node]) -> dict[ir.Node, None]:

@@ -88,11 +88,10 @@ class SymbolicShapes:
     def infer(self) -> bool:
         """Declare at every value what ONNX shape inference says, all edits considered; whether that is new of one."""
         self._take_edits()
-        changed = None
-        if self._model.opset_imports.get("", 0) == self._inferred_opset:
-            edited = self._not_inferred.concerned()
-            changed = infer_edited(self._model, edited) if edited else []
-        changed = infer_shapes(self._model) if changed is None else changed
+        edited, changed = self._not_inferred.concerned(), list[ir.Value]()
+        same_opset = self._model.opset_imports.get("", 0) == self._inferred_opset
+        if not same_opset or (edited and not infer_edited(self._model, edited, changed)):
+            changed += infer_shapes(self._model)
         self.inferred(changed)
         return len(changed) > 0
 
