@@ -123,7 +123,7 @@ def _try_read_earlier(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) 
     while node.op_type in OF_SHAPES and (read := node.inputs[0]) is not None and read_once(read):
         producer, shape = read.producer(), known.shape(read)
         same = [value for value in producer.inputs if known.shape(value) == shape] if producer and shape else []
-        if not same or producer is None or producer.graph is not node.graph:
+        if not same:
             return
         rewriter.set_input(node, 0, same[0])
         rewriter.edited()

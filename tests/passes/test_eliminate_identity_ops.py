@@ -3,10 +3,11 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import helper
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import run_pass
-from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
 from tests.passes.rule_cases import RuleCase
 
 HEADER = """<ir_version: 8, opset_import: ["": 17]>
@@ -103,6 +104,19 @@ def test_an_identity_between_graph_input_and_output_is_refused():
     }
 
 
+@pytest.mark.parametrize(
+    ("body", "outputs_"),
+    [
+        ("y = Add(x, c)", "float[N, 4] y"),
+        ("a = Neg(x) y = Neg(a)", "float[N, 4] y, float[N, 4] a"),
+        ("a = Neg(x) z = Exp(a) y = Neg(a)", "float[N, 4] y, float[N, 4] z"),
+    ],
+)
+def test_no_identity_is_put_in_where_no_other_node_would_go(body, outputs_):
+    made = model(body, HEADER.replace("float[N, 4] y", outputs_), c=np.zeros(4, np.float32))
+    assert refuses(EliminateIdentityOps(), made) == {NAME_LOST}
+
+
 def test_two_negations_between_graph_input_and_output_become_an_identity():
     assert fires(EliminateIdentityOps(), model("a = Neg(x) y = Neg(a)")) == {"Identity": 1}
 
@@ -116,10 +130,74 @@ def test_two_negations_between_graph_input_and_output_become_an_identity():
         ("a = ReduceSum<noop_with_empty_axes = 1>(x) y = Exp(a)", {}, {"Exp": 1}),
         ("m = ReduceMax<keepdims = 0>(x) a = ReduceSum(m) y = Add(x, a)", {}, {"Add": 1, "ReduceMax": 1}),
         ("m = ReduceMax(x) a = ReduceMin(m) y = Add(x, a)", {}, {"Add": 1, "ReduceMax": 1}),
+        ("m = ReduceMax<keepdims = 0>(x) a = ReduceSum<keepdims = 0>(m) y = Add(x, a)", {}, {"Add": 1, "ReduceMax": 1}),
     ],
 )  # fmt: skip
 def test_what_gives_one_of_its_inputs_goes(body, weights, left):
     assert fires(EliminateIdentityOps(), model(body, **weights)) == left
+
+
+FIXED = HEADER.replace("N", "3")
+
+
+def test_parts_without_elements_along_the_axis_of_a_concat_go():
+    made = model("a = Concat<axis = 1>(x, c, x) b = Slice(a, s, e, o) y = Exp(b)", FIXED, **HALF)
+    assert fires(EliminateIdentityOps(), made) == {"Concat": 1, "Exp": 1, "Slice": 1}
+    (concat,) = [node for node in after(made).graph if node.op_type == "Concat"]
+    assert [value.name for value in concat.inputs] == ["x", "x"]
+
+
+HALF = {"c": np.zeros((3, 0), np.float32), "s": np.array([0]), "e": np.array([4]), "o": np.array([1])}
+
+
+def test_parts_without_elements_along_another_axis_stay():
+    body = "a = Concat<axis = 1>(x, c) b = Slice(a, s, e, o) y = Exp(b)"
+    weights = HALF | {"c": np.zeros((0, 2), np.float32)}
+    ignores(EliminateIdentityOps(), model(body, HEADER.replace("[N, 4]", "[0, 4]"), **weights))
+
+
+def test_a_sum_of_no_elements_is_no_sum_of_one():
+    header = HEADER.replace("(float[N, 4] x)", "(float[N, 0] x)").replace("[N, 4] y", "[N, 1] y")
+    ignores(EliminateIdentityOps(), model("a = ReduceSum(x, c) y = Exp(a)", header, c=np.array([1])))
+
+
+def test_a_branch_of_a_where_that_is_stretched_stays():
+    header = HEADER.replace("(float[N, 4] x)", "(float[1, 4] r, float[N, 4] x)")
+    made = model("a = Where(c, r, x) y = Exp(a)", header, c=np.ones(4, bool))
+    assert refuses(EliminateIdentityOps(), made) == {"its operands may change the shape by broadcasting"}
+
+
+NUMBERS = ("bool", "int8", "uint8", "int16", "int32", "int64", "float16", "float32", "float64")
+EDGES = (0, 1, -1, 0.5, -1.5, 100, 127.5, 128, -129, 255, 256, 3000, 70000, 2**31, -(2**31) - 1, 2**53 + 1, 2**62)
+
+
+def casts(first):
+    """A graph of all pairs of Casts that begin with `first`."""
+    elem = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in NUMBERS}
+    pairs = [(b, c) for b in NUMBERS for c in NUMBERS if first != b != c]
+    nodes = [helper.make_node("Cast", ["x"], [f"{b}_before_{c}"], to=elem[b]) for b, c in pairs]
+    nodes += [helper.make_node("Cast", [f"{b}_before_{c}"], [f"{b}_{c}"], to=elem[c]) for b, c in pairs]
+    nodes += [helper.make_node("Identity", [f"{b}_{c}"], [f"{b}_to_{c}"]) for b, c in pairs]
+    outputs_ = [helper.make_tensor_value_info(f"{b}_to_{c}", elem[c], ["N"]) for b, c in pairs]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", elem[first], ["N"])], outputs_)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("target", "gone"), [("portable", 269), ("onnxruntime", 326)])
+def test_what_reads_past_a_cast_gives_what_it_gave(target, gone):
+    fewer = 0
+    for first in NUMBERS:
+        made, kind = casts(first), np.dtype(first)
+        optimized = ir.to_proto(run_pass(ir.from_proto(made), EliminateIdentityOps(), target)[0])
+        fewer += sum(node.op_type == "Cast" for node in made.graph.node)
+        fewer -= sum(node.op_type == "Cast" for node in optimized.graph.node)
+        limits = None if kind.kind == "b" else np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+        edges = [edge for edge in EDGES if limits is None or limits.min <= edge <= limits.max]
+        given = {"x": np.array(edges).astype(kind)}
+        expected, found = outputs(made, given), outputs(optimized, given)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(array, found[name], f"{first} to {name}")
+    assert fewer == gone
 
 
 @pytest.mark.parametrize("opset", [11, 17])

@@ -284,6 +284,7 @@ agraph (float[2] x) => (float[2] y) { i = GatherND(w, bad) e = Exp(w) a = Add(x,
         ("s = SequenceConstruct(x, x) n = SequenceLength(s)", 2),
         ("s = SequenceConstruct(x) t = SequenceInsert(s, x) u = SequenceErase(t) n = SequenceLength(u)", 1),
         ("s = SequenceEmpty() t = SequenceInsert(s, x) n = SequenceLength(t)", 1),
+        ("s = SequenceConstruct(x, x) t = SequenceInsert(s, x) n = SequenceLength(t)", 3),
         ("h = OptionalHasElement() n = Cast<to = 7>(h)", 0),
         ("h = OptionalHasElement(x) n = Cast<to = 7>(h)", 1),
         ("o = Optional(x) h = OptionalHasElement(o) n = Cast<to = 7>(h)", 1),
@@ -295,6 +296,32 @@ agraph (float[k] x) => (int64 y) {{ {body} y = Neg(n) }}""")
     (constant,) = folded(model).graph
     assert constant.op_type == "Constant"
     assert constant.attributes["value"].as_tensor().numpy() == -expected
+
+
+def test_an_optional_that_is_made_of_nothing_has_no_element():
+    made = make("""<ir_version: 10, opset_import: ["": 18]>
+agraph (float[k] x) => (bool y) { o = Optional(x) h = OptionalHasElement(o) y = Not(h) }""")
+    del made.graph.node[0].input[:]
+    made.graph.node[0].attribute.append(helper.make_attribute("type", helper.make_tensor_type_proto(1, ["k"])))
+    (constant,) = folded(made).graph
+    assert constant.attributes["value"].as_tensor().numpy()
+
+
+def test_a_part_of_a_static_shape_is_that_part():
+    made = make("""<ir_version: 10, opset_import: ["": 18]>
+agraph (float[2, 3, 5] x) => (int64[k] y) { s = Shape<start = 1, end = -1>(x) y = Neg(s) }""")
+    (constant,) = folded(made).graph
+    assert constant.attributes["value"].as_tensor().numpy().tolist() == [-3]
+
+
+def test_a_sequence_of_another_domain_has_any_length():
+    ignores(
+        FoldConstants(),
+        make("""<ir_version: 10, opset_import: ["": 18, "local": 1]>
+agraph (float[k] x) => (int64 y) { s = local.SequenceConstruct(x) l = SequenceLength(s) y = Neg(l) }
+<domain: "local", opset_import: ["": 18]>
+SequenceConstruct (x) => (s) { s = SequenceConstruct(x, x) }"""),
+    )
 
 
 def test_a_sequence_that_comes_from_outside_has_any_length():

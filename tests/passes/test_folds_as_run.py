@@ -57,6 +57,30 @@ def test_without_onnxruntime_the_reference_implementation_counts(monkeypatch: py
     assert [refused.reason for refused in record.refusals] == ["onnxruntime is not installed"]
 
 
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros(4), "the evaluation gives DOUBLE where the model says FLOAT"),
+        (np.zeros(3, np.float32), "the evaluation gives another shape than the model says"),
+        (np.zeros((4, 1), np.float32), "the evaluation gives another shape than the model says"),
+    ],
+)
+def test_what_does_not_have_the_declared_type_is_not_folded(
+    array: np.ndarray, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_once", lambda *_: [array])
+    model = make(f"{HEADER} => (float[a] y) {{ e = Exp (c) y = Add (x, e) }}", c=np.zeros(4, np.float32))
+    _, record = run_pass(ir.from_proto(model), FoldConstants())
+    assert [refused.reason for refused in record.refusals] == [reason]
+
+
+def test_a_dropout_that_trains_is_not_folded() -> None:
+    constants = {"c": np.ones(4, np.float32), "r": np.float32(0.5), "t": np.array(True)}
+    model = make(f"{HEADER} => (float[a] y) {{ d = Dropout (c, r, t) y = Add (x, d) }}", **constants)
+    _, record = run_pass(ir.from_proto(model), FoldConstants())
+    assert [refused.reason for refused in record.refusals] == ["its result is random"]
+
+
 QUANTIZED = """<ir_version: 10, opset_import: ["" : 13]> g (float[1,2,4,4] x) => (float[1,2,4,4] y) {
     q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) e = DequantizeLinear (q, s, z)
     v = DequantizeLinear <axis = 0> (w, ws, wz) b = DequantizeLinear <axis = 0> (bias, ws, bz)

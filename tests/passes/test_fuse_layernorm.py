@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
-from pytest_modelcheck.pipeline import optimize
+from pytest_modelcheck.pipeline import optimize, run_pass
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -104,6 +105,29 @@ def test_a_mean_that_something_else_reads_stays_beside_the_operator() -> None:
     model = norm(LAYER + "\n z = Neg (m)", outputs="float[a,b,c] y, float[a,b,c] z")
 
     assert fires(PASS, model) == {"LayerNormalization": 1, "Neg": 1, "ReduceMean": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "outputs"),
+    [("z = Neg (d) w = Neg (r)", "float[a,b,c] z, float[d,e,f] w"), ("", "float[a,b,c] d, float[d,e,f] r")],
+)
+def test_where_only_the_result_would_go_nothing_is_fused_beside_it(more: str, outputs: str) -> None:
+    model = norm(LAYER_PLAIN + more, outputs=f"float[g,h,i] y, {outputs}")
+
+    assert refuses(PASS, model) == {"a value inside the normalization is read by something else"}
+
+
+def test_where_two_nodes_go_the_operator_is_put_beside_the_rest() -> None:
+    body = LAYER_PLAIN + "\n z = Neg (d) w = Neg (g)"
+    model = norm(body, outputs="float[g,h,i] y, float[a,b,c] z, float[d,e,f] w")
+
+    assert fires(PASS, model) == {"Add": 1, "LayerNormalization": 1, "Neg": 2, "Pow": 1, "ReduceMean": 2, "Sub": 1}
+
+
+def test_an_opset_that_has_the_operator_is_not_raised() -> None:
+    after, _ = run_pass(ir.from_proto(norm(LAYER)), PASS, "opset23")
+
+    assert (after.opset_imports[""], [node.op_type for node in after.graph]) == (17, ["LayerNormalization"])
 
 
 def test_of_two_results_that_are_read_the_inner_one_is_the_operator() -> None:

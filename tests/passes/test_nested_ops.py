@@ -7,7 +7,7 @@ import pytest
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import optimize
 from pytest_modelcheck.runtimes import open_session
-from tests.passes.fusing_checks import fires, make, refuses
+from tests.passes.fusing_checks import fires, make, refuses, worst_difference
 from tests.passes.rule_cases import RuleCase
 
 IDENTITIES = EliminateIdentityOps()
@@ -107,6 +107,27 @@ def test_bounds_that_are_computed_are_not_merged() -> None:
         **{name: BOUNDS[name] for name in ("zero", "one", "two")},
     )
     assert refuses(IDENTITIES, computed) == {"the bounds of the two Slices are not constant"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "m = ReduceSum (x, one) a = Unsqueeze (m, one) y = Squeeze (a, one)",
+        "m = ReduceSum <keepdims = 0> (x, both) a = Unsqueeze (m, both) c = Squeeze (a, two) y = Unsqueeze (c, one)",
+        "m = ReduceSum <keepdims = 0> (x, both) a = Unsqueeze (m, outer) y = Neg (a)",
+        "a = Slice (x, zero, three, one) y = Slice (a, zero, two, two) b = Slice (a, one, two, one) z = Neg (b)",
+        "a = Concat <axis = 1> (x, x) y = Concat <axis = 1> (a, x) z = Neg (a)",
+    ],
+)
+def test_what_is_read_twice_or_put_elsewhere_stays(body: str) -> None:
+    weights = {"both": np.array([1, 2]), "outer": np.array([0, 1])}
+    ports = "(float[N,4,5] x) => (float[A,B,C] y, float[D,E,F] z)" if "z =" in body else "(float[N,4,5] x) => (float y)"
+    made = model(body, ports, **weights)
+    after = optimize(made)
+
+    kept = [node.op_type for node in after.graph.node]
+    assert [kept.count(op) for op in ("Slice", "Concat")] == [body.count(op) for op in ("Slice", "Concat")]
+    assert worst_difference(made, after) <= 1e-5
 
 
 SEQUENCE = "r = Relu (x) e = Exp (x) s = SequenceConstruct (r, e) a = SequenceAt (s, at) y = Neg (a)"

@@ -266,3 +266,27 @@ def test_an_expand_that_a_matmul_reads_stays():
         rest=np.array([3, 4]),
     )
     ignores(SimplifyShapeChains(), made)
+
+
+def test_a_shape_reads_past_a_whole_chain_also_from_a_branch():
+    chain = " ".join(f"v{i + 1} = Relu(v{i})" for i in range(6)).replace("v0", "x")
+    made = make(HEADER + f"(float[n, m] x) => (int64[2] y) {{ {chain} s = Shape(v6) y = Neg(s) }}")
+    assert fires(SimplifyShapeChains(), made) == {"Neg": 1, "Shape": 1}
+    branches = """(float[n, m] x, bool c) => (int64[2] y) {
+        r = Relu(x)
+        y = If(c) <then_branch = t () => (int64[2] u) { s = Shape(r) u = Neg(s) },
+                   else_branch = f () => (int64[2] v) { v = Shape(x) }>
+    }"""
+    assert fires(SimplifyShapeChains(), make(HEADER + branches)) == {"If": 1, "Neg": 1, "Shape": 2}
+
+
+def test_a_number_that_its_type_does_not_hold_is_not_written_down():
+    body = "s = Shape(x) c = Cast<to = 6>(s) m = ReduceProd<keepdims = 0>(c) y = Add(m, z)"
+    made = make(HEADER + f"(float[70000, 70000] x, int32 z) => (int32 y) {{ {body} }}")
+    _, record = run_pass(ir.from_proto(made), SimplifyShapeChains())
+    assert "its elements do not fit the integer type" in {refusal.reason for refusal in record.refusals}
+
+
+def test_a_scalar_becomes_a_scalar():
+    made = make(HEADER + "(float[2, 3] x, int64 z) => (int64 y) { s = Size(x) y = Add(s, z) }")
+    assert fires(SimplifyShapeChains(), made) == {"Add": 1}

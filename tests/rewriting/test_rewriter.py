@@ -71,6 +71,30 @@ def test_an_identity_keeps_the_name_of_a_graph_output_where_more_than_one_node_g
     assert [value.name for value in rewriter.model.graph.outputs] == ["y"]
 
 
+def test_no_identity_stands_for_several_values_or_beside_new_nodes():
+    text = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[2] x) => (float[1] y, float[1] z) { a = Relu(x) y, z = Split<axis = 0>(a) }"""
+    for put_in in (1, 0):
+        rewriter = rewriter_for(make(text))
+        node, outer = named(rewriter, "Split"), rewriter.model.graph.inputs[0]
+        made = [rewriter.node("Neg", [outer], like=node.outputs[0])][:put_in]
+        values = {node.outputs[0]: outer} if put_in else dict.fromkeys(node.outputs, outer)
+        assert not rewriter.replace([node], made, values)
+        assert [left.op_type for left in rewriter.model.graph] == ["Relu", "Split"]
+
+
+def test_no_identity_of_an_outer_value_that_a_branch_alone_reads():
+    rewriter = rewriter_for(
+        make("""<ir_version: 8, opset_import: ["": 17]> agraph (float[a] x, bool c) => (float[a] y) {
+    e = Exp(x)
+    y = If(c) <then_branch = t () => (float[a] u) { u = Identity(e) },
+               else_branch = f () => (float[a] v) { v = Neg(x) }>
+}""")
+    )
+    node = named(rewriter, "Identity")
+    assert not rewriter.replace([node], [], {node.outputs[0]: node.inputs[0]})
+
+
 def test_what_only_the_replaced_node_read_dies_with_it_and_weights_too():
     rewriter = rewriter_for(make(CHAIN, **WEIGHT))
     node = named(rewriter, "Exp")
