@@ -3,6 +3,7 @@
     python -m benchmarks.random_against_peers                  # seeds 0 to 999
     python -m benchmarks.random_against_peers --start 5000 --count 200
     python -m benchmarks.random_against_peers 10 21            # these seeds
+    python -m benchmarks.random_against_peers --operators      # quantized, recurrent, looped ... ones as well
 
 A peer is right where onnxruntime gives the same numbers, infinities and NaN among the inputs. Each seed with a right
 peer ahead is printed. The graphs run in a process of their own, because a peer may crash or hang.
@@ -18,17 +19,20 @@ import sys
 from typing import Any
 
 from tests.passes.beside_peers import behind
+from tests.passes.random_operators import OPERATORS
+from tests.passes.random_programs import Steps
+from tests.passes.random_steps import STEPS
 
 _SECONDS = 60
 """That one graph may take."""
 
 
-def _work(seeds: list[int], results: Any) -> None:
+def _work(seeds: list[int], steps: Steps, results: Any) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     for seed in seeds:
-        results.put((seed, behind(seed)))
+        results.put((seed, behind(seed, steps)))
 
 
 def main() -> int:
@@ -37,12 +41,14 @@ def main() -> int:
     parser.add_argument("seeds", type=int, nargs="*")
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--operators", action="store_true", help="draw from tests/passes/random_operators.py")
     arguments = parser.parse_args()
     pending = arguments.seeds or list(range(arguments.start, arguments.start + arguments.count))
+    steps = OPERATORS if arguments.operators else STEPS
     compared = ahead = crashed = 0
     while pending:
         results: Any = multiprocessing.Queue()
-        process = multiprocessing.Process(target=_work, args=(pending, results))
+        process = multiprocessing.Process(target=_work, args=(pending, steps, results))
         process.start()
         try:
             while pending:

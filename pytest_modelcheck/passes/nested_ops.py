@@ -7,7 +7,9 @@
    Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
 5. ``Where(Not(c), x, y) -> Where(c, y, x)``, where nothing else reads the Not.
 6. ``Unsqueeze(ReduceMean(x, axes), axes) -> ReduceMean(x, axes)`` that keeps its axes, likewise for every reduction.
-7. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
+7. ``ReduceMax(ReduceMax(x, a), b) -> ReduceMax(x, a and b)``, likewise for minimum, sum, product and mean.
+8. ``(x * c) * d -> x * (c * d)`` for constants c and d.
+9. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
@@ -16,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.constants import constant_array, is_constant
 from pytest_modelcheck.graph.readers import read_once, read_outside
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
-from pytest_modelcheck.rewriting.matching import produced_by, rank, reduced_axes, scope_of
+from pytest_modelcheck.rewriting.matching import FLOATS, produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
 from pytest_modelcheck.shapes.dims import are_numbers
@@ -34,7 +38,7 @@ Found = ir.Value | str | None
 
 
 def merge_nested(rewriter: Rewriter) -> None:
-    """Rules 1 to 6."""
+    """Rules 1 to 8."""
     for node in rewriter.nodes(*_RULES):
         name, merge = _RULES[node.op_type]
         rewriter.begin_rule(name)
@@ -124,6 +128,40 @@ def _keep_axes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return [rewriter.node(reduction.op_type, reduction.inputs, attributes, like=match.result)]
 
 
+def _reduce_once(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    inner, outer, x = match.named["inner"], match.root, match.values["x"]
+    dims, first, second = rank(x), reduced_axes(inner), reduced_axes(outer)
+    keeps = integer_attribute(outer, "keepdims", 1)
+    if keeps is None or keeps != integer_attribute(inner, "keepdims", 1) or not (dims and first and second):
+        return "the two reductions do not keep the same axes, or all are reduced"
+    if outer.op_type == "ReduceMean" and x.dtype not in FLOATS:
+        return "the means of integers are rounded"
+    gone = {axis % dims for axis in first}
+    left = [axis for axis in range(dims) if keeps or axis not in gone]
+    axes = sorted(gone.union(left[axis] for axis in second))
+    given = {"axes": axes} if "axes" in outer.attributes else {}
+    inputs = [x] if given else [x, rewriter.integers(scope_of(outer), axes, "axes")]
+    return [rewriter.node(outer.op_type, inputs, {**outer.attributes, **given}, like=match.result)]
+
+
+def _multiply_once(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    first, second = (constant_array(match.values[name]) for name in ("c", "d"))
+    assert first is not None
+    assert second is not None
+    with np.errstate(all="ignore"):
+        product = np.asarray(first * second)
+    if product.shape not in (first.shape, second.shape):
+        return "the product of the constants is larger than each of them"
+    if not np.isfinite(product).all() or np.any((product == 0) & (first != 0) & (second != 0)):
+        return "the product of the constants overflows, or vanishes"
+    both = rewriter.constant_value(scope_of(match.root), product, "factor")
+    return [rewriter.node("Mul", [match.values["x"], both], like=match.result)]
+
+
+def _is_constant(match: Match, value: ir.Value) -> bool:
+    return is_constant(value)
+
+
 def _casts_to(dtype: ir.DataType) -> Callable[[Match, ir.Node], bool]:
     return lambda match, node: integer_attribute(node, "to", None) == dtype
 
@@ -135,6 +173,10 @@ def _drops_axes(match: Match, node: ir.Node) -> bool:
 _WIDE = Op("Cast", Var("x"), name="wide", where=_casts_to(ir.DataType.INT64))
 _REDUCTION = AnyOf(*(Op(op, name="reduction", where=_drops_axes) for op in (*REDUCTIONS, "ArgMax", "ArgMin")))
 
+_C, _D = Var("c", where=_is_constant), Var("d", where=_is_constant)
+_TWICE = "reduction of a reduction"
+_ASSOCIATIVE = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+
 _FORMULAS = tuple(
     Rule(name=name, formula=formula, anchor=formula, reach=0, makes=makes)
     for name, formula, makes in (
@@ -142,6 +184,8 @@ _FORMULAS = tuple(
         ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_casts_to(ir.DataType.INT32)), _narrow_sum),
         ("Where of a Not", Op("Where", Op("Not", Var("condition"))), _swap_branches),
         ("Unsqueeze of a reduction", Op("Unsqueeze", _REDUCTION), _keep_axes),
+        ("Mul of a Mul", Op("Mul", Op("Mul", Var("x"), _C), _D), _multiply_once),
+        *((_TWICE, Op(op, Op(op, Var("x"), name="inner")), _reduce_once) for op in _ASSOCIATIVE),
     )
 )
 _RULES: dict[str, tuple[str, Callable[[Rewriter, ir.Node], bool]]] = {
@@ -150,4 +194,4 @@ _RULES: dict[str, tuple[str, Callable[[Rewriter, ir.Node], bool]]] = {
 }
 """Operator of the outer node -> name of the rule, and what tries it."""
 
-MERGES = (*(name for name, _ in _RULES.values()), *(rule.name for rule in _FORMULAS))
+MERGES = (*(name for name, _ in _RULES.values()), *dict.fromkeys(rule.name for rule in _FORMULAS))

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute, text_attribute
 from pytest_modelcheck.shapes import layout_rules
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, subtract
+from pytest_modelcheck.shapes.equations import parse_equation
 from pytest_modelcheck.shapes.known import Known, Partial, axes_of, axis_of, normalized
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 from pytest_modelcheck.shapes.slices import INFINITE, pads_of
@@ -137,6 +138,19 @@ def _pooled(size: Dim | None) -> Callable[[ir.Node, Known], list[Partial]]:
     return rule
 
 
+def _einsum(node: ir.Node, known: Known) -> list[Partial]:
+    shapes = [shape for value in node.inputs if (shape := known.shape(value)) is not None]
+    text = text_attribute(node, "equation", "")
+    equation = parse_equation(text, list(map(len, shapes))) if text and len(shapes) == len(node.inputs) else ""
+    if isinstance(equation, str):
+        return []
+    sizes: dict[str, list[tuple[Dim, ...]]] = {}
+    for letters, shape in zip(equation.terms, shapes, strict=True):
+        for letter, size in zip(letters, shape, strict=True):
+            sizes.setdefault(letter, []).append((size,))
+    return [[(broadcast(sizes.get(letter, [None])) or [None])[0] for letter in equation.output]]
+
+
 def _gather_elements(node: ir.Node, known: Known) -> list[Partial]:
     return [known.shape(node.inputs[1])]
 
@@ -180,6 +194,7 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "Concat": layout_rules.concat,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _batch_and_channels,
+    "Einsum": _einsum,
     "Expand": layout_rules.expand,
     "Flatten": layout_rules.flatten,
     "Gather": layout_rules.gather,

@@ -211,7 +211,7 @@ class SymbolicShapes:
     def _declared(self, value: ir.Value) -> Shape | None:
         tensor = value.const_value
         shape = value.shape if tensor is None else tensor.shape
-        if shape is None:
+        if shape is None or not isinstance(value.type, ir.TensorType | None):  # of a sequence: that of its elements
             return None
         if value in self._outputs:
             return tuple(self.unknown_dim(value, i) for i in range(len(shape)))

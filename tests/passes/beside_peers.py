@@ -13,7 +13,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.pipeline import optimize
 from tests.passes.fuzzing import agree
-from tests.passes.random_programs import Array, draw_program, feeds_of, session_of
+from tests.passes.random_programs import Array, Steps, draw_program, feeds_of, session_of
 from tests.passes.random_steps import STEPS
 
 Peer = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -32,13 +32,13 @@ def _onnxslim(model: onnx.ModelProto) -> onnx.ModelProto:
 PEERS: dict[str, Peer] = {"onnxsim": _onnxsim, "onnxslim": _onnxslim}
 
 
-def behind(seed: int) -> tuple[int, dict[str, int]] | None:
+def behind(seed: int, steps: Steps = STEPS) -> tuple[int, dict[str, int]] | None:
     """Our node count for the graph of `seed`, and that of each right peer with fewer.
 
     Returns:
         None where the seed draws no graph that onnxruntime runs.
     """
-    model = draw_program(seed, STEPS)
+    model = draw_program(seed, steps)
     if model is None:
         return None
     ours = _count(optimize(model))

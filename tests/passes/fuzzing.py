@@ -15,7 +15,7 @@ from pytest_modelcheck.graph.value_infos import to_proto
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.pipeline import PassStatus, run_pipeline
 from tests.passes.fusing_checks import in_function
-from tests.passes.random_programs import Array, draw_program, feeds_of, session_of
+from tests.passes.random_programs import Array, Steps, draw_program, feeds_of, session_of
 from tests.passes.random_steps import STEPS
 from tests.passes.rule_cases import PLACES
 
@@ -27,7 +27,7 @@ INSIDE: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 }
 
 
-def check_seed(seed: int) -> str:
+def check_seed(seed: int, steps: Steps = STEPS) -> str:
     """Draw the graph of `seed`, put it into one of `INSIDE`, and run the pipeline of one target over it twice.
 
     Returns:
@@ -36,7 +36,7 @@ def check_seed(seed: int) -> str:
     Raises:
         AssertionError: saying what is wrong; the seed repeats it.
     """
-    model = draw_program(seed, STEPS)
+    model = draw_program(seed, steps)
     if model is None:
         return ""
     draw = random.Random(seed)

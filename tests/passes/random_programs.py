@@ -135,15 +135,24 @@ class Program:
         )
         if not _is_as_specified(op, [v for v in inputs if v is not None], attributes):
             raise IndexError(op)
-        read = {v.name: v for v in (*inputs, *captured) if v is not None}
-        ports = [helper.make_tensor_value_info(v.name, _elem_type(v.dtype), None) for v in read.values()]
-        graph = helper.make_graph([node], "step", ports, [onnx.ValueInfoProto(name=name) for name in names])
-        results = _run(self._model(graph), [{n: v.arrays[i] for n, v in read.items()} for i in range(len(SIZES))])
-        exact = exact and all(v.exact for v in read.values())
+        return self.take([node], [v for v in (*inputs, *captured) if v is not None], names, exact=exact)
+
+    def take(
+        self, nodes: Sequence[onnx.NodeProto], read: Iterable[Value], names: Sequence[str], *, exact: bool = True
+    ) -> list[Value]:
+        """Add `nodes`, which make `names` of what they `read`; an IndexError where onnxruntime does not compute them.
+
+        What is between them may be of any type.
+        """
+        given = {value.name: value for value in read}
+        ports = [helper.make_tensor_value_info(v.name, _elem_type(v.dtype), None) for v in given.values()]
+        graph = helper.make_graph(nodes, "step", ports, [onnx.ValueInfoProto(name=name) for name in names])
+        results = _run(self._model(graph), [{n: v.arrays[i] for n, v in given.items()} for i in range(len(SIZES))])
+        exact = exact and all(value.exact for value in given.values())
         made = [Value(name, arrays, exact) for name, arrays in zip(names, zip(*results, strict=True), strict=True)]
         if not all(map(_is_usable, made)):
-            raise IndexError(op)
-        self.nodes.append(node)
+            raise IndexError(nodes[-1].op_type)
+        self.nodes += nodes
         self.values += made
         return made
 
@@ -163,14 +172,16 @@ class Program:
 
 
 Step = Callable[[Program], object]
+Steps = Sequence[tuple[Step, int]]
+"""Steps and how often each is drawn."""
 
 
-def draw_program(seed: int, steps: Sequence[tuple[Step, int]]) -> onnx.ModelProto | None:
+def draw_program(seed: int, steps: Steps) -> onnx.ModelProto | None:
     """The graph of a seed; None where no step could be taken.
 
     Args:
         seed: What decides everything.
-        steps: Steps and how often each is drawn.
+        steps: Of which the graph is made.
     """
     draw = random.Random(seed)
     program = Program(draw, draw.choice([11, 13, 14, 17, 18, 20, 21, 23]))

@@ -329,8 +329,8 @@ def again(p: Program) -> None:
     by_name = {value.name: value for value in p.values}
     node = p.draw.choice([n for n in p.nodes[-12:] if len(n.output) == 1 and all(name in by_name for name in n.input)])
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type != onnx.AttributeProto.GRAPH}
-    if node.op_type not in ("Constant", "If"):
-        made = by_name[node.output[0]]
+    made = by_name.get(node.output[0])  # none of a Constant, nor of a node that was taken together with others
+    if made is not None and node.op_type not in ("If", "Loop", "Scan"):
         p.emit(node.op_type, [by_name[name] for name in node.input], exact=made.exact, **attributes)
 
 

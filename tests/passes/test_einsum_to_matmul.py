@@ -4,8 +4,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul, Equation, parse_equation
+from pytest_modelcheck.passes.einsum_to_matmul import EinsumToMatmul
 from pytest_modelcheck.pipeline import run_pass
+from pytest_modelcheck.shapes.equations import Equation, parse_equation
 from tests.passes.fusing_checks import fires, in_function, in_subgraph, refuses
 from tests.passes.rule_cases import RuleCase
 

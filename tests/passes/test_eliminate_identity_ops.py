@@ -1,12 +1,13 @@
 """Nodes that hand on their input, and look-alikes that do not."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
-from pytest_modelcheck.pipeline import run_pass
+from pytest_modelcheck.pipeline import optimize, run_pass
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, outputs, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -154,6 +155,27 @@ def test_parts_without_elements_along_another_axis_stay():
     body = "a = Concat<axis = 1>(x, c) b = Slice(a, s, e, o) y = Exp(b)"
     weights = HALF | {"c": np.zeros((0, 2), np.float32)}
     ignores(EliminateIdentityOps(), model(body, HEADER.replace("[N, 4]", "[0, 4]"), **weights))
+
+
+def test_a_concat_along_an_axis_that_its_parts_do_not_have_is_carried_through():
+    made = onnx.parser.parse_model(HEADER + "{ a = Concat<axis = 5>(x, x) y = Exp(a) }")
+    assert [node.op_type for node in optimize(made).graph.node] == ["Concat", "Exp"]
+
+
+def test_a_part_without_elements_in_any_axis_goes():
+    made = model("a = Concat<axis = 1>(x, c) y = Exp(a)", HEADER.replace("N", "0"), c=np.zeros((0, 0), np.float32))
+    assert fires(EliminateIdentityOps(), made) == {"Exp": 1}
+
+
+def test_a_text_of_a_number_is_of_the_type_that_it_had():
+    header = HEADER.replace("float[N, 4] y", "string[N, 4] y")
+    ignores(EliminateIdentityOps(), model("a = Cast<to = 11>(x) y = Cast<to = 8>(a)", header))
+
+
+def test_a_cast_to_fewer_numbers_whose_result_is_read_twice_stays():
+    header = HEADER.replace("float[N, 4] x", "int32[N, 4] x").replace("float[N, 4] y", "int8[N, 4] y, float16[N, 4] z")
+    made = model("a = Cast<to = 10>(x) y = Cast<to = 3>(a) z = Neg(a)", header)
+    ignores(EliminateIdentityOps(), made, target="onnxruntime")
 
 
 def test_a_sum_of_no_elements_is_no_sum_of_one():

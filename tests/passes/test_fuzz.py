@@ -1,4 +1,4 @@
-"""300 random graphs; ``python -m benchmarks.fuzz`` goes on for as long as one likes.
+"""325 random graphs; ``python -m benchmarks.fuzz`` goes on for as long as one likes.
 
 Each is valid after the pipeline, computes the same, and has nothing left for a second run.
 """
@@ -11,6 +11,7 @@ import pytest
 
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from tests.passes.fuzzing import INSIDE, TARGETS, check_seed
+from tests.passes.random_operators import OPERATORS
 from tests.passes.random_programs import draw_program
 from tests.passes.random_steps import STEPS
 
@@ -20,6 +21,17 @@ def test_random_graphs_survive_the_pipeline(block: int) -> None:
     seeds = range(block * 30, block * 30 + 30)
     done = [where for seed in seeds if (where := check_seed(seed))]
     assert len(done) >= 20
+
+
+def test_graphs_of_rare_operators_survive_the_pipeline() -> None:
+    assert len([where for seed in range(25) if (where := check_seed(seed, OPERATORS))]) >= 20
+
+
+def test_every_rare_operator_is_drawn() -> None:
+    drawn = [model for seed in range(60) if (model := draw_program(seed, OPERATORS)) is not None]
+    ops = {node.op_type for model in drawn for node in model.graph.node}
+    assert ops >= {"Einsum", "GatherElements", "Loop", "NonZero", "Pad", "QuantizeLinear", "Resize", "Scan", "TopK"}
+    assert ops & {"GRU", "LSTM", "RNN"}
 
 
 def test_every_step_every_place_and_every_target_is_drawn() -> None:

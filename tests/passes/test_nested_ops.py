@@ -20,13 +20,18 @@ BOUNDS = {
 }
 
 
-def model(body: str, shapes: str = "(float[N,4,5] x) => (float y)", **weights: np.ndarray) -> onnx.ModelProto:
+KEPT = "the two reductions do not keep the same axes, or all are reduced"
+
+
+def model(
+    body: str, shapes: str = "(float[N,4,5] x) => (float y)", *, opset: int = 18, **weights: np.ndarray
+) -> onnx.ModelProto:
     inputs, output = shapes.split(" => ")
     if output == "(float y)":
         output = "(float[A,B,C] y)"
     names = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
     given = {name: array for name, array in {**BOUNDS, **weights}.items() if name in names}
-    return make(f'<ir_version: 10, opset_import: ["" : 18]> g {inputs} => {output} {{ {body} }}', **given)
+    return make(f'<ir_version: 10, opset_import: ["" : {opset}]> g {inputs} => {output} {{ {body} }}', **given)
 
 
 ALONG_ANOTHER = "r = Relu (x) a = Concat <axis = 2> (r, x) b = Concat <axis = 2> (x, x) y = Concat <axis = 1> (a, b)"
@@ -68,6 +73,33 @@ def test_two_become_one(body: str, counts: dict[str, int]) -> None:
 def test_a_reduction_keeps_the_axes_that_are_put_back(body: str, counts: dict[str, int]) -> None:
     ports = "(float[N,4,5] x) => (int64[A,B,C] y)" if "Arg" in body else "(float[N,4,5] x) => (float y)"
     assert fires(IDENTITIES, model(body, ports, both=np.array([1, 2]), turned=np.array([-1, 1]))) == counts
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"])
+@pytest.mark.parametrize(
+    ("keeps", "first", "second"), [(1, -1, 0), (0, -1, 0), (0, 0, -1), (0, 0, 0), (1, 2, 1), (1, 1, 1), (0, 1, 1)]
+)
+def test_reductions_over_two_axes_are_one(op: str, keeps: int, first: int, second: int) -> None:
+    body = f"a = {op} <keepdims = {keeps}> (x, f) b = {op} <keepdims = {keeps}> (a, s) y = Add (x, b)"
+    axes = {"f": np.array([first]), "s": np.array([second])}
+    shapes = "(float[4,4,4] x) => (float[A,B,C] y)"
+    assert fires(IDENTITIES, model(body, shapes, **axes)) == {op: 1, "Add": 1}
+    below = body.replace("> (x, f)", f", axes = [{first}]> (x)").replace("> (a, s)", f", axes = [{second}]> (a)")
+    if op != "ReduceSum":  # whose axes are an input from opset 13 on
+        assert fires(IDENTITIES, model(below, shapes, opset=13)) == {op: 1, "Add": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("a = ReduceSum <keepdims = 0> (x, one) b = ReduceSum (a, one) y = Unsqueeze (b, zero)", KEPT),
+        ("a = ReduceMean (x, one) y = ReduceMean (a, two)", "the means of integers are rounded"),
+        ("a = ReduceSum (x, one) b = ReduceSum (a, two) y = Add (a, b)", "the ReduceSum output is used 2 times"),
+    ],
+)
+def test_reductions_that_are_two_stay(body: str, reason: str) -> None:
+    kind = "int64" if "Mean" in body else "float"
+    assert reason in refuses(IDENTITIES, model(body, f"({kind}[N,4,5] x) => ({kind}[A,B,C] y)"))
 
 
 def test_all_of_a_tree_of_concats_become_one_in_one_run() -> None:
@@ -195,6 +227,26 @@ def test_other_reductions_stay(body: str) -> None:
     assert len(optimize(model(body, ONES)).graph.node) == 2
 
 
+COLUMN = np.array([[1], [2], [3], [4]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("c", "d", "reason"),
+    [
+        (1e30, 1e30, "the product of the constants overflows, or vanishes"),
+        (1e-30, 1e-30, "the product of the constants overflows, or vanishes"),
+        (np.inf, 2, "the product of the constants overflows, or vanishes"),
+    ],
+)
+def test_constants_whose_product_is_none_stay_apart(c: float, d: float, reason: str) -> None:
+    assert refuses(IDENTITIES, model("a = Mul (x, c) y = Mul (a, d)", c=np.float32(c), d=np.float32(d))) == {reason}
+
+
+def test_integers_wrap_alike_in_one_product_and_in_two() -> None:
+    made = model("r = Neg (x) a = Mul (r, c) y = Mul (d, a)", INTEGERS, c=np.int32(70000), d=np.int32([[3, 4, 5, 6]]))
+    assert fires(IDENTITIES, made) == {"Mul": 1, "Neg": 1}
+
+
 CASES = (
     RuleCase(
         pass_=IDENTITIES,
@@ -243,6 +295,22 @@ CASES = (
         refused=model("r = Relu (x) m = ReduceMean <keepdims = 0> (r, one) y = Unsqueeze (m, two)"),
         reason="it puts other axes than the reduction drops",
         counts={"Relu": 1, "ReduceMean": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="Mul of a Mul",
+        fires=model("r = Relu (x) a = Mul (c, r) y = Mul (a, d)", c=np.float32(3), d=np.ones((4, 5), np.float32) / 7),
+        refused=model("a = Mul (x, c) y = Mul (a, d)", c=COLUMN, d=np.full((1, 5), 3, np.float32)),
+        reason="the product of the constants is larger than each of them",
+        counts={"Relu": 1, "Mul": 1},
+    ),
+    RuleCase(
+        pass_=IDENTITIES,
+        rule="reduction of a reduction",
+        fires=model("r = Relu (x) a = ReduceMax (r, one) y = ReduceMax (a, minus)"),
+        refused=model("r = Relu (x) a = ReduceMax <keepdims = 0> (r, one) b = ReduceMax (a, one) y = Add (x, b)"),
+        reason="the two reductions do not keep the same axes, or all are reduced",
+        counts={"Relu": 1, "ReduceMax": 1},
     ),
     RuleCase(
         pass_=IDENTITIES,

@@ -290,3 +290,11 @@ def test_a_number_that_its_type_does_not_hold_is_not_written_down():
 def test_a_scalar_becomes_a_scalar():
     made = make(HEADER + "(float[2, 3] x, int64 z) => (int64 y) { s = Size(x) y = Add(s, z) }")
     assert fires(SimplifyShapeChains(), made) == {"Add": 1}
+
+
+def test_a_sequence_has_no_shape_to_be_read():
+    made = make(
+        """<ir_version: 8, opset_import: ["": 17]>
+agraph (seq(float[n, m]) x, int64 i) => (int64[2] y) { a = SequenceAt(x, i) s = Shape(a) y = Neg(s) }"""
+    )
+    ignores(SimplifyShapeChains(), made)

@@ -173,9 +173,14 @@ def test_a_product_of_too_many_terms_is_one_symbol_that_equals_itself():
         ("y = Unsqueeze (x, twice)", []),
         ("y = Transpose <perm = [0, 0]> (x)", []),
         ("y = Range (none, none, none)", [[None]]),
+        ('y = Einsum <equation = "ab,cb->ca"> (x, x)', [[2, 2]]),
+        ('y = Einsum <equation = "...a->a..."> (x)', [[3, 2]]),
+        ('y = Einsum <equation = "ab->c"> (x)', [[None]]),
+        ('y = Einsum <equation = "aa"> (x)', []),
+        ('y = Einsum <equation = "abc"> (x)', []),
     ],
 )
-def test_an_axis_that_the_input_does_not_have_gives_no_shape(body, shapes):
+def test_what_the_input_does_not_have_gives_no_shape(body, shapes):
     model = ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 17]> g (float[2, 3] x, int64[1] i) => (y)
         <int64[1] five = {{5}}, int64[2] twice = {{0, 0}}, int64[0] none = {{}}> {{ {body} }}""")
     assert output_shapes(model.graph.node(0), SymbolicShapes(model)) == shapes
