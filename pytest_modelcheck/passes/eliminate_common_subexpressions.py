@@ -67,11 +67,8 @@ def _key(node: ir.Node) -> Hashable | None:
 def _attribute_key(attribute: ir.Attr) -> Hashable | None:
     if attribute.ref_attr_name is not None:
         return ("reference", attribute.ref_attr_name)
-    value = attribute.value
-    if isinstance(value, (int, float, str, bytes)):
-        return value
     if attribute.type == ir.AttributeType.TENSOR:
         return content_key(attribute.as_tensor())
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
-        return tuple(value)
-    return None
+        return tuple(attribute.value)
+    return attribute.value if isinstance(attribute.value, (int, float, str, bytes)) else None

@@ -103,7 +103,7 @@ def _loses_nothing(origin: ir.DataType, between: ir.DataType, to: ir.DataType, *
     """
     if between.name in _EXACT.get(origin, ()):
         return True
-    if {origin, between, to} <= _INTEGERS:  # the low bits are kept
+    if origin.is_integer() and between.is_integer() and to.is_integer():  # the low bits are kept
         return to.itemsize <= between.itemsize
     return alone and to != ir.DataType.BOOL and between.name in _EXACT.get(to, ())
 
@@ -124,12 +124,6 @@ _EXACT = {
     ir.DataType.FLOAT: ("DOUBLE",),
 }
 """Type -> types that hold each of its values exactly."""
-
-
-_INTEGERS = {
-    *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
-    *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
-}
 
 
 def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
@@ -209,7 +203,7 @@ def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> F
 
 def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     condition, yes, no = node.inputs
-    chosen = yes if yes is no or _is_all(condition, True) else no
+    chosen = yes if _is_all(condition, True) else no
     if chosen is not yes and not _is_all(condition, False):
         return None
     shape = known.shape(node.outputs[0])

@@ -210,13 +210,10 @@ class _Folder:
             if node.graph is None or node in considered:
                 continue
             considered.add(node)
-            if self._is_looked_through(node) or not self._try_fold(node):
+            # An Identity of a constant is eliminate_identity_ops' business, which needs no new constant.
+            looked_through = node.op_type == "Identity" and not node.outputs[0].is_graph_output()
+            if looked_through or not self._try_fold(node):
                 pending += [p for value in node.inputs if value is not None and (p := value.producer()) in self.results]
-
-    @staticmethod
-    def _is_looked_through(node: ir.Node) -> bool:
-        """An Identity of a constant is eliminate_identity_ops' business, which needs no new constant."""
-        return node.op_type == "Identity" and not node.outputs[0].is_graph_output()
 
     def _meets_a_node_that_stays(self, node: ir.Node) -> bool:
         return any(output.is_graph_output() or read_outside(output, self.results) for output in node.outputs)

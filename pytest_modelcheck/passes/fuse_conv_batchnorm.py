@@ -31,9 +31,9 @@ from pytest_modelcheck.graph.attributes import (
     integers_attribute,
     text_attribute,
 )
-from pytest_modelcheck.graph.constants import constant_array, constant_tensor, is_constant
+from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.graph.readers import is_needed, read_once
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
+from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var, constant
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -213,10 +213,6 @@ def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Arr
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
 
 
-def _is_constant(match: Match, value: ir.Value) -> bool:
-    return is_constant(value)
-
-
 def _is_vector(match: Match, value: ir.Value) -> bool:
     tensor = constant_tensor(value)
     return tensor is not None and tensor.size > 1  # one number is cleanup_attention's business
@@ -233,14 +229,14 @@ _AFTER = {
     "MatMul": "after MatMul",
 }
 _CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))
-_PRODUCT = Op("MatMul", Var("x"), Var("weight", where=_is_constant), name="linear")
-_BIASED = Op("Add", _PRODUCT, Var("bias", where=_is_constant))
+_PRODUCT = Op("MatMul", Var("x"), Var("weight", where=constant), name="linear")
+_BIASED = Op("Add", _PRODUCT, Var("bias", where=constant))
 _NORM = Op("BatchNormalization", Var("x"), name="norm")
 
 RULES = (
     *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
     Rule(name="before Conv", formula=Op("Conv", _NORM, name="linear"), anchor=_NORM, reach=1, makes=_fold_forward),
-    *(_back("frozen", Op(op, _CONVOLUTION, Var("constant", where=_is_constant), name="norm")) for op in ("Mul", "Add")),
+    *(_back("frozen", Op(op, _CONVOLUTION, Var("constant", where=constant), name="norm")) for op in ("Mul", "Add")),
     Rule(
         name="scale",
         formula=Op("Mul", AnyOf(_BIASED, _PRODUCT), Var("constant", where=_is_vector)),

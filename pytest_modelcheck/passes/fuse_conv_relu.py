@@ -58,13 +58,9 @@ def _parameters(rewriter: Rewriter, activation: ir.Node) -> list[float] | None:
     low, high = float(widest.min), float(widest.max)
     if rewriter.opset() < 11:
         return [float_attribute(activation, "min", low), float_attribute(activation, "max", high)]
-    bounds = []
-    for value, default in zip((*activation.inputs[1:], None, None), (low, high), strict=False):
-        bound = default if value is None else scalar(value)
-        if bound is None:
-            return None
-        bounds.append(bound)
-    return bounds
+    given = zip((*activation.inputs[1:], None, None), (low, high), strict=False)
+    bounds = [bound for value, wide in given if (bound := wide if value is None else scalar(value)) is not None]
+    return bounds if len(bounds) == 2 else None
 
 
 _ACTIVATIONS = [Op(name, Op("Conv")) for name in ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid")]

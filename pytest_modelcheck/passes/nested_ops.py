@@ -22,9 +22,9 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
-from pytest_modelcheck.graph.constants import constant_array, is_constant
+from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.readers import read_once, read_outside
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var
+from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var, constant
 from pytest_modelcheck.rewriting.matching import FLOATS, produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.rewriting.rules import Rule, apply
@@ -158,10 +158,6 @@ def _multiply_once(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return [rewriter.node("Mul", [match.values["x"], both], like=match.result)]
 
 
-def _is_constant(match: Match, value: ir.Value) -> bool:
-    return is_constant(value)
-
-
 def _casts_to(dtype: ir.DataType) -> Callable[[Match, ir.Node], bool]:
     return lambda match, node: integer_attribute(node, "to", None) == dtype
 
@@ -173,7 +169,7 @@ def _drops_axes(match: Match, node: ir.Node) -> bool:
 _WIDE = Op("Cast", Var("x"), name="wide", where=_casts_to(ir.DataType.INT64))
 _REDUCTION = AnyOf(*(Op(op, name="reduction", where=_drops_axes) for op in (*REDUCTIONS, "ArgMax", "ArgMin")))
 
-_C, _D = Var("c", where=_is_constant), Var("d", where=_is_constant)
+_C, _D = Var("c", where=constant), Var("d", where=constant)
 _TWICE = "reduction of a reduction"
 _ASSOCIATIVE = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 

@@ -206,9 +206,10 @@ def _is_reshape_of(user: ir.Node, index: int, scope: object) -> bool:
 def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tuple[int, ...] | None:
     """The constant target with which Reshape makes the output of the reshape `node` of `origin`."""
     target = reshape_target(known.shape(origin), known.shape(node.outputs[0]))
-    if target is None and (static := _constant_target(known, node)) is not None and 0 not in static:
-        return static
-    return target
+    if target is not None or node.op_type != "Reshape" or integer_attribute(node, "allowzero", 0) != 0:
+        return target
+    static = known.constant_content(node.inputs[1]) or (0,)
+    return None if 0 in static else static
 
 
 def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
@@ -227,12 +228,6 @@ def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -
         if tuple(broadcast([known.shape(value) for value in operands]) or ()) != shape:
             return rewriter.refuse("without the Expand, what reads it would have another shape", node)
     return rewriter.replace([node], [], {output: source})
-
-
-def _constant_target(known: SymbolicShapes, node: ir.Node) -> tuple[int, ...] | None:
-    if node.op_type != "Reshape" or len(node.inputs) < 2 or integer_attribute(node, "allowzero", 0) != 0:
-        return None
-    return known.constant_content(node.inputs[1])
 
 
 def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.rewriting.factors import FACTORING, factored
 from pytest_modelcheck.rewriting.matching import FLOATS, is_scalar, keeps_rank, produced_by, rounding_of, scalar
 
@@ -102,6 +103,11 @@ class Var(Pattern):
 
     def __str__(self) -> str:
         return self.name if self.formula is None else str(self.formula)
+
+
+def constant(match: Match, value: ir.Value) -> bool:
+    """A condition for `Var`: the value is a constant."""
+    return is_constant(value)
 
 
 @dataclass(frozen=True, eq=False)

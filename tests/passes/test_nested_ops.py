@@ -7,7 +7,7 @@ import pytest
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.pipeline import optimize
 from pytest_modelcheck.runtimes import open_session
-from tests.passes.fusing_checks import fires, make, refuses, worst_difference
+from tests.passes.fusing_checks import fires, ignores, make, refuses, worst_difference
 from tests.passes.rule_cases import RuleCase
 
 IDENTITIES = EliminateIdentityOps()
@@ -141,10 +141,15 @@ def test_bounds_that_are_computed_are_not_merged() -> None:
     assert refuses(IDENTITIES, computed) == {"the bounds of the two Slices are not constant"}
 
 
+def test_a_reduction_that_keeps_its_axes_is_given_another() -> None:
+    ignores(
+        IDENTITIES, model("m = ReduceSum (x, one) y = Unsqueeze (m, one)", "(float[N,4,5] x) => (float[A,B,C,D] y)")
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        "m = ReduceSum (x, one) a = Unsqueeze (m, one) y = Squeeze (a, one)",
         "m = ReduceSum <keepdims = 0> (x, both) a = Unsqueeze (m, both) c = Squeeze (a, two) y = Unsqueeze (c, one)",
         "m = ReduceSum <keepdims = 0> (x, both) a = Unsqueeze (m, outer) y = Neg (a)",
         "a = Slice (x, zero, three, one) y = Slice (a, zero, two, two) b = Slice (a, one, two, one) z = Neg (b)",

@@ -19,10 +19,10 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.graph.attributes import has_reference_attributes, integer_attribute
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.derived import Array, DerivedConstants, Key, computed_once
-from pytest_modelcheck.passes.attention.search import Attention, produced_by_projection, scaling_of
+from pytest_modelcheck.passes.attention.search import Attention, scaling_of
 from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of, weight_content, weight_shape
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
@@ -131,8 +131,10 @@ def _parameters(source: ir.Value) -> _Parameters | None:
         source = packed.inputs[0]
     add = produced_by(source, "Add")
     for index, value in enumerate([source] if add is None else add.inputs):
-        product = produced_by_projection(value)
-        if product is None or (add is not None and only_reader(product.outputs[0]) is not add):
+        product = produced_by(value, "MatMul", "Gemm")
+        if product is None or has_reference_attributes(product) or weight_shape(product.inputs[1]) is None:
+            continue
+        if add is not None and only_reader(product.outputs[0]) is not add:
             continue
         own = [(product, place) for place, given in enumerate(product.inputs) if place > 0 and given is not None]
         return _Parameters([*own, *([] if add is None else [(add, 1 - index)])], columns)

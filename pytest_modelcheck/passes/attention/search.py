@@ -12,19 +12,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import has_reference_attributes, integer_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once, reads
 from pytest_modelcheck.rewriting.formulas import Match, Num, Op, Var
-from pytest_modelcheck.rewriting.matching import (
-    keeps_rank,
-    only_reader,
-    other_input,
-    produced_by,
-    rank,
-    scalar,
-    weight_shape,
-)
+from pytest_modelcheck.rewriting.matching import keeps_rank, only_reader, other_input, rank, scalar
 
 _MAX_STEPS = 8
 _MAX_VISITED = 60
@@ -153,11 +145,3 @@ def _nan_guard(softmax: ir.Node) -> tuple[ir.Node, ir.Node] | None:
             if match.values["weights"] is weights and read_once(match.named["IsNaN"].outputs[0]):
                 return match.named["IsNaN"], choice
     return None
-
-
-def produced_by_projection(value: ir.Value | None) -> ir.Node | None:
-    """The MatMul or Gemm with a constant right operand that makes `value`, else None."""
-    node = produced_by(value, "MatMul", "Gemm")
-    if node is None or has_reference_attributes(node):
-        return None
-    return None if weight_shape(node.inputs[1]) is None else node
