@@ -17,15 +17,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import onnx_ir as ir
+
 from pytest_modelcheck.passes.attention import heads, keys, nan_guard, operator, projections, reshapes, scales
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.masks import SoftMasks
-from pytest_modelcheck.passes.attention.search import Attention, find_attention, nodes_behind
+from pytest_modelcheck.passes.attention.search import Attention, find_attention
 from pytest_modelcheck.passes.tidy import tidy
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
+_STOPS, _MAX_VISITED = ("MatMul", "Gemm", "Softmax"), 60
 _RULES = ("nan guard", "scale", "layout", "operator", "projections", "heads", "keys", "tidy")
 
 
@@ -78,6 +81,21 @@ def _clean(
     rewriter.begin_rule("projections")
     projections.try_merge(rewriter, shapes, derived, attention.operands)
     rewriter.begin_rule("heads")
-    for node in nodes_behind(attention.operands):
-        if node.op_type == "Split" and node.domain == "":
-            heads.try_hoist(rewriter, shapes, node)
+    for split in _splits_behind(attention):
+        heads.try_hoist(rewriter, shapes, split)
+
+
+def _splits_behind(attention: Attention) -> list[ir.Node]:
+    """The Split nodes that q, k and v are computed from, nearest first."""
+    found: dict[ir.Node, None] = {}
+    for operand in attention.operands:
+        stack: list[ir.Value | None] = [operand]
+        for _ in range(_MAX_VISITED):
+            value = stack.pop() if stack else None
+            node = None if value is None else value.producer()
+            if node is None or node.graph is not attention.softmax.graph or node.op_type in _STOPS:
+                continue
+            if node.op_type == "Split" and node.domain == "":
+                found.setdefault(node)
+            stack.extend(node.inputs)
+    return list(found)
