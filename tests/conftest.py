@@ -36,10 +36,20 @@ settings.load_profile("untimed")  # a loaded machine fails no test
 TOGETHER = (("tests/hierarchy/",), ("tests/capture/", "tests/fusion/", "tests/commands/test_fusion.py"))
 """Files whose tests share `exported_models` or `captured_models`: one worker makes them."""
 
+FIRST = (
+    "tests/test_models_page.py",
+    "tests/benchmarks/test_kill_runs.py",
+    "tests/report/test_several_machines.py",
+    "tests/test_writing_a_gate.py",
+    "tests/commands/test_init.py",
+    "tests/test_six_changes.py",
+)
+"""Files of few tests that take long: xdist begins with files of many tests, and one worker would wait for the other."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """``--dist loadfile``, with some files together."""
+    """``--dist loadfile``, with some files together, and some first."""
     if config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -48,6 +58,11 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
             return next((places[0] for places in TOGETHER if file.startswith(places)), file)
+
+        def _assign_work_unit(self, node):
+            if first := next((file for file in FIRST if file in self.workqueue), None):
+                self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
 
     return Together(config, log)
 
