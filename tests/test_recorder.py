@@ -68,7 +68,9 @@ def test_a_read_in_a_window_belongs_to_it_with_its_owner(recorded, tmp_path):
     assert recorded_reads.seen["file", str(tmp_path / "w.txt")].owners == {__file__}
 
 
-def test_what_another_file_reads_elsewhere_is_not_read_by_the_case_whose_library_reads_it_too(recorded, tmp_path):
+def test_what_another_file_reads_elsewhere_is_not_read_by_the_case_whose_library_reads_it_too(
+    recorded, forked_python, tmp_path
+):
     def read_all(file):
         exec(compile("dict(os.environ)", str(file), "exec"), {"os": os})
 
