@@ -200,8 +200,13 @@ def judge(recorded: str, now: Weights) -> Change:
     finite = [distance for distance in changed.values() if not math.isinf(distance)]
     most = f", at most {max(finite):.0e} of its rms" if finite else ""
     words = [f"the weights changed ({len(changed)} of {len(now.rows)}{most})"] if changed else []
-    words += [f"{len(gone)} weights gone, {len(new)} new"] if gone or new else []
-    words.append("the function is the same" if _same(before.function, now.function) else "the function changed, too")
+    words += [
+        f"{len(names)} weight{'s' * (len(names) > 1)} {what}" for names, what in ((gone, "gone"), (new, "new")) if names
+    ]
+    if _same(before.function, now.function):
+        words.append("the function is the same")
+    elif not gone and not new:  # its numbers are drawn by the names of the weights: those of others say nothing
+        words.append("the function changed, too")
     where = [_weight_line(name, before.rows[name], now.rows[name], changed[name]) for name in list(changed)[:_SHOWN]]
     where += [f"... and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
     where += [f"gone: {', '.join(gone[:_SHOWN])}"] if gone else []

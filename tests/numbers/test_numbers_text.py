@@ -110,8 +110,16 @@ def test_weights_say_what_is_gone_new_rounded_and_of_another_dtype():
     rows["other"] = rows.pop("norm.weight")
     now = dataclasses.replace(before, rows=rows, values="float16")
     change = weights.judge(weights.render(before), now)
-    assert change.found == "1 weights gone, 1 new, the function is the same"
+    assert change.found == "1 weight gone, 1 weight new, the function is the same"
     assert change.where == ("values are now float16 numbers", "gone: norm.weight", "new: other")
+    outputs = {"logits": next(iter(before.outputs.values()))}
+    untied = dataclasses.replace(before, rows={**before.rows, "other": rows["other"]}, function=outputs)
+    change = weights.judge(weights.render(before), untied)
+    assert change.found == "1 weight new"  # numbers drawn under another name say nothing of the function
+    doubled = dataclasses.replace(rows["other"], numbers=tuple(2 * number for number in rows["other"].numbers))
+    moved = dataclasses.replace(untied, rows={**before.rows, "norm.weight": doubled})
+    change = weights.judge(weights.render(before), moved)
+    assert change.found.endswith("the function changed, too")
     half = ModelCase("half", lambda: torch.nn.Linear(3, 2).half(), lambda seed: {"input": torch.ones(1, 3).half()})
     single = dataclasses.replace(half, build=lambda: torch.nn.Linear(3, 2))
     single = dataclasses.replace(single, inputs=lambda seed: {"input": torch.ones(1, 3)})
