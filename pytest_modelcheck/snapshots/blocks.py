@@ -11,7 +11,8 @@ _SHOWN = 12
 
 
 def block_differences(recorded: str, now: str) -> tuple[str, ...]:
-    """``- old row`` and ``+ new row``, each below the head of its block; the blocks in today's order.
+    """``- old row`` and ``+ new row``, each below the head of its block; blocks in today's order, and those that are
+    gone where they were.
 
     A block with another head and the same rows was renamed: ``layers.[0-2].attention  x3 -> layers.[0-2].mixer  x3``.
     """
@@ -20,7 +21,7 @@ def block_differences(recorded: str, now: str) -> tuple[str, ...]:
     for old, new in _renamed(before, after):
         lines.append(f"{old} -> {new}")
         del before[old], after[new]
-    for head in [*after, *(head for head in before if head not in after)]:
+    for head in _in_place(list(before), list(after)):
         if head not in before:
             lines += [f"+ {head}", *(f"    {row.strip()}" for row in after[head])]
         elif head not in after:
@@ -30,6 +31,16 @@ def block_differences(recorded: str, now: str) -> tuple[str, ...]:
             changed = (line for line in difflib.ndiff(before[head], after[head]) if line[0] in "+-")
             lines += [f"  {line[0]} {line[2:].strip()}" for line in changed]
     return first_lines(lines, _SHOWN, "lines")
+
+
+def _in_place(before: list[str], after: list[str]) -> list[str]:
+    """Each head once: those of `after` in their order, and before what follows it, each that is gone."""
+    steps = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return [
+        head
+        for _, start, end, first, last in steps
+        for head in (*(head for head in before[start:end] if head not in after), *after[first:last])
+    ]
 
 
 def _renamed(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[tuple[str, str]]:

@@ -129,12 +129,16 @@ def test_rows_of_a_block_are_shown_below_its_head():
     assert block_differences(left, left.replace("GELU", "Tanh")) == ("layer x 2", "  - GELU", "  + Tanh")
     assert block_differences(left, left + "head\n  Linear\n") == ("+ head", "    Linear")
     assert block_differences(left + "head\n  Linear\n", left) == ("- head", "    Linear")
+    counted = [f"nodes {count}\na\n  {row}\nb\n  Add\n" for count, row in ((7, "Mul"), (8, "Neg"))]
+    assert block_differences(*counted) == ("- nodes 7", "+ nodes 8", "a", "  - Mul", "  + Neg")
+    moved = ["x\n  Add\ngone\n  Neg\ny\n  Mul\n", "y\n  Mul\nx\n  Add\n"]
+    assert block_differences(*moved) == ("- gone", "    Neg")
 
 
 def test_a_block_of_the_same_rows_under_another_head_was_renamed() -> None:
     before, other = "attention  x2\n  Linear\nhead\n  Gelu\n", "attention  x2\n  Tanh\nhead\n  Gelu\n"
     after = before.replace("attention", "mixer")
     assert block_differences(before, after) == ("attention  x2 -> mixer  x2",)
-    assert block_differences(other, after) == ("+ mixer  x2", "    Linear", "- attention  x2", "    Tanh")
+    assert block_differences(other, after) == ("- attention  x2", "    Tanh", "+ mixer  x2", "    Linear")
     twice = before + "second\n  Linear\n"  # which of the two it was cannot be said
     assert not any("->" in line for line in block_differences(twice, after))
