@@ -83,7 +83,10 @@ def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     origin = None if inner is None else inner.inputs[0]
     if origin is None or origin.dtype is None or to == ir.DataType.STRING:
         return None
-    alone = rewriter.target == "onnxruntime" and read_once(source)
+    alone = read_once(source)
+    if origin.dtype == ir.DataType.BOOL and not alone:  # the other reader may make do with the narrow type
+        return None
+    alone &= rewriter.target == "onnxruntime"
     if not _loses_nothing(origin.dtype, source.dtype, ir.DataType(to), alone=alone):
         return None
     rewriter.begin_rule("Cast of a Cast")

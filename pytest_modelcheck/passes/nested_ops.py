@@ -3,7 +3,8 @@
 1. ``Slice(Slice(x, along a), along b) -> Slice(x, along a and b)``, where nothing else reads what is between.
 2. ``Concat(Concat(x, y), z) -> Concat(x, y, z)`` along one axis, likewise, but that it may read it twice.
 3. ``ConcatFromSequence(SequenceConstruct(x, y)) -> Concat(x, y)``, likewise.
-4. ``Cast(CumSum(Cast(x, int64)), int32) -> CumSum(x)`` for x of int32, likewise: sums that wrap are equal in both.
+4. ``Cast(CumSum(Cast(x, int64)), int32) -> CumSum(x)`` for x of int32, likewise, and for x that a Cast makes int32:
+   sums that wrap are equal in both.
    Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
 5. ``Where(Not(c), x, y) -> Where(c, y, x)``, where nothing else reads the Not.
 6. ``Unsqueeze(ReduceMean(x, axes), axes) -> ReduceMean(x, axes)`` that keeps its axes, likewise for every reduction.
@@ -32,6 +33,9 @@ from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
 from pytest_modelcheck.shapes.slices import slice_bounds
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
+
+_INT32 = ir.DataType.INT32
+_NARROWER = (ir.DataType.BOOL, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
 
 Found = ir.Value | str | None
 """The value that may stand for the first output of a node; None where there is none, the reason where one is close."""
@@ -108,9 +112,11 @@ def _concat_sequence(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
 
 def _narrow_sum(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     total, narrow = match.named["CumSum"], match.values["x"]
-    if narrow.dtype is not ir.DataType.INT32:
-        return "the CumSum is of values that are not int32"
-    return [rewriter.node("CumSum", [narrow, *total.inputs[1:]], total.attributes, like=match.result)]
+    cast = [rewriter.node("Cast", [narrow], {"to": _INT32}, dtype=_INT32)] if narrow.dtype in _NARROWER else []
+    if not cast and narrow.dtype != _INT32:
+        return "the CumSum is of values that int32 does not hold"
+    operands = [cast[0].outputs[0] if cast else narrow, *total.inputs[1:]]
+    return [*cast, rewriter.node("CumSum", operands, total.attributes, like=match.result)]
 
 
 def _swap_branches(rewriter: Rewriter, match: Match) -> list[ir.Node]:
@@ -177,7 +183,7 @@ _FORMULAS = tuple(
     Rule(name=name, formula=formula, anchor=formula, reach=0, makes=makes)
     for name, formula, makes in (
         ("Concat of a sequence", Op("ConcatFromSequence", Op("SequenceConstruct")), _concat_sequence),
-        ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_casts_to(ir.DataType.INT32)), _narrow_sum),
+        ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_casts_to(_INT32)), _narrow_sum),
         ("Where of a Not", Op("Where", Op("Not", Var("condition"))), _swap_branches),
         ("Unsqueeze of a reduction", Op("Unsqueeze", _REDUCTION), _keep_axes),
         ("Mul of a Mul", Op("Mul", Op("Mul", Var("x"), _C), _D), _multiply_once),

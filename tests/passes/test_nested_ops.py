@@ -132,6 +132,17 @@ def test_a_slice_that_is_read_twice_stays() -> None:
     assert [node.op_type for node in optimize(twice).graph.node].count("Slice") == 3
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Slice (x, zero, three, one) y = Slice (a, zero, two, two) z = Neg (a)",
+        "a = Concat <axis = 1> (x, x) y = Concat <axis = 1> (a, x) z = Neg (a)",
+    ],
+)
+def test_what_something_else_reads_is_not_merged(body: str) -> None:
+    ignores(IDENTITIES, model(body, "(float[N,4,5] x) => (float[A,B,C] y, float[D,E,F] z)"))
+
+
 def test_bounds_that_are_computed_are_not_merged() -> None:
     computed = make(
         '<ir_version: 10, opset_import: ["" : 18]> g (float[N,4,5] x, int64[1] n) => (float[A,B,C] y) '
@@ -194,6 +205,16 @@ def test_a_running_sum_between_casts_is_one_of_the_narrow_type() -> None:
     (expected, found) = (open_session(each).run(wrapping)["y"] for each in (before, after))
     assert np.array_equal(expected, found)
     assert (expected < 0).any()
+
+
+@pytest.mark.parametrize("narrow", ["bool", "int8", "uint16"])
+def test_a_running_sum_of_small_numbers_is_made_in_the_narrow_type(narrow: str) -> None:
+    shapes = f"({narrow}[N,4] x) => (int32[N,4] y)"
+    assert fires(IDENTITIES, model(SUM, shapes)) == {"Cast": 1, "CumSum": 1}
+    assert [
+        node.op_type
+        for node in optimize(model(f"c = Cast <to = 6> (x) {SUM.replace('(x)', '(c)')}", shapes)).graph.node
+    ] == ["Cast", "CumSum"]
 
 
 @pytest.mark.parametrize(
@@ -281,8 +302,8 @@ CASES = (
         pass_=IDENTITIES,
         rule="CumSum between Casts",
         fires=model(f"r = Neg (x) {SUM.replace('(x)', '(r)')}", INTEGERS),
-        refused=model(SUM, "(int16[N,4] x) => (int32[N,4] y)"),
-        reason="the CumSum is of values that are not int32",
+        refused=model(SUM, "(uint32[N,4] x) => (int32[N,4] y)"),
+        reason="the CumSum is of values that int32 does not hold",
         counts={"Neg": 1, "CumSum": 1},
     ),
     RuleCase(
