@@ -207,6 +207,12 @@ def test_a_running_sum_between_casts_is_one_of_the_narrow_type() -> None:
     assert (expected < 0).any()
 
 
+def test_a_running_sum_of_a_mask_that_is_read_as_int32_too_reads_that() -> None:
+    body = f"c = Cast <to = 6> (x) {SUM.replace('(x)', '(c)').replace('y =', 't =')} y = Mul (t, c)"
+    made = model(body, "(bool[N,4] x) => (int32[N,4] y)")
+    assert fires(IDENTITIES, made) == {"Cast": 1, "CumSum": 1, "Mul": 1}
+
+
 @pytest.mark.parametrize("narrow", ["bool", "int8", "uint16"])
 def test_a_running_sum_of_small_numbers_is_made_in_the_narrow_type(narrow: str) -> None:
     shapes = f"({narrow}[N,4] x) => (int32[N,4] y)"
