@@ -35,6 +35,7 @@ from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.shapes.broadcast import broadcasts_to
 from pytest_modelcheck.shapes.slices import keeps_everything
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -160,21 +161,12 @@ def _neutral(element: float, *, commutes: bool) -> Rule:
                 continue
             if source.dtype is not None and source.dtype != node.outputs[0].dtype and node.op_type == "Pow":
                 continue
-            if _keeps_shape(known, source, constant):
+            if broadcasts_to(known.shape(constant), known.shape(source)):
                 return source
             return f"its constant of {element:g} may change the shape by broadcasting"
         return None
 
     return rule
-
-
-def _keeps_shape(known: SymbolicShapes, source: ir.Value, constant: ir.Value | None) -> bool:
-    """Whether no axis of `constant` can stretch `source`."""
-    shape, other = known.shape(source), known.shape(constant)
-    if shape is None or other is None:
-        return other == ()
-    aligned = zip(reversed(shape), reversed(other), strict=False)
-    return len(other) <= len(shape) and all(size in (1, dim) for dim, size in aligned)
 
 
 def _is_all(value: ir.Value | None, element: float) -> bool:

@@ -26,7 +26,7 @@ from pytest_modelcheck.passes.tidy import tidy
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, other_input, produced_by
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.dims import Dim
+from pytest_modelcheck.shapes.broadcast import broadcasts_to
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 4
@@ -64,7 +64,7 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
         return rewriter.refuse("the MatMul is not proven to multiply matrices", product)
     if result.dtype not in GEMM_TYPES:
         return rewriter.refuse("the element type is not float or double", product)
-    if added is result or added is None or not _broadcasts(shapes.shape(added), shape):
+    if added is result or added is None or not broadcasts_to(shapes.shape(added), shape):
         return rewriter.refuse("the addend is not proven to broadcast to the product", product)
     left, right = product.inputs
     turned = produced_by(right, "Transpose") if product.op_type == "MatMul" else None
@@ -73,9 +73,3 @@ def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add:
         right, attributes = turned.inputs[0], {"transB": 1}
     gemm = rewriter.node("Gemm", [left, right, added], attributes, like=add.outputs[0])
     return rewriter.replace([product, add], [gemm], {add.outputs[0]: gemm.outputs[0]})
-
-
-def _broadcasts(addend: tuple[Dim, ...] | None, shape: tuple[Dim, ...]) -> bool:
-    if addend is None or len(addend) > 2:
-        return False
-    return all(size in (1, of) for size, of in zip(reversed(addend), reversed(shape), strict=False))

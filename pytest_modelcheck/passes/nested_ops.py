@@ -8,7 +8,7 @@
    Position ids of RoBERTa by dynamo are such; LiteRT's converter computes them wrongly in int64.
 5. ``Where(Not(c), x, y) -> Where(c, y, x)``, where nothing else reads the Not.
 6. ``Unsqueeze(ReduceMean(x, axes), axes) -> ReduceMean(x, axes)`` that keeps its axes, likewise for every reduction.
-7. ``ReduceMax(ReduceMax(x, a), b) -> ReduceMax(x, a and b)``, likewise for minimum, sum, product and mean.
+7. ``ReduceMax(ReduceMax(x, a), b) -> ReduceMax(x, a and b)``, likewise for others, but ReduceLogSum, ReduceSumSquare.
 8. ``(x * c) * d -> x * (c * d)`` for constants c and d.
 9. ``SequenceAt(SequenceConstruct(x, y), 1) -> y``, and ``OptionalGetElement(Optional(x)) -> x``.
 
@@ -140,8 +140,8 @@ def _reduce_once(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     keeps = integer_attribute(outer, "keepdims", 1)
     if keeps is None or keeps != integer_attribute(inner, "keepdims", 1) or not (dims and first and second):
         return "the two reductions do not keep the same axes, or all are reduced"
-    if outer.op_type == "ReduceMean" and x.dtype not in FLOATS:
-        return "the means of integers are rounded"
+    if outer.op_type in _ROUNDED and x.dtype not in FLOATS:
+        return f"the {outer.op_type} of integers is rounded"
     gone = {axis % dims for axis in first}
     left = [axis for axis in range(dims) if keeps or axis not in gone]
     axes = sorted(gone.union(left[axis] for axis in second))
@@ -177,7 +177,8 @@ _REDUCTION = AnyOf(*(Op(op, name="reduction", where=_drops_axes) for op in (*RED
 
 _C, _D = Var("c", where=constant), Var("d", where=constant)
 _TWICE = "reduction of a reduction"
-_ASSOCIATIVE = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+_ROUNDED = ("ReduceL2", "ReduceLogSumExp", "ReduceMean")
+_ASSOCIATIVE = ("ReduceL1", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", *_ROUNDED)
 
 _FORMULAS = tuple(
     Rule(name=name, formula=formula, anchor=formula, reach=0, makes=makes)

@@ -19,6 +19,14 @@ def broadcast(shapes: Sequence[tuple[Dim, ...] | None]) -> list[Dim | None] | No
     return result
 
 
+def broadcasts_to(shape: tuple[Dim, ...] | None, target: tuple[Dim, ...] | None) -> bool:
+    """Whether no axis of a tensor of `shape` can stretch one of the shape `target`, nor give it another axis."""
+    if shape is None or target is None:
+        return shape == ()
+    aligned = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, dim) for size, dim in aligned)
+
+
 def _met(dims: Sequence[Dim]) -> Dim | None:
     dims = [dim for dim in dict.fromkeys(dims) if dim != 1]
     if not dims:

@@ -5,6 +5,7 @@ A rule gives the elements with None for one that it cannot say, or None where no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
@@ -198,8 +199,8 @@ RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
     "GreaterOrEqual": _elementwise(lambda left, right: _or_equal(right, left)),
     "Less": _elementwise(_less),
     "LessOrEqual": _elementwise(_or_equal),
-    "Max": _elementwise(lambda first, *rest: _folded(dims.maximum, first, rest)),
-    "Min": _elementwise(lambda first, *rest: _folded(dims.minimum, first, rest)),
+    "Max": _elementwise(lambda *row: functools.reduce(dims.maximum, row)),
+    "Min": _elementwise(lambda *row: functools.reduce(dims.minimum, row)),
     "Mod": _remainder,
     "Mul": _elementwise(dims.multiply),
     "Neg": _elementwise(lambda element: dims.multiply(element, -1)),
@@ -213,9 +214,3 @@ RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
     "Sub": _elementwise(dims.subtract),
     "Where": _elementwise(_where),
 }
-
-
-def _folded(apply: Callable[[Dim, Dim], Dim], first: Dim, rest: Sequence[Dim]) -> Dim:
-    for dim in rest:
-        first = apply(first, dim)
-    return first

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import math
 from collections.abc import Container, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 Monomial = tuple[str, ...]
 """A product of atoms, sorted; the empty tuple is the number one."""
@@ -106,10 +106,8 @@ def _too_large(left: Dim, right: Dim) -> Poly:
 
 def product(dims: Iterable[Dim]) -> Dim:
     """The product of all `dims`; 1 for none."""
-    result: Dim = 1
-    for dim in dims:
-        result = multiply(result, dim)
-    return result
+    one: Dim = 1
+    return reduce(multiply, dims, one)
 
 
 def are_numbers(dims: Iterable[object]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
@@ -95,13 +97,8 @@ def concat(node: ir.Node, known: Known) -> list[Partial]:
     result: list[Dim | None] = list(present[0])
     for shape in present:
         result = [dim if isinstance(dim, int) else other for dim, other in zip(result, shape, strict=True)]
-    if len(present) == len(shapes):
-        total: Dim = 0
-        for shape in present:
-            total = add(total, shape[axis])
-        result[axis] = total
-    else:
-        result[axis] = None
+    sizes = [shape[axis] for shape in present]
+    result[axis] = functools.reduce(add, sizes) if len(present) == len(shapes) else None
     return [result]
 
 

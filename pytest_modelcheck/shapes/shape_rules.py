@@ -138,6 +138,19 @@ def _pooled(size: Dim | None) -> Callable[[ir.Node, Known], list[Partial]]:
     return rule
 
 
+def _top(node: ir.Node, known: Known) -> list[Partial]:
+    shape, count = known.shape(node.inputs[0]), known.content(node.inputs[1] if len(node.inputs) > 1 else None)
+    axis = None if shape is None else axis_of(node, len(shape), -1)
+    if shape is None or axis is None or not count or not is_nonnegative(count[0]):
+        return []
+    return [[*shape[:axis], count[0], *shape[axis + 1 :]]] * 2
+
+
+def _non_zero(node: ir.Node, known: Known) -> list[Partial]:
+    shape = known.shape(node.inputs[0])
+    return [[len(shape), None]] if shape else []
+
+
 def _einsum(node: ir.Node, known: Known) -> list[Partial]:
     shapes = [shape for value in node.inputs if (shape := known.shape(value)) is not None]
     text = text_attribute(node, "equation", "")
@@ -201,6 +214,7 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "GatherElements": _gather_elements,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "NonZero": _non_zero,
     "Pad": _pad,
     "Range": _range,
     "Reshape": layout_rules.reshape,
@@ -209,6 +223,7 @@ RULES: dict[str, Callable[[ir.Node, Known], list[Partial]]] = {
     "Split": _split,
     "Squeeze": layout_rules.squeeze,
     "Tile": _tile,
+    "TopK": _top,
     "Transpose": layout_rules.transpose,
     "Unsqueeze": layout_rules.unsqueeze,
 }

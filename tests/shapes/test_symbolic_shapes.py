@@ -177,12 +177,16 @@ def test_a_product_of_too_many_terms_is_one_symbol_that_equals_itself():
         ('y = Einsum <equation = "...a->a..."> (x)', [[3, 2]]),
         ('y = Einsum <equation = "ab->c"> (x)', [[None]]),
         ('y = Einsum <equation = "aa"> (x)', []),
+        ("y, z = TopK <axis = 0> (x, i)", []),
+        ("y, z = TopK <axis = 0> (x, four)", [[4, 3], [4, 3]]),
+        ("y, z = TopK (x, four)", [[2, 4], [2, 4]]),
+        ("y = NonZero (x)", [[2, None]]),
         ('y = Einsum <equation = "abc"> (x)', []),
     ],
 )
 def test_what_the_input_does_not_have_gives_no_shape(body, shapes):
     model = ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 17]> g (float[2, 3] x, int64[1] i) => (y)
-        <int64[1] five = {{5}}, int64[2] twice = {{0, 0}}, int64[0] none = {{}}> {{ {body} }}""")
+        <int64[1] five = {{5}}, int64[1] four = {{4}}, int64[2] twice = {{0, 0}}, int64[0] none = {{}}> {{ {body} }}""")
     assert output_shapes(model.graph.node(0), SymbolicShapes(model)) == shapes
 
 

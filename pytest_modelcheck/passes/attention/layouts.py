@@ -34,7 +34,7 @@ class Layout:
     """The axes of a tensor as lists of factors, followed through a chain."""
 
     def __init__(self, shape: Sequence[Dim]) -> None:
-        self.source = [_factors(size) for size in shape]
+        self.source = [[] if size == 1 else [Factor(size)] for size in shape]
         self.axes = [list(axis) for axis in self.source]
 
     def transpose(self, perm: Sequence[int]) -> None:
@@ -98,9 +98,8 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     """The fewest steps from the source of `layout` to its axes, which have the dimensions `final`."""
     order = [factor for axis in layout.source for factor in axis]
     found = [factor for axis in layout.axes for factor in axis]
-    shapes_equal = [_key(axis) for axis in layout.source] == [_key(axis) for axis in layout.axes]
     if found == order:
-        return [] if shapes_equal else [Step("Reshape", tuple(final))]
+        return [] if layout.source == layout.axes else [Step("Reshape", tuple(final))]
     position = {factor: index for index, factor in enumerate(order)}
     candidates = []
     # Each final axis is whole in the source: Reshape, then Transpose.
@@ -115,7 +114,7 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     if moved is not None:
         shape = tuple(_product(layout.source[axis]) for axis in moved)
         steps = [Step("Transpose", shape, tuple(moved))]
-        if [_key(layout.source[axis]) for axis in moved] != [_key(axis) for axis in layout.axes]:
+        if [layout.source[axis] for axis in moved] != layout.axes:
             steps.append(Step("Reshape", tuple(final)))
         candidates.append(steps)
     if not candidates:
@@ -145,14 +144,6 @@ def _behind(axes: Sequence[list[Factor]], position: dict[Factor, int]) -> float:
     """The place behind the last of `axes` that has a size other than 1."""
     before = [axis for axis in axes if axis]
     return position[before[-1][-1]] + 0.5 if before else -1.0
-
-
-def _factors(size: Dim) -> list[Factor]:
-    return [] if size == 1 else [Factor(size)]
-
-
-def _key(axis: list[Factor]) -> tuple[int, ...]:
-    return tuple(id(factor) for factor in axis)
 
 
 def _product(axis: list[Factor]) -> Dim:
