@@ -1,5 +1,7 @@
 """What an earlier run has measured is taken only where nothing it depends on has changed."""
 
+import os
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -8,7 +10,7 @@ import torch
 
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.bounds import parse_bound
-from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.check import ModelCheck, torch_side
 from pytest_modelcheck.export import export
 from pytest_modelcheck.gates import latency_measures
 from pytest_modelcheck.gates.accuracy import measure_accuracy
@@ -75,6 +77,64 @@ def test_another_weight_takes_nothing(cache, monkeypatch):
     check = check_of(cache)
     measure(check)
     assert taken(check) == []
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """The names of the cases whose module was captured."""
+    made = []
+    original = torch_side.capture
+
+    def capture(case, **given):
+        made.append(case.name)
+        return original(case, **given)
+
+    monkeypatch.setattr(torch_side, "capture", capture)
+    return made
+
+
+def activated(module, x):
+    return torch.relu(x)
+
+
+def other_inputs(seed):
+    return {"x": 2 * inputs(seed)["x"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "times"),
+    [
+        ({}, 1),
+        ({"opset": 17, "dynamic_axes": {"x": {0: "batch"}}}, 1),
+        ({"exporter": "dynamo"}, 1),
+        ({"name": "other"}, 2),
+        ({"output_names": ["y"]}, 2),
+        ({"inputs": other_inputs}, 2),
+        ({"activated": lambda module, x: torch.relu(x).neg()}, 2),
+        ({"WEIGHT": [2.0]}, 2),
+        ({"SLOPE": "1"}, 2),
+    ],
+)
+def test_the_cases_of_one_model_are_captured_once(tmp_path, monkeypatch, captures, changed, times):
+    class Net(Network):
+        def forward(self, x):
+            return super().forward(activated(self, x)) * float(os.environ.get("SLOPE", "2"))
+
+    def build():
+        return Net()
+
+    settings = {"name": "net", "build": build, "inputs": inputs, "exporter": "torchscript"}
+    monkeypatch.delenv("SLOPE", raising=False)
+    first = ModelCheck(ModelCase(**settings), cache=tmp_path).fusion
+    for name in ("activated", "WEIGHT"):
+        if name in changed:
+            monkeypatch.setitem(globals(), name, changed[name])
+    if "SLOPE" in changed:
+        monkeypatch.setenv("SLOPE", changed["SLOPE"])
+    options = {name: value for name, value in changed.items() if name.islower() and name != "activated"}
+    second = ModelCheck(ModelCase(**{"opset": 18, **settings, **options}), cache=tmp_path).fusion
+    assert len(captures) == times
+    assert (second is first) == (times == 1)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from pytest_modelcheck.check.reusing import Reuse
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.check.sources import Inputs, Source
 from pytest_modelcheck.export import Exported, ExportFailure
+from pytest_modelcheck.export.keeping import handed_in
 from pytest_modelcheck.fusion import FusionReport, analyse
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import (
@@ -237,9 +238,11 @@ class Graphs:
             return self.settings.working("fusion", lambda: analyse(captured))
 
         def make() -> FusionReport:
+            side = self.source.torch
             # A module whose export fails has a torch graph all the same; only what is kept lies beside an export.
-            failed = isinstance(self.export, ExportFailure)
-            return partitioned() if failed else self.reuse.fusion(partitioned)
+            if side is None or isinstance(self.export, ExportFailure):
+                return partitioned()
+            return self.reuse.fusion(partitioned, lambda: handed_in(side.case, side.module, side.example))
 
         return self.results.once("fusion", make, step="partition", figures=fusion_figures)
 

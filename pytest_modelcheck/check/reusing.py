@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 
@@ -27,6 +28,7 @@ from pytest_modelcheck.latency import PairedLatency
 from pytest_modelcheck.pipeline import AnyPass, as_passes
 from pytest_modelcheck.result import Verdict
 from pytest_modelcheck.store import (
+    Manifest,
     Store,
     Watch,
     file_digest,
@@ -41,6 +43,8 @@ _OWN_PASSES = f"{__name__.partition('.')[0]}.passes."
 _ROOMS = {"passes": ("passes", "attribution.py")}
 """The rooms that make a result, and with them all that they import, where it is not the one of the same name."""
 
+_shared: weakref.WeakKeyDictionary[Any, tuple[Manifest, FusionReport]] = weakref.WeakKeyDictionary()
+"""The latest fusion report of the cases of each `build`, and what it was made from."""
 
 _T = TypeVar("_T")
 
@@ -111,9 +115,24 @@ class Reuse:
                 return save_beside(model, self.store.place("graph", key).with_suffix(".onnx"))
         return save_beside(model, temporary_folder() / "model.onnx")
 
-    def fusion(self, make: Callable[[], FusionReport]) -> FusionReport:
-        """The fusion report of the default rules."""
-        return self._reused("fusion", {}, make)
+    def fusion(self, make: Callable[[], FusionReport], given: Callable[[], Mapping[str, object]]) -> FusionReport:
+        """The fusion report of the default rules; the cases of one model, by several exporters, share it.
+
+        Args:
+            make: Captures and partitions.
+            given: What the export was handed, by name: see `handed_in`.
+        """
+        return self._reused("fusion", {}, lambda: self._shared(make, given))
+
+    def _shared(self, make: Callable[[], FusionReport], given: Callable[[], Mapping[str, object]]) -> FusionReport:
+        case, key = self.exported.case, self.exported.key
+        if case.build in _shared:
+            kept, report = _shared[case.build]
+            if report.name == case.name and not Watch(case.build, _of_torch(given())).changes(kept):
+                return report
+        report = make()
+        _shared[case.build] = (dataclasses.replace(key, values=_of_torch(key.values)), report)
+        return report
 
     def accuracy(
         self, make: Callable[[], SweepReport], graph: Path, drawn: Callable[[], Sequence[str]], **settings: object
@@ -171,3 +190,8 @@ class Reuse:
             self.taken.append(kind)
         result: _T = entry.value
         return result
+
+
+def _of_torch(given: Mapping[str, _T]) -> dict[str, _T]:
+    """Of what an export is handed, what decides its torch graph, too."""
+    return {name: value for name, value in given.items() if not name.startswith("options.") or "output_names" in name}

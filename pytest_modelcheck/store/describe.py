@@ -153,6 +153,7 @@ class Describer:
 
     def _opaque(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
         """Attributes; of what lies in C, all that it takes to make a copy."""
+        attributes = [*_attributes(value)]  # first: this look makes the __dict__ that a partial reduces to
         kind = type(value)
         built_in = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
         if built_in is not object or kind.__basicsize__ > 32 + 8 * len(_slots(kind)):
@@ -166,7 +167,7 @@ class Describer:
                 return
             parts = [list(part) if isinstance(part, Iterator) else part for part in made_of]
             yield from ((f".<{number}>", part) for number, part in enumerate(parts))
-        yield from _attributes(value)
+        yield from attributes
 
     def see_class(self, kind: type) -> None:
         """Note a class with all that it inherits from, and its metaclass."""

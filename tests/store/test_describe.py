@@ -125,8 +125,10 @@ def test_a_value_without_comparable_content_is_named_with_the_reason(value):
         *(range(3), Row(3, True), functools.partial(print, 1), nn.LSTM(4, 4), torch.ops.aten.relu.default),
     ],
 )
-def test_ordinary_values_have_texts(value):
-    assert texts_of({"ordinary": value})
+def test_ordinary_values_have_texts_which_stay_the_same(value):
+    texts = texts_of({"ordinary": value})
+    assert texts
+    assert texts_of({"ordinary": value}) == texts
 
 
 def test_what_a_function_is_made_of_is_seen():
