@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TypedDict, Unpack, overload
 
 import onnx
 import onnx_ir as ir
@@ -76,34 +76,21 @@ __all__ = [
 ]
 
 
+class Options(TypedDict, total=False):
+    """What `optimize` takes beside the model."""
+
+    passes: Sequence[AnyPass | str] | None
+    target: Target
+    sizes: Mapping[str, int] | None
+    verify: bool
+
+
 @overload
-def optimize(
-    model: onnx.ModelProto,
-    *,
-    passes: Sequence[AnyPass | str] | None = ...,
-    target: Target = ...,
-    sizes: Mapping[str, int] | None = ...,
-    verify: bool = ...,
-) -> onnx.ModelProto: ...
+def optimize(model: onnx.ModelProto, **options: Unpack[Options]) -> onnx.ModelProto: ...
 @overload
-def optimize(
-    model: ir.Model,
-    *,
-    passes: Sequence[AnyPass | str] | None = ...,
-    target: Target = ...,
-    sizes: Mapping[str, int] | None = ...,
-    verify: bool = ...,
-) -> ir.Model: ...
+def optimize(model: ir.Model, **options: Unpack[Options]) -> ir.Model: ...
 @overload
-def optimize(
-    model: str | Path,
-    *,
-    passes: Sequence[AnyPass | str] | None = ...,
-    target: Target = ...,
-    sizes: Mapping[str, int] | None = ...,
-    output: str | Path | None = ...,
-    verify: bool = ...,
-) -> Path: ...
+def optimize(model: str | Path, *, output: str | Path | None = ..., **options: Unpack[Options]) -> Path: ...
 def optimize(
     model: onnx.ModelProto | ir.Model | str | Path,
     *,

@@ -69,14 +69,10 @@ def _follows_from(dim: Dim, names: set[str | None]) -> bool:
 def _fill(value: ir.Value, claimed: ir.Shape) -> bool:
     """Take what is claimed where nothing is known; whether there was something."""
     known = value.shape
-    if known is None:
-        value.shape = claimed
-        return True
-    dims = [claim if _is_unknown(dim) else dim for dim, claim in zip(known, claimed, strict=True)]
-    if dims == list(known):
-        return False
+    pairs = zip(known or claimed, claimed, strict=True)
+    dims = [claim if _is_unknown(dim) else dim for dim, claim in pairs]
     value.shape = ir.Shape(dims)
-    return True
+    return known is None or dims != list(known)
 
 
 def _is_unknown(dim: int | ir.SymbolicDim) -> bool:

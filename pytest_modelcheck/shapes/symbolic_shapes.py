@@ -23,6 +23,7 @@ from pytest_modelcheck.shapes.edits import Edits
 Shape = tuple[Dim, ...]
 
 
+_UNASKED = object()
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
 
@@ -106,14 +107,12 @@ class SymbolicShapes:
         self._not_derived.add(edits)
         self._not_inferred.add(edits)
 
-    def _answers(self, value: ir.Value) -> tuple[Shape | None, Shape | None, bool, bool]:
-        shapes, contents = self._shapes, self._contents
-        return shapes.get(value), contents.get(value), value in shapes, value in contents
+    def _answers(self, value: ir.Value) -> tuple[object, object]:
+        return self._shapes.get(value, _UNASKED), self._contents.get(value, _UNASKED)
 
-    def _has_changed(
-        self, value: ir.Value, shape: Shape | None, content: Shape | None, has_shape: bool, has_content: bool
-    ) -> bool:
-        return (has_shape and self.shape(value) != shape) or (has_content and self.content(value) != content)
+    def _has_changed(self, value: ir.Value, shape: object, content: object) -> bool:
+        reshaped = shape is not _UNASKED and self.shape(value) != shape
+        return reshaped or (content is not _UNASKED and self.content(value) != content)
 
     def _readers(self, value: ir.Value) -> list[ir.Node]:
         return [use.node for use in value.uses() if use.node in self._done]
