@@ -222,12 +222,8 @@ def _back(name: str, norm: Op) -> Rule:
     return Rule(name=name, formula=norm, anchor=norm, reach=0, makes=_fold_back)
 
 
-_AFTER = {
-    "Conv": "after a convolution",
-    "ConvTranspose": "after a convolution",
-    "Gemm": "after Gemm",
-    "MatMul": "after MatMul",
-}
+_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_AFTER = {op: "after a convolution" if op.startswith("Conv") else f"after {op}" for op in _LINEAR}
 _CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))
 _PRODUCT = Op("MatMul", Var("x"), Var("weight", where=constant), name="linear")
 _BIASED = Op("Add", _PRODUCT, Var("bias", where=constant))

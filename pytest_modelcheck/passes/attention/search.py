@@ -71,8 +71,7 @@ def find_attention(softmax: ir.Node) -> Attention | None:
     dimensions = rank(softmax.outputs[0]) or rank(softmax.inputs[0])
     if last != -1 and (dimensions is None or last != dimensions - 1):
         return None
-    source = softmax.inputs[0]
-    path = None if source is None else _path_to_scores(source, _MAX_STEPS)
+    path = _path_to_scores(softmax.inputs[0], _MAX_STEPS)
     if path is None:
         return None
     scores, between = path
@@ -115,19 +114,18 @@ def scaling_of(node: ir.Node, value: ir.Value) -> float | None:
     return None
 
 
-def _path_to_scores(value: ir.Value, steps: int) -> tuple[ir.Node, tuple[ir.Node, ...]] | None:
-    node = value.producer()
-    if node is None or node.domain != "" or steps == 0 or not read_once(value):
+def _path_to_scores(value: ir.Value | None, steps: int) -> tuple[ir.Node, tuple[ir.Node, ...]] | None:
+    node = None if value is None else value.producer()
+    if value is None or node is None or node.domain != "" or steps == 0 or not read_once(value):
         return None
     if node.op_type == "MatMul":
         computed = not any(is_constant(operand) for operand in node.inputs)
         return (node, ()) if computed else None
     for candidate in node.inputs[1:] if node.op_type == "Where" else node.inputs:
         scales = node.op_type in ("Mul", "Div") and candidate is not None and scaling_of(node, candidate) is not None
-        if candidate is not None and (scales or node.op_type in ("Add", "Where")):
-            found = _path_to_scores(candidate, steps - 1)
-            if found is not None:
-                return found[0], (*found[1], node)
+        found = _path_to_scores(candidate, steps - 1) if scales or node.op_type in ("Add", "Where") else None
+        if found is not None:
+            return found[0], (*found[1], node)
     return None
 
 
