@@ -164,16 +164,13 @@ def _multiply_once(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return [rewriter.node("Mul", [match.values["x"], both], like=match.result)]
 
 
-def _casts_to(dtype: ir.DataType) -> Callable[[Match, ir.Node], bool]:
-    return lambda match, node: integer_attribute(node, "to", None) == dtype
+def _has(name: str, number: int, default: int | None = None) -> Callable[[Match, ir.Node], bool]:
+    return lambda match, node: integer_attribute(node, name, default) == number
 
 
-def _drops_axes(match: Match, node: ir.Node) -> bool:
-    return integer_attribute(node, "keepdims", 1) == 0
-
-
-_WIDE = Op("Cast", Var("x"), name="wide", where=_casts_to(ir.DataType.INT64))
-_REDUCTION = AnyOf(*(Op(op, name="reduction", where=_drops_axes) for op in (*REDUCTIONS, "ArgMax", "ArgMin")))
+_WIDE = Op("Cast", Var("x"), name="wide", where=_has("to", ir.DataType.INT64))
+_DROPS_AXES = _has("keepdims", 0, default=1)
+_REDUCTION = AnyOf(*(Op(op, name="reduction", where=_DROPS_AXES) for op in (*REDUCTIONS, "ArgMax", "ArgMin")))
 
 _C, _D = Var("c", where=constant), Var("d", where=constant)
 _TWICE = "reduction of a reduction"
@@ -184,7 +181,7 @@ _FORMULAS = tuple(
     Rule(name=name, formula=formula, anchor=formula, reach=0, makes=makes)
     for name, formula, makes in (
         ("Concat of a sequence", Op("ConcatFromSequence", Op("SequenceConstruct")), _concat_sequence),
-        ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_casts_to(_INT32)), _narrow_sum),
+        ("CumSum between Casts", Op("Cast", Op("CumSum", _WIDE), where=_has("to", _INT32)), _narrow_sum),
         ("Where of a Not", Op("Where", Op("Not", Var("condition"))), _swap_branches),
         ("Unsqueeze of a reduction", Op("Unsqueeze", _REDUCTION), _keep_axes),
         ("Mul of a Mul", Op("Mul", Op("Mul", Var("x"), _C), _D), _multiply_once),

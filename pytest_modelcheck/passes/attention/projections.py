@@ -73,10 +73,8 @@ def try_merge(
         projection = projection_of(node) if node.op_type in ("MatMul", "Gemm") and node.domain == "" else None
         if projection is not None:
             groups.setdefault((projection.x, projection.transposed), []).append(projection)
-    for group in groups.values():
-        if len(group) > 1 and (split := _try_merge_group(rewriter, shapes, derived, group)) is not None:
-            return split
-    return None
+    splits = (_try_merge_group(rewriter, shapes, derived, group) for group in groups.values() if len(group) > 1)
+    return next((split for split in splits if split is not None), None)
 
 
 def projection_of(product: ir.Node) -> Projection | None:
