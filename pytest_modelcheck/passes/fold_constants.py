@@ -1,7 +1,7 @@
 """``fold_constants``: compute once, at export, what depends on constants only.
 
 1. A node whose inputs are all constant is evaluated, a CastLike by the type alone of what it is like; sizes of a static
-   shape and the like (known_results.py) as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
+   shape, declared or derived (symbolic_shapes.py), and the like (known_results.py) as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
    target of a Reshape constant, shapes are inferred again: a ``Shape`` behind it may be static now.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
@@ -31,11 +31,12 @@ from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
-from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result
+from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result, size_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
+from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _LARGE = 64 * 1024
 """Bytes above which a result is not kept for later."""
@@ -136,16 +137,13 @@ class _Folder:
         self.quantized = quantized
         self.spent = 0
         self.results: dict[ir.Node, _Result] = {}
+        self.shapes: SymbolicShapes | None = None
 
     def evaluate(self, node: ir.Node) -> None:
         if node.domain != "" or node.op_type == "Constant":
             return
-        if (known := known_result(node)) is not None:
-            source = node.inputs[0] if node.op_type in OF_SHAPES else None
-            if source is not None and source.is_graph_output():
-                # The exporter's example may be all that the declared shape is.
-                self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
-                return
+        known = self._size(node) if node.op_type in OF_SHAPES else known_result(node)
+        if known is not None:
             self.results[node] = _Result([known], [known.nbytes])
             return
         if not all(value is None or self._is_constant(value) for value in _read(node)) or any(
@@ -164,6 +162,23 @@ class _Folder:
         for value in node.inputs:
             if value is not None and (producer := value.producer()) in self.results:
                 self._forget_if_read(producer)
+
+    def _size(self, node: ir.Node) -> Array | None:
+        """What a Shape or Size gives, where that follows from what is declared, or from the inputs of the graph."""
+        source = node.inputs[0]
+        if source is None:
+            return None
+        declared = None if source.shape is None else size_of(node, tuple(source.shape))
+        if declared is not None and not source.is_graph_output():
+            return declared
+        if self.shapes is None:
+            self.shapes = self.rewriter.shapes()
+        shape = self.shapes.shape(source)
+        derived = None if shape is None else size_of(node, shape)
+        if derived is None and declared is not None:
+            # The exporter's example may be all that the declared shape is.
+            self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
+        return derived
 
     def _is_constant(self, value: ir.Value) -> bool:
         return value.producer() in self.results or is_constant(value)

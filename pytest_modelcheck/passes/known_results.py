@@ -1,6 +1,6 @@
 """What a node gives whatever its inputs hold: sizes, lengths of sequences, whether there is an optional.
 
-1. ``Shape`` and ``Size`` of a value of static shape.
+1. ``Shape`` and ``Size`` of a value of static shape: `size_of`.
 2. ``SequenceLength`` of what SequenceConstruct, SequenceEmpty, SequenceInsert and SequenceErase put together.
 3. ``OptionalHasElement`` of an Optional that this graph makes, of a tensor or sequence, and of an omitted input.
 
@@ -9,6 +9,7 @@ Source: the operators' pages, https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,11 @@ def known_result(node: ir.Node) -> Known | None:
     if node.op_type == "SequenceLength":
         length = _length(source)
         return None if length is None else np.array(length, dtype=np.int64)
-    return _static_size(node, source) if node.op_type in OF_SHAPES else None
+    return None
 
 
-def _static_size(node: ir.Node, source: ir.Value) -> Known | None:
-    if source.shape is None:
-        return None
-    dims = tuple(source.shape)
+def size_of(node: ir.Node, dims: Sequence[object]) -> Known | None:
+    """What a Shape or Size of a value of these dimensions gives; None where one that counts is no number."""
     start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", len(dims))
     if node.op_type == "Shape":
         dims = dims[start:end]

@@ -126,6 +126,18 @@ agraph (float[2, 3] x, float[N, 6] z) => (float[3, 2] y, int64[1] n, int64 m) {
     assert fires(FoldConstants(), made) == {"Reshape": 1, "Shape": 1}
 
 
+def test_shapes_that_each_follow_from_the_fold_before_need_no_further_inference(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Rewriter, "infer_shapes", lambda rewriter: asked.append(rewriter))
+    lines = [
+        f"s{i} = Shape({x}) p{i} = ReduceProd<keepdims = 1>(s{i}) r{i} = Reshape({x}, p{i}) x{i} = Relu(r{i})"
+        for i, x in enumerate(["x", "x0", "x1"])
+    ]
+    made = make(HEADER + "(float[2, 8] x) => (float[16] y) {\n" + "\n".join(lines) + "\ny = Relu(x2) }")
+    assert fires(FoldConstants(), made) == {"Reshape": 3, "Relu": 4}
+    assert asked == []
+
+
 def half_its_size_padded(*, first="x"):
     """Three Pads, each by half of the size of `first` or of the Pad before, computed in floats as timm's padding is."""
     lines = []
