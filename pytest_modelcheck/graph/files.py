@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -184,6 +185,9 @@ def data_files(path: Path) -> set[Path]:
 
     `load_model` reads small ones into memory, so the loaded model does not tell.
     """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"location") < 0:  # the key under which a tensor names its file
+            return set()
     folder = path.parent.resolve()
     tensors = (tensor for _, tensor in _tensors(ir.load(path)))
     return {(folder / tensor.location).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
