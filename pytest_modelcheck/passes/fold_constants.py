@@ -1,8 +1,9 @@
 """``fold_constants``: compute once, at export, what depends on constants only.
 
 1. A node whose inputs are all constant is evaluated, a CastLike by the type alone of what it is like; sizes of a static
-   shape, declared or derived (symbolic_shapes.py), and the like (known_results.py) as well. Where a fold makes the amounts of a Pad, the size of a Resize or the
-   target of a Reshape constant, shapes are inferred again: a ``Shape`` behind it may be static now.
+   shape, declared or derived (symbolic_shapes.py), and the like (known_results.py) as well. Where a fold makes the
+   amounts of a Pad, the size of a Resize or the target of a Reshape constant, and a ``Shape`` behind it still waits,
+   shapes are inferred again.
 2. Only what a node that stays reads becomes a constant: an initializer; a Constant node inside a function, which has no
    initializers, and for a graph output, whose name a node must produce.
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
