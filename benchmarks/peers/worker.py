@@ -3,6 +3,7 @@
 python -m benchmarks.peers.worker export LABEL FOLDER
 python -m benchmarks.peers.worker optimize NAME IN.onnx OUT.onnx
 python -m benchmarks.peers.worker check LABEL EXPORTED.onnx NAME=SEEDS=OPTIMIZED.onnx ...
+python -m benchmarks.peers.worker check "" SHIPPED.onnx NAME=SEEDS=OPTIMIZED.onnx ...
 """
 
 from __future__ import annotations
@@ -116,15 +117,22 @@ def _peer(name: str) -> Any:
 
 
 def check(label: str, exported: str, candidates: list[str]) -> dict[str, Any]:
-    """For each candidate ``NAME=SEEDS=PATH`` how far it is from the exported model, onnxruntime's own optimizer off."""
+    """For each candidate ``NAME=SEEDS=PATH`` how far it is from the exported model, onnxruntime's own optimizer off.
+
+    A file without a label is fed with what its signature says.
+    """
     from benchmarks.peers.cases import peer_cases
-    from benchmarks.peers.feeding import feeds
+    from benchmarks.peers.feeding import drawn, feeds
     from pytest_modelcheck.runtimes import open_session
 
-    case = next(case.case for case in peer_cases() if case.label == label)
     wanted = [(name, int(seeds), path) for name, seeds, path in (text.split("=", 2) for text in candidates)]
+    most = max(seeds for _, seeds, _ in wanted)
     reference = open_session(exported, name="exported")
-    given = list(feeds(case, reference, max(seeds for _, seeds, _ in wanted)))
+    if label:
+        case = next(case.case for case in peer_cases() if case.label == label)
+        given = list(feeds(case, reference, most))
+    else:
+        given = drawn(reference, most)
     expected = [reference.run(feed) for feed in given]
     del reference
     return {name: differences(path, given[:seeds], expected) for name, seeds, path in wanted}

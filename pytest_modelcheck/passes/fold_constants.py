@@ -9,7 +9,8 @@
 3. A fold whose constant is larger than the constants that die with it makes the file larger. All such folds together
    may do so by `max_growth_bytes`; beyond that they are refused, and the constants before them folded instead. What
    has been spent is kept in the model's metadata, so that a second run may not spend it again.
-4. An ``If`` with a constant condition is replaced by the branch that runs.
+4. An ``If`` with a constant condition is replaced by the branch that runs; so is one whose other branch cannot run
+   (impossible_branches.py).
 5. The QuantizeLinear and DequantizeLinear of a quantized model stay, with their constants: runtimes read from them what
    to compute in integers, and the file would be four times as large. `quantized` folds them.
 6. Not folded: random operators, nodes with subgraphs, sequences and optionals, operators outside the standard domain,
@@ -32,6 +33,7 @@ from pytest_modelcheck.graph.readers import is_needed, read_outside
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
+from pytest_modelcheck.passes.impossible_branches import drop_impossible_branches
 from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result, size_of
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
@@ -64,6 +66,12 @@ class FoldConstants(Pass):
     rules: ClassVar[tuple[str, ...]] = ("node", "shape", "if")
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        tried: set[ir.Node] = set()
+        self._fold_all(rewriter)
+        while drop_impossible_branches(rewriter, tried, self._fold_all):
+            self._fold_all(rewriter)
+
+    def _fold_all(self, rewriter: Rewriter) -> None:
         goes_on = True
         while goes_on and not rewriter.exhausted:
             rewriter.begin_rule("if")

@@ -38,7 +38,7 @@ def inputs_from_signature(model: Takes, seed: int, size: int | None = None) -> d
     Args:
         model: Whose inputs are drawn.
         seed: Of the generator.
-        size: What every named dimension is, in place of rule 1.
+        size: What every dimension is that is no number, in place of rule 1.
 
     Raises:
         FeedError: for an input that is not a tensor (a sequence, a map), or of a packed 4-bit type.
@@ -56,15 +56,15 @@ def _shapes(model: Takes, size: int | None) -> Iterator[tuple[Port, tuple[int, .
             if isinstance(dimension, str) and "+" not in dimension:
                 sizes.setdefault(dimension, _default_size(port, axis) if size is None else size)
     for port in model.inputs:
-        yield port, tuple(_size(port, axis, sizes) for axis in range(len(port.shape)))
+        yield port, tuple(_size(port, axis, sizes, size) for axis in range(len(port.shape)))
 
 
-def _size(port: Port, axis: int, sizes: dict[str, int]) -> int:
+def _size(port: Port, axis: int, sizes: dict[str, int], unnamed: int | None) -> int:
     dimension = port.shape[axis]
     if isinstance(dimension, int):
         return dimension
     if dimension is None:
-        return _default_size(port, axis)
+        return _default_size(port, axis) if unnamed is None else unnamed
     if dimension not in sizes:
         parts = [part.strip() for part in dimension.split("+")]
         sizes[dimension] = sum(int(part) if part.isdigit() else sizes.get(part, OTHER_AXIS) for part in parts)
