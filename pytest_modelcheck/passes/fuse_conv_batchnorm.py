@@ -8,8 +8,9 @@ With ``factor = scale / sqrt(var + epsilon)`` and ``shift = bias - mean * factor
 3. ``BN(MatMul(a, B)) -> Gemm(a, B * factor, shift)``, where both are matrices.
 4. ``Conv(BN(x), W, b) -> Conv(x, W * factor, b + sum(W * shift))``, factors along the input channels, where the Conv
    pads nothing (a padded zero is not moved by the shift, and so would be wrong) or the shift is zero.
-5. ``Conv(x, W, b) * factor`` and ``Conv(x, W, b) + shift``, constants per channel, as which frozen BatchNormalization
-   is exported, like 1.
+5. A Mul, Div, Add or Sub of a constant per channel, or a Neg, behind a convolution, as which frozen BatchNormalization
+   is exported, like 1; before a Conv, as which images are scaled to what a model was trained with, like 4. A Mul that
+   ends a GELU stays: runtimes know the activation by it, and have a kernel for the whole.
 6. ``(a @ B + c) * factor -> a @ (B * factor) + c * factor``, one constant per column (LayerScale); c may be missing.
 
 Folded in float64. Weights are never changed in place: another node may read them. Source: the operators' definitions,
@@ -32,7 +33,14 @@ from pytest_modelcheck.graph.attributes import (
     text_attribute,
 )
 from pytest_modelcheck.graph.constants import constant_array, constant_tensor
-from pytest_modelcheck.graph.readers import is_needed, read_once
+from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.passes.per_channel import (
+    ends_a_gelu,
+    group_of,
+    of_constant,
+    of_norm,
+    with_constants,
+)
 from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var, constant
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
 from pytest_modelcheck.rewriting.pass_base import Pass
@@ -71,44 +79,10 @@ def _folding(rewriter: Rewriter, match: Match) -> _Folding | str:
     if len(linear.inputs) > 2 and linear.inputs[2] is not None and (bias := constant_array(linear.inputs[2])) is None:
         return f"the {linear.op_type} bias is not a constant"
     normalizes = norm.op_type == "BatchNormalization"
-    affine = _affine(rewriter, norm) if normalizes else _constant_affine(rewriter, norm, linear, weight)
+    affine = of_norm(rewriter, norm) if normalizes else of_constant(rewriter, match, weight)
     if isinstance(affine, str):
         return affine
     return _Folding(linear, weight.astype(np.float64), np.asarray(0 if bias is None else bias, np.float64), *affine)
-
-
-def _affine(rewriter: Rewriter, norm: ir.Node) -> tuple[Array, Array] | str:
-    """Factor and shift of the BatchNormalization `norm`, or why they are not constant."""
-    if rewriter.opset() < 9 and integer_attribute(norm, "spatial", 1) != 1:
-        return "the BatchNormalization has parameters for every element, not for every channel"
-    trains = rewriter.opset() < 7 and integer_attribute(norm, "is_test", 0) != 1
-    if trains or integer_attribute(norm, "training_mode", 0) or any(map(is_needed, norm.outputs[1:])):
-        return "the BatchNormalization is in training mode"
-    parameters = [rewriter.constant(value) for value in norm.inputs[1:5]]
-    if any(parameter is None for parameter in parameters):
-        return "the BatchNormalization parameters are not constants"
-    scale, bias, mean, variance = (np.asarray(parameter, dtype=np.float64) for parameter in parameters)
-    guarded = variance + float_attribute(norm, "epsilon", 1e-5)
-    if not np.all(guarded > 0):
-        return "variance + epsilon is not positive everywhere"
-    factor = scale / np.sqrt(guarded)
-    return factor, bias - mean * factor
-
-
-def _constant_affine(rewriter: Rewriter, node: ir.Node, linear: ir.Node, weight: Array) -> tuple[Array, Array] | str:
-    """Factor and shift of a Mul or Add of a constant to what the convolution `linear` gives, or why there are none."""
-    constants = [rewriter.constant(value) for value in node.inputs if value is not linear.outputs[0]]
-    channels = weight.shape[0] if linear.op_type == "Conv" else weight.shape[1] * _group(linear)
-    if rewriter.opset() < 7 or len(constants) != 1 or constants[0] is None:
-        return f"the {node.op_type} has no constant operand that broadcasts"
-    array = constants[0].astype(np.float64)
-    spatial = (1,) * (weight.ndim - 2)
-    if array.size != 1 and array.shape not in ((channels, *spatial), (1, channels, *spatial)):
-        return f"the constant of the {node.op_type} is not one number per channel"
-    if array.ndim > weight.ndim:
-        return f"the constant of the {node.op_type} adds an axis"
-    each = np.broadcast_to(array.reshape(-1), (channels,))
-    return (each, np.zeros(channels)) if node.op_type == "Mul" else (np.ones(channels), each)
 
 
 def _fold_back(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
@@ -126,15 +100,17 @@ def _fold_back(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
 
 
 def _fold_forward(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
-    """Rule 4."""
+    """Rules 4 and 5."""
+    if ends_a_gelu(match):
+        return "the Mul ends a GELU, which runtimes have a kernel for"
     folding = _folding(rewriter, match)
     if isinstance(folding, str):
         return folding
     conv, weight = folding.linear, folding.weight
     same = text_attribute(conv, "auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
     if (same or any(integers_attribute(conv, "pads", ()) or ())) and np.any(folding.shift):
-        return "the Conv pads with zeros, which the BatchNormalization would have shifted"
-    group = _group(conv)
+        return f"the Conv pads with zeros, which the {match.named['norm'].op_type} would have shifted"
+    group = group_of(conv)
     if folding.factor.shape != (weight.shape[1] * group,):
         return "the BatchNormalization has another number of channels"
     # Output channel o of group g reads input channels g * W.shape[1] + i.
@@ -175,17 +151,13 @@ def _fold_scale(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return made
 
 
-def _group(conv: ir.Node) -> int:
-    return integer_attribute(conv, "group", 1) or 1
-
-
 def _scale_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array | None:
     """`weight` (float64) with its output channels multiplied by `factor`; None where the channel count differs."""
     trailing = (1,) * (weight.ndim - 2)
     if linear.op_type == "Conv":
         return weight * factor.reshape(-1, 1, *trailing) if weight.shape[0] == factor.size else None
     if linear.op_type == "ConvTranspose":
-        group = _group(linear)
+        group = group_of(linear)
         if weight.shape[1] * group != factor.size:
             return None
         grouped = weight.reshape(group, -1, *weight.shape[1:]) * factor.reshape(group, 1, -1, *trailing)
@@ -207,7 +179,9 @@ def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Arr
         return f"a folded weight is not finite in {dtype}"
     op_type = "Gemm" if linear.op_type == "MatMul" else linear.op_type
     stem, scope = old.name or op_type, scope_of(match.root)
-    named = zip(parameters, (stem, f"{stem}_bias"), strict=True)
+    if op_type.startswith("Conv") and len(linear.inputs) < 3 and not np.any(bias):
+        parameters.pop()
+    named = zip(parameters, (stem, f"{stem}_bias"), strict=False)
     inputs = [data, *(rewriter.constant_value(scope, array, name) for array, name in named)]
     attributes = {name: attribute for name, attribute in linear.attributes.items() if name != "beta"}
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
@@ -222,17 +196,21 @@ def _back(name: str, norm: Op) -> Rule:
     return Rule(name=name, formula=norm, anchor=norm, reach=0, makes=_fold_back)
 
 
+def _before(name: str, norm: Op) -> Rule:
+    return Rule(name=name, formula=Op("Conv", norm, name="linear"), anchor=norm, reach=1, makes=_fold_forward)
+
+
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _AFTER = {op: "after a convolution" if op.startswith("Conv") else f"after {op}" for op in _LINEAR}
 _CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))
 _PRODUCT = Op("MatMul", Var("x"), Var("weight", where=constant), name="linear")
 _BIASED = Op("Add", _PRODUCT, Var("bias", where=constant))
-_NORM = Op("BatchNormalization", Var("x"), name="norm")
 
 RULES = (
     *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
-    Rule(name="before Conv", formula=Op("Conv", _NORM, name="linear"), anchor=_NORM, reach=1, makes=_fold_forward),
-    *(_back("frozen", Op(op, _CONVOLUTION, Var("constant", where=constant), name="norm")) for op in ("Mul", "Add")),
+    _before("before Conv", Op("BatchNormalization", Var("x"), name="norm")),
+    *(_back("frozen", Op(op, *operands, name="norm")) for op, *operands in with_constants(_CONVOLUTION)),
+    *(_before("scaled input", Op(op, *operands, name="norm")) for op, *operands in with_constants(Var("x"))),
     Rule(
         name="scale",
         formula=Op("Mul", AnyOf(_BIASED, _PRODUCT), Var("constant", where=_is_vector)),
@@ -249,4 +227,7 @@ class FuseConvBatchnorm(Pass):
     rules: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(rule.name for rule in RULES))
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        apply(rewriter, RULES)
+        before = -1
+        while rewriter.rewrites > before:  # what stands before a Conv is reached once what stood between has gone
+            before = rewriter.rewrites
+            apply(rewriter, RULES)

@@ -10,7 +10,7 @@ import pytest
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
 from pytest_modelcheck.pipeline import run_pass
-from tests.passes import test_fuse_frozen_batchnorm
+from tests.passes import test_fuse_frozen_batchnorm, test_scaled_inputs
 from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -294,4 +294,5 @@ CASES = (
         reason="the Conv pads with zeros, which the BatchNormalization would have shifted",
     ),
     *test_fuse_frozen_batchnorm.CASES,
+    *test_scaled_inputs.CASES,
 )
