@@ -239,6 +239,8 @@ def product(p: Program) -> None:
 def convolution(p: Program) -> None:
     value = p.pick(("float32",), rank=4)
     channels, out = value.static_shape[1], p.draw.choice([1, 2, 4])
+    if not channels:
+        return  # onnxruntime 1.31 leaves the result as it found the memory, NaN now and then
     if p.draw.random() < 0.3:
         pads = [0, 0, *(p.draw.choice([0, 1]) for _ in range(2)), 0, 0, *(p.draw.choice([0, 1]) for _ in range(2))]
         (value,) = p.emit("Pad", [value, p.integers(*pads)])
