@@ -35,7 +35,8 @@ from pytest_modelcheck.graph.attributes import (
 from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.per_channel import (
-    ends_a_gelu,
+    begins_no_gelu,
+    ends_no_gelu,
     group_of,
     of_constant,
     of_norm,
@@ -101,8 +102,6 @@ def _fold_back(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
 
 def _fold_forward(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     """Rules 4 and 5."""
-    if ends_a_gelu(match):
-        return "the Mul ends a GELU, which runtimes have a kernel for"
     folding = _folding(rewriter, match)
     if isinstance(folding, str):
         return folding
@@ -209,8 +208,8 @@ _BIASED = Op("Add", _PRODUCT, Var("bias", where=constant))
 RULES = (
     *(_back(name, Op("BatchNormalization", Op(op, name="linear"), name="norm")) for op, name in _AFTER.items()),
     _before("before Conv", Op("BatchNormalization", Var("x"), name="norm")),
-    *(_back("frozen", Op(op, *operands, name="norm")) for op, *operands in with_constants(_CONVOLUTION)),
-    *(_before("scaled input", Op(op, *operands, name="norm")) for op, *operands in with_constants(Var("x"))),
+    *(_back("frozen", norm) for norm in with_constants(_CONVOLUTION, begins_no_gelu)),
+    *(_before("scaled input", norm) for norm in with_constants(Var("x"), ends_no_gelu)),
     Rule(
         name="scale",
         formula=Op("Mul", AnyOf(_BIASED, _PRODUCT), Var("constant", where=_is_vector)),

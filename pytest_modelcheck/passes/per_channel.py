@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute
-from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.rewriting.formulas import Match, Pattern, Var, constant
+from pytest_modelcheck.graph.readers import is_needed, read_once
+from pytest_modelcheck.rewriting.formulas import Match, Op, Pattern, Var, constant
 from pytest_modelcheck.rewriting.matching import produced_by, rank
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 Array = np.ndarray[Any, Any]
 
 
-def with_constants(value: Pattern) -> Iterator[tuple[str, Pattern, *tuple[Pattern, ...]]]:
-    """Operator and operands of all that may be done to each channel of `value` with a constant."""
+def with_constants(value: Pattern, where: Callable[[Match, ir.Node], bool]) -> list[Op]:
+    """All that may be done to each channel of `value` with a constant, `where` that counts."""
     number = Var("constant", where=constant)
-    yield from (("Mul", value, number), ("Div", value, number), ("Add", value, number))
-    yield from (("Sub", value, number), ("Sub", number, value), ("Neg", value))
+    operands: dict[str, tuple[tuple[Pattern, ...], ...]] = {
+        "Mul": ((value, number),),
+        "Add": ((value, number),),
+        "Div": ((value, number),),
+        "Sub": ((value, number), (number, value)),
+        "Neg": ((value,),),
+    }
+    return [Op(name, *row, name="norm", where=where) for name, rows in operands.items() for row in rows]
+
+
+def begins_no_gelu(match: Match, node: ir.Node) -> bool:
+    """Not so where a Div, Sub or Neg is not all that reads its operand: a GELU divides a value and multiplies it."""
+    if node.op_type in ("Mul", "Add"):
+        return True
+    return all(value is None or constant(match, value) or read_once(value) for value in node.inputs)
+
+
+def ends_no_gelu(match: Match, node: ir.Node) -> bool:
+    """Not so where a Mul is the last factor of ``x * (1 + erf(...)) / 2``."""
+    product = produced_by(match.values["x"], "Mul") if node.op_type == "Mul" else None
+    sums = [] if product is None else [produced_by(value, "Add") for value in product.inputs]
+    return not any(produced_by(value, "Erf", "Tanh") for made in sums if made is not None for value in made.inputs)
 
 
 def of_norm(rewriter: Rewriter, norm: ir.Node) -> tuple[Array, Array] | str:
@@ -73,14 +93,6 @@ def of_constant(rewriter: Rewriter, match: Match, weight: Array) -> tuple[Array,
 
 def _channels(value: ir.Value) -> object:
     return None if value.shape is None or len(value.shape) < 2 else value.shape[1]
-
-
-def ends_a_gelu(match: Match) -> bool:
-    """Whether the Mul of a constant, which `match` has as "norm", is the last factor of ``x * (1 + erf(...)) / 2``."""
-    node = match.named["norm"]
-    product = produced_by(match.values["x"], "Mul") if node.op_type == "Mul" else None
-    sums = [] if product is None else [produced_by(value, "Add") for value in product.inputs]
-    return any(produced_by(value, "Erf", "Tanh") for made in sums if made is not None for value in made.inputs)
 
 
 def group_of(conv: ir.Node) -> int:
