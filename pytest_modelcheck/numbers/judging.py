@@ -23,8 +23,8 @@ from pytest_modelcheck.result import Change
 
 _SAME = "the function is the same"
 UNMATCHED = (
-    "{} weights have other names: no match of the new names with the old ones gave the recorded numbers, so that the "
-    "weights may be drawn for others, and the function be the same"
+    "no match of the new names with the old ones gave the recorded numbers, so that the weights may be drawn for "
+    "others, and the function be the same"
 )
 QUIET_ONLY = "quiet only: an epsilon or a small constant"
 
@@ -52,8 +52,10 @@ def judge(recorded: str, now: Numbers) -> Change:
             if again.found.endswith(_SAME):
                 return again
             unmatched = len(names)
-    where = (*change.where, *([UNMATCHED.format(unmatched)] if unmatched else []))
-    return Change(found=change.found, where=where, stale=stale)
+    if not unmatched:
+        return Change(found=change.found, where=change.where, stale=stale)
+    other = "1 weight has another name" if unmatched == 1 else f"{unmatched} weights have other names"
+    return Change(found=change.found, where=(*change.where, f"{other}: {UNMATCHED}"), stale=stale)
 
 
 def _judged(before: Numbers, now: Numbers) -> Change:

@@ -123,3 +123,23 @@ def test_a_function_that_changed_beside_the_names_is_red_and_the_open_question_i
     change = judge(recorded, numbers(PROJECTIONS, (0, 1, 2), lambda net: nn.Sequential(net, nn.Tanh())))
     assert change.found.startswith("the function changed")
     assert change.where[-1].startswith("16 weights have other names: no match of the new names with the old ones gave")
+
+
+class Scaled(nn.Module):
+    """``function(x)`` times one weight, which is called `name`."""
+
+    def __init__(self, name, function):
+        super().__init__()
+        self.name, self.function = name, function
+        self.register_parameter(name, nn.Parameter(torch.ones(8)))
+
+    def forward(self, x):
+        return self.function(x) * getattr(self, self.name)
+
+
+def test_one_weight_is_spoken_of_as_one():
+    def of(name, function):
+        return ModelCheck(ModelCase("net", lambda: Scaled(name, function), Attention.inputs)).numbers
+
+    change = judge(render(of("scale", torch.sin)), of("gain", torch.cos))
+    assert change.where[-1].startswith("1 weight has another name: no match")
