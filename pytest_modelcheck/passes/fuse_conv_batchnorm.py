@@ -176,6 +176,8 @@ def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Arr
     parameters = [weight.astype(dtype), bias.astype(dtype)]
     if not all(np.all(np.isfinite(array)) for array in parameters):
         return f"a folded weight is not finite in {dtype}"
+    if _subnormal(parameters[0]) > _subnormal(constant_array(old)) + _FEW:
+        return "the folded weights are too small for float16"
     op_type = "Gemm" if linear.op_type == "MatMul" else linear.op_type
     stem, scope = old.name or op_type, scope_of(match.root)
     if op_type.startswith("Conv") and len(linear.inputs) < 3 and not np.any(bias):
@@ -184,6 +186,13 @@ def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Arr
     inputs = [data, *(rewriter.constant_value(scope, array, name) for array, name in named)]
     attributes = {name: attribute for name, attribute in linear.attributes.items() if name != "beta"}
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
+
+
+def _subnormal(weight: Array | None) -> float:
+    """Which part of float16 `weight` has fewer bits because it is so small; 0 for types that go further down."""
+    if weight is None or weight.dtype != np.float16:
+        return 0.0
+    return float(np.mean((weight != 0) & (np.abs(weight) < np.finfo(np.float16).tiny)))
 
 
 def _is_vector(match: Match, value: ir.Value) -> bool:
@@ -199,6 +208,8 @@ def _before(name: str, norm: Op) -> Rule:
     return Rule(name=name, formula=Op("Conv", norm, name="linear"), anchor=norm, reach=1, makes=_fold_forward)
 
 
+_FEW = 0.01
+"""More weights than this part may not lose bits."""
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _AFTER = {op: "after a convolution" if op.startswith("Conv") else f"after {op}" for op in _LINEAR}
 _CONVOLUTION = AnyOf(Op("Conv", name="linear"), Op("ConvTranspose", name="linear"))

@@ -1,9 +1,11 @@
 """What is done to each channel by itself before and behind a convolution goes into its weights."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.passes.fuse_conv_batchnorm import FuseConvBatchnorm
+from pytest_modelcheck.pipeline import PassStatus, run_pass
 from tests.passes.fusing_checks import fires, ignores, in_function, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -79,6 +81,18 @@ def test_it_stays_where_the_conv_would_give_something_else(lines, options, reaso
 @pytest.mark.parametrize("lines", ["d = Div(c, one)", "d = Sub(c, one)", "d = Sub(one, c)", "d = Neg(c)"])
 def test_what_a_formula_does_to_a_conv_that_it_reads_twice_is_not_spoken_of(lines):
     ignores(FuseConvBatchnorm(), model(f"c = Conv(x, k) {lines} y = Mul(c, d)"))
+
+
+def test_weights_of_float16_are_not_made_too_small_for_it():
+    text = '<ir_version: 8, opset_import: ["": 17]> agraph (float16[n, 3, h, w] x) => (float16[n, c, p, q] y) {'
+    made = make(
+        text + " a = Div(x, pixel) y = Conv(a, k) }",
+        pixel=np.array(255, np.float16),
+        k=(KERNEL / 100).astype(np.float16),
+    )
+    assert refuses(FuseConvBatchnorm(), made) == {"the folded weights are too small for float16"}
+    made = make(text + " a = Div(x, two) y = Conv(a, k) }", two=np.array(2, np.float16), k=KERNEL.astype(np.float16))
+    assert run_pass(ir.from_proto(made), FuseConvBatchnorm())[1].status is PassStatus.FIRED
 
 
 @pytest.mark.parametrize("function", ["Erf", "Tanh"])
