@@ -44,7 +44,7 @@ class Edits:
     def concerned(self) -> set[ir.Node]:
         """The nodes of which inference may say something else now, but for what follows from that."""
         pairs = ((old, self.replacement(old)) for old in self.replaced)
-        read = [*self.values, *(new for old, new in pairs if _may_tell_more(old, new))]
+        read = {**self.values, **{new: None for old, new in pairs if _may_tell_more(old, new)}}  # thousands become one
         makers = [producer for value in self.values if (producer := value.producer()) is not None]
         return {*self.nodes, *makers, *(use.node for value in read for use in value.uses())}
 

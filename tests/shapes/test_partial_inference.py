@@ -15,6 +15,7 @@ from pytest_modelcheck.passes import PASSES
 from pytest_modelcheck.pipeline import prepare
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes import symbolic_shapes
+from pytest_modelcheck.shapes.edits import Edits
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 from tests.passes.random_programs import draw_program
 from tests.passes.random_steps import STEPS
@@ -98,3 +99,20 @@ def test_sizes_that_two_inferences_do_not_know_are_not_taken_for_equal() -> None
     assert first is not None
     assert second is not None
     assert first[-1] != second[-1]
+
+
+def test_readers_of_what_many_values_became_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[ir.Value] = []
+    uses = ir.Value.uses
+
+    def counted(value: ir.Value) -> object:
+        listed.append(value)
+        return uses(value)
+
+    monkeypatch.setattr(ir.Value, "uses", counted)
+    shared = ir.Value(name="shared", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([1]))
+    readers = [ir.node("Relu", [shared]) for _ in range(3)]
+    edits = Edits()
+    edits.replaced.update({ir.Value(name=f"equal_{index}"): shared for index in range(3)})
+    assert edits.concerned() == set(readers)
+    assert listed == [shared]
