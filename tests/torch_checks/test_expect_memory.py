@@ -2,11 +2,14 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from pytest_modelcheck import ModelCase, Verdict
 from pytest_modelcheck.check import ModelCheck
+from pytest_modelcheck.latency import peak_growth
+from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
 from tests.gate_checks import TEN_NODES, ask, check_of_graph, check_of_module, said
 from tests.generation_models import WithCacheObject, inputs_with_cache
 
@@ -168,6 +171,18 @@ def test_a_session_needs_at_least_what_its_largest_tensor_takes(tmp_path):
     found = int(result.findings[0].found.split()[0].replace(",", ""))
     assert 2000 * 2000 * FLOAT < found < 12 * 2000 * 2000 * FLOAT
     assert ask(check, "expect_memory", session="<=1GiB").verdict is Verdict.PASS
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from Linux's proc")
+def test_memory_that_somebody_else_frees_meanwhile_does_not_hide_the_peak():
+    held = [np.ones(5_000_000)]  # 40 MB
+
+    def run():
+        held.clear()
+        return_freed_memory()
+        return np.ones(4_000_000).sum()  # 32 MB
+
+    assert 30_000_000 < peak_growth(run) < 48_000_000
 
 
 def test_a_bare_onnx_file_has_weights_but_no_forward(tmp_path):
