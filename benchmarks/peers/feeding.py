@@ -55,7 +55,7 @@ def drawn(session: Session, count: int) -> list[dict[str, Array]]:
             break
         try:
             session.run(draw(0, size))
-        except Exception as error:  # a size that the model does not take
+        except Exception as error:  # whatever a refused size raises in onnxruntime; all refused is an error
             reason = reason or " ".join(str(error).split())
         else:
             taken.append(size)

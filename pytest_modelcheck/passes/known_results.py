@@ -39,7 +39,7 @@ def known_result(node: ir.Node) -> Known | None:
 
 
 def size_of(node: ir.Node, dims: Sequence[object]) -> Known | None:
-    """What a Shape or Size of a value of these dimensions gives; None where one that counts is no number."""
+    """The output of a Shape or Size of a value of these dimensions; None where one of them is not known."""
     start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", len(dims))
     if node.op_type == "Shape":
         dims = dims[start:end]

@@ -38,7 +38,7 @@ def inputs_from_signature(model: Takes, seed: int, size: int | None = None) -> d
     Args:
         model: Whose inputs are drawn.
         seed: Of the generator.
-        size: What every dimension is that is no number, in place of rule 1.
+        size: The size of every dynamic dimension, named or not, in place of rule 1.
 
     Raises:
         FeedError: for an input that is not a tensor (a sequence, a map), or of a packed 4-bit type.

@@ -116,7 +116,7 @@ def are_numbers(dims: Iterable[object]) -> bool:
 
 
 def static_sizes(dims: Iterable[Dim]) -> list[int | None]:
-    """`dims` as a shape can be declared: None for what is no number."""
+    """`dims` as a shape can be declared: None for a dimension that is not static."""
     return [dim if isinstance(dim, int) else None for dim in dims]
 
 
