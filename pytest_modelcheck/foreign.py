@@ -22,8 +22,6 @@ from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.graph.counts import all_nodes
 from pytest_modelcheck.graph.from_proto import model_from_proto
 from pytest_modelcheck.rewriting.pass_base import PassOutcome
-from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, installed_runtime
-from pytest_modelcheck.runtimes.models import inlined
 
 _CONTRIB = "com.microsoft"
 
@@ -73,6 +71,8 @@ def through_proto(model: ir.Model, optimize: Optimizer, *, name: str) -> ir.Mode
     Raises:
         PassFailedError: if the function returns something else.
     """
+    from pytest_modelcheck.runtimes.models import inlined  # 25 ms that most runs do not need
+
     made = optimize(ir.to_proto(inlined(model)))
     if not isinstance(made, onnx.ModelProto):
         raise PassFailedError(f"{name} returned {type(made).__name__}, not an onnx.ModelProto")
@@ -123,6 +123,8 @@ def _onnxruntime(level: str) -> Callable[[onnx.ModelProto, list[str]], onnx.Mode
     """What onnxruntime's own graph optimizer makes of a model for the CPU, and which of its rewrites did it."""
 
     def optimize(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+        from pytest_modelcheck.runtimes import AT_DEFAULT_LEVEL, installed_runtime  # as above
+
         runtime = installed_runtime("onnxruntime")
         assert runtime.optimize is not None
         made = runtime.optimize(model, AT_DEFAULT_LEVEL, level, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -164,3 +164,11 @@ class FindingError(ModelCheckError):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.render())
         self.finding = finding
+
+
+def close_match(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'ids'?)``; empty where nothing is close."""
+    import difflib
+
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -38,7 +38,8 @@ from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result, size
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import are_numbers
-from pytest_modelcheck.shapes.evaluate import Array, CannotEvaluate, evaluate
+from pytest_modelcheck.shapes.evaluate import CannotEvaluate, evaluate
+from pytest_modelcheck.shapes.exact import Array
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _LARGE = 64 * 1024

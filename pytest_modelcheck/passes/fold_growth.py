@@ -8,7 +8,7 @@ from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.graph.scopes import graphs
 from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.evaluate import Array
+from pytest_modelcheck.shapes.exact import Array
 
 NODE_BYTES = 128
 """What a node takes in a file, about: names, operator, attributes."""

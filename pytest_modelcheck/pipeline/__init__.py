@@ -41,7 +41,6 @@ from pytest_modelcheck.pipeline.run import (
     run_pipeline,
     run_prepared,
 )
-from pytest_modelcheck.pipeline.verified import WrongRewriteWarning, run_verified
 from pytest_modelcheck.result import Refused, listed
 
 _LISTED = 10
@@ -50,6 +49,10 @@ _LISTED = 10
 
 class ConversionWarning(UserWarning):
     """A graph that was made for a converter holds nodes that it may refuse."""
+
+
+class WrongRewriteWarning(UserWarning):
+    """A rewrite changed what the model computes, and was undone."""
 
 
 __all__ = [
@@ -182,6 +185,8 @@ def _optimized(
     ours = [pass_ for pass_ in passes if isinstance(pass_, Pass)]
     refusals = run_in_place(model, ours, target) if len(ours) == len(passes) and not verify else None
     if verify:
+        from pytest_modelcheck.pipeline.verified import run_verified  # it imports a runtime
+
         model, refusals, wrong = run_verified(model, passes, target)
         for rewrite in wrong:
             warnings.warn(str(rewrite), WrongRewriteWarning, stacklevel=3)

@@ -10,7 +10,7 @@ from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.freeze_dynamic_shapes import FreezeDynamicShapes
 from pytest_modelcheck.pipeline.pass_names import AnyPass
-from pytest_modelcheck.runtimes import close_match
+from pytest_modelcheck.result import close_match
 
 
 def freezing(

@@ -38,10 +38,6 @@ _ROUNDING = {np.dtype(np.float16): 2e-2, np.dtype(np.float32): 1e-3, np.dtype(np
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
-class WrongRewriteWarning(UserWarning):
-    """A rewrite changed what the model computes, and was undone."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongRewrite:
     """A rewrite that was undone.

@@ -10,7 +10,8 @@ from typing import Any
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.runtimes import RUNTIMES, Quantizer, close_match
+from pytest_modelcheck.result import close_match
+from pytest_modelcheck.runtimes import RUNTIMES, Quantizer
 
 QUANTIZERS = {name: tool for runtime in RUNTIMES for name, tool in runtime.quantizers.items()}
 """The runtimes' own tools by name."""

@@ -6,6 +6,7 @@ Importing this room imports no runtime; the first session of one does.
 from __future__ import annotations
 
 from pytest_modelcheck.errors import OptionError
+from pytest_modelcheck.result import close_match
 from pytest_modelcheck.runtimes import executorch, litert, onnxruntime, onnxruntime_web, openvino, reference
 from pytest_modelcheck.runtimes.drawn_inputs import inputs_from_signature
 from pytest_modelcheck.runtimes.interface import (
@@ -20,7 +21,7 @@ from pytest_modelcheck.runtimes.interface import (
     Session,
 )
 from pytest_modelcheck.runtimes.models import Model, SessionError, graph_of, model_name
-from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, close_match, signature_of
+from pytest_modelcheck.runtimes.ports import FeedError, Port, Signature, signature_of
 from pytest_modelcheck.runtimes.worker import running_time
 
 RUNTIMES: tuple[Runtime, ...] = (
@@ -103,7 +104,6 @@ __all__ = [
     "Session",
     "SessionError",
     "Signature",
-    "close_match",
     "graph_of",
     "inputs_from_signature",
     "installed_runtime",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import ModelCheckError
+from pytest_modelcheck.result import close_match
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -146,12 +146,6 @@ def _name_problems(required: Sequence[str], known: Iterable[str], given: Mapping
     problems = [f"input {name!r} is missing" for name in missing]
     problems += [f"unknown input {name!r}{close_match(name, missing or known)}" for name in unknown]
     return problems
-
-
-def close_match(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'ids'?)``; empty where nothing is close."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def _misfit(port: Port, array: Array) -> str | None:

@@ -1,8 +1,8 @@
 """Evaluating one node on constant inputs: folding gives what running would have given.
 
 So onnxruntime computes it. What is exact in any implementation (moving data, comparing, sums and products of two
-numbers), and what onnxruntime has no kernel for, is computed by the ONNX reference implementation, which starts faster.
-It is not trusted with more: in onnx 1.23 its LpNormalization of order 1 forgets the absolute value, its GatherElements
+numbers) numpy computes, in the forms of exact.py; in others, and what onnxruntime has no kernel for, the ONNX reference
+implementation. That is not trusted with more: in onnx 1.23 its LpNormalization of order 1 forgets the absolute value, its GatherElements
 raises where index and data sizes differ, and it prints numbers differently.
 """
 
@@ -16,11 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
-from pytest_modelcheck.runtimes import RuntimeMissingError, SessionError, open_session
-
-Array = np.ndarray[Any, Any]
+from pytest_modelcheck.shapes.exact import Array, by_numpy, is_exact
 
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 """No intermediate result larger than this is computed."""
@@ -41,22 +38,6 @@ _RUNTIME_ONLY = frozenset((
     "QLinearConv", "QLinearMatMul", "RNN", "Resize", "RoiAlign", "STFT", "Upsample",
 ))  # fmt: skip
 """The reference implementation is slow or wrong."""
-
-_MOVES_DATA = frozenset((
-    "Concat", "ConstantOfShape", "Expand", "Flatten", "Gather", "GatherND", "Identity", "Reshape", "Slice", "Split",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where",
-))  # fmt: skip
-"""Exact in any dtype."""
-
-_EXACT = _MOVES_DATA | {
-    "Abs", "Add", "And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Neg", "Not", "Or",
-    "Range", "Shape", "Size", "Sqrt", "Sub", "Xor",
-}  # fmt: skip
-"""Exact, or correctly rounded, in every dtype but half precision."""
-
-_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
-_INTEGERS = (ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64)
 
 
 class CannotEvaluate(Exception):  # noqa: N818 - an answer, not an error: its text is the reason of a refusal
@@ -87,6 +68,10 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
         raise CannotEvaluate("its result is not a tensor")
     if node.op_type == "Dropout" and len(node.inputs) > 2:
         raise CannotEvaluate("its result is random")
+    exact = is_exact(node)
+    computed = by_numpy(node, inputs) if exact else None
+    if computed is not None:
+        return [_checked(computed, node.outputs[0])]
     proto = ir.serde.serialize_node(node)
     proto.ClearField("name")
     proto.ClearField("metadata_props")
@@ -95,7 +80,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     for i in range(len(proto.output)):
         proto.output[i] = f"o{i}"
     feeds = {f"i{i}": _with_text(array) for i, array in enumerate(inputs) if array is not None}
-    results = _once(proto, _is_exact(node), feeds, opset)
+    results = _once(proto, exact, feeds, opset)
     return [_checked(array, output) for array, output in zip(results, node.outputs, strict=True)]
 
 
@@ -134,23 +119,12 @@ def _results(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset:
         return other(proto, feeds, opset)
 
 
-def _is_exact(node: ir.Node) -> bool:
-    """Whether every implementation gives the same bits."""
-    dtypes = [value.dtype for value in (*node.inputs, *node.outputs) if value is not None]
-    if node.op_type in ("Cast", "CastLike"):
-        source, target = dtypes[0], dtypes[-1]  # a float that is no integer is cut off in more than one way
-        return source in (*_INTEGERS, *_FLOATS) and (target in _FLOATS or {source, target} <= {*_INTEGERS})
-    if node.op_type in _MOVES_DATA:
-        return True
-    return node.op_type in _EXACT and not any(dtype in _HALF for dtype in dtypes)
-
-
 def _by_reference(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
+    from onnx.reference import ReferenceEvaluator  # 70 ms, and most models need none
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            if proto.op_type == "Transpose":  # of every weight of a torchscript export
-                return [feeds["i0"].transpose(*(tuple(attribute.ints) for attribute in proto.attribute))]
             return list(ReferenceEvaluator(proto, opsets={"": opset}).run(None, feeds))
         except Exception as error:  # the implementation of any operator may raise anything
             kind = type(error).__name__
@@ -158,6 +132,8 @@ def _by_reference(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) ->
 
 
 def _by_runtime(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
+    from pytest_modelcheck.runtimes import RuntimeMissingError, SessionError, open_session  # 25 ms, as above
+
     # As initializers, because onnxruntime's Python interface does not take every dtype as an input.
     graph = onnx.helper.make_graph(
         [proto],

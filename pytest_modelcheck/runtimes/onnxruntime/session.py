@@ -15,11 +15,12 @@ from typing import Any
 import onnx_ir as ir
 import onnxruntime as ort
 
+from pytest_modelcheck.result import close_match
 from pytest_modelcheck.runtimes.interface import How, Session
 from pytest_modelcheck.runtimes.models import Model, SessionError, existing_file, reason
 from pytest_modelcheck.runtimes.onnxruntime.values import to_array, to_ort_value
 from pytest_modelcheck.runtimes.onnxruntime.weights import SplitModel, split_weights
-from pytest_modelcheck.runtimes.ports import EXTENDED, Array, Port, Signature, close_match
+from pytest_modelcheck.runtimes.ports import EXTENDED, Array, Port, Signature
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _CPU = "CPUExecutionProvider"
