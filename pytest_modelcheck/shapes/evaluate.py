@@ -2,8 +2,8 @@
 
 So onnxruntime computes it. What is exact in any implementation (moving data, comparing, sums and products of two
 numbers) numpy computes, in the forms of exact.py; in others, and what onnxruntime has no kernel for, the ONNX reference
-implementation. That is not trusted with more: in onnx 1.23 its LpNormalization of order 1 forgets the absolute value, its GatherElements
-raises where index and data sizes differ, and it prints numbers differently.
+implementation. That is not trusted with more: in onnx 1.23 its LpNormalization of order 1 forgets the absolute value,
+its GatherElements raises where index and data sizes differ, and it prints numbers differently.
 """
 
 from __future__ import annotations
