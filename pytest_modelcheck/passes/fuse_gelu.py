@@ -1,7 +1,8 @@
-"""``fuse_gelu``: written-out GELUs become one operator.
+"""``fuse_gelu``: written-out GELUs and SiLUs become one operator.
 
 1. ``0.5 * x * (1 + Erf(x / sqrt(2)))`` -> ``Gelu(x)``.
 2. ``0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x**3)))`` -> ``Gelu(x, approximate="tanh")``.
+3. ``x * Sigmoid(alpha * x)`` -> com.microsoft ``QuickGelu(x)`` for target ``onnxruntime``, as its extended level does.
 
 ``Gelu`` is standard from opset 20 on. Below it, the targets ``opset23`` and ``tflite`` (which has GELU but no ERF)
 raise the opset where they can, ``onnxruntime`` uses com.microsoft ``Gelu`` and ``FastGelu``, and ``portable`` refuses.
@@ -16,7 +17,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Num, Op, Product, Var
+from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Num, Op, Product, Scalar, Var
 from pytest_modelcheck.rewriting.matching import FLOATS
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
 from pytest_modelcheck.rewriting.pass_base import Pass
@@ -50,17 +51,31 @@ def _makes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     return f"Gelu needs opset {_GELU_OPSET}, the model imports {rewriter.opset()}"
 
 
-RULES = tuple(
-    Rule(
-        name=bracket.op_type,
-        formula=Product(0.5, {_x: 1, _one + bracket: 1}),
-        anchor=bracket,
-        reach=4,
-        called="GELU",
-        fits=_fits,
-        makes=_makes,
-    )
-    for bracket in (_ERF, _TANH)
+def _makes_quick(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
+    x = match.values["x"]
+    if x.dtype != ir.DataType.FLOAT:
+        return "x is not known to be float32, which QuickGelu needs"
+    rewriter.import_domain("com.microsoft", 1)
+    alpha = {"alpha": match.numbers.get("alpha", 1.0)}
+    return [rewriter.node("QuickGelu", [x], alpha, domain="com.microsoft", like=match.result)]
+
+
+_SIGMOID = Op("Sigmoid", AnyOf(Op("Mul", _x, Scalar("alpha")), _x))
+
+RULES = (
+    *(
+        Rule(
+            name=bracket.op_type,
+            formula=Product(0.5, {_x: 1, _one + bracket: 1}),
+            anchor=bracket,
+            reach=4,
+            called="GELU",
+            fits=_fits,
+            makes=_makes,
+        )
+        for bracket in (_ERF, _TANH)
+    ),
+    Rule(name="Sigmoid", formula=Op("Mul", _x, _SIGMOID), anchor=_SIGMOID, reach=1, called="SiLU", makes=_makes_quick),
 )
 
 
@@ -70,4 +85,4 @@ class FuseGelu(Pass):
     rules: ClassVar[tuple[str, ...]] = tuple(rule.name for rule in RULES)
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        apply(rewriter, RULES)
+        apply(rewriter, RULES if rewriter.target == "onnxruntime" else RULES[:-1])  # others have no operator for a SiLU

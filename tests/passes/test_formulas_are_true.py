@@ -33,6 +33,7 @@ ELEMENTWISE = {
     "Mul": lambda a, b: a * b,
     "Erf": sympy.erf,
     "Tanh": sympy.tanh,
+    "Sigmoid": lambda a: 1 / (1 + sympy.exp(-a)),
 }
 
 
@@ -83,6 +84,10 @@ def gelu_by_tanh(x: Any) -> Any:
     return x / 2 * (1 + sympy.tanh(sympy.sqrt(2 / sympy.pi) * (x + sympy.Rational(44715, 10**6) * x**3)))
 
 
+def silu(x: Any, alpha: Any) -> Any:
+    return x / (1 + sympy.exp(-alpha * x))
+
+
 def normalizations(*, centered: bool) -> Iterator[Vector]:
     """LayerNormalization or RMSNormalization by its definition: with and without scale and bias."""
     x, scale, bias, epsilon = symbols("x"), symbols("scale"), symbols("bias"), sympy.Symbol("epsilon", positive=True)
@@ -99,6 +104,9 @@ def normalizations(*, centered: bool) -> Iterator[Vector]:
 DEFINITIONS = {
     ("fuse_gelu", "Erf"): [tuple(map(gelu, symbols("x")))],
     ("fuse_gelu", "Tanh"): [tuple(map(gelu_by_tanh, symbols("x")))],
+    ("fuse_gelu", "Sigmoid"): [
+        tuple(silu(x, alpha) for x in symbols("x")) for alpha in (1, sympy.Symbol("alpha", positive=True))
+    ],
     ("fuse_layernorm", "LayerNormalization"): list(normalizations(centered=True)),
     ("fuse_layernorm", "RMSNormalization"): list(normalizations(centered=False)),
 }

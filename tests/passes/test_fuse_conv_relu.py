@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
-from tests.passes.fusing_checks import fires, in_function, in_subgraph, make, refuses
+from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
 PASS = FuseConvRelu()
@@ -88,23 +88,75 @@ def test_clip_bounds_that_are_computed_are_refused() -> None:
     assert refuses(PASS, model, target="onnxruntime") == {"the Clip bounds are not constants"}
 
 
-CASES = tuple(
-    RuleCase(
-        pass_=PASS,
-        rule=activation.split()[0],
-        fires=conv_then(activation),
-        counts={FUSED: 1},
-        target="onnxruntime",
-        refused=conv_then(activation),
-        refused_target="portable",
-        reason="no standard operator combines a Conv with an activation",
+def gemm_then(activation: str, *, outputs: str = "float[n,4] y", opset: int = 17, gemm: str = "Gemm (x, w, b)") -> Any:
+    draw = np.random.default_rng(0)
+    return make(
+        f"""<ir_version: 10, opset_import: ["" : {opset}]>
+        g (float[n,3] x) => ({outputs}) {{ p = {gemm} y = {activation} }}""",
+        w=draw.normal(size=(3, 4)).astype(np.float32),
+        **({"b": draw.normal(size=4).astype(np.float32)} if "b)" in gemm else {}),
     )
-    for activation in (
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
         "Relu (p)",
         "LeakyRelu <alpha = 0.3> (p)",
-        "Clip (p, low, high)",
         "Sigmoid (p)",
         "Tanh (p)",
-        "HardSigmoid <alpha = 0.3, beta = 0.4> (p)",
-    )
+        "HardSigmoid <alpha = 0.3> (p)",
+        "Elu <alpha = 0.5> (p)",
+        "Selu (p)",
+        "Softplus (p)",
+        "Softsign (p)",
+        "ThresholdedRelu <alpha = 0.25> (p)",
+    ],
+)
+def test_an_activation_becomes_part_of_the_gemm_for_onnxruntime(activation: str) -> None:
+    assert fires(PASS, gemm_then(activation), target="onnxruntime") == {"com.microsoft:FusedGemm": 1}
+    ignores(PASS, gemm_then(activation))
+
+
+def test_a_gemm_keeps_what_it_does_besides() -> None:
+    scaled = gemm_then("Relu (p)", gemm="Gemm <alpha = 0.5> (x, w)")
+    assert fires(PASS, in_subgraph(scaled), target="onnxruntime") == {"com.microsoft:FusedGemm": 2, "If": 1}
+
+
+def test_a_gemm_that_broadcasts_by_an_attribute_is_refused() -> None:
+    reason = "below opset 7 a Gemm broadcasts its bias only where an attribute says so"
+    model = gemm_then("Relu (p)", opset=6, gemm="Gemm <broadcast = 1> (x, w, b)")
+    assert refuses(PASS, model, target="onnxruntime") == {reason}
+
+
+CASES = (
+    *tuple(
+        RuleCase(
+            pass_=PASS,
+            rule=activation.split()[0],
+            fires=conv_then(activation),
+            counts={FUSED: 1},
+            target="onnxruntime",
+            refused=conv_then(activation),
+            refused_target="portable",
+            reason="no standard operator combines a Conv with an activation",
+        )
+        for activation in (
+            "Relu (p)",
+            "LeakyRelu <alpha = 0.3> (p)",
+            "Clip (p, low, high)",
+            "Sigmoid (p)",
+            "Tanh (p)",
+            "HardSigmoid <alpha = 0.3, beta = 0.4> (p)",
+        )
+    ),
+    RuleCase(
+        pass_=PASS,
+        rule="Gemm",
+        fires=gemm_then("Relu (p)"),
+        counts={"com.microsoft:FusedGemm": 1},
+        target="onnxruntime",
+        refused=gemm_then("Relu (p)", outputs="float[n,4] y, float[n,4] p"),
+        reason="the Gemm output is a graph output",
+    ),
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,6 +54,9 @@ TANH_FACTORED = """q = Mul (x, x)
          a = Add (one, t)
          m = Mul (a, x)
          y = Mul (half, m)"""
+
+SILU = "s = Sigmoid (x)\n y = Mul (s, x)"
+QUICK = "m = Mul (half, x)\n s = Sigmoid (m)\n y = Mul (x, s)"
 
 
 def gelu(
@@ -115,6 +119,27 @@ def test_below_opset_20_onnxruntime_has_its_own(body: str, op: str) -> None:
     assert fires(PASS, gelu(body, opset=14), target="onnxruntime") == {f"com.microsoft:{op}": 1}
 
 
+@pytest.mark.parametrize("body", [SILU, QUICK])
+def test_a_silu_becomes_quickgelu_for_onnxruntime(body: str) -> None:
+    assert fires(PASS, gelu(body), target="onnxruntime") == {"com.microsoft:QuickGelu": 1}
+    assert fires(PASS, in_subgraph(gelu(body)), target="onnxruntime") == {"com.microsoft:QuickGelu": 2, "If": 1}
+
+
+@pytest.mark.parametrize("target", ["portable", "opset23"])
+def test_a_silu_stays_for_targets_that_have_no_operator(target: Any) -> None:
+    ignores(PASS, gelu(SILU), target=target)
+
+
+def test_a_sigmoid_of_something_else_is_no_silu() -> None:
+    ignores(PASS, gelu("n = Neg (x)\n s = Sigmoid (n)\n y = Mul (s, x)"), target="onnxruntime")
+
+
+def test_a_silu_in_double_is_refused() -> None:
+    reason = "x is not known to be float32, which QuickGelu needs"
+    model = gelu(SILU, x="double[2,n,5]", outputs="double[a,b,c] y")
+    assert refuses(PASS, model, target="onnxruntime") == {reason}
+
+
 @pytest.mark.parametrize(
     ("body", "changed"),
     [
@@ -142,14 +167,25 @@ def test_an_inner_value_that_is_a_graph_output_is_refused() -> None:
     assert refuses(PASS, model) == {"a value inside the GELU is read by something else"}
 
 
-CASES = tuple(
+CASES = (
+    *(
+        RuleCase(
+            pass_=PASS,
+            rule=rule,
+            fires=gelu(body),
+            counts={"Gelu": 1},
+            refused=gelu(body + f"\n z = Neg ({inner})", outputs="float[a,b,c] y, float[a,b,c] z"),
+            reason="a value inside the GELU is read by something else",
+        )
+        for rule, body, inner in (("Erf", ERF, "s"), ("Tanh", TANH, "i"))
+    ),
     RuleCase(
         pass_=PASS,
-        rule=rule,
-        fires=gelu(body),
-        counts={"Gelu": 1},
-        refused=gelu(body + f"\n z = Neg ({inner})", outputs="float[a,b,c] y, float[a,b,c] z"),
-        reason="a value inside the GELU is read by something else",
-    )
-    for rule, body, inner in (("Erf", ERF, "s"), ("Tanh", TANH, "i"))
+        rule="Sigmoid",
+        fires=gelu(SILU),
+        counts={"com.microsoft:QuickGelu": 1},
+        target="onnxruntime",
+        refused=gelu(SILU, outputs="float[a,b,c] y, float[a,b,c] s"),
+        reason="a value inside the SiLU is read by something else",
+    ),
 )
