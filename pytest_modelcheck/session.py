@@ -88,7 +88,10 @@ class Session:
 
         state = item.stash.setdefault(TEST, TestState())
         context = SnapshotContext(
-            model=check.case.name, context=check.settings.context, versions=check.settings.versions, kinds=self._kinds()
+            model=check.case.name,
+            context=check.settings.context,
+            versions=lambda: check.versions,
+            kinds=self._kinds(),
         )
         state.snapshot = ModelCheckSnapshot(syrupy.use_extension(ModelCheckExtension), context)
         check.locked.text = state.snapshot.recorded

@@ -15,7 +15,7 @@ from pytest_modelcheck.attribution import Attribution
 from pytest_modelcheck.check.file_and_module import named_after_its_file
 from pytest_modelcheck.check.graphs import Graphs
 from pytest_modelcheck.check.results import Figures, Results, merge_figures
-from pytest_modelcheck.check.settings import Locked, Settings
+from pytest_modelcheck.check.settings import Locked, Settings, installed_versions, libraries_of
 from pytest_modelcheck.check.sources import Source
 from pytest_modelcheck.check.torch_side import TorchSide
 from pytest_modelcheck.errors import ModelCaseError
@@ -156,6 +156,16 @@ class ModelCheck:
         fusion = () if self.source.torch is None else ("fusion",)
         return ("interface", "modules", "attribution", *fusion, "numbers")
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Library -> installed version: those that every report shows, and those whose classes the module is made of.
+
+        The latter are known once the module is built.
+        """
+        side = self.source.torch
+        own = () if side is None or not side.built else libraries_of(side.module)
+        return {**self.settings.versions, **installed_versions(own)}
+
     # -- what gates ask ----------------------------------------------------------------------------------------------
 
     @property
@@ -232,7 +242,7 @@ class ModelCheck:
             "name": self.case.name,
             "exporter": self.settings.exporter,
             "target": self.settings.target,
-            "versions": self.settings.versions,
+            "versions": self.versions,
             "reused": [],
             "lockable": list(self.lockable),
         }

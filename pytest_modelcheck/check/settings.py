@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_modelcheck.errors import ModelCheckError
 from pytest_modelcheck.pipeline import AnyPass
 from pytest_modelcheck.result import Finding, FindingError, Verdict
+from pytest_modelcheck.store.installed import owners
 from pytest_modelcheck.targets import Target
+
+if TYPE_CHECKING:
+    import torch
 
 VERSIONED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers")
 """Libraries whose version is shown in reports and snapshots, where they are installed."""
@@ -103,13 +107,29 @@ class Locked:
     updating: bool = False
 
 
+def installed_versions(libraries: Iterable[str] = VERSIONED) -> dict[str, str]:
+    """Library -> installed version, of those that are installed."""
+    installed = _installed()
+    return {name: installed[name] for name in libraries if name in installed}
+
+
 @cache
-def installed_versions() -> dict[str, str]:
-    """Library -> installed version, of those in `VERSIONED` that are installed."""
+def _installed() -> dict[str, str]:
     installed: dict[str, str] = {}
     for dist in metadata.distributions():  # a name that is listed twice is imported from the first
-        installed.setdefault(dist.metadata["Name"].replace("-", "_").lower(), dist.version)
-    return {name: installed[name].partition("+")[0] for name in VERSIONED if name in installed}
+        installed.setdefault(_imported_as(dist.metadata["Name"]), dist.version.partition("+")[0])
+    return installed
+
+
+def libraries_of(module: torch.nn.Module) -> tuple[str, ...]:
+    """The installed libraries that define the classes of a module and of its children, by name."""
+    defined_in = {type(each).__module__ for each in module.modules()}
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in defined_in)
+    return tuple(sorted({_imported_as(name) for file in files if file for name in owners(file)}))
+
+
+def _imported_as(distribution: str) -> str:
+    return distribution.replace("-", "_").lower()
 
 
 def own_cores() -> int:

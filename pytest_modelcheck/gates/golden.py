@@ -86,7 +86,7 @@ def _recorded(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> 
         from pytest_modelcheck.golden import record_golden
 
         torch = modelcheck.torch
-        record_golden(path, modelcheck.case, torch.module, torch.inputs, modelcheck.settings.versions)
+        record_golden(path, modelcheck.case, torch.module, torch.inputs, modelcheck.versions)
     return _result(_report(modelcheck, expectation, path), lead=f"If the change is meant, {_UPDATE}.")
 
 
@@ -130,7 +130,7 @@ def _compare(modelcheck: ModelCheck, expectation: ExpectGolden, path: Path) -> G
         torch.inputs,
         candidate=None if session is None else lambda inputs: session.run(feeds_for(session, inputs)),
         stage=stage,
-        versions=modelcheck.settings.versions,
+        versions=modelcheck.versions,
         tolerances=Tolerances(expectation.atol, expectation.rtol),
     )
 

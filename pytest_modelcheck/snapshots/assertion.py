@@ -6,7 +6,7 @@ text, and a mismatch becomes a Finding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,13 +34,13 @@ class SnapshotContext:
     Attributes:
         model: The label of the model case in findings.
         context: Exporter and target, for the finding's headline.
-        versions: Library -> version, now.
+        versions: Library -> version, now; more are known once the model is.
         kinds: What can be locked.
     """
 
     model: str
     context: str
-    versions: Mapping[str, str]
+    versions: Callable[[], Mapping[str, str]]
     kinds: Sequence[SnapshotKind] = KINDS
 
 
@@ -180,19 +180,19 @@ class ModelCheckSnapshot:
             gates: Whether a gate found something, in which any library may have a part; else those alone that have one
                 in what changed.
         """
-        now, changed = self.context.versions, {finding.subject for finding in self.findings}
+        now, changed = self.context.versions(), {finding.subject for finding in self.findings}
         steps: dict[str, tuple[str, str]] = {}
         for kind in self.context.kinds:
             text = self.recorded(kind.name) if gates or kind.name in changed else None
             for name, was in ({} if text is None else split(text).versions).items():
-                if now.get(name, was) != was and (gates or not kind.made_by or name in kind.made_by):
+                if now.get(name, was) != was and (gates or name not in kind.unrelated):
                     steps[name] = (was, now[name])
         return steps
 
     def since_recording(self, finding: Finding) -> Finding:
         """A gate's finding whose next step begins with the version steps since the snapshots were recorded."""
         before = {name: was for name, (was, _) in self.drift(gates=True).items()}
-        steps = version_changes(before, self.context.versions)
+        steps = version_changes(before, self.context.versions())
         finding = self._with_what_is_as_locked(finding)
         return replace(finding, next=f"{steps[0].upper()}{steps[1:]}. {finding.next}".rstrip()) if steps else finding
 
@@ -222,7 +222,7 @@ class ModelCheckSnapshot:
             )
         recorded = split(str(execution.recalled_data))
         changed = change.where if change.found else kind.differences(recorded.body, split(text).body) or (REORDERED,)
-        took_part = {name: was for name, was in recorded.versions.items() if not kind.made_by or name in kind.made_by}
+        took_part = {name: was for name, was in recorded.versions.items() if name not in kind.unrelated}
         versions = version_changes(took_part, self._versions)
         lead = f"{versions[0].upper()}{versions[1:]}. " if versions else ""
         meant = "To upgrade the file" if recorded.format < kind.format else "If the change is meant"
@@ -241,7 +241,7 @@ class ModelCheckSnapshot:
     @property
     def _versions(self) -> dict[str, str]:
         """What the header says of how a file was made."""
-        return {**self.context.versions, "exporter": self._exporter}
+        return {**self.context.versions(), "exporter": self._exporter}
 
     def _of_the_other_exporter(self, location: Path) -> Path | None:
         """The same test's file, recorded when its case was exported by the other exporter; None if there is none."""

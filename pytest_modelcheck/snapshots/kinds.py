@@ -41,7 +41,7 @@ class SnapshotKind:
         compared: Whether another result is a failure. If not, the recorded one is kept until ``--snapshot-update``.
         means: What a difference says, and what usually causes it, for ``python -m pytest_modelcheck explain``.
         drawn: (recorded body, today's result) -> what the HTML report draws of a difference.
-        made_by: Libraries that have a part in the result: a step of another one is never its reason. Empty for all.
+        unrelated: Libraries that have no part in the result: a step of one is never its reason.
         optimized: Result -> digest of the optimized graph, for the header of a kind that has one.
     """
 
@@ -56,7 +56,7 @@ class SnapshotKind:
     compared: bool = True
     means: str = ""
     drawn: Callable[[str, Any], list[dict[str, Any]]] | None = None
-    made_by: tuple[str, ...] = ()
+    unrelated: tuple[str, ...] = ()
     optimized: Callable[[Any], str] | None = None
 
     def change(self, recorded: SnapshotText, result: object) -> Change | None:
@@ -103,11 +103,11 @@ def _change(lines: tuple[str, ...]) -> Change:
     return Change(found=differences_found(lines), where=lines)
 
 
-_MODULE = ("torch", "transformers", "exporter")
-"""What makes a torch graph or a forward."""
+_RUNTIME = ("onnxruntime",)
+"""What has no part in an export."""
 
-_EXPORT = (*_MODULE, "onnx", "onnx_ir", "onnxscript")
-"""What makes an export."""
+_EXPORTING = (*_RUNTIME, "onnx", "onnx_ir", "onnxscript")
+"""What has no part in a torch graph or a forward."""
 
 KINDS: tuple[SnapshotKind, ...] = (
     SnapshotKind(
@@ -119,7 +119,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=interface_text,
         differences=interface_differences,
         judge=judge_interface,
-        made_by=_EXPORT,
+        unrelated=_RUNTIME,
     ),
     SnapshotKind(
         name="attribution",
@@ -145,7 +145,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         drawn=_drawn_modules,
         format=2,
         former=_former_modules,
-        made_by=_EXPORT,
+        unrelated=_RUNTIME,
     ),
     SnapshotKind(
         name="fusion",
@@ -155,7 +155,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=fusion_text,
         differences=block_differences,
         format=2,
-        made_by=_MODULE,
+        unrelated=_EXPORTING,
     ),
     SnapshotKind(
         name="numbers",
@@ -166,7 +166,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=numbers_text.render,
         differences=block_differences,
         judge=judge_numbers,
-        made_by=_MODULE,
+        unrelated=_EXPORTING,
     ),
     SnapshotKind(
         name="weights",
@@ -176,7 +176,7 @@ KINDS: tuple[SnapshotKind, ...] = (
         render=weights.render,
         differences=block_differences,
         judge=weights.judge,
-        made_by=_MODULE,
+        unrelated=_EXPORTING,
     ),
     SnapshotKind(
         name="baseline",
