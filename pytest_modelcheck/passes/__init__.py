@@ -22,7 +22,7 @@ from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
 from pytest_modelcheck.passes.fuse_pad_conv import FusePadConv
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
-from pytest_modelcheck.rewriting.pass_base import Pass, PassOutcome
+from pytest_modelcheck.rewriting import Pass, PassOutcome
 from pytest_modelcheck.targets import TARGETS, Target
 
 _RULES: tuple[Pass, ...] = (

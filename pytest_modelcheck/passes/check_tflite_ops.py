@@ -12,14 +12,10 @@ one file per operator in https://github.com/PINTO0309/onnx2tf/tree/main/onnx2tf/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import text_attribute
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 
 BUILTINS = frozenset(
     {
@@ -52,9 +48,8 @@ COMPOSED = frozenset(
 LiteRT 2.1 (CPython 3.12, no custom operators)."""
 
 
-@dataclass(frozen=True)
 class CheckTfliteOps(Pass):
-    name: ClassVar[str] = "check_tflite_ops"
+    name = "check_tflite_ops"
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes():

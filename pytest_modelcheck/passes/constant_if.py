@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import is_constant
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.inlining import take_out
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 
 def inline_constant_ifs(rewriter: Rewriter) -> None:

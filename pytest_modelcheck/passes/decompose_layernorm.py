@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,17 +27,15 @@ from pytest_modelcheck.graph.attributes import (
     integer_attribute,
     text_attribute,
 )
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import FLOATS, rank, scope_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _HALF = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
-@dataclass(frozen=True)
 class DecomposeLayernorm(Pass):
-    name: ClassVar[str] = "decompose_layernorm"
-    rules: ClassVar[tuple[str, ...]] = ("LayerNormalization", "RMSNormalization", "Gelu")
+    name = "decompose_layernorm"
+    rules = ("LayerNormalization", "RMSNormalization", "Gelu")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes(*(rule for rule in self.rules if rule != "Gelu" or self.target != "tflite")):

@@ -16,28 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import has_reference_attributes, text_attribute
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import scope_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product
 from pytest_modelcheck.shapes.equations import parse_equation
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
-@dataclass(frozen=True)
 class EinsumToMatmul(Pass):
-    name: ClassVar[str] = "einsum_to_matmul"
+    name = "einsum_to_matmul"
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        shapes = rewriter.shapes()
+        rewriter.known.refresh()
         for node in rewriter.nodes("Einsum"):
-            reason = _try_expand(rewriter, shapes, node)
+            reason = _try_expand(rewriter, node)
             if reason is not None:
                 rewriter.refuse(reason, node)
 
@@ -100,12 +97,12 @@ class _Writer:
         return self.reshaped(moved.value, start, final)
 
 
-def _try_expand(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> str | None:
+def _try_expand(rewriter: Rewriter, node: ir.Node) -> str | None:
     """Expand `node`; or why not."""
     if has_reference_attributes(node):
         return "an attribute is set by the caller of the function"
     operands = [value for value in node.inputs if value is not None]
-    known = [shape for value in operands if (shape := shapes.shape(value)) is not None]
+    known = [shape for value in operands if (shape := rewriter.known.shape(value)) is not None]
     if len(known) < len(operands):
         return "the rank of an operand is not known"
     equation = parse_equation(text_attribute(node, "equation", "") or "", list(map(len, known)))

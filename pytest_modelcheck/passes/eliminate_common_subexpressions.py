@@ -12,22 +12,18 @@ layer of a transformer export makes its own mask of the same padding; that is wh
 from __future__ import annotations
 
 from collections.abc import Hashable, Set
-from dataclasses import dataclass
-from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.shared_constants import content_key
 from pytest_modelcheck.shapes.evaluate import RANDOM
 
 _LEFT_ALONE = RANDOM | {"Constant", "DequantizeLinear", "Dropout", "QuantizeLinear"}
 
 
-@dataclass(frozen=True)
 class EliminateCommonSubexpressions(Pass):
-    name: ClassVar[str] = "eliminate_common_subexpressions"
+    name = "eliminate_common_subexpressions"
 
     def rewrite(self, rewriter: Rewriter) -> None:
         merge_equal_nodes(rewriter)

@@ -10,19 +10,14 @@ Operators have no side effects (ONNX IR specification, "Graphs"), so this is alw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 
 
-@dataclass(frozen=True)
 class EliminateDeadNodes(Pass):
-    name: ClassVar[str] = "eliminate_dead_nodes"
-    rules: ClassVar[tuple[str, ...]] = ("node", "function")
+    name = "eliminate_dead_nodes"
+    rules = ("node", "function")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes():

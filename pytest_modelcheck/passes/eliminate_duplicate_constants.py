@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -24,16 +23,14 @@ from pytest_modelcheck.graph.compare import same_tensor
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.fold_growth import MIN_BUDGET, default_budget
+from pytest_modelcheck.rewriting import Pass, Rewriter, Scope
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 
 _SAMPLED_ELEMENTS = 16
 
 
-@dataclass(frozen=True)
 class EliminateDuplicateConstants(Pass):
-    name: ClassVar[str] = "eliminate_duplicate_constants"
+    name = "eliminate_duplicate_constants"
 
     def rewrite(self, rewriter: Rewriter) -> None:
         roots: list[Scope] = [rewriter.model.graph, *rewriter.model.functions.values()]

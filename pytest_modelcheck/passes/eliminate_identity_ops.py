@@ -21,8 +21,6 @@ output, the node stays. Sources: https://onnx.ai/onnx/operators/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -32,24 +30,22 @@ from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.nested_ops import MERGES, Found, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import broadcasts_to
 from pytest_modelcheck.shapes.slices import keeps_everything
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
-Rule = Callable[[Rewriter, SymbolicShapes, ir.Node], Found]
+Rule = Callable[[Rewriter, ir.Node], Found]
 
 
-def _only_input(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _only_input(rewriter: Rewriter, node: ir.Node) -> Found:
     return node.inputs[0] if len(node.inputs) == 1 else None
 
 
-def _concat(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _concat(rewriter: Rewriter, node: ir.Node) -> Found:
     """Operands without elements go, such as the past of a first step."""
     axis = integer_attribute(node, "axis", 1)
-    full = [value for value in node.inputs if not _is_empty_along(known.shape(value), axis or 0)]
+    full = [value for value in node.inputs if not _is_empty_along(rewriter.known.shape(value), axis or 0)]
     if len(full) < 2 or len(full) == len(node.inputs):
         return node.inputs[0] if len(node.inputs) == 1 else full[0] if len(full) == 1 else None
     shorter = rewriter.node("Concat", full, {"axis": axis}, like=node.outputs[0])
@@ -61,7 +57,7 @@ def _is_empty_along(shape: Sequence[object] | None, axis: int) -> bool:
     return shape is not None and -len(shape) <= axis < len(shape) and shape[axis] == 0
 
 
-def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _dropout(rewriter: Rewriter, node: ir.Node) -> Found:
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         return "the mask of the Dropout is read"
     mode = node.inputs[2] if len(node.inputs) > 2 else None
@@ -73,7 +69,7 @@ def _dropout(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
     return node.inputs[0]
 
 
-def _cast(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _cast(rewriter: Rewriter, node: ir.Node) -> Found:
     source = node.inputs[0]
     to = integer_attribute(node, "to", None)
     if source is None or to is None or source.dtype is None:
@@ -112,7 +108,7 @@ def _loses_nothing(origin: ir.DataType, between: ir.DataType, to: ir.DataType, *
     return alone and to != ir.DataType.BOOL and between.name in _EXACT.get(to, ())
 
 
-def _cast_like(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _cast_like(rewriter: Rewriter, node: ir.Node) -> Found:
     source, like = node.inputs
     return source if source is not None and like is not None and source.dtype == like.dtype is not None else None
 
@@ -130,29 +126,29 @@ _EXACT = {
 """Type -> types that hold each of its values exactly."""
 
 
-def _same_shape(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _same_shape(rewriter: Rewriter, node: ir.Node) -> Found:
     source = node.inputs[0]
-    shape = known.shape(node.outputs[0])
-    return source if shape is not None and known.shape(source) == shape else None
+    shape = rewriter.known.shape(node.outputs[0])
+    return source if shape is not None and rewriter.known.shape(source) == shape else None
 
 
-def _transpose(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
-    shape = known.shape(node.inputs[0])
+def _transpose(rewriter: Rewriter, node: ir.Node) -> Found:
+    shape = rewriter.known.shape(node.inputs[0])
     axes = integers_attribute(node, "perm", None if shape is None else tuple(range(len(shape)))[::-1])
     return node.inputs[0] if axes is not None and list(axes) == sorted(axes) else None
 
 
-def _window(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
-    return node.inputs[0] if keeps_everything(node, known) else None
+def _window(rewriter: Rewriter, node: ir.Node) -> Found:
+    return node.inputs[0] if keeps_everything(node, rewriter.known) else None
 
 
-def _tile(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
-    repeats = known.constant_content(node.inputs[1]) if len(node.inputs) == 2 else None
+def _tile(rewriter: Rewriter, node: ir.Node) -> Found:
+    repeats = rewriter.known.constant_content(node.inputs[1]) if len(node.inputs) == 2 else None
     return node.inputs[0] if repeats is not None and all(repeat == 1 for repeat in repeats) else None
 
 
 def _neutral(element: float, *, commutes: bool) -> Rule:
-    def rule(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+    def rule(rewriter: Rewriter, node: ir.Node) -> Found:
         if rewriter.opset() < 7:  # broadcasting had different rules
             return None
         left, right = node.inputs
@@ -161,7 +157,7 @@ def _neutral(element: float, *, commutes: bool) -> Rule:
                 continue
             if source.dtype is not None and source.dtype != node.outputs[0].dtype and node.op_type == "Pow":
                 continue
-            if broadcasts_to(known.shape(constant), known.shape(source)):
+            if broadcasts_to(rewriter.known.shape(constant), rewriter.known.shape(source)):
                 return source
             return f"its constant of {element:g} may change the shape by broadcasting"
         return None
@@ -177,9 +173,9 @@ def _is_all(value: ir.Value | None, element: float) -> bool:
     return bool(array[0] == element) and bool(np.all(array == element))
 
 
-def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _reduced_ones(rewriter: Rewriter, node: ir.Node) -> Found:
     source, axes = node.inputs[0], reduced_axes(node)
-    shape = known.shape(source)
+    shape = rewriter.known.shape(source)
     if shape == () or (axes == () and integer_attribute(node, "noop_with_empty_axes", 0) == 1):
         return source
     if shape is None or axes is None:
@@ -196,22 +192,22 @@ def _reduced_ones(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> F
     return source if kept == 1 else None
 
 
-def _where(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _where(rewriter: Rewriter, node: ir.Node) -> Found:
     condition, yes, no = node.inputs
     chosen = yes if _is_all(condition, True) else no
     if chosen is not yes and not _is_all(condition, False):
         return None
-    shape = known.shape(node.outputs[0])
-    if shape is None or known.shape(chosen) != shape:
+    shape = rewriter.known.shape(node.outputs[0])
+    if shape is None or rewriter.known.shape(chosen) != shape:
         return "its operands may change the shape by broadcasting"
     return chosen
 
 
-def _idempotent(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _idempotent(rewriter: Rewriter, node: ir.Node) -> Found:
     return None if produced_by(node.inputs[0], node.op_type) is None else node.inputs[0]
 
 
-def _involution(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def _involution(rewriter: Rewriter, node: ir.Node) -> Found:
     inner = produced_by(node.inputs[0], node.op_type)
     return None if inner is None else inner.inputs[0]
 
@@ -242,16 +238,15 @@ _RULES: dict[str, Rule] = {
 }
 
 
-@dataclass(frozen=True)
 class EliminateIdentityOps(Pass):
-    name: ClassVar[str] = "eliminate_identity_ops"
-    rules: ClassVar[tuple[str, ...]] = (*_RULES, "Cast of a Cast", RULE, *MERGES)
+    name = "eliminate_identity_ops"
+    rules = (*_RULES, "Cast of a Cast", RULE, *MERGES)
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        known = rewriter.shapes()
+        rewriter.known.refresh()
         for node in rewriter.nodes(*_RULES):
             rewriter.begin_rule(node.op_type)
-            source = _RULES[node.op_type](rewriter, known, node)
+            source = _RULES[node.op_type](rewriter, node)
             if isinstance(source, str):
                 rewriter.refuse(source, node)
             elif source is not None and source is not node.outputs[0]:

@@ -13,8 +13,6 @@ Source: https://onnx.ai/onnx/operators/onnx__Transpose.html (``output.shape[i] =
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -23,33 +21,30 @@ from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.attention.reshapes import chain_after, chain_before, try_shorten
 from pytest_modelcheck.passes.transposes.regions import try_flip
 from pytest_modelcheck.passes.transposes.rules import composed
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, permutation, produced_by
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 8
 """One rewrite may bring two Transposes together that were apart; more rounds than this were never needed."""
 
 
-@dataclass(frozen=True)
 class EliminateRedundantTransposes(Pass):
-    name: ClassVar[str] = "eliminate_redundant_transposes"
-    rules: ClassVar[tuple[str, ...]] = ("compose", "chain", "move", "gemm")
+    name = "eliminate_redundant_transposes"
+    rules = ("compose", "chain", "move", "gemm")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         if not any(True for _ in rewriter.nodes("Transpose")):
             return
         rewriter.order_uses()
-        known = rewriter.shapes()
+        rewriter.known.refresh()
         for _ in range(_MAX_ROUNDS):
             made = rewriter.rewrites
             for node in rewriter.nodes("Transpose"):
-                if not _try_compose(rewriter, node) and not _try_absorb(rewriter, known, node):
-                    _try_chain(rewriter, known, node)
+                if not _try_compose(rewriter, node) and not _try_absorb(rewriter, node):
+                    _try_chain(rewriter, node)
             rewriter.begin_rule("move")
             for node in rewriter.nodes("Transpose"):
-                try_flip(rewriter, known, node)
+                try_flip(rewriter, node)
             if rewriter.rewrites == made:
                 return
 
@@ -76,12 +71,12 @@ def _try_compose(rewriter: Rewriter, node: ir.Node) -> bool:
     return rewriter.replace([node], [made], {output: made.outputs[0]}, metadata_from=[inner, node])
 
 
-def _try_absorb(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_absorb(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 4, for a Transpose that only Gemms, and products of matrices, read."""
     rewriter.begin_rule("gemm")
     output, source = node.outputs[0], node.inputs[0]
     users = [(user, index) for user, index in output.uses()]
-    products = {user for user, _ in users if is_constant(source) and _is_product_of_matrices(known, user, output)}
+    products = {user for user, _ in users if is_constant(source) and _is_product_of_matrices(rewriter, user, output)}
     if permutation(node) != (1, 0) or source is None or not any(_is_gemm(u) or u in products for u, _ in users):
         return False
     if output.is_graph_output():
@@ -111,14 +106,14 @@ def _is_gemm(node: ir.Node) -> bool:
     return node.op_type == "Gemm" and node.domain == ""
 
 
-def _is_product_of_matrices(known: SymbolicShapes, node: ir.Node, operand: ir.Value) -> bool:
+def _is_product_of_matrices(rewriter: Rewriter, node: ir.Node, operand: ir.Value) -> bool:
     if node.op_type != "MatMul" or node.domain != "" or list(node.inputs).count(operand) > 1:
         return False
-    ranks = [len(known.shape(value) or ()) for value in node.inputs]
+    ranks = [len(rewriter.known.shape(value) or ()) for value in node.inputs]
     return ranks == [2, 2] and node.outputs[0].dtype in GEMM_TYPES
 
 
-def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_chain(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 2, for the chain that begins at the Transpose `node`, with the reshapes directly before it."""
     rewriter.begin_rule("chain")
     source = node.inputs[0]
@@ -127,7 +122,7 @@ def _try_chain(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
     chain = [*reversed(reshapes), node, *chain_after(node.outputs[0])]
     while len(chain) > 1 and sum(step.op_type == "Transpose" for step in chain) > 1:
         # Reshapes at the ends may have no provable grouping: without them the rest may still be shorter.
-        if try_shorten(rewriter, known, chain):
+        if try_shorten(rewriter, chain):
             return True
         if chain[-1].op_type == "Transpose":
             if chain[0].op_type == "Transpose":

@@ -8,19 +8,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.readers import is_needed
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 
 
-@dataclass(frozen=True)
 class EliminateUnusedInitializers(Pass):
-    name: ClassVar[str] = "eliminate_unused_initializers"
+    name = "eliminate_unused_initializers"
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for graph in rewriter.scopes():

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -35,8 +34,7 @@ from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constan
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
 from pytest_modelcheck.passes.impossible_branches import drop_impossible_branches
 from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result, size_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.evaluate import CannotEvaluate, evaluate
 from pytest_modelcheck.shapes.exact import Array
@@ -63,8 +61,8 @@ class FoldConstants(Pass):
     max_growth_bytes: int | None = None
     quantized: bool = False
 
-    name: ClassVar[str] = "fold_constants"
-    rules: ClassVar[tuple[str, ...]] = ("node", "shape", "if")
+    name = "fold_constants"
+    rules = ("node", "shape", "if")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         tried: set[ir.Node] = set()

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.graph.readers import read_outside
 from pytest_modelcheck.graph.scopes import graphs
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.shapes.exact import Array
 
 NODE_BYTES = 128

@@ -11,12 +11,10 @@ A preparation pass: it changes the interface on purpose, and is not in the defau
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class FreezeDynamicShapes(Pass):
     sizes: tuple[tuple[str, int], ...] = field(default=())
     default: int | None = 1
 
-    name: ClassVar[str] = "freeze_dynamic_shapes"
-    changes_shapes: ClassVar[bool] = True
+    name = "freeze_dynamic_shapes"
+    changes_shapes = True
 
     def rewrite(self, rewriter: Rewriter) -> None:
         graph = rewriter.model.graph

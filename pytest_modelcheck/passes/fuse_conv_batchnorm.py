@@ -20,7 +20,7 @@ https://onnx.ai/onnx/operators/onnx__BatchNormalization.html; Jacob et al., arXi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -42,11 +42,8 @@ from pytest_modelcheck.passes.per_channel import (
     of_norm,
     with_constants,
 )
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var, constant
+from pytest_modelcheck.rewriting import AnyOf, Match, Op, Pass, Rewriter, Rule, Var, apply, constant
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, rank, scope_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.rewriting.rules import Rule, apply
 
 Array = np.ndarray[Any, Any]
 
@@ -231,10 +228,9 @@ RULES = (
 )
 
 
-@dataclass(frozen=True)
 class FuseConvBatchnorm(Pass):
-    name: ClassVar[str] = "fuse_conv_batchnorm"
-    rules: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(rule.name for rule in RULES))
+    name = "fuse_conv_batchnorm"
+    rules = tuple(dict.fromkeys(rule.name for rule in RULES))
 
     def rewrite(self, rewriter: Rewriter) -> None:
         before = -1

@@ -11,18 +11,14 @@ Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes
-from pytest_modelcheck.rewriting.formulas import Match, Op
+from pytest_modelcheck.rewriting import Match, Op, Pass, Rewriter, Rule, apply
 from pytest_modelcheck.rewriting.matching import produced_by, scalar
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.rewriting.rules import Rule, apply
 
 _ACTIVATIONS: dict[str, dict[str, float]] = {
     "Relu": {},
@@ -91,10 +87,9 @@ _CONV_RULES = _rules("Conv", _ACTIVATIONS)
 RULES = (*_CONV_RULES, *_rules("Gemm", _OF_GEMM, name="Gemm"))
 
 
-@dataclass(frozen=True)
 class FuseConvRelu(Pass):
-    name: ClassVar[str] = "fuse_conv_relu"
-    rules: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(rule.name for rule in RULES))
+    name = "fuse_conv_relu"
+    rules = tuple(dict.fromkeys(rule.name for rule in RULES))
 
     def rewrite(self, rewriter: Rewriter) -> None:
         apply(rewriter, RULES if rewriter.target == "onnxruntime" else _CONV_RULES)

@@ -12,17 +12,12 @@ Source: Hendrycks & Gimpel, arXiv:1606.08415; https://onnx.ai/onnx/operators/onn
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 import onnx_ir as ir
 
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Num, Op, Product, Scalar, Var
+from pytest_modelcheck.rewriting import AnyOf, Match, Num, Op, Pass, Product, Rewriter, Rule, Scalar, Var, apply
 from pytest_modelcheck.rewriting.matching import FLOATS
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.rewriting.rules import Rule, apply
 
 _GELU_OPSET = 20
 _SLOPE = math.sqrt(2 / math.pi)
@@ -79,10 +74,9 @@ RULES = (
 )
 
 
-@dataclass(frozen=True)
 class FuseGelu(Pass):
-    name: ClassVar[str] = "fuse_gelu"
-    rules: ClassVar[tuple[str, ...]] = tuple(rule.name for rule in RULES)
+    name = "fuse_gelu"
+    rules = tuple(rule.name for rule in RULES)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         apply(rewriter, RULES if rewriter.target == "onnxruntime" else RULES[:-1])  # others have no operator for a SiLU

@@ -13,9 +13,8 @@ al., arXiv:1607.06450; Zhang & Sennrich, arXiv:1910.07467; https://onnx.ai/onnx/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,12 +22,9 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
 from pytest_modelcheck.passes.skip_layernorm import SKIP, try_take_in_the_sum
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Pattern, Product, Scalar, Var
+from pytest_modelcheck.rewriting import AnyOf, Match, Op, Pass, Pattern, Product, Rewriter, Rule, Scalar, Var, apply
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.rewriting.rules import Rule, apply
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
 _RAISES_TO = {"opset23": 23, "onnxruntime": 17}
@@ -124,10 +120,9 @@ RULES = tuple(
 )
 
 
-@dataclass(frozen=True)
 class FuseLayernorm(Pass):
-    name: ClassVar[str] = "fuse_layernorm"
-    rules: ClassVar[tuple[str, ...]] = (*(rule.name for rule in RULES), SKIP)
+    name = "fuse_layernorm"
+    rules = (*(rule.name for rule in RULES), SKIP)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         apply(rewriter, RULES)

@@ -14,8 +14,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Gemm.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx_ir as ir
 
@@ -23,27 +22,24 @@ from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
 from pytest_modelcheck.passes.tidy import tidy
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, other_input, produced_by
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import broadcasts_to
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _MAX_ROUNDS = 4
 
 
-@dataclass(frozen=True)
 class FuseMatmulAdd(Pass):
-    name: ClassVar[str] = "fuse_matmul_add"
-    rules: ClassVar[tuple[str, ...]] = ("matrices", "view", "tidy")
+    name = "fuse_matmul_add"
+    rules = ("matrices", "view", "tidy")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.order_uses()
         rewriter.begin_rule("view")
         for scope in list(rewriter.scopes()):
             for _ in range(_MAX_ROUNDS):
-                shapes = rewriter.shapes()
-                _, waiting = flatten(rewriter, shapes, find_regions(rewriter, shapes, scope))
+                rewriter.known.refresh()
+                _, waiting = flatten(rewriter, find_regions(rewriter, scope))
                 if not waiting:
                     break
         shapes = rewriter.shapes()
@@ -51,20 +47,20 @@ class FuseMatmulAdd(Pass):
         for product in rewriter.nodes("MatMul", "Gemm"):
             add = only_reader(product.outputs[0], "Add")
             if add is not None and len(product.inputs) == 2 and len(shapes.shape(product.outputs[0]) or ()) == 2:
-                _try_fuse(rewriter, shapes, product, add)
+                _try_fuse(rewriter, product, add)
         tidy(rewriter)
 
 
-def _try_fuse(rewriter: Rewriter, shapes: SymbolicShapes, product: ir.Node, add: ir.Node) -> bool:
+def _try_fuse(rewriter: Rewriter, product: ir.Node, add: ir.Node) -> bool:
     """Rule 1."""
     result = product.outputs[0]
     added = other_input(add, result)
-    shape, operands = shapes.shape(result), [shapes.shape(value) for value in product.inputs]
+    shape, operands = rewriter.known.shape(result), [rewriter.known.shape(value) for value in product.inputs]
     if any(operand is None or len(operand) != 2 for operand in operands) or shape is None:
         return rewriter.refuse("the MatMul is not proven to multiply matrices", product)
     if result.dtype not in GEMM_TYPES:
         return rewriter.refuse("the element type is not float or double", product)
-    if added is result or added is None or not broadcasts_to(shapes.shape(added), shape):
+    if added is result or added is None or not broadcasts_to(rewriter.known.shape(added), shape):
         return rewriter.refuse("the addend is not proven to broadcast to the product", product)
     left, right = product.inputs
     turned = produced_by(right, "Transpose") if product.op_type == "MatMul" else None

@@ -15,27 +15,23 @@ Sources: https://onnx.ai/onnx/operators/onnx__Conv.html, https://onnx.ai/onnx/op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute, integers_attribute, text_attribute
 from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import are_numbers
+from pytest_modelcheck.shapes.known import Facts, Unknown
 from pytest_modelcheck.shapes.slices import pads_of
 
 _NEUTRAL = {"Conv": (0.0, "zeros"), "MaxPool": (float("-inf"), "-infinity")}
 """Reader -> the value that its own padding amounts to, and the words for it."""
 
 
-@dataclass(frozen=True)
 class FusePadConv(Pass):
-    name: ClassVar[str] = "fuse_pad_conv"
-    rules: ClassVar[tuple[str, ...]] = ("conv", "pool")
+    name = "fuse_pad_conv"
+    rules = ("conv", "pool")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes("Conv", "MaxPool"):
@@ -58,9 +54,12 @@ def _try_fuse(rewriter: Rewriter, reader: ir.Node) -> bool:
     neutral, called = _NEUTRAL[reader.op_type]
     if not _writes(rewriter, pad, neutral):
         return rewriter.refuse(f"the Pad writes something else than {called}", reader)
-    pads = pads_of(pad, rewriter.shapes())
-    amounts = [axis[end] for end in (0, 1) for axis in pads or ()]
-    if pads is None or not are_numbers(amounts):
+    try:
+        pads = pads_of(Facts(pad, rewriter.shapes()))
+    except Unknown:
+        pads = []
+    amounts = [axis[end] for end in (0, 1) for axis in pads]
+    if not pads or not are_numbers(amounts):
         return rewriter.refuse("how much is padded is not constant", reader)
     if any(pads[0]) or any(pads[1]):
         return rewriter.refuse("the batch or the channels are padded", reader)

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.shape_inference import without_large_weights
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Rewriter
 
 _MOST = 16
 """Conditions that are tried in one run of a pass: each takes two copies of the model."""

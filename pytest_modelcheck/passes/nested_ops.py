@@ -25,14 +25,12 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.graph.readers import read_once, read_outside
-from pytest_modelcheck.rewriting.formulas import AnyOf, Match, Op, Var, constant
+from pytest_modelcheck.rewriting import AnyOf, Match, Op, Rewriter, Rule, Var, apply, constant
 from pytest_modelcheck.rewriting.matching import FLOATS, produced_by, rank, reduced_axes, scope_of
-from pytest_modelcheck.rewriting.rewriter import Rewriter
-from pytest_modelcheck.rewriting.rules import Rule, apply
 from pytest_modelcheck.shapes.dims import are_numbers
+from pytest_modelcheck.shapes.known import Facts, Unknown
 from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
 from pytest_modelcheck.shapes.slices import slice_bounds
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _INT32 = ir.DataType.INT32
 _NARROWER = (ir.DataType.BOOL, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
@@ -50,7 +48,7 @@ def merge_nested(rewriter: Rewriter) -> None:
     apply(rewriter, _FORMULAS)
 
 
-def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def element_of_sequence(rewriter: Rewriter, node: ir.Node) -> Found:
     """The value that the SequenceAt `node` takes out again."""
     made, position = produced_by(node.inputs[0], "SequenceConstruct"), rewriter.constant(node.inputs[1])
     if made is None or position is None:
@@ -59,7 +57,7 @@ def element_of_sequence(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node
     return made.inputs[index] if -len(made.inputs) <= index < len(made.inputs) else None
 
 
-def element_of_optional(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> Found:
+def element_of_optional(rewriter: Rewriter, node: ir.Node) -> Found:
     """The value that the OptionalGetElement `node` takes out again."""
     made = produced_by(node.inputs[0], "Optional")
     if made is None or not made.inputs:
@@ -71,12 +69,15 @@ def _try_merge_slices(rewriter: Rewriter, node: ir.Node) -> bool:
     inner = produced_by(node.inputs[0], "Slice")
     if inner is None or inner.graph is not node.graph or not read_once(inner.outputs[0]) or "starts" in node.attributes:
         return False
-    known = rewriter.shapes()
-    first, second = slice_bounds(inner, known), slice_bounds(node, known)
-    rows = [(axis, *bounds) for bound in (first or {}, second or {}) for axis, bounds in bound.items()]
-    if first is None or second is None or not all(map(are_numbers, rows)):
+    rewriter.known.refresh()
+    try:
+        bounds = [slice_bounds(Facts(slice_, rewriter.known)) for slice_ in (inner, node)]
+    except Unknown:
+        bounds = []
+    rows = [(axis, *row) for along in bounds for axis, row in along.items()]
+    if not bounds or not all(map(are_numbers, rows)):
         return rewriter.refuse("the bounds of the two Slices are not constant", node)
-    if first.keys() & second.keys():
+    if bounds[0].keys() & bounds[1].keys():
         return rewriter.refuse("both Slices are along one axis", node)
     columns = ([number for row in rows if isinstance(number := row[i], int)] for i in range(4))
     axes, starts, ends, steps = (rewriter.integers(scope_of(node), column, "bounds") for column in columns)

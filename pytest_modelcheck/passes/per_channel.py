@@ -10,9 +10,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute
 from pytest_modelcheck.graph.readers import is_needed, read_once
-from pytest_modelcheck.rewriting.formulas import Match, Op, Pattern, Var, constant
+from pytest_modelcheck.rewriting import Match, Op, Pattern, Rewriter, Var, constant
 from pytest_modelcheck.rewriting.matching import produced_by, rank
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 Array = np.ndarray[Any, Any]
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar
 
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Pass, Rewriter
 
 _MAX_ROUNDS = 6
 """Rules that undo each other would never end."""
@@ -35,7 +33,7 @@ class Settle(Pass):
     passes: tuple[Pass, ...] = ()
     idle: frozenset[Pass] = frozenset()
 
-    name: ClassVar[str] = "settle"
+    name = "settle"
 
     def without(self, left_out: str) -> Settle:
         """The same for a pipeline that does not have the pass of this name."""

@@ -18,8 +18,6 @@ Source: https://onnx.ai/onnx/operators/onnx__Reshape.html
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -29,9 +27,8 @@ from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.passes.known_results import OF_SHAPES
+from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of
-from pytest_modelcheck.rewriting.pass_base import Pass
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING
@@ -45,10 +42,9 @@ _MAX_ROUNDS = 4
 _SAME_IF_SHAPE_IS = (*_RESHAPES, "Expand")
 
 
-@dataclass(frozen=True)
 class SimplifyShapeChains(Pass):
-    name: ClassVar[str] = "simplify_shape_chains"
-    rules: ClassVar[tuple[str, ...]] = ("constant", "target", "remove", "merge", "reuse", "earlier", "expand", "fold")
+    name = "simplify_shape_chains"
+    rules = ("constant", "target", "remove", "merge", "reuse", "earlier", "expand", "fold")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         simplify(rewriter)
@@ -77,36 +73,36 @@ def simplify(rewriter: Rewriter, *, beside: Set[ir.Node] | None = None) -> None:
 
 def _sweep(rewriter: Rewriter, made: list[ir.Value], beside: Set[ir.Node] | None) -> None:
     """All rules once, in graph order; constants that appear are added to `made`."""
-    known = rewriter.shapes()
+    rewriter.known.refresh()
     computed: dict[tuple[object, ...], ir.Value] = {}
     for node in rewriter.nodes():
         if node.domain != "" or node.op_type == "Constant" or not node.inputs:
             continue
-        if _try_reuse(rewriter, known, node, computed, beside):
+        if _try_reuse(rewriter, node, computed, beside):
             continue
         if beside is not None and not _is_beside(node, beside):
             continue
-        if _try_make_constant(rewriter, known, node, made):
+        if _try_make_constant(rewriter, node, made):
             continue
-        _try_read_earlier(rewriter, known, node)
-        if _try_remove(rewriter, known, node) or _try_merge(rewriter, known, node):
+        _try_read_earlier(rewriter, node)
+        if _try_remove(rewriter, node) or _try_merge(rewriter, node):
             continue
-        _try_fix_target(rewriter, known, node)
+        _try_fix_target(rewriter, node)
     # Last: while its target is there, other computations of the same shape become that one.
     for node in rewriter.nodes("Expand"):
         if beside is None or _is_beside(node, beside):
-            _try_drop_expand(rewriter, known, node)
+            _try_drop_expand(rewriter, node)
 
 
 def _is_beside(node: ir.Node, nodes: Set[ir.Node]) -> bool:
     return node in nodes or any(value is not None and value.producer() in nodes for value in node.inputs)
 
 
-def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node, made: list[ir.Value]) -> bool:
+def _try_make_constant(rewriter: Rewriter, node: ir.Node, made: list[ir.Value]) -> bool:
     rewriter.begin_rule("constant")
     value = node.outputs[0]
-    elements = known.constant_content(value) if len(node.outputs) == 1 else None
-    shape = None if elements is None else known.shape(value)
+    elements = rewriter.known.constant_content(value) if len(node.outputs) == 1 else None
+    shape = None if elements is None else rewriter.known.shape(value)
     if elements is None or shape is None or len(shape) > 1 or value.dtype is None or node.graph is None:
         return False
     limits = np.iinfo(value.dtype.numpy()) if value.dtype != ir.DataType.BOOL else None
@@ -118,11 +114,12 @@ def _try_make_constant(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node,
     return rewriter.replace([node], nodes, {value: constant})
 
 
-def _try_read_earlier(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> None:
+def _try_read_earlier(rewriter: Rewriter, node: ir.Node) -> None:
     rewriter.begin_rule("earlier")
     while node.op_type in OF_SHAPES and (read := node.inputs[0]) is not None and read_once(read):
-        producer, shape = read.producer(), known.shape(read)
-        same = [value for value in producer.inputs if known.shape(value) == shape] if producer and shape else []
+        producer, shape = read.producer(), rewriter.known.shape(read)
+        sources = producer.inputs if producer and shape else ()
+        same = [value for value in sources if rewriter.known.shape(value) == shape]
         if not same:
             return
         rewriter.set_input(node, 0, same[0])
@@ -131,15 +128,14 @@ def _try_read_earlier(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) 
 
 def _try_reuse(
     rewriter: Rewriter,
-    known: SymbolicShapes,
     node: ir.Node,
     computed: dict[tuple[object, ...], ir.Value],
     beside: Set[ir.Node] | None,
 ) -> bool:
     rewriter.begin_rule("reuse")
     value = node.outputs[0]
-    elements = known.content(value) if len(node.outputs) == 1 else None
-    shape = known.shape(value) if elements else None
+    elements = rewriter.known.content(value) if len(node.outputs) == 1 else None
+    shape = rewriter.known.shape(value) if elements else None
     if elements is None or shape is None:
         return False
     key = (id(node.graph), value.dtype, len(shape), elements)
@@ -154,18 +150,18 @@ def _try_reuse(
     return rewriter.replace([node], [], {value: earlier})
 
 
-def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_remove(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 3, also through a chain of reshapes: back to the first value that has the same shape."""
     rewriter.begin_rule("remove")
-    source, same, shape = node.inputs[0], None, known.shape(node.outputs[0])
+    source, same, shape = node.inputs[0], None, rewriter.known.shape(node.outputs[0])
     if node.op_type in ("Slice", "Pad"):
-        if source is None or not keeps_everything(node, known):
+        if source is None or not keeps_everything(node, rewriter.known):
             return False
         return rewriter.replace([node], [], {node.outputs[0]: source})
     if node.op_type not in _SAME_IF_SHAPE_IS:
         return False
     while shape is not None and source is not None:
-        if known.shape(source) == shape and all(map(is_nonnegative, shape)):
+        if rewriter.known.shape(source) == shape and all(map(is_nonnegative, shape)):
             same = source
         producer = produced_by(source, *_RESHAPES)
         if producer is None or node.op_type == "Expand":
@@ -176,7 +172,7 @@ def _try_remove(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> boo
     return rewriter.replace([node], [], {node.outputs[0]: same})
 
 
-def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_merge(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 4: this reshape reads the output of another reshape that nothing else reads."""
     rewriter.begin_rule("merge")
     source = node.inputs[0]
@@ -186,9 +182,9 @@ def _try_merge(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool
     if source.is_graph_output() or not all(_is_reshape_of(user, index, node.graph) for user, index in source.uses()):
         return False
     origin, output = inner.inputs[0], node.outputs[0]
-    if origin is None or known.shape(output) is None:
+    if origin is None or rewriter.known.shape(output) is None:
         return rewriter.refuse("the rank after two reshapes is not known", node)
-    targets = {user: _target_from(known, origin, user) for user, _ in source.uses()}
+    targets = {user: _target_from(rewriter.known, origin, user) for user, _ in source.uses()}
     if (target := targets[node]) is None:
         return rewriter.refuse(
             "more than one axis after two reshapes has no size that is known to be its input's", node
@@ -212,7 +208,7 @@ def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tupl
     return None if 0 in static else static
 
 
-def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_drop_expand(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 6."""
     rewriter.begin_rule("expand")
     source, output = node.inputs[0], node.outputs[0]
@@ -222,25 +218,25 @@ def _try_drop_expand(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -
         if user.domain != "" or user.op_type not in BROADCASTING or len(user.outputs) != 1:
             return False
         operands = [source if value is output else value for value in user.inputs]
-        shape = known.shape(user.outputs[0])
+        shape = rewriter.known.shape(user.outputs[0])
         if shape is None or any(value is None for value in operands):
             return False
-        if tuple(broadcast([known.shape(value) for value in operands]) or ()) != shape:
+        if tuple(broadcast([rewriter.known.shape(value) for value in operands]) or ()) != shape:
             return rewriter.refuse("without the Expand, what reads it would have another shape", node)
     return rewriter.replace([node], [], {output: source})
 
 
-def _try_fix_target(rewriter: Rewriter, known: SymbolicShapes, node: ir.Node) -> bool:
+def _try_fix_target(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 2."""
     rewriter.begin_rule("target")
     if node.op_type != "Reshape" or len(node.inputs) < 2 or is_constant(node.inputs[1]):
         return False
     if integer_attribute(node, "allowzero", 0) != 0:
         return rewriter.refuse("allowzero is set and the target is not constant", node)
-    elements = known.content(node.inputs[1])
+    elements = rewriter.known.content(node.inputs[1])
     if elements is None:
         return rewriter.refuse("the number of elements of the Reshape target is not known", node)
-    target = reshape_target(known.shape(node.inputs[0]), known.shape(node.outputs[0]))
+    target = reshape_target(rewriter.known.shape(node.inputs[0]), rewriter.known.shape(node.outputs[0]))
     if target is None:
         return rewriter.refuse("more than one element of the Reshape target is not known", node)
     rewriter.set_input(node, 1, rewriter.integers(scope_of(node), target, "shape"))

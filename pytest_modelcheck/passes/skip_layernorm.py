@@ -12,8 +12,8 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import float_attribute, has_reference_attributes, integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, rank
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 SKIP = "SkipLayerNormalization"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_modelcheck.passes.eliminate_common_subexpressions import merge_equal_nodes
 from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.passes.simplify_shape_chains import simplify
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Rewriter
 
 
 def tidy(rewriter: Rewriter) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_array
-from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.rewriting import Rewriter
 
 RULE = "zero state"
 

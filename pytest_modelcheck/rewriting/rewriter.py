@@ -31,6 +31,7 @@ class Rewriter(Journal):
     """Edits one model on behalf of one pass.
 
     Attributes:
+        known: What is known about shapes and the content of shape tensors; see `shapes`.
         made: Every node that this pass has made.
         node, split, constant_value, constant_for, integers: What a rewrite puts in; see `NewNodes`.
         new_value_name: A name that no value or node of the model has, from a hint.
@@ -50,7 +51,7 @@ class Rewriter(Journal):
         self.model = model
         self.pass_name = pass_name
         self.target = target
-        self._shapes = SymbolicShapes(model) if shapes is None else shapes
+        self.known = SymbolicShapes(model) if shapes is None else shapes
         self._scopes = all_scopes(model)
         new = NewNodes(model, self._scopes, pass_name)
         self.made = new.made
@@ -91,16 +92,16 @@ class Rewriter(Journal):
         order_uses(self._scopes)
 
     def shapes(self) -> SymbolicShapes:
-        """What is known about shapes and the content of shape tensors, all edits until now considered.
+        """`known`, all edits until now considered.
 
         Asked for again after edits that change what a value means: until then the answers are those of before.
         """
-        self._shapes.refresh()
-        return self._shapes
+        self.known.refresh()
+        return self.known
 
     def infer_shapes(self) -> bool:
         """Declare at every value what ONNX shape inference says; whether that is new of one."""
-        return self._shapes.infer()
+        return self.known.infer()
 
     # Imports and metadata: not counted
 
@@ -163,7 +164,7 @@ class Rewriter(Journal):
         scope = self._scope_of(anchor)
         merge_metadata(metadata_from or old_nodes, new_nodes)
         scope.insert_before(anchor, list(new_nodes))
-        self._shapes.edits.edited(new_nodes)
+        self.known.edits.edited(new_nodes)
         for old, new in values.items():
             self._redirect(old, new)
         self.edited()
@@ -220,7 +221,7 @@ class Rewriter(Journal):
             node.resize_inputs(index + 1)
         old = node.inputs[index]
         node.replace_input_with(index, value)
-        self._shapes.edits.edited([node])
+        self.known.edits.edited([node])
         if old is not None:
             drop_value_if_dead(old)
 
@@ -228,11 +229,11 @@ class Rewriter(Journal):
         """Take omitted inputs off the end of `node`."""
         given = [index for index, value in enumerate(node.inputs) if value is not None]
         node.resize_inputs(max(given, default=-1) + 1)
-        self._shapes.edits.edited([node])
+        self.known.edits.edited([node])
 
     def set_attributes(self, node: ir.Node, attributes: Mapping[str, int | Sequence[int] | None]) -> None:
         """Set integer attributes of `node`; None removes one."""
-        self._shapes.edits.edited([node])
+        self.known.edits.edited([node])
         for name, number in attributes.items():
             if number is None:
                 node.attributes.pop(name, None)
@@ -248,21 +249,21 @@ class Rewriter(Journal):
             value.shape = like.shape
         else:
             value.shape = None if shape is None else ir.Shape(shape)
-        self._shapes.edits.declared([value])
+        self.known.edits.declared([value])
 
     def insert_first(self, scope: Scope, node: ir.Node, *, owner: ir.Node | None = None) -> None:
         """Put `node`, which reads only what is known at the start of `scope`, there, with the metadata of `owner`."""
         if owner is not None:
             merge_metadata([owner], [node])
         insert_first(scope, node)
-        self._shapes.edits.edited([node])
+        self.known.edits.edited([node])
 
     def insert_after(self, producer: ir.Node, node: ir.Node) -> None:
         """Put `node` behind `producer`, with its metadata."""
         scope = self._scope_of(producer)
         merge_metadata([producer], [node])
         scope.insert_after(producer, node)
-        self._shapes.edits.edited([node])
+        self.known.edits.edited([node])
 
     def insert_behind(self, value: ir.Value, node: ir.Node, *, but: Collection[ir.Node] = ()) -> None:
         """Put `node`, which reads `value`, behind it: all readers of `value` outside `but` read its output instead.
@@ -283,7 +284,7 @@ class Rewriter(Journal):
         else:
             for use in moved:
                 use.node.replace_input_with(use.idx, output)
-            self._shapes.edits.edited(use.node for use in moved)
+            self.known.edits.edited(use.node for use in moved)
 
     def sweep(self, value: ir.Value) -> None:
         """Drop what made `value` if nothing reads it any more."""
@@ -319,7 +320,7 @@ class Rewriter(Journal):
             old.name = self.new_value_name(name or "output")
             new.name, new.type, new.shape = name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
-        self._shapes.edits.replaced[old] = new
+        self.known.edits.replaced[old] = new
 
 
 def _frees_producer(nodes: Sequence[ir.Node], kept: ir.Value) -> bool:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.shapes import dims
 from pytest_modelcheck.shapes.dims import Dim, is_nonnegative
-from pytest_modelcheck.shapes.known import Known
+from pytest_modelcheck.shapes.known import Facts, Known, Unknown
 from pytest_modelcheck.shapes.slices import slice_bounds
 
 Elements = Sequence[Dim | None] | None
+
+Rule = Callable[[Facts], Elements]
 
 MAX_ELEMENTS = 64
 """A longer tensor holds no shape, and is never written out: a file of 1 kB may ask for 8 GiB."""
@@ -24,100 +25,81 @@ MAX_ELEMENTS = 64
 
 def output_content(node: ir.Node, known: Known) -> Elements:
     """The elements of the only output of a standard-domain node, if its operator has a rule."""
-    rule = RULES.get(node.op_type)
-    if rule is None or not node.inputs:
+    rule, shape = RULES.get(node.op_type), known.shape(node.outputs[0])
+    if rule is None or (shape is not None and len(shape) > 1):
         return None
-    shape = known.shape(node.outputs[0])
-    if shape is not None and len(shape) > 1:
+    try:
+        return rule(Facts(node, known))
+    except Unknown:
         return None
-    return rule(node, known)
 
 
-def _shape(node: ir.Node, known: Known) -> Elements:
-    shape = known.shape(node.inputs[0])
-    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", 2**31)
-    return None if shape is None or start is None or end is None else shape[start:end]
+def _shape(of: Facts) -> Elements:
+    return of.shape()[of.integer("start", 0) : of.integer("end", 2**31)]
 
 
-def _size(node: ir.Node, known: Known) -> Elements:
-    shape = known.shape(node.inputs[0])
-    return None if shape is None else [dims.product(shape)]
+def _size(of: Facts) -> Elements:
+    return [dims.product(of.shape())]
 
 
-def _same(node: ir.Node, known: Known) -> Elements:
-    return known.content(node.inputs[0])
+def _same(of: Facts) -> Elements:
+    return of.content()
 
 
-def _cast(node: ir.Node, known: Known) -> Elements:
-    elements = known.content(node.inputs[0])
-    if elements is None or node.outputs[0].dtype == ir.DataType.INT64:
+def _cast(of: Facts) -> Elements:
+    elements, dtype = of.content(), of.node.outputs[0].dtype
+    if dtype == ir.DataType.INT64:
         return elements
-    if node.outputs[0].dtype != ir.DataType.BOOL:
+    if dtype != ir.DataType.BOOL:
         return [None if isinstance(element, int) and abs(element) >= 2**31 else element for element in elements]
     return [int(element != 0) if isinstance(element, int) else None for element in elements]
 
 
-def _gather(node: ir.Node, known: Known) -> Elements:
-    data, indices = known.content(node.inputs[0]), known.constant_content(node.inputs[1])
-    source = known.shape(node.inputs[0])
-    if data is None or indices is None or source is None or len(source) != 1:
-        return None
-    if any(not -len(data) <= index < len(data) for index in indices):
+def _gather(of: Facts) -> Elements:
+    data, indices = of.content(0), of.numbers(1)
+    if len(of.shape()) != 1 or any(not -len(data) <= index < len(data) for index in indices):
         return None
     return [data[index] for index in indices]
 
 
-def _slice(node: ir.Node, known: Known) -> Elements:
-    data, bounds = known.content(node.inputs[0]), slice_bounds(node, known)
-    if data is None or bounds is None:
-        return None
-    start, end, step = bounds.get(0, (0, len(data), 1))
+def _slice(of: Facts) -> Elements:
+    data = of.content()
+    start, end, step = slice_bounds(of).get(0, (0, len(data), 1))
     if not (isinstance(start, int) and isinstance(end, int) and isinstance(step, int)) or step == 0:
         return None
-    if step < 0 and end < -len(data):
-        return data[start::step]
-    return data[start:end:step]
+    return data[start::step] if step < 0 and end < -len(data) else data[start:end:step]
 
 
-def _concat(node: ir.Node, known: Known) -> Elements:
-    parts = [elements for value in node.inputs if (elements := known.content(value)) is not None]
-    return [element for part in parts for element in part] if len(parts) == len(node.inputs) else None
+def _concat(of: Facts) -> Elements:
+    return [element for index in range(len(of.node.inputs)) for element in of.content(index)]
 
 
-def _constant_of_shape(node: ir.Node, known: Known) -> Elements:
-    length = known.constant_content(node.inputs[0])
-    if length is None or len(length) > 1 or (length and length[0] > MAX_ELEMENTS):
-        return None
-    attribute = node.attributes.get("value")
-    if attribute is not None and attribute.is_ref():
+def _constant_of_shape(of: Facts) -> Elements:
+    length, attribute = of.numbers(), of.node.attributes.get("value")
+    if len(length) > 1 or (length and length[0] > MAX_ELEMENTS) or (attribute is not None and attribute.is_ref()):
         return None
     value = [0] if attribute is None else attribute.as_tensor().numpy().reshape(-1)
-    if len(value) != 1:
-        return None
-    fill = int(value[0])
-    return [fill] * (length[0] if length else 1)
+    return [int(value[0])] * (length[0] if length else 1) if len(value) == 1 else None
 
 
-def _expand(node: ir.Node, known: Known) -> Elements:
-    elements, target = known.content(node.inputs[0]), known.constant_content(node.inputs[1])
-    if elements is None or target is None or len(target) != 1 or target[0] > MAX_ELEMENTS:
+def _expand(of: Facts) -> Elements:
+    elements, target = of.content(0), of.numbers(1)
+    if len(target) != 1 or target[0] > MAX_ELEMENTS:
         return None
     return elements if len(elements) != 1 else elements * max(target[0], 1)
 
 
-def _range(node: ir.Node, known: Known) -> Elements:
-    bounds = [known.constant_content(value) for value in node.inputs]
-    if not all(bounds):
+def _range(of: Facts) -> Elements:
+    bounds = [of.numbers(index) for index in range(3)]
+    if not all(bounds) or bounds[2][0] == 0:
         return None
-    start, limit, delta = (bound[0] for bound in bounds if bound is not None)
-    return None if delta == 0 or len(range(start, limit, delta)) > MAX_ELEMENTS else list(range(start, limit, delta))
+    elements = range(*(bound[0] for bound in bounds))
+    return None if len(elements) > MAX_ELEMENTS else list(elements)
 
 
-def _elementwise(apply: Callable[..., Dim | None]) -> Callable[[ir.Node, Known], Elements]:
-    def rule(node: ir.Node, known: Known) -> Elements:
-        operands = [elements for value in node.inputs if (elements := known.content(value)) is not None]
-        if len(operands) < len(node.inputs):
-            return None
+def _elementwise(apply: Callable[..., Dim | None]) -> Rule:
+    def rule(of: Facts) -> Elements:
+        operands = [of.content(index) for index in range(len(of.node.inputs))]
         length = max(map(len, operands)) if all(operands) else 0
         spread = [elements * length if len(elements) == 1 else elements for elements in operands]
         if any(len(elements) != length for elements in spread):
@@ -172,18 +154,16 @@ def _abs(element: Dim) -> Dim | None:
     return abs(element) if isinstance(element, int) else None
 
 
-def _remainder(node: ir.Node, known: Known) -> Elements:
-    return None if integer_attribute(node, "fmod", 0) != 0 else _elementwise(dims.remainder)(node, known)
+def _remainder(of: Facts) -> Elements:
+    return None if of.integer("fmod", 0) != 0 else _elementwise(dims.remainder)(of)
 
 
-def _reduce_product(node: ir.Node, known: Known) -> Elements:
-    elements, shape = known.content(node.inputs[0]), known.shape(node.inputs[0])
-    if elements is None or shape is None or len(shape) != 1 or integer_attribute(node, "noop_with_empty_axes", 0) != 0:
-        return None
-    return [dims.product(elements)]
+def _reduce_product(of: Facts) -> Elements:
+    plain = len(of.shape()) == 1 and of.integer("noop_with_empty_axes", 0) == 0
+    return [dims.product(of.content())] if plain else None
 
 
-RULES: dict[str, Callable[[ir.Node, Known], Elements]] = {
+RULES: dict[str, Rule] = {
     **dict.fromkeys(("Identity", "Reshape", "Squeeze", "Unsqueeze"), _same),
     "Abs": _elementwise(_abs),
     "Add": _elementwise(dims.add),

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import has_reference_attributes, integers_attribute
+from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.shapes.dims import Dim, is_nonnegative, minimum, subtract
-from pytest_modelcheck.shapes.known import Known, axes_of, normalized
+from pytest_modelcheck.shapes.known import Facts, Known, Shape, Unknown, fact, normalized
 
 INFINITE = 2**31 - 1
 """An end at or above this is the end of any axis."""
 
 
-def slice_bounds(node: ir.Node, known: Known) -> dict[int, tuple[Dim, Dim, Dim]] | None:
-    """Axis (not negative) -> (start, end, step) of a Slice; None where they are not known."""
-    if "starts" in node.attributes:  # opset 1
-        parts: list[tuple[Dim, ...] | None] = [integers_attribute(node, name) for name in ("starts", "ends", "axes")]
-        if has_reference_attributes(node):
-            return None
+def slice_bounds(of: Facts) -> dict[int, tuple[Dim, Dim, Dim]]:
+    """Axis (not negative) -> (start, end, step) of a Slice.
+
+    Raises:
+        Unknown: where they are not known.
+    """
+    given: list[Shape]
+    if "starts" in of.node.attributes:  # opset 1
+        given = [fact(integers_attribute(of.node, name)) for name in ("starts", "ends")]
     else:
-        parts = [known.content(value) for value in node.inputs[1:]]
-        if any(value is not None and part is None for value, part in zip(node.inputs[1:], parts, strict=True)):
-            return None
-    starts, ends, axes, steps = (*parts, None, None, None, None)[:4]
-    if starts is None or ends is None:
-        return None
-    axes = tuple(range(len(starts))) if axes is None else axes
-    steps = (1,) * len(starts) if steps is None else steps
-    numbers = [axis for axis in axes if isinstance(axis, int)]
-    shape = known.shape(node.inputs[0])
-    if shape is None and any(axis < 0 for axis in numbers):
-        return None
-    along = normalized(numbers, len(shape)) if shape is not None else numbers
-    if along is None or not len(along) == len(starts) == len(ends) == len(steps):
-        return None
-    return dict(zip(along, zip(starts, ends, steps, strict=True), strict=True))
+        given = [of.content(index) for index in (1, 2, 4) if index < 4 or of.value(index) is not None]
+    starts, ends, steps = given if len(given) == 3 else (*given, (1,) * len(given[0]))
+    axes, shape = of.axes(3) or tuple(range(len(starts))), of.known.shape(of.value(0))
+    if shape is not None:
+        axes = normalized(axes, len(shape))
+    if any(axis < 0 for axis in axes) or not len(axes) == len(starts) == len(ends) == len(steps):
+        raise Unknown
+    return dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
 
 
 def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
@@ -57,11 +52,12 @@ def sliced(dim: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
 
 def keeps_everything(node: ir.Node, known: Known) -> bool:
     """Whether the Slice or Pad `node` is known to give all of its input, and nothing else."""
-    if node.op_type == "Pad":
-        amounts = _amounts(node, known)
-        return amounts is not None and not any(amounts)
-    shape, bounds = known.shape(node.inputs[0]), slice_bounds(node, known)
-    if shape is None or bounds is None:
+    of = Facts(node, known)
+    try:
+        if node.op_type == "Pad":
+            return not any(_amounts(of))
+        shape, bounds = of.shape(), slice_bounds(of)
+    except Unknown:
         return False
     return all(
         step == 1 and sliced(shape[axis], start, end, step) == shape[axis]
@@ -69,19 +65,20 @@ def keeps_everything(node: ir.Node, known: Known) -> bool:
     )
 
 
-def pads_of(node: ir.Node, known: Known) -> list[tuple[Dim, Dim]] | None:
-    """What the Pad `node` puts before and behind each axis; None where that is not known."""
-    shape, amounts, axes = known.shape(node.inputs[0]), _amounts(node, known), axes_of(node, known, 3)
-    if shape is None or amounts is None or axes is None:
-        return None
-    along = normalized(axes or range(len(shape)), len(shape))
-    if along is None or len(amounts) != 2 * len(along):
-        return None
+def pads_of(of: Facts) -> list[tuple[Dim, Dim]]:
+    """What a Pad puts before and behind each axis.
+
+    Raises:
+        Unknown: where that is not known.
+    """
+    rank, amounts = len(of.shape()), _amounts(of)
+    along = normalized(of.axes(3) or range(rank), rank)
+    if len(amounts) != 2 * len(along):
+        raise Unknown
     pads = dict(zip(along, zip(amounts[: len(along)], amounts[len(along) :], strict=True), strict=True))
-    return [pads.get(axis, (0, 0)) for axis in range(len(shape))]
+    return [pads.get(axis, (0, 0)) for axis in range(rank)]
 
 
-def _amounts(node: ir.Node, known: Known) -> tuple[Dim, ...] | None:
-    if "pads" in node.attributes:  # before opset 11
-        return integers_attribute(node, "pads")
-    return known.content(node.inputs[1]) if len(node.inputs) > 1 else None
+def _amounts(of: Facts) -> Shape:
+    # An attribute before opset 11.
+    return fact(integers_attribute(of.node, "pads")) if "pads" in of.node.attributes else of.content(1)

@@ -19,9 +19,7 @@ from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.shapes import content_rules, shape_rules
 from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, UNKNOWN_SIGN, Dim, atom, names, parse, with_unnamed
 from pytest_modelcheck.shapes.edits import Edits
-
-Shape = tuple[Dim, ...]
-
+from pytest_modelcheck.shapes.known import Shape
 
 _UNASKED = object()
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integers_attribute
+from pytest_modelcheck.rewriting import Rewriter, Scope
 from pytest_modelcheck.rewriting.matching import produced_by, weight_source
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.rewriting.shared_constants import is_in_a_graph
 
 Array = np.ndarray[Any, Any]

@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.passes.attention.joined_shapes import put_target, target_for
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import only_reader, permutation, scope_of
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -64,16 +64,16 @@ def heads_of(shapes: SymbolicShapes, value: ir.Value) -> Heads | None:
     return Heads(reshape=reshape, transpose=transpose, leading=(batch, sequence), count=count, depth=depth, perm=perm)
 
 
-def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
+def try_hoist(rewriter: Rewriter, split: ir.Node) -> bool:
     """Rules 1 and 2 for one Split."""
-    heads = [h for output in split.outputs if (h := heads_of(shapes, output)) is not None]
-    if not _is_along_last(shapes, split) or len(heads) < len(split.outputs) or len({h.key for h in heads}) != 1:
+    heads = [h for output in split.outputs if (h := heads_of(rewriter.known, output)) is not None]
+    if not _is_along_last(rewriter.known, split) or len(heads) < len(split.outputs) or len({h.key for h in heads}) != 1:
         return False
     if Heads.saved(heads) <= 0:
         return rewriter.refuse("moving the heads behind the Split would not save a node", split)
     first, counts = heads[0], [h.count for h in heads]
     shape = (*first.leading, sum(counts), first.depth)
-    made = _reshaped(rewriter, shapes, split, shape, first.reshape, 2)
+    made = _reshaped(rewriter, split, shape, first.reshape, 2)
     if not made:
         return rewriter.refuse("the shape of the merged heads is not known", split)
     result = made[-1].outputs[0]
@@ -91,20 +91,23 @@ def try_hoist(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> boo
     return rewriter.replace(old, made, values)
 
 
-def try_hoist_reshapes(rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node) -> bool:
+def try_hoist_reshapes(rewriter: Rewriter, split: ir.Node) -> bool:
     """Rule 3 for one Split."""
     found = [node for output in split.outputs if (node := only_reader(output, "Reshape")) is not None]
-    if not _is_along_last(shapes, split) or len(found) < len(split.outputs):
+    if not _is_along_last(rewriter.known, split) or len(found) < len(split.outputs):
         return False
     outputs = [node.outputs[0] for node in found]
-    before, after = [shapes.shape(output) or () for output in split.outputs], [shapes.shape(v) or () for v in outputs]
+    before, after = (
+        [rewriter.known.shape(output) or () for output in split.outputs],
+        [rewriter.known.shape(v) or () for v in outputs],
+    )
     if any(not b or a[-1:] != b[-1:] for a, b in zip(after, before, strict=True)):
         return False
     leads, widths = {shape[:-1] for shape in after}, [size for shape in after if isinstance(size := shape[-1], int)]
     if len(leads) != 1 or len(widths) < len(after):
         return False
     (lead,) = leads
-    made = _reshaped(rewriter, shapes, split, (*lead, sum(widths)), found[0], 1)
+    made = _reshaped(rewriter, split, (*lead, sum(widths)), found[0], 1)
     if not made:
         return rewriter.refuse("the shape of the packed projection is not known", split)
     parts = rewriter.split(made[-1].outputs[0], -1, widths, scope_of(split), outputs)
@@ -116,15 +119,13 @@ def _is_along_last(shapes: SymbolicShapes, split: ir.Node) -> bool:
     return start is not None and integer_attribute(split, "axis", 0) in (-1, len(start) - 1)
 
 
-def _reshaped(
-    rewriter: Rewriter, shapes: SymbolicShapes, split: ir.Node, shape: tuple[Dim, ...], like: ir.Node, tail: int
-) -> list[ir.Node]:
+def _reshaped(rewriter: Rewriter, split: ir.Node, shape: tuple[Dim, ...], like: ir.Node, tail: int) -> list[ir.Node]:
     """What reshapes the input of `split` to `shape`, as the Reshape `like` does but for its last `tail` sizes.
 
     Empty where there is no such target.
     """
     whole, made = split.inputs[0], list[ir.Node]()
-    target = target_for(shapes, whole, shape, like, tail)
+    target = target_for(rewriter.known, whole, shape, like, tail)
     if target is None or whole is None:
         return []
     sizes = put_target(rewriter, scope_of(split), target, shape[-tail:], made)

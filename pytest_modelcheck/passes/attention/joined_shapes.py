@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from pytest_modelcheck.rewriting import Rewriter, Scope
 from pytest_modelcheck.rewriting.matching import produced_by
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.reshape_target import reshape_target
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes

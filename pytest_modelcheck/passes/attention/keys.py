@@ -23,11 +23,10 @@ from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import KEYS_LAST, Heads, heads_of
 from pytest_modelcheck.passes.attention.projections import Projection, projection_of
 from pytest_modelcheck.passes.attention.search import find_attention
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of, weight_content
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import least
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +44,11 @@ class _Keys:
     target: tuple[int, ...]
 
 
-def turn(rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, softmaxes: Iterable[ir.Node]) -> None:
+def turn(rewriter: Rewriter, derived: DerivedConstants, softmaxes: Iterable[ir.Node]) -> None:
     """Rules 1 and 2 for all attentions around `softmaxes`."""
     groups: dict[tuple[object, ir.Value], list[_Keys]] = {}
     for softmax in softmaxes:
-        keys = _keys_of(rewriter, shapes, softmax)
+        keys = _keys_of(rewriter, softmax)
         if keys is not None:
             groups.setdefault((keys.projection.product.graph, keys.x), []).append(keys)
     for group in groups.values():
@@ -65,21 +64,21 @@ def turn(rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, 
             turned = _turn(rewriter, derived, keys, turned)
 
 
-def _keys_of(rewriter: Rewriter, shapes: SymbolicShapes, softmax: ir.Node) -> _Keys | None:
+def _keys_of(rewriter: Rewriter, softmax: ir.Node) -> _Keys | None:
     attention = find_attention(softmax)
     transpose = None if attention is None else produced_by(attention.scores.inputs[1], "Transpose")
     reshape = None if transpose is None else produced_by(transpose.inputs[0], "Reshape")
     projection = None if reshape is None else _projection_behind(rewriter, reshape.inputs[0])
     if projection is None or projection.product.graph is not softmax.graph:
         return None
-    heads = heads_of(shapes, projection.result)
+    heads = heads_of(rewriter.known, projection.result)
     if heads is None or heads.perm != KEYS_LAST or heads.transpose is not transpose:
         return None
     x = projection.x
     view = produced_by(x, "Reshape")
-    if len(shapes.shape(x) or ()) == 2 and view is not None and view.inputs[0] is not None:
+    if len(rewriter.known.shape(x) or ()) == 2 and view is not None and view.inputs[0] is not None:
         x = view.inputs[0]
-    shape = shapes.shape(x)
+    shape = rewriter.known.shape(x)
     if shape is None or len(shape) != 3 or shape[:2] != heads.leading or not isinstance(shape[2], int):
         return None
     batch, count = heads.leading

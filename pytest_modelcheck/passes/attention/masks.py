@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _ALMOST = 0.999
 

@@ -16,8 +16,8 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_array, is_constant
 from pytest_modelcheck.passes.attention.search import Attention
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _MOVES = ("Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Slice", "Gather", "Identity")
 _MAX_DEPTH = 12

@@ -29,9 +29,9 @@ from pytest_modelcheck.passes.attention.masks import SoftMasks, can_do_without_l
 from pytest_modelcheck.passes.attention.nan_guard import may_leave_an_empty_row
 from pytest_modelcheck.passes.attention.scales import all_scalings
 from pytest_modelcheck.passes.attention.search import Attention
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import FLOATS, only_reader, permutation, produced_by, rank, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, multiply, static_sizes
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -63,23 +63,21 @@ class _Plan:
     nodes: list[ir.Node]
 
 
-def try_form(
-    rewriter: Rewriter, shapes: SymbolicShapes, soft_masks: SoftMasks, attention: Attention
-) -> list[ir.Value] | None:
+def try_form(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention) -> list[ir.Value] | None:
     """Replace `attention` by one operator. The new operands q, k and v; None where that was refused."""
     if rewriter.target not in ("opset23", "onnxruntime"):
         return None
-    plan = _plan(rewriter, shapes, attention)
+    plan = _plan(rewriter, attention)
     if isinstance(plan, str):
         rewriter.refuse(plan, attention.softmax)
         return None
     if rewriter.target == "opset23" and (reason := raise_opset(rewriter, _OPSET)) is not None:
         rewriter.refuse(reason, attention.softmax)
         return None
-    return _apply(rewriter, shapes, soft_masks, attention, plan)
+    return _apply(rewriter, soft_masks, attention, plan)
 
 
-def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _Plan | str:
+def _plan(rewriter: Rewriter, attention: Attention) -> _Plan | str:
     contrib = rewriter.target == "onnxruntime"
     masks = list(attention.masks)
     if any(node.op_type == "Where" for node, _ in masks) or len(masks) > 1:
@@ -93,17 +91,17 @@ def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _
     scalings, query, key = all_scalings(attention)
     if scalings is None:
         return "the scores are scaled behind the mask"
-    scores, values = shapes.shape(attention.scores.outputs[0]), attention.operands[2]
+    scores, values = rewriter.known.shape(attention.scores.outputs[0]), attention.operands[2]
     scale = float(np.prod([scaling.factor for scaling in scalings]))
     if scale <= 0:
         return "the scale is not positive"
-    if scores is None or len(scores) != 4 or shapes.shape(attention.softmax.outputs[0]) != scores:
+    if scores is None or len(scores) != 4 or rewriter.known.shape(attention.softmax.outputs[0]) != scores:
         return "the scores are not (batch, heads, queries, keys)"
     heads, mask = scores[1], masks[0][1] if masks else None
     if not isinstance(heads, int):
         return "the number of heads is not known"
     if mask is not None:
-        shape = shapes.shape(mask)
+        shape = rewriter.known.shape(mask)
         if shape is None or not (4 if contrib else 2) <= len(shape) <= 4 or shape[-2:] != scores[-2:]:
             return "the last two axes of the mask are not proven to be queries and keys"
         if mask.dtype != attention.softmax.outputs[0].dtype:
@@ -111,8 +109,8 @@ def _plan(rewriter: Rewriter, shapes: SymbolicShapes, attention: Attention) -> _
         if not contrib and not can_do_without_lowest(rewriter, mask):
             return "the mask may hold the lowest number, which onnxruntime's Attention takes for minus infinity"
     splits = ((query, HEADS_FIRST), (key, KEYS_LAST), (values, HEADS_FIRST))
-    operands = [part for value, perm in splits if (part := _operand(shapes, value, perm)) is not None]
-    merging = _merge_of_heads(shapes, attention)
+    operands = [part for value, perm in splits if (part := _operand(rewriter.known, value, perm)) is not None]
+    merging = _merge_of_heads(rewriter.known, attention)
     if not merging or len(operands) < len(splits):
         if contrib or rank(values) != 4:
             return "q, k, v and the context are not split into heads and merged by a Reshape and a Transpose each"
@@ -159,9 +157,7 @@ def _merge_of_heads(shapes: SymbolicShapes, attention: Attention) -> list[ir.Nod
     return [transpose, reshape] if shapes.shape(reshape.outputs[0]) in merged else []
 
 
-def _apply(
-    rewriter: Rewriter, shapes: SymbolicShapes, soft_masks: SoftMasks, attention: Attention, plan: _Plan
-) -> list[ir.Value]:
+def _apply(rewriter: Rewriter, soft_masks: SoftMasks, attention: Attention, plan: _Plan) -> list[ir.Value]:
     scope = scope_of(attention.softmax)
     made: list[ir.Node] = []
     operands: list[ir.Value] = []
@@ -195,7 +191,7 @@ def _apply(
         inputs += [None, None, plan.mask] if plan.mask is not None else []
     made.append(rewriter.node(op_type, inputs, attributes, domain=domain, dtype=plan.result.dtype))
     result = made[-1].outputs[0]
-    if len(shapes.shape(plan.result) or ()) != 2:
+    if len(rewriter.known.shape(plan.result) or ()) != 2:
         rewriter.declare(result, shape=plan.result.shape)
     else:
         batch, sequence, width = *plan.operands[0].shape[:2], plan.operands[2].shape[2]

@@ -26,6 +26,7 @@ from pytest_modelcheck.graph.constants import constant_array, constant_tensor
 from pytest_modelcheck.passes.attention.derived import DerivedConstants
 from pytest_modelcheck.passes.attention.heads import Heads, heads_of
 from pytest_modelcheck.passes.attention.search import nodes_behind
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import (
     GEMM_TYPES,
     only_reader,
@@ -34,9 +35,7 @@ from pytest_modelcheck.rewriting.matching import (
     weight_shape,
     weight_source,
 )
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes import dims
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 MAX_COPIED_BYTES = 2 * 1024 * 1024
 """What the Split may copy per node saved. Nothing but a copy divides one product: of 32 rows that is free, of 200 rows
@@ -64,16 +63,14 @@ class Projection:
         return [self.product] if self.add is None else [self.product, self.add]
 
 
-def try_merge(
-    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, operands: Sequence[ir.Value | None]
-) -> ir.Node | None:
+def try_merge(rewriter: Rewriter, derived: DerivedConstants, operands: Sequence[ir.Value | None]) -> ir.Node | None:
     """Merge what can be merged of the projections behind q, k and v. The new Split, None where nothing was done."""
     groups: dict[tuple[ir.Value, bool], list[Projection]] = {}
     for node in nodes_behind(operands):
         projection = projection_of(node) if node.op_type in ("MatMul", "Gemm") and node.domain == "" else None
         if projection is not None:
             groups.setdefault((projection.x, projection.transposed), []).append(projection)
-    splits = (_try_merge_group(rewriter, shapes, derived, group) for group in groups.values() if len(group) > 1)
+    splits = (_try_merge_group(rewriter, derived, group) for group in groups.values() if len(group) > 1)
     return next((split for split in splits if split is not None), None)
 
 
@@ -105,16 +102,14 @@ def _is_bias(bias: ir.Value | None, weight: ir.Value, transposed: bool) -> bool:
     return constant is not None and matrix is not None and constant.shape == (matrix[0 if transposed else 1],)
 
 
-def _try_merge_group(
-    rewriter: Rewriter, shapes: SymbolicShapes, derived: DerivedConstants, group: Sequence[Projection]
-) -> ir.Node | None:
+def _try_merge_group(rewriter: Rewriter, derived: DerivedConstants, group: Sequence[Projection]) -> ir.Node | None:
     first = group[0]
     if any(projection.result.is_graph_output() for projection in group):
         rewriter.refuse("a projection is a graph output", first.product)
         return None
-    heads = [heads_of(shapes, projection.result) for projection in group]
+    heads = [heads_of(rewriter.known, projection.result) for projection in group]
     with_bias = any(projection.bias is not None for projection in group)
-    fits = with_bias and len(shapes.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
+    fits = with_bias and len(rewriter.known.shape(first.x) or ()) == 2 and first.result.dtype in GEMM_TYPES
     is_gemm = fits or first.transposed
     saved = sum(len(p.nodes) for p in group) - (1 + (with_bias and not is_gemm) + 1)
     made_heads = [h for h in heads if h is not None]
@@ -126,7 +121,7 @@ def _try_merge_group(
     scope = scope_of(first.product)
     weights = [shape for p in group if (shape := weight_shape(p.weight)) is not None]
     widths = [shape[0 if first.transposed else 1] for shape in weights]
-    rows = dims.least(dims.product((shapes.shape(first.x) or ())[:-1]))
+    rows = dims.least(dims.product((rewriter.known.shape(first.x) or ())[:-1]))
     element = weight_source(first.weight)
     assert element is not None
     if (copied := int(rows * sum(widths) * element.dtype.itemsize)) > MAX_COPIED_BYTES * saved:

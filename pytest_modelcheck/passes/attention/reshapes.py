@@ -17,11 +17,10 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.layouts import Layout, Step, shortest_chain
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 
@@ -46,12 +45,12 @@ def chain_after(value: ir.Value) -> list[ir.Node]:
     return chain
 
 
-def try_shorten(rewriter: Rewriter, shapes: SymbolicShapes, chain: Sequence[ir.Node]) -> bool:
+def try_shorten(rewriter: Rewriter, chain: Sequence[ir.Node]) -> bool:
     """Replace `chain` by a shorter one, where there is one; a refusal is recorded where its shape is not constant."""
     if not chain:
         return False
     source, result = chain[0].inputs[0], chain[-1].outputs[0]
-    start, final = shapes.shape(source), shapes.shape(result)
+    start, final = rewriter.known.shape(source), rewriter.known.shape(result)
     if source is None or start is None or final is None:
         return rewriter.refuse("the shape of a reshaped operand is not known", chain[0])
     layout = Layout(start)
@@ -62,7 +61,7 @@ def try_shorten(rewriter: Rewriter, shapes: SymbolicShapes, chain: Sequence[ir.N
                 return rewriter.refuse("the order of axes of a Transpose is set by the caller of the function", node)
             layout.transpose(order)
             continue
-        shape = shapes.shape(node.outputs[0])
+        shape = rewriter.known.shape(node.outputs[0])
         if shape is None or not layout.reshape(shape):
             if len(chain) > 2:
                 return rewriter.refuse("how a Reshape regroups the axes is not provable", node)

@@ -23,8 +23,8 @@ from pytest_modelcheck.graph.attributes import has_reference_attributes, integer
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.attention.derived import Array, DerivedConstants, Key, computed_once
 from pytest_modelcheck.passes.attention.search import Attention, scaling_of
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import only_reader, produced_by, scope_of, weight_content, weight_shape
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 
 _LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity")
 

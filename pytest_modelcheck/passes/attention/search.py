@@ -15,7 +15,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once, reads
-from pytest_modelcheck.rewriting.formulas import Match, Num, Op, Var
+from pytest_modelcheck.rewriting import Match, Num, Op, Var
 from pytest_modelcheck.rewriting.matching import keeps_rank, only_reader, other_input, rank, scalar
 
 _MAX_STEPS = 8

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from pytest_modelcheck.passes.flattening.roles import Lead
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
+from pytest_modelcheck.rewriting import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.reshape_target import reshape_target
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 
 class Targets:
     """Makes the Reshape targets of one region; sizes that are only known at run time are read off a graph input."""
 
-    def __init__(self, rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope, lead: Lead) -> None:
+    def __init__(self, rewriter: Rewriter, scope: Scope, lead: Lead) -> None:
         self._rewriter = rewriter
         self._scope = scope
         self._lead = lead
-        self._origin = _input_with(rewriter, shapes, lead)
+        self._origin = _input_with(rewriter, lead)
         self._sizes: ir.Value | None = None
         self._made: dict[tuple[int, ...], ir.Value] = {}
 
@@ -72,7 +71,9 @@ class Targets:
         return node.outputs[0]
 
 
-def _input_with(rewriter: Rewriter, shapes: SymbolicShapes, lead: Lead) -> ir.Value | None:
+def _input_with(rewriter: Rewriter, lead: Lead) -> ir.Value | None:
     """A graph input whose first axes are `lead`, one with just these axes if there is one."""
-    inputs = [value for value in rewriter.model.graph.inputs if (shapes.shape(value) or ())[: len(lead)] == lead]
-    return min(inputs, key=lambda value: len(shapes.shape(value) or ()), default=None)
+    inputs = [
+        value for value in rewriter.model.graph.inputs if (rewriter.known.shape(value) or ())[: len(lead)] == lead
+    ]
+    return min(inputs, key=lambda value: len(rewriter.known.shape(value) or ()), default=None)

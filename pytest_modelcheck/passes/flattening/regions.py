@@ -15,8 +15,8 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.flattening.roles import Lead, Role, role_of
+from pytest_modelcheck.rewriting import Rewriter, Scope
 from pytest_modelcheck.rewriting.matching import produced_by
-from pytest_modelcheck.rewriting.rewriter import Rewriter, Scope
 from pytest_modelcheck.shapes.dims import product
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -39,9 +39,9 @@ class Region:
         return [v for v in made if v.is_graph_output() or any(use.node not in self.roles for use in v.uses())]
 
 
-def find_regions(rewriter: Rewriter, shapes: SymbolicShapes, scope: Scope) -> list[Region]:
+def find_regions(rewriter: Rewriter, scope: Scope) -> list[Region]:
     """The connected regions of one scope, in graph order."""
-    roles = {node: role for node in scope if (role := role_of(rewriter, shapes, node)) is not None}
+    roles = {node: role for node in scope if (role := role_of(rewriter, node)) is not None}
     order = {node: index for index, node in enumerate(roles)}
     regions: list[Region] = []
     seen: set[ir.Node] = set()

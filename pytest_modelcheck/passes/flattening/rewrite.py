@@ -10,10 +10,9 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.passes.flattening.flat_shapes import Targets
 from pytest_modelcheck.passes.flattening.regions import Balance, Region, is_reshape_of, is_unflattening, is_view
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import produced_by, scope_of
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim, product, static_sizes
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _AXIS_OPS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax", "Split"})
 
@@ -21,12 +20,12 @@ _AXIS_OPS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Log
 class Flattener:
     """Rewrites one region. `obstacle` first; where it is None, `apply` cannot fail."""
 
-    def __init__(self, rewriter: Rewriter, shapes: SymbolicShapes, region: Region) -> None:
+    def __init__(self, rewriter: Rewriter, region: Region) -> None:
         self._rewriter = rewriter
-        self._shapes = shapes
+        self._shapes = rewriter.known
         self._region = region
         self._scope = scope_of(next(iter(region.roles)))
-        self._targets = Targets(rewriter, shapes, self._scope, region.lead)
+        self._targets = Targets(rewriter, self._scope, region.lead)
 
     def obstacle(self) -> str | None:
         """Why the region cannot or should not be flattened; None where it should."""
@@ -142,7 +141,7 @@ class Flattener:
                 self._rewriter.set_input(node, 1, self._rewriter.integers(self._scope, [-1], "axes"))
 
 
-def flatten(rewriter: Rewriter, shapes: SymbolicShapes, regions: Sequence[Region]) -> tuple[list[Region], bool]:
+def flatten(rewriter: Rewriter, regions: Sequence[Region]) -> tuple[list[Region], bool]:
     """Flatten the regions that gain by it. Those done, and whether one had to wait for shapes to be read again."""
     done: list[Region] = []
     touched: set[ir.Node] = set()
@@ -150,10 +149,10 @@ def flatten(rewriter: Rewriter, shapes: SymbolicShapes, regions: Sequence[Region
     for region in regions:
         if rewriter.exhausted:
             break
-        Balance(shapes, region).prune()
+        Balance(rewriter.known, region).prune()
         if not region.roles:
             continue
-        flattener = Flattener(rewriter, shapes, region)
+        flattener = Flattener(rewriter, region)
         pairs = [node for node in region.roles if node.op_type == "MatMul"]
         obstacle = flattener.obstacle()
         if obstacle is not None:

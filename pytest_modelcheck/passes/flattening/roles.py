@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import reduced_axes
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.dims import Dim
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
@@ -35,17 +35,17 @@ def lead_of(shapes: SymbolicShapes, value: ir.Value | None) -> Lead | None:
     return None if shape is None or len(shape) < 3 else shape[:-1]
 
 
-def role_of(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node) -> Role | None:
+def role_of(rewriter: Rewriter, node: ir.Node) -> Role | None:
     """The role of `node`, None where it looks at more than the last axis or a shape is not known."""
     if node.domain != "" or not node.outputs:
         return None
-    lead = lead_of(shapes, node.outputs[0])
-    if lead is None or any(lead_of(shapes, output) != lead for output in node.outputs[1:]):
+    lead = lead_of(rewriter.known, node.outputs[0])
+    if lead is None or any(lead_of(rewriter.known, output) != lead for output in node.outputs[1:]):
         return None
     if node.op_type in _ELEMENTWISE:
-        return _elementwise(shapes, node, lead)
+        return _elementwise(rewriter.known, node, lead)
     data = node.inputs[0] if node.inputs else None
-    if data is None or lead_of(shapes, data) != lead or not _is_along_the_last(rewriter, shapes, node, len(lead)):
+    if data is None or lead_of(rewriter.known, data) != lead or not _is_along_the_last(rewriter, node, len(lead)):
         return None
     return Role(lead, (data,))
 
@@ -66,12 +66,12 @@ def _elementwise(shapes: SymbolicShapes, node: ir.Node, lead: Lead) -> Role | No
     return Role(lead, tuple(dict.fromkeys(operands))) if operands and len(node.outputs) == 1 else None
 
 
-def _is_along_the_last(rewriter: Rewriter, shapes: SymbolicShapes, node: ir.Node, last: int) -> bool:
+def _is_along_the_last(rewriter: Rewriter, node: ir.Node, last: int) -> bool:
     if node.op_type == "MatMul":
-        weight = shapes.shape(node.inputs[1])
+        weight = rewriter.known.shape(node.inputs[1])
         return weight is not None and len(weight) == 2
     if node.op_type in _NORMALIZATIONS:
-        vectors = all(value is None or len(shapes.shape(value) or (0, 0)) <= 1 for value in node.inputs[1:])
+        vectors = all(value is None or len(rewriter.known.shape(value) or (0, 0)) <= 1 for value in node.inputs[1:])
         return vectors and len(node.outputs) == 1 and integer_attribute(node, "axis", -1) in (-1, last)
     if node.op_type in _SOFTMAXES:
         return rewriter.opset() >= 13 and integer_attribute(node, "axis", -1) in (-1, last)

@@ -16,8 +16,8 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import permutation
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 MAX_NODES = 200
@@ -58,22 +58,22 @@ class Region:
         return not value.is_graph_output() and not self.outside(value)
 
 
-def try_flip(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node) -> bool:
+def try_flip(rewriter: Rewriter, start: ir.Node) -> bool:
     """Grow a region from the Transpose `start`, without and then with foreign tensors, and flip it if that pays."""
     perm = permutation(start)
     if perm is None or _is_identity(perm):
         return False
     for with_foreign in (False, True):
-        region = _grown(rewriter, known, start, perm, with_foreign=with_foreign)
+        region = _grown(rewriter, start, perm, with_foreign=with_foreign)
         if region.moves and _gain(rewriter, region) > 0:
-            _flip(rewriter, known, region)
+            _flip(rewriter, region)
             return True
         if not region.moves:
             return False
     return False
 
 
-def _grown(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node, perm: Perm, *, with_foreign: bool) -> Region:
+def _grown(rewriter: Rewriter, start: ir.Node, perm: Perm, *, with_foreign: bool) -> Region:
     region = Region(perm, {start: None})
     pending = [user for user, _ in start.outputs[0].uses()]
     seen: set[ir.Node] = set()
@@ -81,7 +81,7 @@ def _grown(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node, perm: Perm
         node = pending.pop(0)
         if node in seen or node.graph is not start.graph:
             continue
-        if not _try_include(rewriter, known, region, node, with_foreign=with_foreign):
+        if not _try_include(rewriter, region, node, with_foreign=with_foreign):
             continue
         seen.add(node)
         if not region.moves[node].ends:
@@ -92,9 +92,7 @@ def _grown(rewriter: Rewriter, known: SymbolicShapes, start: ir.Node, perm: Perm
     return region
 
 
-def _try_include(
-    rewriter: Rewriter, known: SymbolicShapes, region: Region, node: ir.Node, *, with_foreign: bool
-) -> bool:
+def _try_include(rewriter: Rewriter, region: Region, node: ir.Node, *, with_foreign: bool) -> bool:
     move = move_for(rewriter, node, region.perm)
     if isinstance(move, str):
         return rewriter.refuse(move, node)
@@ -104,7 +102,7 @@ def _try_include(
     entries, foreign = [], []
     for index in move.operands:
         value = node.inputs[index]
-        if value is None or value in inside or _is_single(known, value):
+        if value is None or value in inside or _is_single(rewriter.known, value):
             continue
         if is_constant(value):
             if not _may_transpose(value, len(region.perm)):
@@ -114,7 +112,7 @@ def _try_include(
         if producer is not None and producer.graph is node.graph and permutation(producer) == region.perm:
             entries.append(producer)
             continue
-        shape = known.shape(value)
+        shape = rewriter.known.shape(value)
         if shape is None:
             return rewriter.refuse(f"the rank of what the {node.op_type} behind the Transpose reads is not known", node)
         if not with_foreign or len(shape) != len(region.perm):
@@ -122,7 +120,7 @@ def _try_include(
         foreign.append(value)
     if not any(node.inputs[index] in inside for index in move.operands):
         return False
-    shapes = [known.shape(output) for output in node.outputs]
+    shapes = [rewriter.known.shape(output) for output in node.outputs]
     if not move.ends and any(shape is None or len(shape) != len(region.perm) for shape in shapes):
         return False
     region.entries.update(dict.fromkeys(entries))
@@ -164,7 +162,7 @@ def _is_identity(perm: Perm) -> bool:
     return perm == tuple(range(len(perm)))
 
 
-def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
+def _flip(rewriter: Rewriter, region: Region) -> None:
     back = inverse(region.perm)
     before = {entry.outputs[0]: source for entry in region.entries if (source := entry.inputs[0]) is not None}
     changed = list(region.values())
@@ -177,7 +175,7 @@ def _flip(rewriter: Rewriter, known: SymbolicShapes, region: Region) -> None:
         if value.shape is not None:
             rewriter.declare(value, shape=[value.shape[axis] for axis in back])
         _leave(rewriter, value, outside[value], region.perm)
-        known.forget(value)
+        rewriter.known.forget(value)
     for value in before:
         rewriter.sweep(value)
     rewriter.edited()

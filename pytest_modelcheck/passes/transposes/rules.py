@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
+from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import reduced_axes
-from pytest_modelcheck.rewriting.rewriter import Rewriter
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING, REDUCTIONS, UNARY
 
 Perm = tuple[int, ...]
