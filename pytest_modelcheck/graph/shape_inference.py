@@ -12,6 +12,7 @@ from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.function_types import infer_functions
 from pytest_modelcheck.graph.kernel_sizes import correct_sizes
 from pytest_modelcheck.graph.plain_proto import plain_proto
+from pytest_modelcheck.graph.schema_types import declare_fixed_types
 from pytest_modelcheck.graph.scopes import graphs
 
 SMALL_TENSOR_BYTES = 1024  # onnx_ir hands tensors of up to 1000 bytes to the C++ API
@@ -30,6 +31,7 @@ def infer_shapes(model: ir.Model) -> list[ir.Value]:
         The values of which more, or something else, is known now.
     """
     read_small_tensors(model)
+    declare_fixed_types(model)
     try:
         proto = without_large_weights(model)
     except ValueError:

@@ -3,8 +3,8 @@
 1. An integer tensor whose elements are all known (``Gather(Shape(x))`` of a static axis) becomes a constant.
 2. A computed target of Reshape becomes a constant, with 0 where an axis keeps its size and at most one -1.
 3. A Reshape, Expand, Slice ... whose output provably has its input's shape, and a Pad of nothing, disappear.
-4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze, become one Reshape, or nothing; where
-   several reshapes read one, all of them or none.
+4. ``Reshape(Reshape(x))``, and any two of Reshape, Flatten, Squeeze, Unsqueeze and a Transpose that moves only axes of
+   one element, become one Reshape, or nothing; where several reshapes read one, all of them or none.
 5. Two shape computations that give the same elements become one; a Shape that alone reads what has the shape of its
    own input reads that input.
 6. An Expand disappears where all its readers broadcast, and their outputs have the same shape without it.
@@ -28,7 +28,7 @@ from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.fold_constants import fold
 from pytest_modelcheck.passes.known_results import OF_SHAPES
 from pytest_modelcheck.rewriting import Pass, Rewriter
-from pytest_modelcheck.rewriting.matching import produced_by, scope_of
+from pytest_modelcheck.rewriting.matching import permutation, scope_of
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING
@@ -163,8 +163,8 @@ def _try_remove(rewriter: Rewriter, node: ir.Node) -> bool:
     while shape is not None and source is not None:
         if rewriter.known.shape(source) == shape and all(map(is_nonnegative, shape)):
             same = source
-        producer = produced_by(source, *_RESHAPES)
-        if producer is None or node.op_type == "Expand":
+        producer = source.producer()
+        if producer is None or node.op_type == "Expand" or not _is_reshape(rewriter.known, producer):
             break
         source = producer.inputs[0]
     if same is None or not rewriter.can_replace_value(node.outputs[0], same):
@@ -176,10 +176,14 @@ def _try_merge(rewriter: Rewriter, node: ir.Node) -> bool:
     """Rule 4: this reshape reads the output of another reshape that nothing else reads."""
     rewriter.begin_rule("merge")
     source = node.inputs[0]
-    inner = produced_by(source, *_RESHAPES) if node.op_type in _RESHAPES else None
-    if inner is None or source is None or inner.graph is not node.graph:
+    inner = None if source is None else source.producer()
+    if inner is None or source is None or inner.graph is not node.graph or source.is_graph_output():
         return False
-    if source.is_graph_output() or not all(_is_reshape_of(user, index, node.graph) for user, index in source.uses()):
+    if not all(_is_reshape(rewriter.known, step) for step in (node, inner)):
+        return False
+    if not all(
+        index == 0 and user.graph is node.graph and _is_reshape(rewriter.known, user) for user, index in source.uses()
+    ):
         return False
     origin, output = inner.inputs[0], node.outputs[0]
     if origin is None or rewriter.known.shape(output) is None:
@@ -195,8 +199,16 @@ def _try_merge(rewriter: Rewriter, node: ir.Node) -> bool:
     return rewriter.replace([inner, node], [merged], {output: merged.outputs[0]})
 
 
-def _is_reshape_of(user: ir.Node, index: int, scope: object) -> bool:
-    return index == 0 and user.domain == "" and user.op_type in _RESHAPES and user.graph is scope
+def _is_reshape(known: SymbolicShapes, node: ir.Node) -> bool:
+    """Whether `node` keeps all elements in their order."""
+    if node.domain == "" and node.op_type in _RESHAPES:
+        return True
+    order = permutation(node)
+    shape = None if order is None else known.shape(node.inputs[0])
+    if order is None or shape is None or sorted(order) != list(range(len(shape))):
+        return False
+    moved = [axis for axis in order if shape[axis] != 1]
+    return moved == sorted(moved)
 
 
 def _target_from(known: SymbolicShapes, origin: ir.Value, node: ir.Node) -> tuple[int, ...] | None:

@@ -16,8 +16,13 @@ from pytest_modelcheck.rewriting import Rewriter
 
 RULE = "zero state"
 
-_STATES = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
-"""Operator -> inputs that are initial states."""
+_STATES = {
+    ("", "GRU"): (5,),
+    ("", "LSTM"): (5, 6),
+    ("", "RNN"): (5,),
+    ("com.microsoft", "DynamicQuantizeLSTM"): (5, 6),
+}
+"""Domain and operator -> inputs that are initial states."""
 
 _KEEPS_ZEROS = frozenset(
     {"Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
@@ -28,8 +33,9 @@ _KEEPS_ZEROS = frozenset(
 def drop_zero_states(rewriter: Rewriter) -> None:
     """Drop every initial state that is certainly zero, and what computed it."""
     rewriter.begin_rule(RULE)
-    for node in rewriter.nodes(*_STATES):
-        zeros = [index for index in _STATES[node.op_type] if _is_zero(rewriter, node, index)]
+    for node in rewriter.nodes():
+        states = _STATES.get((node.domain, node.op_type), ())
+        zeros = [index for index in states if _is_zero(rewriter, node, index)]
         for index in zeros:
             rewriter.set_input(node, index, None)
         if zeros:

@@ -67,10 +67,14 @@ def _follows_from(dim: Dim, names: set[str | None]) -> bool:
 
 
 def _fill(value: ir.Value, claimed: ir.Shape) -> bool:
-    """Take what is claimed where nothing is known; whether there was something."""
+    """Take what is claimed where nothing is known; whether there was something.
+
+    A claim that a size is unknown is none: its name would be that of another size in our own inference.
+    """
     known = value.shape
-    pairs = zip(known or claimed, claimed, strict=True)
-    dims = [claim if _is_unknown(dim) else dim for dim, claim in pairs]
+    believed = [ir.SymbolicDim(None) if _is_unknown(dim) else dim for dim in claimed]
+    pairs = zip(known or believed, believed, strict=True)
+    dims = [claim if _is_unknown(dim) and not _is_unknown(claim) else dim for dim, claim in pairs]
     value.shape = ir.Shape(dims)
     return known is None or dims != list(known)
 

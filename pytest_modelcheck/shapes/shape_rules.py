@@ -7,6 +7,7 @@ Operators without a rule keep what ONNX shape inference says, as where a rule ne
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import onnx_ir as ir
 
@@ -41,8 +42,8 @@ def _elementwise(of: Facts) -> list[Partial]:
     return [broadcast([of.shape(index) for index in range(len(of.node.inputs))])]
 
 
-def _matmul(of: Facts) -> list[Partial]:
-    left, right = of.shape(0), of.shape(1)
+def _matmul(of: Facts, factor: int = 1) -> list[Partial]:
+    left, right = of.shape(0), of.shape(factor)
     if not left or not right:
         return []
     batch = broadcast([left[:-2], right[:-2]]) or ()
@@ -111,8 +112,8 @@ def _range(of: Facts) -> list[Partial]:
     return [[length if is_nonnegative(length) else None]]
 
 
-def _batch_and_channels(of: Facts) -> list[Partial]:
-    shape, weight = of.shape(0), of.shape(1)
+def _batch_and_channels(of: Facts, weights: int = 1) -> list[Partial]:
+    shape, weight = of.shape(0), of.shape(weights)
     return [[shape[0], weight[0], *[None] * (len(shape) - 2)]] if shape and weight else []
 
 
@@ -161,6 +162,15 @@ def _skip_layernorm(of: Facts) -> list[Partial]:
     return [shape, None, None, shape][: len(of.node.outputs)]
 
 
+def _dynamic_quantize_lstm(of: Facts) -> list[Partial]:
+    frames, weights = of.shape(0), of.shape(1)
+    if len(frames) != 3 or not weights:
+        return []
+    state = (weights[0], frames[1], of.integer("hidden_size"))
+    made: list[Partial] = [(frames[0], *state), state, state]
+    return made[: len(of.node.outputs)]
+
+
 def _multi_head_attention(of: Facts) -> list[Partial]:
     query, value = of.shape(0), of.shape(2)
     return [[*query[:2], value[2]]] if len(query) == len(value) == 3 else []
@@ -185,6 +195,8 @@ RULES: dict[str, Rule] = {
     "Concat": layout_rules.concat,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _batch_and_channels,
+    "ConvInteger": _batch_and_channels,
+    "DynamicQuantizeLinear": lambda of: [of.shape(), (), ()],
     "Einsum": _einsum,
     "Expand": layout_rules.expand,
     "Flatten": layout_rules.flatten,
@@ -192,8 +204,11 @@ RULES: dict[str, Rule] = {
     "GatherElements": _gather_elements,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
     "NonZero": _non_zero,
     "Pad": _pad,
+    "QLinearConv": partial(_batch_and_channels, weights=3),
+    "QLinearMatMul": partial(_matmul, factor=3),
     "Range": _range,
     "Reshape": layout_rules.reshape,
     "Shape": _shape,
@@ -209,9 +224,12 @@ RULES: dict[str, Rule] = {
 _RULES_OF_DOMAIN: dict[str, dict[str, Rule]] = {
     "": RULES,
     "com.microsoft": {
-        "FastGelu": _same,
+        **dict.fromkeys(("BiasGelu", "FastGelu", "Gelu", "QuickGelu"), _same),
+        "DynamicQuantizeLSTM": _dynamic_quantize_lstm,
+        "DynamicQuantizeMatMul": _matmul,
         "FusedConv": _batch_and_channels,
-        "Gelu": _same,
+        "FusedGemm": _gemm,
+        "MatMulIntegerToFloat": _matmul,
         "MultiHeadAttention": _multi_head_attention,
         "SkipLayerNormalization": _skip_layernorm,
     },

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
+from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.passes import Target
 from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.pipeline import optimize
-from tests.passes.fusing_checks import in_function, in_subgraph, make, refuses
+from tests.passes.fusing_checks import in_function, in_subgraph, make, refuses, worst_difference
 
 DRAW = np.random.default_rng(0)
 CONSTANTS: dict[str, Any] = {
@@ -88,3 +91,51 @@ def test_it_is_computed_in_integers_as_before(body: str, operator: str, target: 
 def test_a_quantized_conv_keeps_its_activation_beside_it(place: Any) -> None:
     reason = "the Conv is quantized: onnxruntime makes one QLinearConv of it, with the activation"
     assert refuses(FuseConvRelu(), place(quantized(CONV)), target="onnxruntime") == {reason}
+
+
+def dynamically(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """`model` with its weights quantized by onnxruntime, its activations as they come."""
+    onnx.save(model, folder / "float.onnx")
+    quantize_dynamic(folder / "float.onnx", folder / "quantized.onnx")
+    return onnx.load(folder / "quantized.onnx")
+
+
+def test_sizes_are_known_behind_a_product_of_integers(tmp_path: Path) -> None:
+    model = make(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[batch, seq, 8] x) => (float[a, b, c, d] y) {
+            p = MatMul (x, w) s = Shape (p) n = Gather (s, zero) u = Unsqueeze (n, axis)
+            t = Concat <axis = 0> (u, rest) r = Reshape (p, t) y = Transpose <perm = [0, 2, 1, 3]> (r)
+        }""",
+        w=np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8),
+        **{"zero": np.array(0), "axis": np.array([0]), "rest": np.array([-1, 2, 4])},
+    )
+    quantized = dynamically(model, tmp_path)
+    after = optimize(quantized)
+
+    assert op_counts(ir.from_proto(after)) == {
+        "Cast": 1,
+        "DynamicQuantizeLinear": 1,
+        "MatMulInteger": 1,
+        "Mul": 2,
+        "Reshape": 1,
+        "Transpose": 1,
+    }
+    assert worst_difference(quantized, after) == 0
+
+
+def test_a_quantized_lstm_begins_with_zeros_and_has_one_direction(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    model = make(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[frames, batch, 3] x) => (float[a, b, c] y) {
+            s = Shape (x) n = Gather (s, one) t = Concat <axis = 0> (one, n, hidden) h = ConstantOfShape (t)
+            l = LSTM <hidden_size = 2> (x, w, r, , , h, h) m = Transpose <perm = [0, 2, 1, 3]> (l) y = Squeeze (m, two)
+        }""",
+        w=draw.normal(size=(1, 8, 3)).astype(np.float32),
+        r=draw.normal(size=(1, 8, 2)).astype(np.float32),
+        **{"one": np.array([1]), "two": np.array([2]), "hidden": np.array([2])},
+    )
+    quantized = dynamically(model, tmp_path)
+    after = optimize(quantized)
+
+    assert op_counts(ir.from_proto(after)) == {"Reshape": 1, "com.microsoft:DynamicQuantizeLSTM": 1}
+    assert worst_difference(quantized, after) == 0

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.pipeline import optimize, prepare
-from tests.passes.fusing_checks import make, worst_difference
+from tests.passes.fusing_checks import make, outputs, worst_difference
 
 ROWS = """<ir_version: 10, opset_import: ["" : 17]> g (float[N,3,4,4] x) => (float[N,5] y) {
     c = Conv (x, w) r = Relu (c) s = Shape (r) b = Gather (s, zero) u = Unsqueeze (b, axis)
@@ -41,6 +41,22 @@ def test_a_batch_of_1_that_was_made_dynamic_afterwards_is_dynamic_everywhere() -
     assert (shapes["c"], shapes["r"]) == ("[N,2,4,4]", "[N,2,4,4]")
     assert worst_difference(model, optimize(model), size=4) <= 1e-5
     assert len(optimize(model).graph.node) == len(optimize(make(ROWS, **WEIGHTS)).graph.node)
+
+
+@pytest.mark.parametrize("length", [2, "k"])
+def test_a_claim_that_a_size_is_unknown_says_nothing(length: object) -> None:
+    # Inference numbers the sizes that it does not know from 0: those of the file and ours have the same names.
+    model = make(
+        f"""<ir_version: 10, opset_import: ["" : 17]>
+        g (float[4] x, int64[2] row, int64[{length}] column) => (float[a,b] y) {{
+            p = Reshape (x, row) q = Reshape (x, column) s = Shape (p) e = Expand (q, s) y = Neg (e)
+        }}"""
+    )
+    shapes = shapes_of(model)
+    claimed = claiming(model, q=shapes["p"].strip("[]").split(","))
+    feeds = {"x": np.arange(4, dtype=np.float32), "row": np.array([1, 4]), "column": np.array([4, 1])}
+
+    np.testing.assert_array_equal(outputs(optimize(claimed), feeds)["y"], outputs(model, feeds)["y"])
 
 
 OPEN = """<ir_version: 10, opset_import: ["" : 17]> g (float[N,4] x, int64[2] target) => (float[a,b] y) {

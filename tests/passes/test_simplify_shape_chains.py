@@ -155,6 +155,36 @@ def test_squeeze_unsqueeze_and_flatten_cancel(body):
     assert fires(SimplifyShapeChains(), made) == {"Exp": 1, "Relu": 1}
 
 
+def one_direction(body):
+    return make(
+        HEADER + "(float[7, 1, batch, 6] x) => (float[a, b, c] y) { e = Exp(x) " + body + "}",
+        **{
+            name: np.array(numbers)
+            for name, numbers in {"flat": [7, -1, 6], "two": [2], "one": [1]}.items()
+            if name in body
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = Transpose<perm = [0, 2, 1, 3]>(e) y = Reshape(r, flat)",
+        "r = Transpose<perm = [0, 2, 1, 3]>(e) y = Squeeze(r, two)",
+        "r = Squeeze(e, one) u = Unsqueeze(r, two) s = Transpose<perm = [0, 2, 1, 3]>(u) y = Squeeze(s, one)",
+    ],
+)
+def test_a_transpose_that_moves_an_axis_of_one_element_is_a_reshape(body):
+    # As behind every LSTM by torch's dynamo exporter: the axis of its one direction.
+    assert fires(SimplifyShapeChains(), one_direction(body))["Exp"] == 1
+    assert fires(SimplifyShapeChains(), one_direction(body)).keys() <= {"Exp", "Reshape"}
+    assert "Transpose" not in fires(SimplifyShapeChains(), in_subgraph(one_direction(body)))
+
+
+def test_a_transpose_that_moves_another_axis_stays_in_front_of_a_reshape():
+    ignores(SimplifyShapeChains(), one_direction("r = Transpose<perm = [2, 1, 0, 3]>(e) y = Squeeze(r, one)"))
+
+
 def test_a_reshape_that_is_read_twice_stays():
     made = make(
         HEADER + "(float[n, 3, 4] x) => (float[n, 12] y, float[n, 4, 3] z) { y = Reshape(x, a) z = Reshape(y, b) }",
