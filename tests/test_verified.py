@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
@@ -17,6 +18,7 @@ from pytest_modelcheck.passes import PASSES, Pass
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.pipeline import WrongRewriteWarning, optimize
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from tests.passes.fusing_checks import make
 
 CHAIN = onnx.parser.parse_model(
     """<ir_version: 10, opset_import: ["" : 18]>
@@ -125,3 +127,107 @@ def test_the_command_verifies_too(tmp_path, capsys):
     onnx.save(CHAIN, path)
     assert main(["optimize", str(path), "--verify"]) == 0
     assert capsys.readouterr().out.endswith(": 6 -> 5 nodes\n")
+
+
+HIDDEN = onnx.parser.parse_model(
+    """<ir_version: 10, opset_import: ["" : 18]>
+    g (float["n", 4] x) => (float["n", 4] y) {
+      [abs] a = Abs(x)
+      [minus] b = Neg(a)
+      [zero] c = Relu(b)
+      [sum] y = Add(x, c)
+    }"""
+)
+"""Whatever multiple of ``a`` there is, ``c`` is 0."""
+
+
+@dataclass(frozen=True)
+class DoubleAbs(Pass):
+    """Puts twice its result in the place of every Abs."""
+
+    name: ClassVar[str] = "double_abs"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for node in rewriter.nodes("Abs"):
+            again = rewriter.node("Abs", [node.inputs[0]], like=node.outputs[0])
+            twice = rewriter.node("Add", [again.outputs[0]] * 2, like=node.outputs[0])
+            rewriter.replace([node], [again, twice], {node.outputs[0]: twice.outputs[0]})
+            return
+
+
+@dataclass(frozen=True)
+class MoveFactor(DoubleAbs):
+    name: ClassVar[str] = "move_factor"
+    moves_factors: ClassVar[bool] = True
+
+
+def test_a_fault_that_no_output_shows_is_found_where_it_is_made():
+    expected = r"^double_abs, rule 'double_abs', rewrite 1 of 1, at node 'abs': value 'a' differs by \S+, where \S+ is"
+    with pytest.warns(WrongRewriteWarning, match=expected):
+        optimized = optimize(HIDDEN, passes=[DoubleAbs()], verify=True)
+    assert operators(optimized) == operators(HIDDEN)
+
+
+def test_a_pass_that_moves_factors_is_judged_by_outputs_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert operators(optimize(HIDDEN, passes=[MoveFactor()], verify=True)) == {
+            "Abs": 1,
+            "Neg": 1,
+            "Relu": 1,
+            "Add": 2,
+        }
+
+
+@dataclass(frozen=True)
+class WrongConstant(Pass):
+    """Folds every Neg of a constant to the constant."""
+
+    name: ClassVar[str] = "wrong_constant"
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        for node in rewriter.nodes("Neg"):
+            if (constant := node.inputs[0]) is not None and constant.is_initializer():
+                rewriter.replace([node], [], {node.outputs[0]: constant})
+
+
+def test_a_wrong_constant_that_no_output_shows_is_found_too():
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 18]>
+        g (float["n", 4] x) => (float["n", 4] y) <float[1] one = {1}> {
+          m = Neg(one)
+          a = Abs(x)
+          b = Neg(a)
+          c = Min(m, b)
+          d = Relu(c)
+          y = Add(d, x)
+        }"""
+    )
+    with pytest.warns(WrongRewriteWarning, match="value 'm' differs by 2, where 0.001 is rounding"):
+        optimize(model, passes=[WrongConstant()], verify=True)
+
+
+def test_what_is_read_in_another_shape_or_broadcast_is_right():
+    model = make(
+        """<ir_version: 10, opset_import: ["" : 18]>
+        g (float["n", 3, 4] x, float[5] e) => (float["n", 3, 5] y) {
+          p = MatMul(x, v)
+          h = Add(p, c)
+          i = Relu(h)
+          j = MatMul(i, v)
+          k = Add(j, c)
+          l = Relu(k)
+          m = MatMul(l, w)
+          q = Add(m, b)
+          r = Expand(e, size)
+          y = Add(q, r)
+        }""",
+        v=np.eye(4, dtype=np.float32) / 2,
+        c=np.ones(4, np.float32),
+        w=np.eye(4, 5, dtype=np.float32),
+        b=np.ones(5, np.float32),
+        size=np.array([1, 3, 1]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert operators(optimize(model, verify=True)) == {"Reshape": 2, "Gemm": 3, "Relu": 2, "Add": 1}

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="run every pass's result on drawn inputs, and undo rewrites that change an output",
+        help="run every pass's result on drawn inputs, and undo rewrites that change a value",
     )
     parser.add_argument("--sizes", metavar="AXIS=N,...", help="freeze dynamic axes, e.g. batch=1,sequence=128")
     add_pipeline(parser)

@@ -24,6 +24,7 @@ from pytest_modelcheck.rewriting import Pass, Rewriter
 
 class CleanupAttention(Pass):
     name = "cleanup_attention"
+    moves_factors = True
     rules = ("nan guard", "scale", "layout", "operator", "projections", "heads", "keys", "tidy")
 
     def rewrite(self, rewriter: Rewriter) -> None:

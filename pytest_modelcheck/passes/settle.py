@@ -34,6 +34,7 @@ class Settle(Pass):
     idle: frozenset[Pass] = frozenset()
 
     name = "settle"
+    moves_factors = True
 
     def without(self, left_out: str) -> Settle:
         """The same for a pipeline that does not have the pass of this name."""

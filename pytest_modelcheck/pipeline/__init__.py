@@ -114,8 +114,8 @@ def optimize(
         sizes: Axis name -> size that it is frozen to, e.g. ``{"batch": 1, "sequence": 128}``; all dynamic axes of the
             inputs, but for ``tflite``, where those that are left out become 1.
         output: For a path: where to write. Default: ``<stem>.optimized.onnx`` beside it.
-        verify: Run the model before and after every pass on drawn inputs; a rewrite that changes an output is undone,
-            and named by a `WrongRewriteWarning`. Needs onnxruntime.
+        verify: Run the model before and after every pass on drawn inputs; a rewrite that changes an output, or a
+            value that it stands for, is undone, and named by a `WrongRewriteWarning`. Needs onnxruntime.
 
     Raises:
         InvalidModelError: if `model` is not a valid model.

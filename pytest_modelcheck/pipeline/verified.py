@@ -1,17 +1,19 @@
 """The pipeline with every pass held against the model before all passes: a wrong rewrite is undone and named.
 
-1. The model is run on drawn inputs of several sizes, twice: outputs that differ between two runs are random, and left
-   out.
-2. What a pass that changed something has left is run on the same inputs. Where an output differs by more than rounding
-   (`_ROUNDING`), the pass is bisected to the first rewrite that makes it differ.
+1. The model is run on drawn inputs of several sizes, twice: what differs between two runs is random, and left out.
+2. What a pass that changed something has left is run on the same inputs. Each output has to be the original's, and each
+   value that a rewrite put in has to be, or to repeat, the one that it stands for: a fault shows where it is made, also
+   where a Relu behind it hides it. Where one differs by more than rounding (`_ROUNDING`), the pass is bisected to the
+   first rewrite that makes it differ.
 3. The rewrites before that one are kept, those after it are not made, and `settle` does not run the pass again.
 """
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,7 @@ from pytest_modelcheck.pipeline.prepare import prepare
 from pytest_modelcheck.pipeline.records import PassStatus
 from pytest_modelcheck.pipeline.run import run_prepared
 from pytest_modelcheck.result import Refused
-from pytest_modelcheck.runtimes import FeedError, SessionError, inputs_from_signature, open_session
+from pytest_modelcheck.runtimes import FeedError, Session, SessionError, inputs_from_signature, open_session
 
 _SIZES = (None, 1, 5)
 """What named dimensions are in the inputs that are drawn: the usual sizes (runtimes/drawn_inputs.py), then these."""
@@ -47,7 +49,7 @@ class WrongRewrite:
         rule: Its rule; empty for a pass that is not ours.
         rewrite, rewrites: Which one it was, from 1, and how many the pass made; 0 for a pass that is not ours.
         node: The first node that it took out.
-        difference: Which output differs, and by how much.
+        difference: Which output or value differs, and by how much.
     """
 
     pass_name: str
@@ -86,7 +88,7 @@ def run_verified(
         if record.status is PassStatus.ERROR:
             raise PassFailedError(f"{record.name}: {record.error}")
         refusals[record.name] = record.refusals
-        if record.changed and reference.difference(after):
+        if record.changed and _difference_of(stage, after, pass_, target, reference):
             after, found = _up_to_the_wrong_one(stage, pass_, target, reference)
             wrong.append(found)
         stage = after
@@ -104,13 +106,16 @@ def _up_to_the_wrong_one(
         own = pass_
         rules = dataclasses.replace(own, target=target).call(before.clone()).rules
 
-        def after(count: int) -> ir.Model:
-            return run_prepared(before, dataclasses.replace(own, max_rewrites=count), target)[0]
+        def first(count: int) -> tuple[ir.Model, Pass]:
+            part = dataclasses.replace(own, max_rewrites=count)
+            return run_prepared(before, part, target)[0], part
 
-        counts = range(1, len(rules))  # all of them are known to be wrong
-        number = 1 + bisect.bisect_left(counts, True, key=lambda count: bool(reference.difference(after(count))))
-        good = after(number - 1) if number > 1 else before
-        bad = after(number)
+        def is_wrong(count: int) -> bool:
+            return bool(_difference_of(before, *first(count), target, reference))
+
+        number = 1 + bisect.bisect_left(range(1, len(rules)), True, key=is_wrong)  # all of them are known to be wrong
+        good = first(number - 1)[0] if number > 1 else before
+        bad, pass_ = first(number)
     else:
         bad = run_prepared(before, pass_, target)[0]
     left = {node.name for node in all_nodes(bad)}
@@ -120,8 +125,30 @@ def _up_to_the_wrong_one(
         rewrite=number,
         rewrites=len(rules),
         node=next((node.name or "" for node in all_nodes(good) if node.name not in left), ""),
-        difference=reference.difference(bad),
+        difference=_difference_of(before, bad, pass_, target, reference),
     )
+
+
+def _difference_of(before: ir.Model, after: ir.Model, pass_: AnyPass, target: Target, reference: _Reference) -> str:
+    """What is wrong with `after`, which `pass_` made of `before`; empty where nothing is."""
+    if (found := reference.difference(after)) or not isinstance(pass_, Pass) or pass_.moves_factors:
+        return found
+    edited = before.clone()
+    outcome = dataclasses.replace(pass_, target=target).call(edited)
+    return reference.inner_difference(before.clone(), edited, _stand_ins(before, edited, outcome.replaced))
+
+
+def _stand_ins(before: ir.Model, edited: ir.Model, replaced: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
+    """Name of a value that a node of the main graph makes -> the one, of `edited`, that stands for it in the end."""
+    made = {value.name: value for node in before.graph for value in node.outputs}
+    left = {value for node in edited.graph for value in node.outputs} | {*edited.graph.initializers.values()}
+    found: dict[str, ir.Value] = {}
+    for name, value in replaced.items():
+        while (later := replaced.get(value.name or "")) is not None and later is not value:
+            value = later
+        if name in made and isinstance(made[name].type, ir.TensorType) and value in left:
+            found[name] = value
+    return found
 
 
 class _Reference:
@@ -159,6 +186,43 @@ class _Reference:
         except SessionError as error:
             return f"its result cannot be run: {error}"
         return ""
+
+    def inner_difference(self, before: ir.Model, edited: ir.Model, stand_ins: Mapping[str, ir.Value]) -> str:
+        """Which of the values of `before` the one that stands for it in `edited` is not; empty where each is."""
+        kept = {name: value for name, value in stand_ins.items() if value.const_value is None}
+        constants = {
+            name: value.const_value.numpy() for name, value in stand_ins.items() if value.const_value is not None
+        }
+        try:
+            original, edition = _with_outputs(before, stand_ins), _with_outputs(edited, _names(kept.values()))
+            for feeds, _ in self._runs:
+                once, again, found = original.run(feeds), original.run(feeds), edition.run(feeds)
+                arrays = {**constants, **{name: found[value.name or ""] for name, value in kept.items()}}
+                for name, array in arrays.items():
+                    is_random = _difference(once[name], again[name])
+                    if not is_random and (difference := _difference(once[name], _as(once[name], array))):
+                        return f"value {name!r} {difference}"
+        except SessionError:  # a runtime need not give every value: the outputs have been compared
+            return ""
+        return ""
+
+
+def _names(values: Iterable[ir.Value]) -> list[str]:
+    return list(dict.fromkeys(value.name or "" for value in values))
+
+
+def _with_outputs(model: ir.Model, names: Iterable[str]) -> Session:
+    """A session of `model`, which is edited, that gives these values of its main graph, too."""
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    model.graph.outputs.extend(values[name] for name in names if not values[name].is_graph_output())
+    return open_session(model)
+
+
+def _as(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`found` in the shape of `expected`, where it has or repeats its elements: readers of a value may take either."""
+    with contextlib.suppress(ValueError):
+        return found.reshape(expected.shape) if found.size == expected.size else np.broadcast_to(found, expected.shape)
+    return found
 
 
 def _difference(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> str:

@@ -14,12 +14,14 @@ class Journal:
         fired: The rule that made each rewrite, in order.
         refusals: What was considered and not done, and why.
         notes: What the user has to know about what was done.
+        replaced: Name of a value -> the value that its readers read instead.
     """
 
     def __init__(self, rules: tuple[str, ...], max_rewrites: int | None) -> None:
         self.fired: list[str] = []
         self.refusals: list[Refused] = []
         self.notes: list[str] = []
+        self.replaced: dict[str, ir.Value] = {}
         self._rules = rules
         self._rule = rules[0]
         self._max_rewrites = max_rewrites

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -25,12 +26,14 @@ class PassOutcome(ir.passes.PassResult):
         refusals: Rewrites that were considered and not made, in graph order.
         notes: What the user has to know about what was done, e.g. which axis was frozen to which size.
         rules: The rule that made each rewrite, in order; `rewrites` of them.
+        replaced: Name of a value -> the value that its readers read instead, which may have been replaced itself.
     """
 
     rewrites: int = 0
     refusals: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    replaced: Mapping[str, ir.Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Pass(ir.passes.InPlacePass):
     """The names of its separate rewrites; empty for a pass with one, which is called like the pass."""
     changes_shapes: ClassVar[bool] = False
     """Whether the pass changes the declared shapes of graph inputs and outputs on purpose."""
+    moves_factors: ClassVar[bool] = False
+    """Whether what it puts in place of a value may be another multiple of it: `verify` then looks at outputs alone."""
 
     def call(self, model: ir.Model) -> PassOutcome:
         return self.run(model)
@@ -72,8 +77,15 @@ class Pass(ir.passes.InPlacePass):
         self.rewrite(rewriter)
         rewriter.finish()
         # A pass may come by the same place in several rounds.
-        refusals, notes = tuple(dict.fromkeys(rewriter.refusals)), tuple(rewriter.notes)
-        return PassOutcome(model, rewriter.rewrites > 0, rewriter.rewrites, refusals, notes, tuple(rewriter.fired))
+        return PassOutcome(
+            model,
+            rewriter.rewrites > 0,
+            rewriter.rewrites,
+            refusals=tuple(dict.fromkeys(rewriter.refusals)),
+            notes=tuple(rewriter.notes),
+            rules=tuple(rewriter.fired),
+            replaced=rewriter.replaced,
+        )
 
     @abc.abstractmethod
     def rewrite(self, rewriter: Rewriter) -> None:

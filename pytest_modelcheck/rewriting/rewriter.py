@@ -310,6 +310,7 @@ class Rewriter(Journal):
         return node.graph
 
     def _redirect(self, old: ir.Value, new: ir.Value) -> None:
+        self.replaced[old.name or ""] = new
         if new.type is None:
             new.type = old.type
         if new.shape is None:

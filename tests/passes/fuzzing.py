@@ -1,4 +1,4 @@
-"""One random graph through the pipeline: valid, the same numbers in onnxruntime, and nothing left for a second run."""
+"""One random graph through the verified pipeline: no wrong rewrite, the same numbers, nothing left for a second run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from pytest_modelcheck.errors import PassFailedError
 from pytest_modelcheck.graph.counts import count_nodes
 from pytest_modelcheck.graph.value_infos import to_proto
-from pytest_modelcheck.passes import Target
-from pytest_modelcheck.pipeline import PassStatus, run_pipeline
+from pytest_modelcheck.passes import Target, passes_for
+from pytest_modelcheck.pipeline import run_pipeline
+from pytest_modelcheck.pipeline.verified import run_verified
 from tests.passes.fusing_checks import in_function
 from tests.passes.random_programs import Array, Steps, draw_program, feeds_of, session_of
 from tests.passes.random_steps import STEPS
@@ -48,9 +50,11 @@ def check_seed(seed: int, steps: Steps = STEPS) -> str:
     except Exception:  # what is valid is onnx's to say, and what runs is onnxruntime's
         return ""
     at = f"seed {seed} in {place}, target {target}"
-    once, records = run_pipeline(ir.from_proto(model), None, target)
-    errors = [(record.name, record.error) for record in records if record.status is PassStatus.ERROR]
-    assert not errors, f"{at}: {errors}"
+    try:
+        once, _, wrong = run_verified(ir.from_proto(model), passes_for(target), target)
+    except PassFailedError as error:
+        raise AssertionError(f"{at}: {error}") from error
+    assert not wrong, f"{at}: {wrong[0]}"
     after = to_proto(once)
     if target != "onnxruntime":
         onnx.checker.check_model(after, full_check=True)
