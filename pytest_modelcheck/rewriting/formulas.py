@@ -13,7 +13,7 @@ collects the nodes that go. A rule adds its guards (`fits`, each with a reason) 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -70,6 +70,10 @@ class Pattern:
         """The operators that can be part of it."""
         return frozenset()
 
+    def possible(self, present: Set[str]) -> bool:
+        """Whether a graph with these operators may hold it."""
+        return True
+
 
 class Var(Pattern):
     """A value, the same one wherever the variable appears.
@@ -100,6 +104,9 @@ class Var(Pattern):
 
     def operators(self) -> frozenset[str]:
         return frozenset() if self.formula is None else self.formula.operators()
+
+    def possible(self, present: Set[str]) -> bool:
+        return self.formula is None or self.formula.possible(present)
 
     def __str__(self) -> str:
         return self.name if self.formula is None else str(self.formula)
@@ -171,6 +178,9 @@ class Op(Pattern):
     def operators(self) -> frozenset[str]:
         return frozenset({self.op_type}).union(*(pattern.operators() for pattern in self.inputs))
 
+    def possible(self, present: Set[str]) -> bool:
+        return self.op_type in present and all(pattern.possible(present) for pattern in self.inputs)
+
     def __str__(self) -> str:
         if self.op_type in ("Add", "Sub"):
             return "(" + (" + " if self.op_type == "Add" else " - ").join(map(str, self.inputs)) + ")"
@@ -189,6 +199,9 @@ class AnyOf(Pattern):
 
     def operators(self) -> frozenset[str]:
         return frozenset().union(*(pattern.operators() for pattern in self.patterns))
+
+    def possible(self, present: Set[str]) -> bool:
+        return any(pattern.possible(present) for pattern in self.patterns)
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.patterns))
@@ -221,6 +234,9 @@ class Product(Pattern):
 
     def operators(self) -> frozenset[str]:
         return frozenset(FACTORING).union(*(pattern.operators() for pattern in self.factors))
+
+    def possible(self, present: Set[str]) -> bool:
+        return all(pattern.possible(present) for pattern in self.factors)
 
     def __str__(self) -> str:
         powers = [str(base) if power == 1 else f"{base}**{power:g}" for base, power in self.factors.items()]

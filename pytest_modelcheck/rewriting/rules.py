@@ -22,7 +22,8 @@ class Rule:
     Attributes:
         name: Of the rule, one of its pass's `rules`.
         formula: What is looked for.
-        anchor: The operator of the formula around which it is looked for: without one the rule costs nothing.
+        anchor: The operator of the formula around which it is looked for: without one the rule costs nothing, as where
+            another operator of the formula is missing.
         reach: How many operators there are at most from the anchor to the result.
         called: What the formula is, for the reason "a value inside the ... is read by something else"; empty to say
             which value.
@@ -44,10 +45,12 @@ class Rule:
 
 def apply(rewriter: Rewriter, rules: Sequence[Rule]) -> None:
     """Rewrite wherever one of `rules` matches; of several, the first decides."""
+    present = {node.op_type for node in rewriter.nodes()}
     by_anchor: dict[str, list[Rule]] = {}
     for rule in rules:
-        by_anchor.setdefault(rule.anchor.op_type, []).append(rule)
-    for anchor in rewriter.nodes(*by_anchor):
+        if rule.formula.possible(present):
+            by_anchor.setdefault(rule.anchor.op_type, []).append(rule)
+    for anchor in rewriter.nodes(*by_anchor) if by_anchor else ():
         for rule in by_anchor[anchor.op_type]:
             if _try(rewriter, rule, anchor):
                 break

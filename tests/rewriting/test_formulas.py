@@ -189,3 +189,18 @@ def test_without_an_anchor_no_formula_is_looked_at(monkeypatch):
     for pattern in (Op, Var, Num, Product):
         monkeypatch.setattr(pattern, "find", None)
     assert applied("a = Add(x, z) b = Mul(a, z) y = Add(a, b)") == (["Add", "Mul", "Add"], [])
+
+
+@pytest.mark.parametrize("body", ["a = Neg(x) y = Sub(a, z)", "a = Relu(x) y = Add(a, z)"])
+def test_where_an_operator_of_the_formula_is_missing_none_is_looked_at(monkeypatch, body):
+    monkeypatch.setattr(Op, "find", None)
+    assert applied(body, RULE_AROUND_THE_SUM)[1] == []
+
+
+def test_a_formula_is_possible_where_one_of_its_forms_is():
+    power = Product(1.0, {Var("n", NEGATIONS): 2})
+    either = AnyOf(SUM, Op("Sub", power))
+    assert either.possible({"Neg", "Add"})
+    assert either.possible({"Neg", "Sub"})  # of what makes a product nothing is asked
+    assert not either.possible({"Sub", "Add", "Mul"})
+    assert (Num(1.0) + z).possible({"Add"})
