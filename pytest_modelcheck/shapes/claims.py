@@ -5,7 +5,8 @@ layer, and whoever makes a batch dynamic by editing the graph's inputs leaves th
 
 1. What follows from the graph's inputs counts, whatever the file says.
 2. Where that leaves a size open the file is believed, unless one of its claims is refuted: by another number of
-   dimensions, by another number, or because the size is computed from named dimensions of inputs and no number.
+   dimensions, by another number, or because the size is computed from named dimensions of inputs and no number. Names
+   are believed first: where the file calls the frames of one layer ``s0`` they are no 30 behind the next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.shape_inference import infer_shapes
-from pytest_modelcheck.shapes.dims import Dim, Poly
+from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, Dim, Poly, names, parse
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _UNKNOWN = "unk__"
@@ -34,8 +35,14 @@ def infer_from_inputs(model: ir.Model) -> None:
     infer_shapes(model)
     if not claims or _refuted(model, claims):
         return
+    inferred = {value: value.shape for value in claims}
+    named = [value for value, claimed in claims.items() if _fill(value, _names_of(claimed))]
+    if named and _refuted(model, claims):
+        for value in named:
+            value.shape = inferred[value]
+        return
     filled = [value for value, claimed in claims.items() if _fill(value, claimed)]
-    if filled:
+    if named or filled:
         infer_shapes(model)
 
 
@@ -49,7 +56,9 @@ def _made(model: ir.Model) -> Iterator[ir.Value]:
 
 def _refuted(model: ir.Model, claims: Mapping[ir.Value, ir.Shape]) -> bool:
     shapes = SymbolicShapes(model)
-    names = {dim.value for value in model.graph.inputs for dim in value.shape or () if isinstance(dim, ir.SymbolicDim)}
+    named = (dim for shape in (*(value.shape for value in model.graph.inputs), *claims.values()) for dim in shape or ())
+    texts = {dim.value for dim in named if isinstance(dim, ir.SymbolicDim) and dim.value and not _is_unknown(dim)}
+    atoms = {name for text in texts for name in names(parse(text))}
     for value, claimed in claims.items():
         known = shapes.shape(value)
         if known is None:
@@ -57,13 +66,17 @@ def _refuted(model: ir.Model, claims: Mapping[ir.Value, ir.Shape]) -> bool:
         if len(known) != len(claimed):
             return True
         for dim, claim in zip(known, claimed, strict=True):
-            if isinstance(claim, int) and claim != dim and (isinstance(dim, int) or _follows_from(dim, names)):
+            if isinstance(claim, int) and claim != dim and (isinstance(dim, int) or _follows_from(dim, atoms)):
                 return True
     return False
 
 
-def _follows_from(dim: Dim, names: set[str | None]) -> bool:
-    return isinstance(dim, Poly) and all(name in names for monomial, _ in dim.terms for name in monomial)
+def _follows_from(dim: Dim, atoms: set[str]) -> bool:
+    return isinstance(dim, Poly) and all(name.removeprefix(MAY_BE_EMPTY) in atoms for name in names(dim))
+
+
+def _names_of(claimed: ir.Shape) -> ir.Shape:
+    return ir.Shape([None if isinstance(dim, int) else dim for dim in claimed])
 
 
 def _fill(value: ir.Value, claimed: ir.Shape) -> bool:

@@ -162,12 +162,12 @@ def _skip_layernorm(of: Facts) -> list[Partial]:
     return [shape, None, None, shape][: len(of.node.outputs)]
 
 
-def _dynamic_quantize_lstm(of: Facts) -> list[Partial]:
-    frames, weights = of.shape(0), of.shape(1)
-    if len(frames) != 3 or not weights:
+def _recurrent(of: Facts) -> list[Partial]:
+    data, weights = of.shape(0), of.shape(1)
+    if len(data) != 3 or not weights or of.integer("layout", 0) != 0:
         return []
-    state = (weights[0], frames[1], of.integer("hidden_size"))
-    made: list[Partial] = [(frames[0], *state), state, state]
+    state = (weights[0], data[1], of.integer("hidden_size"))
+    made: list[Partial] = [(data[0], *state), state, state]
     return made[: len(of.node.outputs)]
 
 
@@ -191,6 +191,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("AveragePool", "MaxPool"), _pooled(None)),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _pooled(1)),
     "Concat": layout_rules.concat,
     "ConstantOfShape": _constant_of_shape,
@@ -225,7 +226,7 @@ _RULES_OF_DOMAIN: dict[str, dict[str, Rule]] = {
     "": RULES,
     "com.microsoft": {
         **dict.fromkeys(("BiasGelu", "FastGelu", "Gelu", "QuickGelu"), _same),
-        "DynamicQuantizeLSTM": _dynamic_quantize_lstm,
+        "DynamicQuantizeLSTM": _recurrent,
         "DynamicQuantizeMatMul": _matmul,
         "FusedConv": _batch_and_channels,
         "FusedGemm": _gemm,

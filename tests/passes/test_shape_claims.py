@@ -100,3 +100,27 @@ def test_a_size_that_is_computed_from_named_sizes_is_no_number() -> None:
 
     assert "9" not in shapes["u"]
     assert worst_difference(model, optimize(model), size=3) == 0.0
+
+
+@pytest.mark.parametrize("name", ["half", "frames//2", "(frames - 1)//2 + 1"])
+def test_a_size_that_the_file_names_is_no_number_behind_it(name: str) -> None:
+    # As torch 2.13 writes two layers of a GRU behind convolutions: named frames before the first, 9 behind the second.
+    model = make(
+        """<ir_version: 10, opset_import: ["" : 17]> g (float[batch,frames,6] x, int64[3] k) => (float[a,b,c] y) {
+            r = Reshape (x, k) h = Transpose <perm = [1, 0, 2]> (r)
+            g, state = GRU <hidden_size = 3, direction = "bidirectional"> (h, w, v)
+            n = Transpose <perm = [0, 2, 1, 3]> (g) s = Shape (n) t = Slice (s, zero, two, zero)
+            l = Concat <axis = 0> (t, m) d = Reshape (n, l) e, last = GRU <hidden_size = 3> (d, w1, v1)
+            f = Squeeze (e, one) u = Transpose <perm = [1, 0, 2]> (f) y = Relu (u)
+        }""",
+        w=np.ones((2, 9, 6), np.float32),
+        v=np.ones((2, 9, 3), np.float32),
+        w1=np.ones((1, 9, 6), np.float32),
+        v1=np.ones((1, 9, 3), np.float32),
+        **{"zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "m": np.array([6])},
+    )
+    claimed = claiming(model, r=["batch", name, 6], h=[name, "batch", 6], g=[name, 2, "batch", 3], u=["batch", 9, 3])
+
+    assert "9" not in shapes_of(claimed)["u"]
+    given = {"x": np.ones((2, 4, 6), np.float32), "k": np.array([2, 4, 6])}
+    np.testing.assert_array_equal(outputs(optimize(claimed), given)["y"], outputs(model, given)["y"])
