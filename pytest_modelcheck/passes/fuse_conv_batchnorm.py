@@ -149,18 +149,12 @@ def _fold_scale(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
 
 def _scale_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array | None:
     """`weight` (float64) with its output channels multiplied by `factor`; None where the channel count differs."""
-    trailing = (1,) * (weight.ndim - 2)
-    if linear.op_type == "Conv":
-        return weight * factor.reshape(-1, 1, *trailing) if weight.shape[0] == factor.size else None
-    if linear.op_type == "ConvTranspose":
-        group = group_of(linear)
-        if weight.shape[1] * group != factor.size:
-            return None
-        grouped = weight.reshape(group, -1, *weight.shape[1:]) * factor.reshape(group, 1, -1, *trailing)
-        return np.asarray(grouped.reshape(weight.shape))
-    if linear.op_type == "Gemm" and integer_attribute(linear, "transB", 0):
-        return weight * factor[:, None] if weight.shape[0] == factor.size else None
-    return weight * factor if weight.shape[1] == factor.size else None
+    group = group_of(linear) if linear.op_type == "ConvTranspose" else 1
+    axis = 0 if linear.op_type == "Conv" or integer_attribute(linear, "transB", 0) else 1
+    if weight.shape[axis] * group != factor.size:
+        return None
+    each = factor.reshape(group, *(-1 if i == axis else 1 for i in range(weight.ndim)))
+    return np.asarray((weight.reshape(group, -1, *weight.shape[1:]) * each).reshape(weight.shape))
 
 
 def _folded(rewriter: Rewriter, match: Match, data: ir.Value | None, weight: Array, bias: Array) -> list[ir.Node] | str:

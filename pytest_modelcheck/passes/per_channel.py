@@ -19,14 +19,9 @@ Array = np.ndarray[Any, Any]
 def with_constants(value: Pattern, where: Callable[[Match, ir.Node], bool]) -> list[Op]:
     """All that may be done to each channel of `value` with a constant, `where` that counts."""
     number = Var("constant", where=constant)
-    operands: dict[str, tuple[tuple[Pattern, ...], ...]] = {
-        "Mul": ((value, number),),
-        "Add": ((value, number),),
-        "Div": ((value, number),),
-        "Sub": ((value, number), (number, value)),
-        "Neg": ((value,),),
-    }
-    return [Op(name, *row, name="norm", where=where) for name, rows in operands.items() for row in rows]
+    forms: list[tuple[str, *tuple[Pattern, ...]]]
+    forms = [*((name, value, number) for name in ("Mul", "Add", "Div", "Sub")), ("Sub", number, value), ("Neg", value)]
+    return [Op(*form, name="norm", where=where) for form in forms]
 
 
 def begins_no_gelu(match: Match, node: ir.Node) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,6 @@ from pytest_modelcheck.shapes.exact import Array, by_numpy, is_exact
 
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 """No intermediate result larger than this is computed."""
-
-_SMALL_BYTES = 256
-_MOST_REMEMBERED = 1024
-"""Results of at most this size, of inputs of at most this size, are remembered: axes, scales, sizes."""
 
 _IR_VERSION = 10
 """Of the one-node models; every onnxruntime that is supported reads it."""
@@ -58,7 +54,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     Raises:
         CannotEvaluate: if the node is random, has no implementation, fails, or gives something else than tensors.
     """
-    if node.op_type in RANDOM:
+    if node.op_type in RANDOM or (node.op_type == "Dropout" and len(node.inputs) > 2):
         raise CannotEvaluate("its result is random")
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         raise CannotEvaluate("an attribute refers to an attribute of its function")
@@ -66,8 +62,6 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
         raise CannotEvaluate(f"its result is larger than {MAX_RESULT_BYTES} bytes")
     if any(not isinstance(output.type, ir.TensorType | None) for output in node.outputs):
         raise CannotEvaluate("its result is not a tensor")
-    if node.op_type == "Dropout" and len(node.inputs) > 2:
-        raise CannotEvaluate("its result is random")
     exact = is_exact(node)
     computed = by_numpy(node, inputs) if exact else None
     if computed is not None:
@@ -80,33 +74,8 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
     for i in range(len(proto.output)):
         proto.output[i] = f"o{i}"
     feeds = {f"i{i}": _with_text(array) for i, array in enumerate(inputs) if array is not None}
-    results = _once(proto, exact, feeds, opset)
+    results = _results(proto, exact, feeds, opset)
     return [_checked(array, output) for array, output in zip(results, node.outputs, strict=True)]
-
-
-_remembered: dict[Hashable, Sequence[Any]] = {}
-
-
-def _once(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:
-    """`_results`; where all arrays are small, once for all layers of a model that compute the same."""
-    if not _small(feeds.values()):
-        return _results(proto, exact, feeds, opset)
-    arrays = ((name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items())
-    key = (proto.SerializeToString(), exact, opset, *arrays)
-    if key not in _remembered:
-        results = _results(proto, exact, feeds, opset)
-        if not _small(results):  # an Expand: a small shape, and a large result
-            return results
-        if len(_remembered) >= _MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = results
-    return _remembered[key]
-
-
-def _small(arrays: Iterable[Any]) -> bool:
-    return all(
-        isinstance(array, np.ndarray) and array.dtype != object and array.nbytes <= _SMALL_BYTES for array in arrays
-    )
 
 
 def _results(proto: onnx.NodeProto, exact: bool, feeds: dict[str, Array], opset: int) -> Sequence[Any]:

@@ -53,13 +53,8 @@ def by_numpy(node: ir.Node, inputs: Sequence[Array | None]) -> Array | None:
     try:
         with np.errstate(all="ignore"):
             return np.asarray(function(*inputs, **attributes))
-    except (
-        TypeError,
-        ValueError,
-        IndexError,
-        OverflowError,
-    ):  # another opset's form, or nothing at all
-        return None
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None  # another opset's form, or nothing at all
 
 
 def _cast(data: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Array:
