@@ -17,33 +17,28 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import text_attribute
 from pytest_modelcheck.rewriting import Pass, Rewriter
 
-BUILTINS = frozenset(
-    {
-        "Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike",
-        "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "CumSum",
-        "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "Elu", "Equal", "Exp", "Expand", "Flatten",
-        "Floor", "Gather", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater",
-        "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "If", "InstanceNormalization", "IsNaN", "LRN",
-        "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "Loop", "MatMul", "Max", "MaxPool", "Mean",
-        "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow", "QuantizeLinear",
-        "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-        "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize",
-        "ReverseSequence", "Round", "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax",
-        "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile",
-        "TopK", "Transpose", "Unsqueeze", "Where", "Xor",
-    }
-)  # fmt: skip
+BUILTINS = frozenset((
+    "Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
+    "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "CumSum", "DepthToSpace",
+    "DequantizeLinear", "Div", "Dropout", "Elu", "Equal", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherND",
+    "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish",
+    "Identity", "If", "InstanceNormalization", "IsNaN", "LRN", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
+    "Loop", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "PRelu",
+    "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize",
+    "ReverseSequence", "Round", "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus",
+    "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose",
+    "Unsqueeze", "Where", "Xor",
+))  # fmt: skip
 """ONNX operators that built-in ones of TensorFlow Lite can write, ``Gemm`` as FULLY_CONNECTED for one."""
 
-COMPOSED = frozenset(
-    {
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitwiseNot", "BitwiseXor",
-        "Celu", "CenterCropPad", "Col2Im", "Compress", "Cosh", "Det", "DynamicQuantizeLinear", "Einsum", "Erf",
-        "EyeLike", "GRU", "GatherElements", "GridSample", "GroupNormalization", "Hardmax", "IsInf", "LSTM",
-        "LayerNormalization", "LpPool", "MatMulInteger", "MeanVarianceNormalization", "Mish", "RNN", "Scatter",
-        "ScatterElements", "Selu", "Shrink", "Sinh", "Tan", "TensorScatter", "ThresholdedRelu", "Trilu",
-    }
-)  # fmt: skip
+COMPOSED = frozenset((
+    "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitwiseNot", "BitwiseXor", "Celu",
+    "CenterCropPad", "Col2Im", "Compress", "Cosh", "Det", "DynamicQuantizeLinear", "Einsum", "Erf", "EyeLike", "GRU",
+    "GatherElements", "GridSample", "GroupNormalization", "Hardmax", "IsInf", "LSTM", "LayerNormalization", "LpPool",
+    "MatMulInteger", "MeanVarianceNormalization", "Mish", "RNN", "Scatter", "ScatterElements", "Selu", "Shrink", "Sinh",
+    "Tan", "TensorScatter", "ThresholdedRelu", "Trilu",
+))  # fmt: skip
 """Operators whose node tests of onnx, or some of them, were converted by onnx2tf 2.6.9 and gave the right numbers in
 LiteRT 2.1 (CPython 3.12, no custom operators)."""
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.constants import is_constant
 from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.inlining import take_out
+from pytest_modelcheck.rewriting.matching import scope_of
 
 
 def inline_constant_ifs(rewriter: Rewriter) -> None:
@@ -31,8 +32,6 @@ def has_constant_if(rewriter: Rewriter) -> bool:
 
 def _try_inline(rewriter: Rewriter, node: ir.Node, taken: bool) -> bool:
     branch = node.attributes["then_branch" if taken else "else_branch"].as_graph()
-    scope = node.graph
-    assert scope is not None
     inner = tuple(branch)
     for old, new in zip(node.outputs, branch.outputs, strict=True):
         produced = new.producer() in inner
@@ -40,5 +39,5 @@ def _try_inline(rewriter: Rewriter, node: ir.Node, taken: bool) -> bool:
             return rewriter.refuse("the branch hands a constant or one value twice to a graph output", node)
     if any(value.const_value is None for value in branch.initializers.values()):
         return rewriter.refuse("an initializer of the branch has no data", node)
-    results = take_out(rewriter, branch, scope)
+    results = take_out(rewriter, branch, scope_of(node))
     return rewriter.replace([node], inner, dict(zip(node.outputs, results, strict=True)))

@@ -25,13 +25,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
+from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.nested_ops import MERGES, Found, element_of_optional, element_of_sequence, merge_nested
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting import Pass, Rewriter
-from pytest_modelcheck.rewriting.matching import produced_by, reduced_axes, scope_of
+from pytest_modelcheck.rewriting.matching import permutation, produced_by, reduced_axes, scope_of
 from pytest_modelcheck.shapes.broadcast import broadcasts_to
 from pytest_modelcheck.shapes.slices import keeps_everything
 
@@ -133,8 +133,7 @@ def _same_shape(rewriter: Rewriter, node: ir.Node) -> Found:
 
 
 def _transpose(rewriter: Rewriter, node: ir.Node) -> Found:
-    shape = rewriter.known.shape(node.inputs[0])
-    axes = integers_attribute(node, "perm", None if shape is None else tuple(range(len(shape)))[::-1])
+    axes = permutation(node)
     return node.inputs[0] if axes is not None and list(axes) == sorted(axes) else None
 
 

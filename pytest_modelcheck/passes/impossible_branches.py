@@ -21,6 +21,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.shape_inference import without_large_weights
 from pytest_modelcheck.rewriting import Rewriter
+from pytest_modelcheck.rewriting.matching import scope_of
 
 _MOST = 16
 """Conditions that are tried in one run of a pass: each takes two copies of the model."""
@@ -66,8 +67,7 @@ def _gives_other_ranks(node: ir.Node) -> bool:
 
 
 def _decide(rewriter: Rewriter, node: ir.Node, taken: bool) -> None:
-    assert node.graph is not None
-    rewriter.set_input(node, 0, rewriter.constant_value(node.graph, np.array(taken), "condition"))
+    rewriter.set_input(node, 0, rewriter.constant_value(scope_of(node), np.array(taken), "condition"))
 
 
 def _refusal(rewriter: Rewriter, index: int, taken: bool, fold: Callable[[Rewriter], None]) -> str:

@@ -168,14 +168,14 @@ def truncated_quotient(dividend: Dim, divisor: Dim) -> Dim:
 
 def minimum(left: Dim, right: Dim) -> Dim:
     """min(left, right)."""
-    if left == right or _is_at_least(right, left):
+    if _is_at_least(right, left):
         return left
     return right if _is_at_least(left, right) else _operation("min", sorted((left, right), key=repr))
 
 
 def maximum(left: Dim, right: Dim) -> Dim:
     """max(left, right)."""
-    if left == right or _is_at_least(left, right):
+    if _is_at_least(left, right):
         return left
     return right if _is_at_least(right, left) else _operation("max", sorted((left, right), key=repr))
 
@@ -183,7 +183,7 @@ def maximum(left: Dim, right: Dim) -> Dim:
 def _is_at_least(dim: Dim, bound: Dim) -> bool:
     """Whether `dim` is certainly `bound` or more."""
     if not isinstance(bound, int) or isinstance(dim, int):
-        return isinstance(bound, int) and isinstance(dim, int) and dim >= bound
+        return dim == bound or (isinstance(bound, int) and isinstance(dim, int) and dim >= bound)
     return (bound <= 0 and is_nonnegative(dim)) or (bound <= 1 and is_positive(dim))
 
 

@@ -100,34 +100,32 @@ def shortest_chain(layout: Layout, final: Sequence[Dim]) -> list[Step]:
     found = [factor for axis in layout.axes for factor in axis]
     if found == order:
         return [] if layout.source == layout.axes else [Step("Reshape", tuple(final))]
-    position = {factor: index for index, factor in enumerate(order)}
+    position, place = ({factor: index for index, factor in enumerate(factors)} for factors in (order, found))
     candidates = []
-    # Each final axis is whole in the source: Reshape, then Transpose.
-    if all(_is_run(axis, position) for axis in layout.axes):
-        place = _places(layout, position)
-        indices = sorted(range(len(layout.axes)), key=lambda i: (place[i], i))
-        shape = tuple(final[i] for i in indices)
-        perm = tuple(indices.index(i) for i in range(len(indices)))
-        candidates.append([Step("Reshape", shape), Step("Transpose", tuple(final), perm)])
-    # Each axis of the source stays whole: Transpose, then Reshape unless the axes are the final ones already.
-    moved = _blocks_in_order(layout.source, found)
-    if moved is not None:
-        shape = tuple(_product(layout.source[axis]) for axis in moved)
-        steps = [Step("Transpose", shape, tuple(moved))]
-        if [layout.source[axis] for axis in moved] != layout.axes:
-            steps.append(Step("Reshape", tuple(final)))
-        candidates.append(steps)
+    if _are_runs(layout.axes, position):  # each final axis is whole in the source
+        candidates.append(layout.axes)
+    if all(layout.source) and _are_runs(layout.source, place):  # each axis of the source stays whole
+        candidates.append(sorted(layout.source, key=lambda axis: place[axis[0]]))
     if not candidates:
-        blocks = _runs(found, position)
-        ordered = sorted(range(len(blocks)), key=lambda i: position[blocks[i][0]])
-        sizes, perm = tuple(map(_product, blocks)), tuple(ordered.index(i) for i in range(len(blocks)))
-        split = Step("Reshape", tuple(sizes[i] for i in ordered))
-        candidates.append([split, Step("Transpose", sizes, perm), Step("Reshape", tuple(final))])
-    return min(candidates, key=len)
+        candidates.append(_runs(found, position))
+    return min((_moving(layout, blocks, position, final) for blocks in candidates), key=len)
 
 
-def _places(layout: Layout, position: dict[Factor, int]) -> list[float]:
-    """Where each final axis begins in the source; an axis of size 1 takes the place of one of the source.
+def _moving(
+    layout: Layout, blocks: list[list[Factor]], position: dict[Factor, int], final: Sequence[Dim]
+) -> list[Step]:
+    """Split the source into `blocks`, given in the order in which they come out; move them, join them."""
+    places, joins = _places(layout, blocks, position), blocks != layout.axes
+    order = sorted(range(len(blocks)), key=lambda i: (places[i], i))
+    sizes = tuple(map(_product, blocks)) if joins else tuple(final)
+    steps = [Step("Transpose", sizes, tuple(order.index(i) for i in range(len(blocks))))]
+    if [blocks[i] for i in order] != layout.source:
+        steps.insert(0, Step("Reshape", tuple(sizes[i] for i in order)))
+    return [*steps, Step("Reshape", tuple(final))] if joins else steps
+
+
+def _places(layout: Layout, blocks: list[list[Factor]], position: dict[Factor, int]) -> list[float]:
+    """Where each of `blocks` begins in the source; an axis of size 1 takes the place of one of the source.
 
     A batch of 1 between sequence and features stays between them, as a larger one does: MatMul kernels take a Transpose
     of leading axes in (onnxruntime's FusedMatMul), and (1, 2, 0, 3) is one, (0, 2, 1, 3) is none. Where the source has
@@ -135,8 +133,8 @@ def _places(layout: Layout, position: dict[Factor, int]) -> list[float]:
     """
     free = [_behind(layout.source[:index], position) for index, axis in enumerate(layout.source) if not axis]
     return [
-        float(position[axis[0]]) if axis else free.pop(0) if free else _behind(layout.axes[:index], position)
-        for index, axis in enumerate(layout.axes)
+        float(position[axis[0]]) if axis else free.pop(0) if free else _behind(blocks[:index], position)
+        for index, axis in enumerate(blocks)
     ]
 
 
@@ -150,22 +148,8 @@ def _product(axis: list[Factor]) -> Dim:
     return product(factor.size for factor in axis)
 
 
-def _blocks_in_order(blocks: list[list[Factor]], found: list[Factor]) -> list[int] | None:
-    """The order of whole `blocks` that reads as `found`; None where a block is torn apart or empty."""
-    if any(not block for block in blocks):
-        return None
-    order, rest = [], list(found)
-    while rest:
-        index = next((i for i, block in enumerate(blocks) if block[0] is rest[0]), None)
-        if index is None or rest[: len(blocks[index])] != blocks[index]:
-            return None
-        order.append(index)
-        del rest[: len(blocks[index])]
-    return order
-
-
-def _is_run(axis: list[Factor], position: dict[Factor, int]) -> bool:
-    return all(position[right] == position[left] + 1 for left, right in pairwise(axis))
+def _are_runs(axes: list[list[Factor]], position: dict[Factor, int]) -> bool:
+    return all(position[right] == position[left] + 1 for axis in axes for left, right in pairwise(axis))
 
 
 def _runs(found: list[Factor], position: dict[Factor, int]) -> list[list[Factor]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import onnx_ir as ir
 
@@ -47,11 +48,7 @@ class Attention:
     @property
     def operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
         """q, k and v, as the products read them."""
-        query, key, values = *self.scores.inputs, self.context.inputs[1]
-        assert query is not None
-        assert key is not None
-        assert values is not None
-        return query, key, values
+        return cast(tuple[ir.Value, ir.Value, ir.Value], (*self.scores.inputs, self.context.inputs[1]))
 
     @property
     def masks(self) -> Iterator[tuple[ir.Node, ir.Value]]:

@@ -17,7 +17,7 @@ from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import reads
 from pytest_modelcheck.passes.transposes.rules import Move, Perm, composed, inverse, move_for
 from pytest_modelcheck.rewriting import Rewriter
-from pytest_modelcheck.rewriting.matching import permutation
+from pytest_modelcheck.rewriting.matching import permutation, scope_of
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 MAX_NODES = 200
@@ -182,7 +182,7 @@ def _flip(rewriter: Rewriter, region: Region) -> None:
 
 
 def _rewrite(rewriter: Rewriter, node: ir.Node, move: Move, region: Region, before: dict[ir.Value, ir.Value]) -> None:
-    assert node.graph is not None
+    scope = scope_of(node)
     for index in move.operands:
         value = node.inputs[index]
         if value is None:
@@ -192,9 +192,9 @@ def _rewrite(rewriter: Rewriter, node: ir.Node, move: Move, region: Region, befo
         elif (array := rewriter.constant(value)) is not None and array.size != 1:
             full = array.reshape((1,) * (len(region.perm) - array.ndim) + array.shape)
             moved = np.ascontiguousarray(full.transpose(inverse(region.perm)))
-            rewriter.set_input(node, index, rewriter.constant_value(node.graph, moved, value.name or "constant"))
+            rewriter.set_input(node, index, rewriter.constant_value(scope, moved, value.name or "constant"))
     for index, content in move.constants.items():
-        rewriter.set_input(node, index, rewriter.constant_value(node.graph, content, "axes"))
+        rewriter.set_input(node, index, rewriter.constant_value(scope, content, "axes"))
     rewriter.set_attributes(node, move.attributes)
 
 
