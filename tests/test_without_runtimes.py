@@ -8,7 +8,6 @@ import pytest
 
 from pytest_modelcheck.pipeline import run_pipeline
 from pytest_modelcheck.runtimes import runtime_named
-from pytest_modelcheck.shapes import evaluate
 from tests.harness import CONFTEST, MODEL
 
 BLOCKED = "import sys; sys.modules.update(onnxruntime=None, openvino=None)\n"
@@ -116,7 +115,6 @@ def test_constants_that_onnxs_evaluator_computes_wrongly_are_refused_and_the_oth
     text = text.replace("3, 4}>", "3, 4}, float[4,4] s = {1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}>")
     _, (with_it,) = run_pipeline(ir.from_onnx_text(text), ["fold_constants"])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(evaluate, "_remembered", {})  # by onnxruntime
     assert not runtime_named("onnxruntime").installed
     _, (without_it,) = run_pipeline(ir.from_onnx_text(text), ["fold_constants"])
     assert with_it.ops_after == {"Add": 1}

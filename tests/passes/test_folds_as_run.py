@@ -48,7 +48,6 @@ def test_a_fold_is_what_running_gives(body: str, constants: dict[str, np.ndarray
 
 def test_without_onnxruntime_the_reference_implementation_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    evaluate._remembered.clear()
     model = make(f"{HEADER} => (float[a] y) {{ e = Exp (c) y = Add (x, e) }}", c=np.zeros(4, np.float32))
     assert op_counts(run_pass(ir.from_proto(model), FoldConstants())[0]) == {"Add": 1}
     weights = {"c": SIGNED}
@@ -68,7 +67,7 @@ def test_without_onnxruntime_the_reference_implementation_counts(monkeypatch: py
 def test_what_does_not_have_the_declared_type_is_not_folded(
     array: np.ndarray, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "_once", lambda *_: [array])
+    monkeypatch.setattr(evaluate, "_results", lambda *_: [array])
     model = make(f"{HEADER} => (float[a] y) {{ e = Exp (c) y = Add (x, e) }}", c=np.zeros(4, np.float32))
     _, record = run_pass(ir.from_proto(model), FoldConstants())
     assert [refused.reason for refused in record.refusals] == [reason]
