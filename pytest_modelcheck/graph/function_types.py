@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.kernel_sizes import inferred_with_kernel_sizes
 
 _MAX_BYTES = 64 * 1024 * 1024
 """Functions with more constants are left out: they would have to be copied to be inferred."""
@@ -99,7 +99,7 @@ def _inferred(function: ir.Function, ir_version: int) -> onnx.GraphProto | None:
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in function.opset_imports.items()]
     proto = onnx.helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
     try:
-        made = infer_with_values(proto)
+        made = inferred_with_kernel_sizes(proto)
     except (onnx.shape_inference.InferenceError, ValueError):
         return None
     return made.graph

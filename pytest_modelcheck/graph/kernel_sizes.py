@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from pytest_modelcheck.graph.bounded_inference import infer_with_values
+
 HIDDEN = "modelcheck.hidden"
 """Domain of a node that inference must not compute; its outputs are declared instead."""
 
@@ -30,7 +32,20 @@ _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 KERNEL_SIZED = (*_POOLS, "Resize", "Upsample")
 
 
-def correct_sizes(proto: onnx.ModelProto, inferred: onnx.ModelProto) -> bool:
+def inferred_with_kernel_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """`proto` with what inference says, sizes as kernels make them. `proto` is used up.
+
+    Raises:
+        onnx.shape_inference.InferenceError: as it does.
+        ValueError: as it does.
+    """
+    inferred = infer_with_values(proto)
+    while _correct_sizes(proto, inferred):
+        inferred = infer_with_values(proto)
+    return inferred
+
+
+def _correct_sizes(proto: onnx.ModelProto, inferred: onnx.ModelProto) -> bool:
     """Make the next inference of `proto` take the sizes that kernels make.
 
     Args:

@@ -14,9 +14,10 @@ import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.constants import constant_tensor
+from pytest_modelcheck.graph.kernel_sizes import inferred_with_kernel_sizes
 from pytest_modelcheck.graph.plain_proto import write_node, write_tensor, write_value
 from pytest_modelcheck.graph.scopes import subgraphs
-from pytest_modelcheck.graph.shape_inference import SMALL_TENSOR_BYTES, inferred_with_kernel_sizes, merge_node
+from pytest_modelcheck.graph.shape_inference import SMALL_TENSOR_BYTES, merge_node
 
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 _MOST = 0.5

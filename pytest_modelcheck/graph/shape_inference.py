@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import onnx
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.bounded_inference import infer_with_values
 from pytest_modelcheck.graph.function_types import infer_functions
-from pytest_modelcheck.graph.kernel_sizes import correct_sizes
+from pytest_modelcheck.graph.kernel_sizes import inferred_with_kernel_sizes
 from pytest_modelcheck.graph.plain_proto import plain_proto
 from pytest_modelcheck.graph.schema_types import declare_fixed_types
 from pytest_modelcheck.graph.scopes import graphs
@@ -54,19 +53,6 @@ def infer(model: ir.Model, proto: onnx.ModelProto) -> list[ir.Value]:
         infer_functions(model, lambda function, proto: changed.extend(_merge_inferred(function, proto)))
         changed += [value for function in model.functions.values() for value in function.inputs]
     return changed
-
-
-def inferred_with_kernel_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """`proto` with what inference says, sizes as kernels make them. `proto` is used up.
-
-    Raises:
-        onnx.shape_inference.InferenceError: as it does.
-        ValueError: as it does.
-    """
-    inferred = infer_with_values(proto)
-    while correct_sizes(proto, inferred):
-        inferred = infer_with_values(proto)
-    return inferred
 
 
 def _merge_inferred(

@@ -34,8 +34,14 @@ from pytest_modelcheck.runtimes import FeedError, Session, SessionError, inputs_
 _SIZES = (None, 1, 5)
 """What named dimensions are in the inputs that are drawn: the usual sizes (runtimes/drawn_inputs.py), then these."""
 
-_ROUNDING = {np.dtype(np.float16): 2e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
-"""How far an output may be from the original's, as a share of its largest value (or of 1); other dtypes are equal."""
+_ROUNDING = {
+    ir.DataType.BFLOAT16: 5e-2,
+    ir.DataType.FLOAT16: 2e-2,
+    ir.DataType.FLOAT: 1e-3,
+    ir.DataType.DOUBLE: 1e-6,
+}
+"""How far a result may be from the original's, as a share of its largest value (or of 1), where the model computes in
+this type at the least; what is not a float is equal."""
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -76,8 +82,8 @@ def run_verified(
         OptionError: if onnxruntime cannot run the model on any drawn inputs.
         PassFailedError: naming the pass that raised, or left an invalid model.
     """
-    reference = _Reference(model)
     stage = prepare(model)
+    reference = _Reference(model, stage)
     refusals: dict[str, tuple[Refused, ...]] = {}
     wrong: list[WrongRewrite] = []
     for pass_ in passes:
@@ -152,9 +158,11 @@ def _stand_ins(before: ir.Model, edited: ir.Model, replaced: Mapping[str, ir.Val
 
 
 class _Reference:
-    """What the model before all passes computes from drawn inputs."""
+    """What the model before all passes computes from drawn inputs; its types are known of `prepared`."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, prepared: ir.Model) -> None:
+        types = {value.dtype for node in all_nodes(prepared) for value in (*node.inputs, *node.outputs) if value}
+        self._rounding = max((share for dtype, share in _ROUNDING.items() if dtype in types), default=0.0)
         self._runs: list[tuple[Arrays, Arrays]] = []
         reason = ""
         try:
@@ -168,7 +176,7 @@ class _Reference:
             except (FeedError, SessionError) as error:  # not every model takes all sizes
                 reason = reason or str(error)
                 continue
-            same = {name: array for name, array in once.items() if not _difference(array, again[name])}
+            same = {name: array for name, array in once.items() if not self._difference(array, again[name])}
             if not self._runs or any(array.shape != self._runs[0][0][name].shape for name, array in feeds.items()):
                 self._runs.append((feeds, same))
         if not self._runs:
@@ -181,7 +189,7 @@ class _Reference:
             for feeds, expected in self._runs:
                 outputs = session.run(feeds)
                 for name, array in expected.items():
-                    if difference := _difference(array, outputs[name]):
+                    if difference := self._difference(array, outputs[name]):
                         return f"output {name!r} {difference}"
         except SessionError as error:
             return f"its result cannot be run: {error}"
@@ -199,12 +207,26 @@ class _Reference:
                 once, again, found = original.run(feeds), original.run(feeds), edition.run(feeds)
                 arrays = {**constants, **{name: found[value.name or ""] for name, value in kept.items()}}
                 for name, array in arrays.items():
-                    is_random = _difference(once[name], again[name])
-                    if not is_random and (difference := _difference(once[name], _as(once[name], array))):
+                    is_random = self._difference(once[name], again[name])
+                    if not is_random and (difference := self._difference(once[name], _as(once[name], array))):
                         return f"value {name!r} {difference}"
         except SessionError:  # a runtime need not give every value: the outputs have been compared
             return ""
         return ""
+
+    def _difference(self, expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> str:
+        if expected.shape != found.shape or expected.dtype != found.dtype:
+            return f"is {found.dtype}{list(found.shape)} instead of {expected.dtype}{list(expected.shape)}"
+        if expected.dtype.kind in "OSU" or ir.DataType.from_numpy(expected.dtype) not in _ROUNDING:
+            changed = int(np.sum(expected != found))
+            return f"differs in {changed} of {expected.size} elements" if changed else ""
+        left, right = expected.astype(np.float64), found.astype(np.float64)
+        tolerance = self._rounding * max(1.0, float(np.abs(left[np.isfinite(left)]).max(initial=0.0)))
+        if np.allclose(left, right, rtol=0.0, atol=tolerance, equal_nan=True):
+            return ""
+        both = np.isfinite(left) & np.isfinite(right)
+        furthest = float(np.abs(left - right)[both].max(initial=0.0))
+        return f"differs by {furthest:.3g}, where {tolerance:.3g} is rounding"
 
 
 def _names(values: Iterable[ir.Value]) -> list[str]:
@@ -223,19 +245,3 @@ def _as(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> np.ndarr
     with contextlib.suppress(ValueError):
         return found.reshape(expected.shape) if found.size == expected.size else np.broadcast_to(found, expected.shape)
     return found
-
-
-def _difference(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> str:
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return f"is {found.dtype}{list(found.shape)} instead of {expected.dtype}{list(expected.shape)}"
-    share = _ROUNDING.get(expected.dtype)
-    if share is None:
-        changed = int(np.sum(expected != found))
-        return f"differs in {changed} of {expected.size} elements" if changed else ""
-    left, right = expected.astype(np.float64), found.astype(np.float64)
-    tolerance = share * max(1.0, float(np.abs(left[np.isfinite(left)]).max(initial=0.0)))
-    if np.allclose(left, right, rtol=0.0, atol=tolerance, equal_nan=True):
-        return ""
-    both = np.isfinite(left) & np.isfinite(right)
-    furthest = float(np.abs(left - right)[both].max(initial=0.0))
-    return f"differs by {furthest:.3g}, where {tolerance:.3g} is rounding"

@@ -5,8 +5,9 @@ layer, and whoever makes a batch dynamic by editing the graph's inputs leaves th
 
 1. What follows from the graph's inputs counts, whatever the file says.
 2. Where that leaves a size open the file is believed, unless one of its claims is refuted: by another number of
-   dimensions, by another number, or because the size is computed from named dimensions of inputs and no number. Names
-   are believed first: where the file calls the frames of one layer ``s0`` they are no 30 behind the next.
+   dimensions, by another number, or because the size is computed from named dimensions of inputs and no number. So are
+   sizes that the file itself names, or says to be another number, elsewhere: where it calls the frames of one layer
+   ``s0`` they are no 30 behind the next.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.counts import nodes_within
 from pytest_modelcheck.graph.shape_inference import infer_shapes
-from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, Dim, Poly, names, parse
+from pytest_modelcheck.shapes.dims import MAY_BE_EMPTY, Dim, names, parse
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _UNKNOWN = "unk__"
@@ -35,14 +36,8 @@ def infer_from_inputs(model: ir.Model) -> None:
     infer_shapes(model)
     if not claims or _refuted(model, claims):
         return
-    inferred = {value: value.shape for value in claims}
-    named = [value for value, claimed in claims.items() if _fill(value, _names_of(claimed))]
-    if named and _refuted(model, claims):
-        for value in named:
-            value.shape = inferred[value]
-        return
     filled = [value for value, claimed in claims.items() if _fill(value, claimed)]
-    if named or filled:
+    if filled:
         infer_shapes(model)
 
 
@@ -56,27 +51,23 @@ def _made(model: ir.Model) -> Iterator[ir.Value]:
 
 def _refuted(model: ir.Model, claims: Mapping[ir.Value, ir.Shape]) -> bool:
     shapes = SymbolicShapes(model)
-    named = (dim for shape in (*(value.shape for value in model.graph.inputs), *claims.values()) for dim in shape or ())
-    texts = {dim.value for dim in named if isinstance(dim, ir.SymbolicDim) and dim.value and not _is_unknown(dim)}
-    atoms = {name for text in texts for name in names(parse(text))}
-    for value, claimed in claims.items():
-        known = shapes.shape(value)
-        if known is None:
-            continue
-        if len(known) != len(claimed):
-            return True
-        for dim, claim in zip(known, claimed, strict=True):
-            if isinstance(claim, int) and claim != dim and (isinstance(dim, int) or _follows_from(dim, atoms)):
-                return True
-    return False
+    known = {value: shape for value in claims if (shape := shapes.shape(value)) is not None}
+    if any(len(shape) != len(claims[value]) for value, shape in known.items()):
+        return True
+    pairs = [pair for value, shape in known.items() for pair in zip(shape, claims[value], strict=True)]
+    sizes = {dim.value for value in model.graph.inputs for dim in value.shape or () if not isinstance(dim, int)}
+    named = {name for size in sizes if size for name in names(parse(size))}
+    named |= {n for dim, claim in pairs if not isinstance(claim, int) and not _is_unknown(claim) for n in names(dim)}
+    numbers: dict[Dim, int] = {}
+    return any(
+        isinstance(dim, int) or _follows_from(dim, named) or numbers.setdefault(dim, claim) != claim
+        for dim, claim in pairs
+        if isinstance(claim, int) and claim != dim
+    )
 
 
-def _follows_from(dim: Dim, atoms: set[str]) -> bool:
-    return isinstance(dim, Poly) and all(name.removeprefix(MAY_BE_EMPTY) in atoms for name in names(dim))
-
-
-def _names_of(claimed: ir.Shape) -> ir.Shape:
-    return ir.Shape([None if isinstance(dim, int) else dim for dim in claimed])
+def _follows_from(dim: Dim, named: set[str]) -> bool:
+    return all(name in named or name.removeprefix(MAY_BE_EMPTY) in named for name in names(dim))
 
 
 def _fill(value: ir.Value, claimed: ir.Shape) -> bool:

@@ -12,7 +12,7 @@ from onnx import helper
 
 from pytest_modelcheck.graph.shape_inference import infer_shapes
 from pytest_modelcheck.pipeline import optimize
-from tests.passes.fusing_checks import make, outputs
+from tests.passes.fusing_checks import in_function, make, outputs
 
 X = np.linspace(-1, 1, 1 * 2 * 7 * 10, dtype=np.float32).reshape(1, 2, 7, 10)
 
@@ -54,6 +54,16 @@ def test_a_window_that_begins_in_the_end_padding_is_not_counted(op: str, opset: 
         assert_folded_as_computed(model_of(op, opset, **attributes))
         tried += 1
     assert tried > 20
+
+
+@pytest.mark.parametrize("behind", ["", "n = Neg (r)"])
+def test_it_is_not_counted_in_a_function_either(behind: str) -> None:
+    pool = "r = MaxPool <ceil_mode = 1, kernel_shape = [1, 1], strides = [2, 2]> (x)"
+    header = '<ir_version: 10, opset_import: ["" : 17]> g (float[1,2,7,10] x) =>'
+    whole = in_function(make(f"{header} (int64[4] y) {{ {pool} {behind} y = Shape ({'n' if behind else 'r'}) }}"))
+    assert outputs(optimize(whole), {"x": X})["y"].tolist() == outputs(whole, {"x": X})["y"].tolist() == [1, 2, 4, 5]
+    made = in_function(make(f"{header} (float[a,b,c,d] r) {{ {pool} }}"))
+    assert outputs(optimize(made), {"x": X})["r"].shape == (1, 2, 4, 5)
 
 
 @pytest.mark.parametrize(("opset", "roi"), [(11, np.zeros(0, np.float32)), (13, None), (18, None), (23, None)])

@@ -124,3 +124,31 @@ def test_a_size_that_the_file_names_is_no_number_behind_it(name: str) -> None:
     assert "9" not in shapes_of(claimed)["u"]
     given = {"x": np.ones((2, 4, 6), np.float32), "k": np.array([2, 4, 6])}
     np.testing.assert_array_equal(outputs(optimize(claimed), given)["y"], outputs(model, given)["y"])
+
+
+RECURRENT = """<ir_version: 10, opset_import: ["" : 17]> g (float[1,1,4,s0] x) => (float[a,b] y) {
+    c = Conv <pads = [1, 1, 1, 1]> (x, w) t = Transpose <perm = [0, 3, 1, 2]> (c) f = Reshape (t, three)
+    h = Transpose <perm = [1, 0, 2]> (f) r = Relu (h) k = Transpose <perm = [1, 0, 2]> (r) s = Shape (k)
+    n = Slice (s, one, more) d = Reshape (k, n) y = Relu (d)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("claims", "believed"),
+    [
+        ({"h": ["s0", 1, 4], "k": [1, 30, 4]}, False),  # one size, which inference leaves open: s0 here, 30 there
+        ({"h": [20, 1, 4], "k": [1, 30, 4]}, False),
+        ({"h": [30, 1, 4], "k": [1, 30, 4]}, True),
+        ({"h": ["s0", 1, 4], "k": [1, "s0", 4]}, True),
+        ({"h": ["unk__7", 1, 4], "k": [1, 30, 4]}, True),  # a name of nothing says nothing
+    ],
+)
+def test_a_file_that_claims_two_sizes_of_one_value_is_not_believed(
+    claims: dict[str, list[int | str | None]], believed: bool
+) -> None:
+    constants = {"three": np.array([1, -1, 4]), "one": np.array([1]), "more": np.array([3])}
+    weights = np.linspace(-1, 1, 9, dtype=np.float32).reshape(1, 1, 3, 3)
+    model = claiming(make(RECURRENT, w=weights, **constants), **claims)
+    assert (shapes_of(model)["k"] == f"[1,{claims['k'][1]},4]") is believed
+    if "s0" in claims["h"]:
+        assert worst_difference(model, optimize(model), size=5) == 0.0
