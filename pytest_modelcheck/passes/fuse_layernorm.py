@@ -4,7 +4,8 @@ With ``d = x - mean(x)`` and means over the trailing axes:
 
 1. ``d * (mean(d**2) + epsilon)**-0.5 [* scale] [+ bias]`` -> ``LayerNormalization(x, scale, bias)``, from opset 17.
 2. ``x * (mean(x**2) + epsilon)**-0.5 [* scale]`` -> ``RMSNormalization(x, scale)``, from opset 23.
-3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py).
+3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py), of 2 below opset 23
+   too.
 
 Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Where a value
 inside, such as the variance, is needed elsewhere, the nodes that make it stay beside the operator. Source: Ba et
@@ -21,7 +22,16 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor
-from pytest_modelcheck.passes.skip_layernorm import SKIP, try_take_in_the_sum
+from pytest_modelcheck.graph.readers import read_outside
+from pytest_modelcheck.passes.skip_layernorm import (
+    SKIP,
+    SKIP_RMS,
+    normalized_sum,
+    refused_sum,
+    residual,
+    share_sums,
+    try_take_in_the_sum,
+)
 from pytest_modelcheck.rewriting import AnyOf, Match, Op, Pass, Pattern, Product, Rewriter, Rule, Scalar, Var, apply
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
 from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
@@ -89,17 +99,36 @@ def _makes(op_type: str, rewriter: Rewriter, match: Match) -> list[ir.Node] | st
     raised = _RAISES_TO.get(rewriter.target, 0)
     if rewriter.opset() < needed <= raised and (reason := raise_opset(rewriter, raised)) is not None:
         return reason
+    add = residual(match.values["x"], match.root) if rewriter.target == "onnxruntime" else None
+    if rewriter.opset() < needed and add is not None:
+        return _of_sum(rewriter, match, add)
     if rewriter.opset() < needed:
         return f"{op_type} needs opset {needed}, the model imports {rewriter.opset()}"
-    x, shape, scale, bias = match.values["x"], _normalized_shape(match), *map(match.values.get, ("scale", "bias"))
-    assert x.dtype is not None
-    assert shape is not None
-    if scale is None:
-        ones: np.ndarray[Any, Any] = np.ones(shape, dtype=x.dtype.numpy())
-        scale = rewriter.constant_value(scope_of(match.root), ones, "scale")
+    shape, scale, bias = _normalized_shape(match) or (), _scale(rewriter, match), match.values.get("bias")
     attributes = {"axis": -len(shape), "epsilon": match.numbers["epsilon"], "stash_type": 1}
-    inputs = [x, scale] if bias is None else [x, scale, bias]
+    inputs = [match.values["x"], scale] if bias is None else [match.values["x"], scale, bias]
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
+
+
+def _of_sum(rewriter: Rewriter, match: Match, add: ir.Node) -> list[ir.Node] | str:
+    """onnxruntime's operator for an RMS normalization of what `add` makes."""
+    if (reason := refused_sum(rewriter, add, -len(_normalized_shape(match) or ()))) is not None:
+        return reason
+    total, scale = add.outputs[0], _scale(rewriter, match)
+    read = total.is_graph_output() or read_outside(total, match.nodes)
+    likes = [match.result, None, None, total] if read else [match.result]
+    return [normalized_sum(rewriter, SKIP_RMS, add, [scale], match.numbers["epsilon"], likes)]
+
+
+def _scale(rewriter: Rewriter, match: Match) -> ir.Value:
+    """The factors that the formula has, or ones."""
+    scale, shape, dtype = match.values.get("scale"), _normalized_shape(match), match.values["x"].dtype
+    assert shape is not None
+    assert dtype is not None
+    if scale is not None:
+        return scale
+    ones: np.ndarray[Any, Any] = np.ones(shape, dtype=dtype.numpy())
+    return rewriter.constant_value(scope_of(match.root), ones, "scale")
 
 
 RULES = tuple(
@@ -129,3 +158,5 @@ class FuseLayernorm(Pass):
         rewriter.begin_rule(SKIP)
         for node in rewriter.nodes("LayerNormalization") if rewriter.target == "onnxruntime" else ():
             try_take_in_the_sum(rewriter, node)
+        if rewriter.target == "onnxruntime":
+            share_sums(rewriter)

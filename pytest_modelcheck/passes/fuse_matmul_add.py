@@ -8,6 +8,7 @@
    through each connected part of the graph that can work on it (`flattening`), Reshapes to and from it are put, moved
    or dropped at the border, and rule 1 applies inside - where that removes nodes net; else it is refused.
 3. Views of constants, and views that are there twice, are tidied up (`tidying`).
+4. For target ``onnxruntime`` products of integers become floats in one operator (integer_products.py).
 
 Source: https://onnx.ai/onnx/operators/onnx__Gemm.html
 """
@@ -21,6 +22,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integers_attribute
 from pytest_modelcheck.passes.flattening.regions import find_regions
 from pytest_modelcheck.passes.flattening.rewrite import flatten
+from pytest_modelcheck.passes.integer_products import INTEGERS, fuse_integer_products
 from pytest_modelcheck.passes.tidy import tidy
 from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import GEMM_TYPES, only_reader, other_input, produced_by
@@ -31,9 +33,10 @@ _MAX_ROUNDS = 4
 
 class FuseMatmulAdd(Pass):
     name = "fuse_matmul_add"
-    rules = ("matrices", "view", "tidy")
+    rules = ("matrices", "view", "tidy", INTEGERS)
 
     def rewrite(self, rewriter: Rewriter) -> None:
+        fuse_integer_products(rewriter)
         rewriter.order_uses()
         rewriter.begin_rule("view")
         for scope in list(rewriter.scopes()):

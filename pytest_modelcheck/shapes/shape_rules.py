@@ -233,5 +233,6 @@ _RULES_OF_DOMAIN: dict[str, dict[str, Rule]] = {
         "MatMulIntegerToFloat": _matmul,
         "MultiHeadAttention": _multi_head_attention,
         "SkipLayerNormalization": _skip_layernorm,
+        "SkipSimplifiedLayerNormalization": _skip_layernorm,
     },
 }

@@ -21,7 +21,11 @@ FUSED = "com.microsoft:SkipLayerNormalization"
 def norm(body: str = POST, *, x: str = "float[N,4,6]", z: str | None = None, outputs: str = "float[a,b,c] y") -> Any:
     draw = np.random.default_rng(0)
     dtype = np.float64 if "double" in x else np.float32
-    weights = {name: draw.normal(size=6).astype(dtype) for name in ("scale", "bias") if re.search(rf"\b{name}\b", body)}
+    numbers = {"two": dtype(2), "tiny": dtype(0.01)}
+    weights: dict[str, Any] = {name: number for name, number in numbers.items() if re.search(rf"\b{name}\b", body)}
+    weights |= {
+        name: draw.normal(size=6).astype(dtype) for name in ("scale", "bias") if re.search(rf"\b{name}\b", body)
+    }
     header = f'<ir_version: 10, opset_import: ["" : 17]> g ({x} x, {z or x} z) => ({outputs}) '
     return make(header + "{" + body + "}", **weights)
 
@@ -29,6 +33,34 @@ def norm(body: str = POST, *, x: str = "float[N,4,6]", z: str | None = None, out
 @pytest.mark.parametrize("body", [POST, POST.replace("(a, z)", "(z, a)"), POST.replace(", bias)", ")")])
 def test_a_sum_that_is_normalized_goes_into_the_operator(body: str) -> None:
     assert fires(PASS, norm(body), target="onnxruntime") == {"Relu": 1, FUSED: 1}
+
+
+RMS = (
+    "a = Relu (x) s = Add (a, z) p = Pow (s, two) v = ReduceMean <axes = [-1]> (p) e = Add (v, tiny) r = Sqrt (e) "
+    "q = Div (s, r) y = Mul (q, scale)"
+)
+PRE_RMS = RMS.replace("y = ", "n = ") + " y = Sub (s, n)"
+FUSED_RMS = "com.microsoft:SkipSimplifiedLayerNormalization"
+
+
+@pytest.mark.parametrize(
+    ("body", "outputs", "left"),
+    [
+        (RMS, "float[a,b,c] y", {"Relu": 1}),
+        (RMS.replace("y = Mul (q, scale)", "y = Abs (q)"), "float[a,b,c] y", {"Relu": 1, "Abs": 1}),
+        (PRE_RMS, "float[a,b,c] y", {"Relu": 1, "Sub": 1}),
+        (RMS, "float[a,b,c] y, float[N,4,6] s", {"Relu": 1}),
+    ],
+)
+def test_below_opset_23_a_sum_goes_into_an_rms_normalization(body: str, outputs: str, left: dict[str, int]) -> None:
+    assert fires(PASS, norm(body, outputs=outputs), target="onnxruntime") == {**left, FUSED_RMS: 1}
+    assert fires(PASS, in_subgraph(norm(body, outputs=outputs)), target="onnxruntime")[FUSED_RMS] == 2
+
+
+def test_an_rms_normalization_of_no_sum_needs_opset_23() -> None:
+    body = RMS.replace("s = Add (a, z)", "s = Exp (a) t = Neg (z)")
+    reason = "RMSNormalization needs opset 23, the model imports 17"
+    assert refuses(PASS, norm(body, outputs="float[a,b,c] y, float[d,e,f] t"), target="onnxruntime") == {reason}
 
 
 def test_two_axes_are_right_too() -> None:
