@@ -33,12 +33,11 @@ from pytest_modelcheck.graph.scopes import subgraphs
 from pytest_modelcheck.passes.constant_if import has_constant_if, inline_constant_ifs
 from pytest_modelcheck.passes.fold_growth import SPENT_KEY, array_bytes, default_budget, freed_bytes
 from pytest_modelcheck.passes.impossible_branches import drop_impossible_branches
-from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result, size_of
+from pytest_modelcheck.passes.known_results import OF_SHAPES, known_result
 from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.shapes.dims import are_numbers
 from pytest_modelcheck.shapes.evaluate import CannotEvaluate, evaluate
 from pytest_modelcheck.shapes.exact import Array
-from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
 _LARGE = 64 * 1024
 """Bytes above which a result is not kept for later."""
@@ -100,25 +99,24 @@ def fold(
     *,
     max_growth_bytes: int | None = None,
     quantized: bool = False,
-    touched: Collection[ir.Value] | None = None,
-    nodes: Collection[ir.Node] = (),
+    nodes: Collection[ir.Node] | None = None,
 ) -> None:
     """Fold every node that depends on constants only.
 
     Args:
         rewriter: Of the pass on whose behalf this is done.
         max_growth_bytes, quantized: As of `FoldConstants`.
-        touched: Only what depends on one of these values; None for everything.
-        nodes: Where `touched` is given: these too, and what depends on them.
+        nodes: Only these, and what depends on them; None for everything.
     """
     spent = int(rewriter.model.metadata_props.get(SPENT_KEY, 0))
+    rewriter.known.refresh()
     folder = _Folder(rewriter, quantized=quantized)
-    reached = None if touched is None else set(touched)
+    reached: set[ir.Value | None] = set()
     for node in rewriter.nodes():
-        if reached is not None and node not in nodes and reached.isdisjoint(node.inputs):
+        if nodes is not None and node not in nodes and reached.isdisjoint(node.inputs):
             continue
         folder.evaluate(node)
-        if reached is not None and node in folder.results:
+        if nodes is not None and node in folder.results:
             reached.update(node.outputs)
     if not folder.results:
         return
@@ -145,7 +143,6 @@ class _Folder:
         self.quantized = quantized
         self.spent = 0
         self.results: dict[ir.Node, _Result] = {}
-        self.shapes: SymbolicShapes | None = None
 
     def evaluate(self, node: ir.Node) -> None:
         if node.domain != "" or node.op_type == "Constant":
@@ -173,20 +170,13 @@ class _Folder:
 
     def _size(self, node: ir.Node) -> Array | None:
         """What a Shape or Size gives, where that follows from what is declared, or from the inputs of the graph."""
-        source = node.inputs[0]
-        if source is None:
-            return None
-        declared = None if source.shape is None else size_of(node, tuple(source.shape))
-        if declared is not None and not source.is_graph_output():
-            return declared
-        if self.shapes is None:
-            self.shapes = self.rewriter.shapes()
-        shape = self.shapes.shape(source)
-        derived = None if shape is None else size_of(node, shape)
-        if derived is None and declared is not None:
+        sizes, source = self.rewriter.known.constant_content(node.outputs[0]), node.inputs[0]
+        if sizes is not None:
+            return np.array(sizes, dtype=np.int64).reshape([-1] if node.op_type == "Shape" else [])
+        if source is not None and source.is_graph_output() and _static(source):
             # The exporter's example may be all that the declared shape is.
             self.rewriter.refuse("the shape of a graph output is declared, which proves nothing", node)
-        return derived
+        return None
 
     def _is_constant(self, value: ir.Value) -> bool:
         return value.producer() in self.results or is_constant(value)

@@ -1,23 +1,19 @@
-"""What a node gives whatever its inputs hold: sizes, lengths of sequences, whether there is an optional.
+"""What a node gives whatever its inputs hold: lengths of sequences, whether there is an optional.
 
-1. ``Shape`` and ``Size`` of a value of static shape: `size_of`.
-2. ``SequenceLength`` of what SequenceConstruct, SequenceEmpty, SequenceInsert and SequenceErase put together.
-3. ``OptionalHasElement`` of an Optional that this graph makes, of a tensor or sequence, and of an omitted input.
+1. ``SequenceLength`` of what SequenceConstruct, SequenceEmpty, SequenceInsert and SequenceErase put together.
+2. ``OptionalHasElement`` of an Optional that this graph makes, of a tensor or sequence, and of an omitted input.
 
 Source: the operators' pages, https://onnx.ai/onnx/operators/
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import produced_by
-from pytest_modelcheck.shapes.dims import are_numbers
 
 OF_SHAPES = ("Shape", "Size")
 
@@ -27,26 +23,12 @@ Known = np.ndarray[Any, np.dtype[Any]]
 def known_result(node: ir.Node) -> Known | None:
     """The output of `node`; None where it depends on what its inputs hold."""
     source = node.inputs[0] if node.inputs else None
+    found: bool | int | None = None
     if node.op_type == "OptionalHasElement":
-        has = _has_element(source)
-        return None if has is None else np.array(has)
-    if source is None:
-        return None
-    if node.op_type == "SequenceLength":
-        length = _length(source)
-        return None if length is None else np.array(length, dtype=np.int64)
-    return None
-
-
-def size_of(node: ir.Node, dims: Sequence[object]) -> Known | None:
-    """The output of a Shape or Size of a value of these dimensions; None where one of them is not known."""
-    start, end = integer_attribute(node, "start", 0), integer_attribute(node, "end", len(dims))
-    if node.op_type == "Shape":
-        dims = dims[start:end]
-    if start is None or end is None or not are_numbers(dims):
-        return None
-    sizes = np.array([dim for dim in dims if isinstance(dim, int)], dtype=np.int64)
-    return sizes if node.op_type == "Shape" else np.array(np.prod(sizes, dtype=np.int64))
+        found = _has_element(source)
+    elif node.op_type == "SequenceLength" and source is not None:
+        found = _length(source)
+    return None if found is None else np.array(found)
 
 
 def _length(sequence: ir.Value) -> int | None:

@@ -65,7 +65,7 @@ def simplify(rewriter: Rewriter, *, beside: Set[ir.Node] | None = None) -> None:
         _sweep(rewriter, made, beside)
         refusals = list(rewriter.refusals)
         rewriter.begin_rule("fold")
-        fold(rewriter, touched=made)
+        fold(rewriter, nodes={use.node for value in made for use in value.uses()})
         rewriter.refusals[:] = refusals  # what cannot be folded was no chain of shapes
         if rewriter.rewrites == before:
             return

@@ -20,7 +20,7 @@ def tidy(rewriter: Rewriter) -> None:
     rewriter.begin_rule("tidy")
     rewriter.sort()
     refusals = list(rewriter.refusals)
-    fold(rewriter, touched=(), nodes=rewriter.made)
+    fold(rewriter, nodes=rewriter.made)
     simplify(rewriter, beside=rewriter.made)
     merge_equal_nodes(rewriter, among=rewriter.made)
     rewriter.refusals[:] = refusals

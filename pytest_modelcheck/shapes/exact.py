@@ -75,6 +75,13 @@ def _reshape(data: Array, shape: Array, *, allowzero: int = 0) -> Array:
     return data.reshape([data.shape[axis] if axis in kept else int(size) for axis, size in enumerate(shape)])
 
 
+def _slice(data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
+    index = [slice(None)] * data.ndim
+    for i, axis in enumerate(range(len(starts)) if axes is None else axes):
+        index[axis] = slice(starts[i], ends[i], None if steps is None else steps[i])
+    return data[tuple(index)]
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": lambda a, b: a + b,
     "Cast": _cast,
@@ -86,6 +93,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Gather": lambda data, indices, axis=0: data.take(indices, axis),
     "Mul": lambda a, b: a * b,
     "Reshape": _reshape,
+    "Slice": _slice,
     "Sqrt": lambda a: np.sqrt(a),
     "Squeeze": lambda data, axes=None: data.squeeze(None if axes is None else tuple(axes)),
     "Sub": lambda a, b: a - b,

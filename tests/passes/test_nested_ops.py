@@ -1,5 +1,7 @@
 """Two operators that are one, and pairs that only look like it."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -280,73 +282,66 @@ def test_integers_wrap_alike_in_one_product_and_in_two() -> None:
     assert fires(IDENTITIES, made) == {"Mul": 1, "Neg": 1}
 
 
+identity_case = partial(RuleCase, pass_=IDENTITIES)
+
 CASES = (
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Slice of a Slice",
         fires=model("r = Relu (x) a = Slice (r, one, three, one) y = Slice (a, zero, two, two)"),
         refused=model("a = Slice (x, one, three, one) y = Slice (a, one, two, one)"),
         reason="both Slices are along one axis",
         counts={"Relu": 1, "Slice": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Concat of a Concat",
         fires=model("r = Relu (x) a = Concat <axis = 1> (r, x) y = Concat <axis = 1> (a, x)"),
         refused=model(ALONG_ANOTHER),
         reason="the inner Concat is along another axis",
         counts={"Relu": 1, "Concat": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Concat of a sequence",
         fires=model("r = Relu (x) s = SequenceConstruct (r, x) y = ConcatFromSequence <axis = 1> (s)"),
         refused=model(ALONG_A_NEW_ONE),
         reason="the elements of the sequence are put along a new axis",
         counts={"Relu": 1, "Concat": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="CumSum between Casts",
         fires=model(f"r = Neg (x) {SUM.replace('(x)', '(r)')}", INTEGERS),
         refused=model(SUM, "(uint32[N,4] x) => (int32[N,4] y)"),
         reason="the CumSum is of values that int32 does not hold",
         counts={"Neg": 1, "CumSum": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Where of a Not",
         fires=model("r = Relu (x) c = Greater (x, r) n = Not (c) y = Where (n, r, x)"),
         refused=model("r = Relu (x) c = Greater (x, r) n = Not (c) a = Cast <to = 1> (n) y = Where (n, r, a)"),
         reason="the Not output is used 2 times",
         counts={"Relu": 1, "Greater": 1, "Where": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Unsqueeze of a reduction",
         fires=model("r = Relu (x) m = ReduceMean <keepdims = 0> (r, one) y = Unsqueeze (m, one)"),
         refused=model("r = Relu (x) m = ReduceMean <keepdims = 0> (r, one) y = Unsqueeze (m, two)"),
         reason="it puts other axes than the reduction drops",
         counts={"Relu": 1, "ReduceMean": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="Mul of a Mul",
         fires=model("r = Relu (x) a = Mul (c, r) y = Mul (a, d)", c=np.float32(3), d=np.ones((4, 5), np.float32) / 7),
         refused=model("a = Mul (x, c) y = Mul (a, d)", c=COLUMN, d=np.full((1, 5), 3, np.float32)),
         reason="the product of the constants is larger than each of them",
         counts={"Relu": 1, "Mul": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="reduction of a reduction",
         fires=model("r = Relu (x) a = ReduceMax (r, one) y = ReduceMax (a, minus)"),
         refused=model("r = Relu (x) a = ReduceMax <keepdims = 0> (r, one) b = ReduceMax (a, one) y = Add (x, b)"),
         reason="the two reductions do not keep the same axes, or all are reduced",
         counts={"Relu": 1, "ReduceMax": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="SequenceAt",
         fires=model(SEQUENCE, at=np.array(1)),
         refused=make(
@@ -356,8 +351,7 @@ CASES = (
         reason="the position in the sequence is not constant",
         counts={"Exp": 1, "Neg": 1},
     ),
-    RuleCase(
-        pass_=IDENTITIES,
+    identity_case(
         rule="OptionalGetElement",
         fires=model("r = Relu (x) o = Optional (r) e = OptionalGetElement (o) y = Neg (e)"),
         refused=make(
@@ -368,8 +362,7 @@ CASES = (
         counts={"Relu": 1, "Neg": 1},
     ),
     *(
-        RuleCase(
-            pass_=IDENTITIES,
+        identity_case(
             rule=op,
             fires=model(f"r = Relu (x) a = {op} (r, one) y = Exp (a)", ONES),
             refused=model(f"y = {op} (x, one)", ONES),

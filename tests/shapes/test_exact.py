@@ -32,6 +32,8 @@ NODES = {
     "Gather <> (a, b)": (DATA, np.array(1)),
     "Reshape <> (a, b)": (DATA, np.array([0, -1, 1])),
     "Reshape <allowzero = 1> (a, b)": (DATA[:0], np.array([3, 0])),
+    "Slice <> (a, b, c)": (DATA, np.array([0, -2]), np.array([1, 2**62])),
+    "Slice <> (a, b, c, d, e)": (DATA, np.array([9, 0]), np.array([-99, 3]), np.array([-1, 0]), np.array([-2, 1])),
     "Squeeze <> (a)": (DATA[:1, :1],),
     "Squeeze <> (a, b)": (DATA[:1], np.array([-2])),
     "Transpose <> (a)": (DATA,),
@@ -43,7 +45,7 @@ NODES = {
 def model_of(text: str, arrays: tuple[np.ndarray, ...]) -> onnx.ModelProto:
     graph = onnx.parser.parse_graph(f"g () => () {{ y = {text.replace('<>', '')} }}")
     graph.output.append(onnx.ValueInfoProto(name="y"))
-    for name, array in zip("abc", arrays, strict=False):
+    for name, array in zip("abcde", arrays, strict=False):
         graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
 

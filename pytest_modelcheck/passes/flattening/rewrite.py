@@ -81,14 +81,15 @@ class Flattener:
 
     def _shapes_to_restore(self, value: ir.Value) -> list[tuple[Dim, ...]]:
         """The shapes that Reshapes behind the region's output `value` will make."""
-        readers = self._outside_readers(value)
-        reshapes = [node for node in readers if self._is_reshape(node, value)]
-        wanted = [self._shape(value)] if value.is_graph_output() or len(reshapes) < len(readers) else []
+        reshapes, others = self._readers(value)
         relative = [n for n in reshapes if not is_view(self._shapes, n, value) and not self._is_absolute(n)]
-        return wanted + [self._shape(node.outputs[0]) for node in relative]
+        return [self._shape(v) for v in ([value] if others else []) + [node.outputs[0] for node in relative]]
 
-    def _is_reshape(self, node: ir.Node, value: ir.Value) -> bool:
-        return is_reshape_of(node, value) and self._shapes.shape(node.outputs[0]) is not None
+    def _readers(self, value: ir.Value) -> tuple[list[ir.Node], bool]:
+        """The Reshapes outside the region that read `value`, and whether something else needs it."""
+        readers = self._outside_readers(value)
+        known = [n for n in readers if is_reshape_of(n, value) and self._shapes.shape(n.outputs[0]) is not None]
+        return known, value.is_graph_output() or len(known) < len(readers)
 
     def _is_absolute(self, reshape: ir.Node) -> bool:
         """Whether the target of `reshape` copies no dimension of its input."""
@@ -118,10 +119,9 @@ class Flattener:
 
     def _leave(self, value: ir.Value) -> None:
         """Give what is outside the shape it expects."""
-        shape = self._shape(value)
-        reshapes = [node for node in self._outside_readers(value) if self._is_reshape(node, value)]
-        if value.is_graph_output() or len(reshapes) < len(self._outside_readers(value)):
-            back = self._rewriter.node("Reshape", [value, self._targets.make(shape)], like=value)
+        reshapes, others = self._readers(value)
+        if others:
+            back = self._rewriter.node("Reshape", [value, self._targets.make(self._shape(value))], like=value)
             self._rewriter.insert_behind(value, back, but=[*self._region.roles, *reshapes])
         for node in reshapes:
             if is_view(self._shapes, node, value):
