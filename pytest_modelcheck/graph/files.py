@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError, ModelCheckError
 from pytest_modelcheck.graph.counts import all_nodes
-from pytest_modelcheck.graph.from_proto import refuse_unreadable
+from pytest_modelcheck.graph.from_proto import in_order, refuse_unreadable
 from pytest_modelcheck.graph.gc_pause import GarbagePaused
 from pytest_modelcheck.graph.protobuf_stream import SMALL_TENSOR_BYTES, write_model
 from pytest_modelcheck.graph.scopes import graphs
@@ -41,7 +41,7 @@ def load_model(path: str | Path) -> ir.Model:
         try:
             proto = onnx.load(path, load_external_data=False)
             refuse_unreadable(proto, what=str(path))
-            model = ir.from_proto(proto)
+            model = in_order(proto)
             ir.external_data.set_base_dir(model.graph, path.parent)
             _check_external_data(model, path)
             _check_sizes(model, path)
@@ -57,7 +57,7 @@ def load_model(path: str | Path) -> ir.Model:
 def read_model(path: Path) -> ir.Model:
     """A file that `load_model` has accepted and nobody has written to since."""
     with GarbagePaused():
-        model = ir.from_proto(onnx.load(path, load_external_data=False))
+        model = in_order(onnx.load(path, load_external_data=False))
         ir.external_data.set_base_dir(model.graph, path.parent)
         _read_external_attributes(model)
         read_small_tensors(model)

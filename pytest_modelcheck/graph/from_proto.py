@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from pytest_modelcheck.errors import InvalidModelError
-from pytest_modelcheck.graph.counts import all_nodes
+from pytest_modelcheck.graph.counts import all_nodes, nodes_within
 
 MOST_NODES = 150_000
 """A node takes 2.6 kB, whatever it takes in the file. The largest exports that we know have 10,000."""
 
 
-def model_from_proto(proto: onnx.ModelProto, *, what: str = "model") -> ir.Model:
+def model_from_proto(proto: onnx.ModelProto, *, what: str = "model", sort: bool = True) -> ir.Model:
     """Read `proto`; its weights are shared, and passes that rename them do not rename them there.
+
+    Args:
+        proto: Stays as it is.
+        what: How an error calls it.
+        sort: Take nodes in any order.
 
     Raises:
         InvalidModelError: for maps (the ZipMap of classifiers), for sparse tensors, and for more than `MOST_NODES`.
     """
     refuse_unreadable(proto, what=what)
-    model = ir.from_proto(proto)
+    model = in_order(proto) if sort else ir.from_proto(proto)
     for graph in (model.graph, *model.graph.subgraphs()):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.TensorProtoTensor):
@@ -32,6 +38,27 @@ def model_from_proto(proto: onnx.ModelProto, *, what: str = "model") -> ir.Model
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.TensorProtoTensor):
                 node.attributes[name] = ir.AttrTensor(name, _with_its_own_name(attribute.value))
     return model
+
+
+def in_order(proto: onnx.ModelProto) -> ir.Model:
+    """`proto` as onnx_ir reads it, its nodes sorted where they are not: onnxruntime runs such files, too."""
+    model = ir.from_proto(proto)
+    scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for scope in scopes:
+        if _reads_ahead(nodes_within(scope)):
+            with contextlib.suppress(ValueError):  # a cycle is the checker's to report
+                scope.sort()
+    return model
+
+
+def _reads_ahead(nodes: Iterable[ir.Node]) -> bool:
+    behind: set[ir.Node] = set()
+    for node in nodes:
+        producers = (value.producer() for value in node.inputs if value is not None)
+        if any(producer is not None and producer not in behind for producer in producers):
+            return True
+        behind.add(node)
+    return False
 
 
 def refuse_unreadable(proto: onnx.ModelProto, *, what: str) -> None:
