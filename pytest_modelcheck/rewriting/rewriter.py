@@ -316,10 +316,11 @@ class Rewriter(Journal):
         if new.shape is None:
             new.shape = old.shape
         if old.is_graph_output():
-            # The caller's contract is the name, type and shape of the output: they move to the replacement.
+            # The caller's contract is the output as the file declares it: that moves to the replacement.
             name = old.name
             old.name = self.new_value_name(name or "output")
-            new.name, new.type, new.shape = name, old.type, old.shape
+            new.name, new.type, new.shape, new.doc_string = name, old.type, old.shape, old.doc_string
+            new.metadata_props.update(old.metadata_props)
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         self.known.edits.replaced[old] = new
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_modelcheck.graph.metadata import OWNER_KEY, contributors
 from pytest_modelcheck.passes.eliminate_identity_ops import EliminateIdentityOps
 from pytest_modelcheck.passes.eliminate_redundant_transposes import EliminateRedundantTransposes
+from pytest_modelcheck.pipeline import optimize
 from pytest_modelcheck.rewriting.pass_base import Pass
 from pytest_modelcheck.rewriting.rewriter import Rewriter
 from tests.passes.fusing_checks import in_function, in_subgraph, make
@@ -51,6 +52,20 @@ def test_replacing_the_producer_of_a_graph_output_moves_name_type_and_shape():
     assert (output.name, str(output.shape)) == ("y", "[n,4]")
     assert output.producer() is made
     onnx.checker.check_model(ir.to_proto(rewriter.model), full_check=True)
+
+
+def test_what_a_file_notes_about_a_graph_output_stays():
+    # torch's dynamo exporter writes there what kind of output it is.
+    model = make(
+        '<ir_version: 10, opset_import: ["" : 17]> g (float[n] x) => (float[n] y) { a = Exp(x) y = Identity(a) }'
+    )
+    output = model.graph.output[0]
+    output.doc_string = "the answer"
+    output.metadata_props.add(key="kind", value="USER_OUTPUT")
+    after = optimize(model)
+
+    assert [node.op_type for node in after.graph.node] == ["Exp"]
+    assert after.graph.output[0] == output
 
 
 def test_a_graph_input_cannot_take_the_name_of_a_graph_output():
