@@ -34,9 +34,7 @@ class EinsumToMatmul(Pass):
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.known.refresh()
         for node in rewriter.nodes("Einsum"):
-            reason = _try_expand(rewriter, node)
-            if reason is not None:
-                rewriter.refuse(reason, node)
+            _try_expand(rewriter, node)
 
 
 @dataclass(slots=True)
@@ -97,24 +95,23 @@ class _Writer:
         return self.reshaped(moved.value, start, final)
 
 
-def _try_expand(rewriter: Rewriter, node: ir.Node) -> str | None:
-    """Expand `node`; or why not."""
+def _try_expand(rewriter: Rewriter, node: ir.Node) -> bool:
     if has_reference_attributes(node):
-        return "an attribute is set by the caller of the function"
+        return rewriter.refuse("an attribute is set by the caller of the function", node)
     operands = [value for value in node.inputs if value is not None]
     known = [shape for value in operands if (shape := rewriter.known.shape(value)) is not None]
     if len(known) < len(operands):
-        return "the rank of an operand is not known"
+        return rewriter.refuse("the rank of an operand is not known", node)
     equation = parse_equation(text_attribute(node, "equation", "") or "", list(map(len, known)))
     if isinstance(equation, str):
-        return equation
+        return rewriter.refuse(equation, node)
     sizes: dict[str, Dim] = {}
     for letters, shape in zip(equation.terms, known, strict=True):
         for letter, size in zip(letters, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                return f"the sizes of letter {letter!r} are not proven equal"
+                return rewriter.refuse(f"the sizes of letter {letter!r} are not proven equal", node)
     if any(letter not in sizes for letter in equation.output) or len(set(equation.output)) != len(equation.output):
-        return "the output has a letter twice or one that no operand has"
+        return rewriter.refuse("the output has a letter twice or one that no operand has", node)
     output = node.outputs[0]
     write = _Writer(rewriter, scope_of(node), sizes, output.dtype)
     terms = [_Term(value, letters) for value, letters in zip(operands, equation.terms, strict=True)]
@@ -126,13 +123,12 @@ def _try_expand(rewriter: Rewriter, node: ir.Node) -> str | None:
     result = write.transposed(result, equation.output)
     if write.reason is not None:
         rewriter.discard(write.nodes)
-        return write.reason
+        return rewriter.refuse(write.reason, node)
     if not write.nodes:
         write.node("Identity", [result.value])
         result = _Term(write.nodes[-1].outputs[0], result.letters)
     rewriter.declare(result.value, like=output)
-    rewriter.replace([node], write.nodes, {output: result.value})
-    return None
+    return rewriter.replace([node], write.nodes, {output: result.value})
 
 
 def _contract(write: _Writer, left: _Term, right: _Term, later: set[str]) -> _Term:

@@ -50,12 +50,9 @@ def _key(node: ir.Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for nodes that are left alone."""
     if node.domain != "" or node.op_type in _LEFT_ALONE or not node.outputs:
         return None
-    attributes = []
-    for name, attribute in sorted(node.attributes.items()):
-        value = _attribute_key(attribute)
-        if value is None:
-            return None
-        attributes.append((name, attribute.type, value))
+    attributes = [(name, a.type, _attribute_key(a)) for name, a in sorted(node.attributes.items())]
+    if any(key is None for _, _, key in attributes):
+        return None
     used = tuple(bool(output.name) for output in node.outputs)
     return (node.op_type, tuple(node.inputs), tuple(attributes), used)
 

@@ -26,19 +26,18 @@ def freed_bytes(node: ir.Node) -> int:
     dying, freed, stack = {node}, NODE_BYTES, [node]
     while stack:
         for value in dict.fromkeys(stack.pop().inputs):
-            if value is None or value.is_graph_output() or read_outside(value, dying):
+            producer = None if value is None else value.producer()
+            if value is None or producer in dying:
                 continue
-            producer = value.producer()
-            if producer is None:
-                if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
-                    freed += tensor_bytes(value.const_value)
-            elif producer not in dying and all(
-                not output.is_graph_output() and not read_outside(output, dying) for output in producer.outputs
-            ):
+            made = [value] if producer is None else producer.outputs
+            if any(output.is_graph_output() or read_outside(output, dying) for output in made):
+                continue
+            if (tensor := constant_tensor(value)) is not None:
+                freed += tensor_bytes(tensor)
+            if producer is not None:
                 dying.add(producer)
-                tensor = constant_tensor(value)
-                freed += NODE_BYTES + (0 if tensor is None else tensor_bytes(tensor))
                 stack.append(producer)
+                freed += NODE_BYTES
     return freed
 
 

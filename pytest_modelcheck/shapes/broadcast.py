@@ -34,8 +34,6 @@ def _met(dims: Sequence[Dim]) -> Dim | None:
     numbers = [dim for dim in dims if isinstance(dim, int)]
     if numbers:
         return numbers[0]
-    if len(dims) == 1:
-        return dims[0]
     for dim in dims:  # min(n, dim) that meets dim is dim: it is equal to it, or dim is 1 and so is the minimum
         if all(other == dim or _is_capped(other, dim) for other in dims):
             return dim

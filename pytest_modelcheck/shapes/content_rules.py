@@ -25,8 +25,8 @@ MAX_ELEMENTS = 64
 
 def output_content(node: ir.Node, known: Known) -> Elements:
     """The elements of the only output of a standard-domain node, if its operator has a rule."""
-    rule, shape = RULES.get(node.op_type), known.shape(node.outputs[0])
-    if rule is None or (shape is not None and len(shape) > 1):
+    rule = RULES.get(node.op_type)
+    if rule is None or len(known.shape(node.outputs[0]) or ()) > 1:
         return None
     try:
         return rule(Facts(node, known))

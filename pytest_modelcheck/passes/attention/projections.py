@@ -30,6 +30,7 @@ from pytest_modelcheck.rewriting import Rewriter
 from pytest_modelcheck.rewriting.matching import (
     GEMM_TYPES,
     only_reader,
+    other_input,
     scope_of,
     weight_content,
     weight_shape,
@@ -80,7 +81,7 @@ def projection_of(product: ir.Node) -> Projection | None:
     shape = weight_shape(weight)
     if x is None or weight is None or shape is None or len(shape) != 2 or has_reference_attributes(product):
         return None
-    bias = product.inputs[2] if len(product.inputs) > 2 else None
+    add, bias = None, product.inputs[2] if len(product.inputs) > 2 else None
     transposed = bool(integer_attribute(product, "transB", 0))
     if product.op_type == "Gemm":
         plain = float_attribute(product, "alpha", 1.0) == float_attribute(product, "beta", 1.0) == 1.0
@@ -88,10 +89,8 @@ def projection_of(product: ir.Node) -> Projection | None:
             return None
         if bias is not None and not _is_bias(bias, weight, transposed):
             return None
-        return Projection(x=x, product=product, add=None, weight=weight, bias=bias, transposed=transposed)
-    add = only_reader(product.outputs[0], "Add")
-    if add is not None:
-        bias = add.inputs[1] if add.inputs[0] is product.outputs[0] else add.inputs[0]
+    elif (add := only_reader(product.outputs[0], "Add")) is not None:
+        bias = other_input(add, product.outputs[0])
         if not _is_bias(bias, weight, transposed):
             add, bias = None, None
     return Projection(x=x, product=product, add=add, weight=weight, bias=bias, transposed=transposed)

@@ -76,15 +76,11 @@ def try_flip(rewriter: Rewriter, start: ir.Node) -> bool:
 def _grown(rewriter: Rewriter, start: ir.Node, perm: Perm, *, with_foreign: bool) -> Region:
     region = Region(perm, {start: None})
     pending = [user for user, _ in start.outputs[0].uses()]
-    seen: set[ir.Node] = set()
     while pending and len(region.moves) < MAX_NODES:
         node = pending.pop(0)
-        if node in seen or node.graph is not start.graph:
+        if node in region.moves or node.graph is not start.graph:
             continue
-        if not _try_include(rewriter, region, node, with_foreign=with_foreign):
-            continue
-        seen.add(node)
-        if not region.moves[node].ends:
+        if _try_include(rewriter, region, node, with_foreign=with_foreign) and not region.moves[node].ends:
             pending += [user for output in node.outputs for user, _ in output.uses()]
     # A value that was taken for foreign when its reader came may have been reached since.
     inside = set(region.values())
