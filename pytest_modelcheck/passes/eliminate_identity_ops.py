@@ -13,6 +13,7 @@
    over none, or of a scalar; a Where whose condition is constant, or between a value and itself.
 7. An initial state of LSTM, GRU or RNN that is zero (zero_states.py).
 8. Slice of a Slice, Concat of a Concat, and sequences that are taken apart again (nested_ops.py).
+9. Slices that make up an axis are one Split (slices_to_split.py).
 
 The output's name never changes: where a graph output would have to be named by a graph input, a constant or another
 output, the node stays. Sources: https://onnx.ai/onnx/operators/
@@ -29,6 +30,7 @@ from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_tensor, is_constant
 from pytest_modelcheck.graph.readers import read_once
 from pytest_modelcheck.passes.nested_ops import MERGES, Found, element_of_optional, element_of_sequence, merge_nested
+from pytest_modelcheck.passes.slices_to_split import SPLIT, split_instead_of_slices
 from pytest_modelcheck.passes.zero_states import RULE, drop_zero_states
 from pytest_modelcheck.rewriting import Pass, Rewriter
 from pytest_modelcheck.rewriting.matching import permutation, produced_by, reduced_axes, scope_of
@@ -239,7 +241,7 @@ _RULES: dict[str, Rule] = {
 
 class EliminateIdentityOps(Pass):
     name = "eliminate_identity_ops"
-    rules = (*_RULES, "Cast of a Cast", RULE, *MERGES)
+    rules = (*_RULES, "Cast of a Cast", RULE, *MERGES, SPLIT)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         rewriter.known.refresh()
@@ -252,3 +254,4 @@ class EliminateIdentityOps(Pass):
                 rewriter.replace([node], [], {node.outputs[0]: source})
         drop_zero_states(rewriter)
         merge_nested(rewriter)
+        split_instead_of_slices(rewriter)

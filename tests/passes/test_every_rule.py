@@ -31,6 +31,7 @@ from tests.passes import (
     test_nested_ops,
     test_settle,
     test_skip_layernorm,
+    test_slices_to_split,
     test_transpose_regions,
     test_zero_states,
 )
@@ -58,6 +59,7 @@ CASES: tuple[RuleCase, ...] = (
     *test_integer_products.CASES,
     *test_nested_ops.CASES,
     *test_skip_layernorm.CASES,
+    *test_slices_to_split.CASES,
     *test_settle.CASES,
     *test_transpose_regions.CASES,
     *test_zero_states.CASES,
