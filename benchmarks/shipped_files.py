@@ -138,6 +138,9 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+HEADER = _line(["file", *PEERS, "ours", "bytes", "seconds", "difference", "latency", "verdict"])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="PACKAGE or FILE.onnx", default=PACKAGES)
@@ -145,7 +148,7 @@ def main() -> int:
     arguments = parser.parse_args()
     seen: set[str] = set()
     count = failed = 0
-    print(_line(["file", *PEERS, "ours", "bytes", "seconds", "difference", "latency", "verdict"]), flush=True)
+    print(HEADER, flush=True)
     for name in arguments.names:
         for path in [Path(name)] if name.endswith(".onnx") else files_of(name):
             if (content := content_hash(path)) in seen:

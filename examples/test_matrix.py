@@ -75,6 +75,18 @@ def test_the_published_tables_hold_what_the_snapshot_of_each_model_locks(key, ce
     assert changed == {pass_: figures for pass_, figures in shown.items() if set(figures) != {"0"}}
 
 
+def test_the_claim_of_the_readme_holds_in_the_published_table_whose_counts_are_the_locked_ones():
+    table = (ROOT / "docs/passes_against_peers.md").read_text(encoding="utf-8")
+    row = r"^\| (\S+)(.*?) \| (dynamo|torchscript) \|.+\| (\d+) \| \*\*(\d+)\*\* \|"
+    rows = re.findall(row, table, re.MULTILINE)
+    assert f"over {len(rows)} files no other optimizer" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [found for found in rows if int(found[4]) > int(found[3])] == []
+    counts = {(name, exporter): int(ours) for name, variant, exporter, _, ours in rows if not variant}
+    known = {key: int(cells["nodes"][1]) for key, cells in LOCKED if key in counts}
+    assert counts == counts | known
+    assert len(known) > 40
+
+
 @pytest.mark.parametrize("name", [model.name for model in MODELS if all(locked(model.name, e) for e in EXPORTERS)])
 def test_the_guide_recommends_the_exporter_whose_snapshot_has_fewer_nodes(name):
     dynamo, torchscript = (int(locked(name, exporter)["nodes"][1]) for exporter in ("dynamo", "torchscript"))
