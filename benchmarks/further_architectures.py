@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 import transformers
 
 from benchmarks.peers.results import EXPORTS
-from benchmarks.shipped_files import HEADER, row
+from benchmarks.shipped_files import report
 from examples.zoo.jitter import jitter
 from pytest_modelcheck import ModelCase
 from pytest_modelcheck.export import Exported, export
@@ -87,37 +87,25 @@ def case_of(name: str) -> ModelCase:
     return ModelCase(name, build, inputs, dynamic_axes=text if reads == "input_ids" else {reads: {0: "batch"}})
 
 
-def exported(name: str, exporter: Exporter) -> Path | str:
-    """The file of one architecture, made once; or why there is none."""
+def exported(name: str, exporter: Exporter) -> Iterator[Path]:
+    """The file of one architecture, made once; none where the exporter refuses it, which is said."""
     file = _FOLDER / f"{name}-{exporter}.onnx"
     if not file.is_file():
         made = export(case_of(name), exporter=exporter)
         if not isinstance(made, Exported):
-            return f"{made.kind}: {made.reason}"[:200]
+            print(f"{name} by {exporter}: {made.kind}: {made.reason}"[:200], flush=True)
+            return
         _FOLDER.mkdir(parents=True, exist_ok=True)
         for part in made.path.parent.glob(f"{made.path.name}*"):
             shutil.copy(part, _FOLDER / part.name.replace(made.path.stem, file.stem, 1))
-    return file
+    yield file
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", default=list(ARCHITECTURES))
     arguments = parser.parse_args()
-    failed = count = 0
-    print(HEADER, flush=True)
-    for name in arguments.names:
-        for exporter in EXPORTERS:
-            file = exported(name, exporter)
-            if isinstance(file, str):
-                print(f"{name} by {exporter}: {file}", flush=True)
-                continue
-            with tempfile.TemporaryDirectory(prefix="further-") as folder:
-                text, wrong = row(file, Path(folder), 0.0)
-            print(text, flush=True)
-            count, failed = count + 1, failed + bool(wrong)
-    print(f"{count} files, something is wrong with {failed}")
-    return 1 if failed else 0
+    return report(file for name in arguments.names for exporter in EXPORTERS for file in exported(name, exporter))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,21 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-HEADER = _line(["file", *PEERS, "ours", "bytes", "seconds", "difference", "latency", "verdict"])
+def report(files: Iterable[Path], budget: float = 0.0) -> int:
+    """Print the row of each file, equal ones once; 1 where something is wrong with one."""
+    seen: set[str] = set()
+    failed = 0
+    print(_line(["file", *PEERS, "ours", "bytes", "seconds", "difference", "latency", "verdict"]), flush=True)
+    for path in files:
+        if (content := content_hash(path)) in seen:
+            continue
+        seen.add(content)
+        with tempfile.TemporaryDirectory(prefix="shipped-") as folder:
+            text, wrong = row(path, Path(folder), budget)
+        print(text, flush=True)
+        failed += bool(wrong)
+    print(f"{len(seen)} files, something is wrong with {failed}")
+    return 1 if failed else 0
 
 
 def main() -> int:
@@ -146,20 +160,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="PACKAGE or FILE.onnx", default=PACKAGES)
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="measure latencies, so long each")
     arguments = parser.parse_args()
-    seen: set[str] = set()
-    count = failed = 0
-    print(HEADER, flush=True)
-    for name in arguments.names:
-        for path in [Path(name)] if name.endswith(".onnx") else files_of(name):
-            if (content := content_hash(path)) in seen:
-                continue
-            seen.add(content)
-            with tempfile.TemporaryDirectory(prefix="shipped-") as folder:
-                text, wrong = row(path, Path(folder), arguments.latency)
-            print(text, flush=True)
-            count, failed = count + 1, failed + bool(wrong)
-    print(f"{count} files, something is wrong with {failed}")
-    return 1 if failed else 0
+    names = ([Path(name)] if name.endswith(".onnx") else files_of(name) for name in arguments.names)
+    return report((path for paths in names for path in paths), arguments.latency)
 
 
 if __name__ == "__main__":

@@ -37,5 +37,5 @@ def _fixed_types(domain: str, op_type: str, version: int) -> tuple[ir.DataType |
 
 
 def _data_type(text: str) -> ir.DataType | None:
-    """That of ``tensor(float)``; None for what is no tensor."""
+    """The element type of ``tensor(float)``; None for a sequence, map or optional."""
     return ir.DataType[text[len("tensor(") : -1].upper()] if text.startswith("tensor(") else None

@@ -210,8 +210,8 @@ class _Reference:
                     is_random = self._difference(once[name], again[name])
                     if not is_random and (difference := self._difference(once[name], _as(once[name], array))):
                         return f"value {name!r} {difference}"
-        except SessionError:  # a runtime need not give every value: the outputs have been compared
-            return ""
+        except SessionError as error:
+            return f"its values cannot be run: {error}"
         return ""
 
     def _difference(self, expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> str:
