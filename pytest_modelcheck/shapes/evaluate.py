@@ -62,7 +62,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None], opset: int) -> list[
         raise CannotEvaluate(f"its result is larger than {MAX_RESULT_BYTES} bytes")
     if any(not isinstance(output.type, ir.TensorType | None) for output in node.outputs):
         raise CannotEvaluate("its result is not a tensor")
-    exact = is_exact(node)
+    exact = is_exact(node, inputs)
     computed = by_numpy(node, inputs) if exact else None
     if computed is not None:
         return [_checked(computed, node.outputs[0])]

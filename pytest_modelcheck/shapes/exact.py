@@ -31,15 +31,23 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _INTEGERS = (ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64)
 
 
-def is_exact(node: ir.Node) -> bool:
-    """Whether every implementation gives the same bits."""
+def is_exact(node: ir.Node, inputs: Sequence[Array | None]) -> bool:
+    """Whether every implementation gives the same bits for these inputs."""
     dtypes = [value.dtype for value in (*node.inputs, *node.outputs) if value is not None]
     if node.op_type in ("Cast", "CastLike"):
-        source, target = dtypes[0], dtypes[-1]  # a float that is no integer is cut off in more than one way
-        return source in (*_INTEGERS, *_FLOATS) and (target in _FLOATS or {source, target} <= {*_INTEGERS})
+        source, target = dtypes[0], dtypes[-1]
+        if source in _FLOATS and target in (ir.DataType.INT32, ir.DataType.INT64):
+            return inputs[0] is not None and _holds(target, inputs[0])
+        return source in (*_INTEGERS, *_FLOATS) and target in (*_INTEGERS, *_FLOATS)
     if node.op_type in MOVES_DATA:
         return True
     return node.op_type in _EXACT and not any(dtype in _HALF for dtype in dtypes)
+
+
+def _holds(integers: ir.DataType, floats: Array) -> bool:
+    """Whether each is an integer of this dtype; others are cut off in more than one way."""
+    limit = 2.0 ** (8 * integers.itemsize - 1)
+    return bool(np.all((floats == np.trunc(floats)) & (-limit <= floats) & (floats < limit)))
 
 
 def by_numpy(node: ir.Node, inputs: Sequence[Array | None]) -> Array | None:
@@ -91,6 +99,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Equal": lambda a, b: a == b,
     "Expand": _expand,
     "Gather": lambda data, indices, axis=0: data.take(indices, axis),
+    "Identity": lambda data: data,
     "Mul": lambda a, b: a * b,
     "Reshape": _reshape,
     "Slice": _slice,

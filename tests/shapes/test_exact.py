@@ -30,6 +30,8 @@ NODES = {
     "Expand <> (a, b)": (DATA, np.array([2, 1, 3])),
     "Gather <axis = 1> (a, b)": (DATA, np.array([[-1], [0]])),
     "Gather <> (a, b)": (DATA, np.array(1)),
+    "Identity <> (a)": (DATA,),
+    "Cast <to = 7> (a)": (np.array([-(2.0**63), -0.0, 2.0**62], np.float32),),
     "Reshape <> (a, b)": (DATA, np.array([0, -1, 1])),
     "Reshape <allowzero = 1> (a, b)": (DATA[:0], np.array([3, 0])),
     "Slice <> (a, b, c)": (DATA, np.array([0, -2]), np.array([1, 2**62])),
@@ -65,6 +67,23 @@ def test_numpy_computes_what_onnxruntime_does(text):
     assert found is not None
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "whole"),
+    [
+        ("Cast <to = 6> (a)", 2.0**31 - 128, True),
+        ("Cast <to = 6> (a)", 2.0**31, False),  # onnxruntime gives what the processor does
+        ("Cast <to = 7> (a)", 1.5, False),
+        ("Cast <to = 7> (a)", np.nan, False),
+        ("Cast <to = 9> (a)", np.nan, True),
+    ],
+)
+def test_numpy_makes_integers_of_floats_that_are_integers_alone(text, number, whole):
+    arrays = (np.array([1, number], np.float32),)
+    node = node_of(onnx.shape_inference.infer_shapes(model_of(text, arrays)))
+    node.inputs[0].dtype = ir.DataType.FLOAT
+    assert exact.is_exact(node, arrays) == whole
 
 
 def test_each_function_has_a_case():
