@@ -2,6 +2,7 @@
 
 1. Two nodes of one scope with the same operator, the same input values and the same attributes give the same outputs;
    the first stays. In topological order, so that chains of equal nodes fall together in one sweep.
+   Where one leaves optional outputs out (the indices of a MaxPool), the one with more outputs stays.
 
 Left alone: operators that draw random numbers, operators with subgraphs, operators of other domains (nothing is known
 about them), Constant nodes (``eliminate_duplicate_constants``), and the QuantizeLinear and DequantizeLinear of a
@@ -20,6 +21,8 @@ from pytest_modelcheck.rewriting.shared_constants import content_key
 from pytest_modelcheck.shapes.evaluate import RANDOM
 
 _LEFT_ALONE = RANDOM | {"Constant", "DequantizeLinear", "Dropout", "QuantizeLinear"}
+_OPTIONAL_OUTPUTS = {"Attention", "GRU", "LSTM", "LayerNormalization", "MaxPool", "RNN", "Unique"}
+"""Whose outputs are the same whichever are asked for: those of Split are not, nor those of BatchNormalization-9."""
 
 
 class EliminateCommonSubexpressions(Pass):
@@ -36,12 +39,17 @@ def merge_equal_nodes(rewriter: Rewriter, *, among: Set[ir.Node] | None = None) 
         key = _key(node)
         if key is None:
             continue
-        original = first.setdefault((node.graph, key), node)
-        if original is node or (among is not None and among.isdisjoint((node, original))):
+        kept, gone = first.setdefault((node.graph, key), node), node
+        if kept is node or (among is not None and among.isdisjoint((node, kept))):
             continue
-        pairs = dict(zip(node.outputs, original.outputs, strict=True))
-        if all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):
-            rewriter.replace([node], [], pairs)
+        if not _used(gone) <= _used(kept):
+            kept, gone = gone, kept
+        pairs = {old: new for old, new in zip(gone.outputs, kept.outputs, strict=False) if old.name}
+        if not _used(gone) <= _used(kept):
+            rewriter.refuse("each has a result that the other leaves out", node)
+        elif all(rewriter.can_replace_value(old, new) for old, new in pairs.items()):
+            rewriter.replace([gone], [], pairs)
+            first[node.graph, key] = kept
         else:
             rewriter.refuse("both results are graph outputs", node)
 
@@ -53,8 +61,12 @@ def _key(node: ir.Node) -> Hashable | None:
     attributes = [(name, a.type, _attribute_key(a)) for name, a in sorted(node.attributes.items())]
     if any(key is None for _, _, key in attributes):
         return None
-    used = tuple(bool(output.name) for output in node.outputs)
-    return (node.op_type, tuple(node.inputs), tuple(attributes), used)
+    outputs = None if node.op_type in _OPTIONAL_OUTPUTS else len(node.outputs)
+    return (node.op_type, tuple(node.inputs), tuple(attributes), outputs)
+
+
+def _used(node: ir.Node) -> set[int]:
+    return {index for index, output in enumerate(node.outputs) if output.name}
 
 
 def _attribute_key(attribute: ir.Attr) -> Hashable | None:

@@ -32,7 +32,7 @@ from pytest_modelcheck.rewriting.matching import permutation, scope_of
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import is_nonnegative
 from pytest_modelcheck.shapes.operator_kinds import BROADCASTING
-from pytest_modelcheck.shapes.reshape_target import reshape_target
+from pytest_modelcheck.shapes.reshape_target import copying_target, reshape_target
 from pytest_modelcheck.shapes.slices import keeps_everything
 from pytest_modelcheck.shapes.symbolic_shapes import SymbolicShapes
 
@@ -248,7 +248,8 @@ def _try_fix_target(rewriter: Rewriter, node: ir.Node) -> bool:
     elements = rewriter.known.content(node.inputs[1])
     if elements is None:
         return rewriter.refuse("the number of elements of the Reshape target is not known", node)
-    target = reshape_target(rewriter.known.shape(node.inputs[0]), rewriter.known.shape(node.outputs[0]))
+    source = rewriter.known.shape(node.inputs[0])
+    target = reshape_target(source, rewriter.known.shape(node.outputs[0])) or copying_target(source, elements)
     if target is None:
         return rewriter.refuse("more than one element of the Reshape target is not known", node)
     rewriter.set_input(node, 1, rewriter.integers(scope_of(node), target, "shape"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_modelcheck.shapes.dims import Dim, is_positive
+from pytest_modelcheck.shapes.dims import Dim, are_numbers, is_positive
 
 
 def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim] | None) -> tuple[int, ...] | None:
@@ -30,3 +30,13 @@ def reshape_target(source: Sequence[Dim] | None, shape: Sequence[Dim] | None) ->
     unknown = target.count(-1)
     beside = (dim for dim, element in zip(shape, target, strict=True) if element != -1)
     return tuple(target) if unknown == 0 or (unknown == 1 and all(map(is_positive, beside))) else None
+
+
+def copying_target(source: Sequence[Dim] | None, elements: Sequence[Dim]) -> tuple[int, ...] | None:
+    """A target of these elements, with 0 where one is the size of its axis in `source`: the same for all sizes.
+
+    None where an element is neither a number nor such a size.
+    """
+    sizes = [*(source or ()), *[None] * len(elements)]
+    copied = [0 if element == size else element for element, size in zip(elements, sizes, strict=False)]
+    return tuple(element for element in copied if isinstance(element, int)) if are_numbers(copied) else None

@@ -12,6 +12,7 @@ from functools import partial
 import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integers_attribute, text_attribute
+from pytest_modelcheck.graph.constants import constant_array
 from pytest_modelcheck.shapes import layout_rules
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, multiply, subtract
@@ -125,6 +126,22 @@ def _pooled(size: Dim | None) -> Rule:
     return rule
 
 
+def _resize(of: Facts) -> list[Partial]:
+    if text_attribute(of.node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        return []
+    made: list[Dim | None] = list(of.shape())
+    axes = normalized(fact(integers_attribute(of.node, "axes", tuple(range(len(made))))), len(made))
+    if of.value(3) is not None:  # of opset 11
+        stretched = text_attribute(of.node, "keep_aspect_ratio_policy", "stretch") == "stretch"
+        sizes = [size if stretched and is_nonnegative(size) else None for size in of.content(3)]
+    else:
+        scales = fact(constant_array(of.value(1 if len(of.node.inputs) == 2 else 2)))
+        sizes = [made[axis] if scale == 1 else None for axis, scale in zip(axes, scales, strict=True)]
+    for axis, size in zip(axes, sizes, strict=True):
+        made[axis] = size
+    return [made]
+
+
 def _top(of: Facts) -> list[Partial]:
     shape, count = of.shape(), of.content(1)
     axis = of.axis(len(shape), -1)
@@ -212,6 +229,7 @@ RULES: dict[str, Rule] = {
     "QLinearMatMul": partial(_matmul, factor=3),
     "Range": _range,
     "Reshape": layout_rules.reshape,
+    "Resize": _resize,
     "Shape": _shape,
     "Slice": layout_rules.slice_,
     "Split": _split,
@@ -220,6 +238,7 @@ RULES: dict[str, Rule] = {
     "TopK": _top,
     "Transpose": layout_rules.transpose,
     "Unsqueeze": layout_rules.unsqueeze,
+    "Upsample": _resize,
 }
 
 _RULES_OF_DOMAIN: dict[str, dict[str, Rule]] = {

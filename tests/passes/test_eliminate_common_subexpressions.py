@@ -58,6 +58,30 @@ def test_an_output_takes_its_name_from_the_node_that_goes() -> None:
     assert len(after.graph) == 2
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_node_with_more_of_the_optional_outputs_stays(order: int) -> None:
+    pools = ["a = MaxPool <kernel_shape = [2]> (x3)", "b, i = MaxPool <kernel_shape = [2]> (x3)"][::order]
+    body = "\n".join(["x3 = Unsqueeze (x, axis)", *pools, "c = Add (a, b)", "d = Cast <to = 1> (i)", "y = Sub (c, d)"])
+    both = make(f"{HEADER} g (float[n,4] x) => (float[a,b,c] y) {{ {body} }}", axis=np.array([1]))
+
+    assert [fires(PASS, place)["MaxPool"] for place in (both, in_subgraph(both), in_function(both))] == [1, 2, 1]
+
+
+def test_nodes_that_each_leave_out_a_result_of_the_other_stay() -> None:
+    each = make(
+        f"{HEADER} g (float[n,4] x) => (float[a,b,c,d] p, float[e,f,g] q) "
+        '{ x3 = Unsqueeze (x, axis) p = GRU <hidden_size = 2> (x3, w, r) "", q = GRU <hidden_size = 2> (x3, w, r) }',
+        axis=np.array([1]), w=np.ones((1, 6, 4), np.float32), r=np.ones((1, 6, 2), np.float32),
+    )  # fmt: skip
+
+    assert refuses(PASS, each) == {"each has a result that the other leaves out"}
+
+
+def test_the_number_of_outputs_of_a_split_says_how_it_splits() -> None:
+    body = "a, b = Split <axis = 1, num_outputs = 2> (x)\n c = Split <axis = 1, num_outputs = 1> (x)"
+    ignores(PASS, model(f"{body}\n d = Concat <axis = 1> (b, a)\n y = Sub (c, d)"))
+
+
 def test_two_outputs_are_refused() -> None:
     both = model("y = Relu (x)\n z = Relu (x)", "float[a,b] y, float[c,d] z")
 

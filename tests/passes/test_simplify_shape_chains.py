@@ -97,6 +97,17 @@ def test_axes_that_elementwise_ops_matmul_and_transpose_carry_are_followed():
     assert fires(SimplifyShapeChains(), made) == {"Erf": 1, "MatMul": 1, "Transpose": 2}
 
 
+def test_the_batch_behind_a_resize_is_copied_beside_sizes_that_are_not_known():
+    body = """r = Resize <mode = "nearest"> (x, "", scales) s = Shape (r) b = Gather (s, zero) u = Unsqueeze (b, first)
+        t = Concat <axis = 0> (u, rest) y = Reshape (r, t)"""
+    made = make(
+        f'<ir_version: 9, opset_import: ["" : 17]> g (float[n,4,k] x) => (float[a,b] y) {{ {body} }}',
+        scales=np.array([1, 1, 0.5], np.float32), zero=np.array(0), first=np.array([0]), rest=np.array([-1]),
+    )  # fmt: skip
+    for place in (made, in_subgraph(made)):
+        assert "Gather" not in fires(SimplifyShapeChains(), place)
+
+
 def test_a_target_with_two_sizes_from_another_input_is_refused():
     made = make(
         HEADER + """(float[a, b] x, float[c, d] other) => (float[c, d] y) { s = Shape(other) y = Reshape(x, s) }"""

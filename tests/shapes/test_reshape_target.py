@@ -1,7 +1,7 @@
 import pytest
 
 from pytest_modelcheck.shapes.dims import atom
-from pytest_modelcheck.shapes.reshape_target import reshape_target
+from pytest_modelcheck.shapes.reshape_target import copying_target, reshape_target
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,18 @@ from pytest_modelcheck.shapes.reshape_target import reshape_target
 )
 def test_the_target_has_zeros_for_what_keeps_its_place_and_at_most_one_size_left_open(source, shape, target):
     assert reshape_target(source, shape) == target
+
+
+@pytest.mark.parametrize(
+    ("source", "elements", "target"),
+    [
+        ((atom("~k"), 3), (atom("~k"), -1), (0, -1)),  # where k is 0, both say the same
+        ((atom("~k"), 3), (4, -1, 0), (4, -1, 0)),
+        ((atom("~k"), 3), (-1, atom("~k")), None),
+        ((atom("~k"),), (atom("~k"), atom("?element")), None),
+        (None, (4, -1), (4, -1)),
+        (None, (atom("n"), -1), None),
+    ],
+)
+def test_an_element_that_is_the_size_of_its_axis_is_copied(source, elements, target):
+    assert copying_target(source, elements) == target

@@ -78,8 +78,8 @@ def test_names_of_dimensions_are_read(name, dim):
     assert parse(name) == dim
 
 
-def derived(body, inputs="float[batch, seq, 12] x", output="float[?] y"):
-    text = f'<ir_version: 8, opset_import: ["": 17]> g ({inputs}) => ({output}) {{ {body} }}'
+def derived(body, inputs="float[batch, seq, 12] x", output="float[?] y", opset=17):
+    text = f'<ir_version: 8, opset_import: ["": {opset}]> g ({inputs}) => ({output}) {{ {body} }}'
     model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
     known = SymbolicShapes(model)
     return known, {value.name: value for node in model.graph for value in node.outputs}
@@ -102,6 +102,33 @@ def test_a_position_table_cut_to_the_sequence_does_not_hide_the_sequence():
     known, values = derived(body, "float[batch, seq, 12] x, float[1, 512, 12] table", "float[?, ?, ?] z")
     assert known.shape(values["cut"]) == (1, minimum(512, S), 12)
     assert known.shape(values["z"]) == (B, S, 12)
+
+
+@pytest.mark.parametrize(
+    ("resize", "kept"),
+    [
+        ("scales = Constant<value_floats = [1.0, 1.0, 2.0]>() z = Resize(x, roi, scales)", (True, True, False)),
+        ('e = Constant<value_floats = [1.0]>() z = Resize<axes = [-1]>(x, "", e)', (True, True, True)),
+        ('sizes = Shape(w) z = Resize(x, roi, "", sizes)', (False, False, False)),
+        (
+            'sizes = Shape(w) z = Resize<keep_aspect_ratio_policy = "not_larger">(x, roi, "", sizes)',
+            (None, None, None),
+        ),
+        (
+            "e = Constant<value_floats = [1.0]>() "
+            'z = Resize<axes = [1], coordinate_transformation_mode = "tf_crop_and_resize">(x, roi, e)',
+            (None, None, None),
+        ),
+    ],
+)
+def test_a_resize_keeps_what_it_scales_by_1_and_makes_the_sizes_it_is_given(resize, kept):
+    inputs = "float[batch, seq, n] x, float[other, k, m] w, float[r] roi"
+    known, values = derived(resize, inputs, "float[?, ?, ?] z", opset=19)
+    x, w = (B, S, atom("n")), (atom("other"), atom("k"), atom("m"))
+    shape = known.shape(values["z"])
+    for axis, keeps in enumerate(kept):
+        assert (shape[axis] == x[axis]) == bool(keeps)
+        assert (shape[axis] == w[axis]) == ("sizes" in resize and keeps is not None)
 
 
 def test_the_content_of_a_shape_tensor_is_followed_through_arithmetic():
