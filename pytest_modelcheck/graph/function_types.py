@@ -7,7 +7,7 @@ left out: their nodes cannot be inferred without the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -28,9 +28,11 @@ def infer_functions(model: ir.Model, merge: MergeInferred) -> None:
         model: Edited in place.
         merge: Takes the inferred types over: (function, graph with the same nodes).
     """
+    if not model.functions:
+        return
+    calls_of = _calls(model)
     for identifier in _callers_first(model):
-        function = model.functions[identifier]
-        calls = list(_calls(model, identifier))
+        function, calls = model.functions[identifier], calls_of[identifier]
         if not calls or function.attributes or _has_references(function):
             continue
         for index, value in enumerate(function.inputs):
@@ -59,10 +61,14 @@ def _callers_first(model: ir.Model) -> list[ir.OperatorIdentifier]:
     return ordered[::-1]
 
 
-def _calls(model: ir.Model, identifier: ir.OperatorIdentifier) -> Iterator[ir.Node]:
+def _calls(model: ir.Model) -> dict[ir.OperatorIdentifier, list[ir.Node]]:
+    calls: dict[ir.OperatorIdentifier, list[ir.Node]] = {identifier: [] for identifier in model.functions}
     scopes: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     for scope in scopes:
-        yield from (node for node in scope.all_nodes() if node.op_identifier() == identifier)
+        for node in scope.all_nodes():
+            if node.op_identifier() in calls:
+                calls[node.op_identifier()].append(node)
+    return calls
 
 
 def _has_references(function: ir.Function) -> bool:
@@ -92,8 +98,8 @@ def _inferred(function: ir.Function, ir_version: int) -> onnx.GraphProto | None:
     for value in function.inputs:
         if value.type is None or value.name is None:
             return None
-        inputs.append(ir.to_proto(value))
-    nodes = [ir.to_proto(node) for node in function]
+        inputs.append(ir.serde.serialize_value(value))
+    nodes = [ir.serde.serialize_node(node) for node in function]
     outputs = [onnx.ValueInfoProto(name=value.name) for value in function.outputs]
     graph = onnx.helper.make_graph(nodes, function.name, inputs, outputs)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in function.opset_imports.items()]

@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.graph.constants import constant_array
-from pytest_modelcheck.graph.readers import read_once, read_outside
+from pytest_modelcheck.graph.readers import read_once, read_outside, reads
 from pytest_modelcheck.rewriting import AnyOf, Match, Op, Rewriter, Rule, Var, apply, constant
 from pytest_modelcheck.rewriting.matching import FLOATS, produced_by, rank, reduced_axes, scope_of
 from pytest_modelcheck.shapes.dims import are_numbers
@@ -33,6 +33,10 @@ from pytest_modelcheck.shapes.operator_kinds import REDUCTIONS
 from pytest_modelcheck.shapes.slices import slice_bounds
 
 _INT32 = ir.DataType.INT32
+_SLICES, _CONCATS = "Slice of a Slice", "Concat of a Concat"
+_MOST_REPEATED = 32
+"""Inputs that are written out for a Concat which is read more than once: each ``x = Concat(x, x)`` doubles them."""
+
 _NARROWER = (ir.DataType.BOOL, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
 
 Found = ir.Value | str | None
@@ -41,10 +45,13 @@ Found = ir.Value | str | None
 
 def merge_nested(rewriter: Rewriter) -> None:
     """Rules 1 to 8."""
-    for node in rewriter.nodes(*_RULES):
-        name, merge = _RULES[node.op_type]
-        rewriter.begin_rule(name)
-        merge(rewriter, node)
+    rewriter.begin_rule(_SLICES)
+    for node in rewriter.nodes("Slice"):
+        _try_merge_slices(rewriter, node)
+    rewriter.begin_rule(_CONCATS)
+    for node in reversed([*rewriter.nodes("Concat")]):
+        if node.graph is not None and not rewriter.exhausted:
+            _try_merge_concats(rewriter, node)
     apply(rewriter, _FORMULAS)
 
 
@@ -86,22 +93,39 @@ def _try_merge_slices(rewriter: Rewriter, node: ir.Node) -> bool:
 
 
 def _try_merge_concats(rewriter: Rewriter, node: ir.Node) -> bool:
-    """Rule 2, for the first of several inner ones."""
-    for value in node.inputs:
-        inner = produced_by(value, "Concat")
-        if inner is None or value is None or inner.graph is not node.graph or value.is_graph_output():
-            continue
-        if read_outside(value, (node,)):
-            continue
-        dims = rank(node.outputs[0])
-        axes = [integer_attribute(concat, "axis", None) for concat in (inner, node)]
-        if None in axes or (axes[0] != axes[1] and (dims is None or (axes[0] or 0) % dims != (axes[1] or 0) % dims)):
-            rewriter.refuse("the inner Concat is along another axis", node)
-            continue
-        inputs = [part for operand in node.inputs for part in (inner.inputs if operand is value else (operand,))]
-        merged = rewriter.node("Concat", inputs, {"axis": axes[1]}, like=node.outputs[0])
-        return rewriter.replace([inner, node], [merged], {node.outputs[0]: merged.outputs[0]})
-    return False
+    """Rule 2 for all that lead to `node`, at once: one after another, a chain of n would be copied n times."""
+    inner: list[ir.Node] = []
+    parts: list[ir.Value | None] = []
+    left: list[ir.Node | tuple[ir.Value | None, ir.Node]] = [(value, node) for value in reversed(node.inputs)]
+    while left:
+        item = left.pop()
+        if isinstance(item, ir.Node):
+            inner.append(item)
+        elif (concat := _inner_concat(rewriter, *item, outer=node)) is None:
+            parts.append(item[0])
+        else:
+            left += [concat, *((value, concat) for value in reversed(concat.inputs))]
+    if not inner:
+        return False
+    merged = rewriter.node("Concat", parts, {"axis": integer_attribute(node, "axis", None)}, like=node.outputs[0])
+    return rewriter.replace([*dict.fromkeys(inner), node], [merged], {node.outputs[0]: merged.outputs[0]})
+
+
+def _inner_concat(rewriter: Rewriter, value: ir.Value | None, reader: ir.Node, outer: ir.Node) -> ir.Node | None:
+    """What makes `value`, where it may be written out in `reader`, a Concat that leads to `outer`."""
+    inner = produced_by(value, "Concat")
+    if inner is None or value is None or inner.graph is not reader.graph or value.is_graph_output():
+        return None
+    if read_outside(value, (reader,)):
+        return None
+    if (times := reads(value)) > 1 and (reader is not outer or times * len(inner.inputs) > _MOST_REPEATED):
+        return None
+    dims = rank(value) or rank(reader.outputs[0])
+    axes = [integer_attribute(concat, "axis", None) for concat in (inner, reader)]
+    if None in axes or (axes[0] != axes[1] and (dims is None or (axes[0] or 0) % dims != (axes[1] or 0) % dims)):
+        rewriter.refuse("the inner Concat is along another axis", reader)
+        return None
+    return inner
 
 
 def _concat_sequence(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
@@ -189,10 +213,5 @@ _FORMULAS = tuple(
         *((_TWICE, Op(op, Op(op, Var("x"), name="inner")), _reduce_once) for op in _ASSOCIATIVE),
     )
 )
-_RULES: dict[str, tuple[str, Callable[[Rewriter, ir.Node], bool]]] = {
-    "Slice": ("Slice of a Slice", _try_merge_slices),
-    "Concat": ("Concat of a Concat", _try_merge_concats),
-}
-"""Operator of the outer node -> name of the rule, and what tries it."""
 
-MERGES = (*(name for name, _ in _RULES.values()), *dict.fromkeys(rule.name for rule in _FORMULAS))
+MERGES = (_SLICES, _CONCATS, *dict.fromkeys(rule.name for rule in _FORMULAS))

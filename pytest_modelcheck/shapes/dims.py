@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache, reduce
 
 Monomial = tuple[str, ...]
@@ -23,7 +23,11 @@ MAY_BE_EMPTY = "~"
 
 
 _MAX_TERMS = 256
-"""Products of more terms are not written out: squares of a sum of five sizes would have millions after five of them."""
+"""Polynomials of more terms are not written out: squares of a sum of five sizes would have millions after five of them,
+and a Concat in each step of a loop would have as many as steps."""
+
+_MAX_TEXT = 256
+"""Longer operands of an operation are not written out: each step of ``s = s // 2 + s // 3`` doubles them."""
 
 
 class Poly:
@@ -65,16 +69,16 @@ def _made(terms: Mapping[Monomial, int]) -> Dim:
         return 0
     if len(kept) == 1 and () in kept:
         return kept[()]
-    return Poly(kept)
+    made = Poly(kept)
+    return made if len(kept) <= _MAX_TERMS else _operation("sum", (made,))
 
 
-def add(left: Dim, right: Dim) -> Dim:
-    """left + right."""
-    if isinstance(left, int) and isinstance(right, int):
-        return left + right
-    total = dict(_terms(left))
-    for monomial, coefficient in _terms(right):
-        total[monomial] = total.get(monomial, 0) + coefficient
+def add(*summands: Dim) -> Dim:
+    """Their sum; 0 for none."""
+    total: dict[Monomial, int] = {}
+    for dim in summands:
+        for monomial, coefficient in _terms(dim):
+            total[monomial] = total.get(monomial, 0) + coefficient
     return _made(total)
 
 
@@ -88,20 +92,13 @@ def multiply(left: Dim, right: Dim) -> Dim:
     if isinstance(left, int) and isinstance(right, int):
         return left * right
     if len(tuple(_terms(left))) * len(tuple(_terms(right))) > _MAX_TERMS:
-        return _too_large(left, right)
+        return _operation("product", sorted((left, right), key=repr))
     total: dict[Monomial, int] = {}
     for a, x in _terms(left):
         for b, y in _terms(right):
             monomial = tuple(sorted(a + b))
             total[monomial] = total.get(monomial, 0) + x * y
     return _made(total)
-
-
-def _too_large(left: Dim, right: Dim) -> Poly:
-    """One atom for a product that is not written out: equal for equal factors."""
-    factors = sorted(map(repr, (left, right)))
-    digest = hashlib.sha256("*".join(factors).encode()).hexdigest()[:16]
-    return atom(f"{_sign((left, right), all(map(is_positive, (left, right))))}product#{digest}")
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -196,9 +193,12 @@ def remainder(dividend: Dim, divisor: Dim) -> Dim:
 
 def _operation(name: str, operands: Iterable[Dim]) -> Poly:
     operands = tuple(operands)
-    positive = {"min": all, "max": any}.get(name)
+    positive = {"min": all, "max": any, "product": all, "sum": all}.get(name)
     sign = _sign(operands, positive is not None and positive(map(is_positive, operands)))
-    return atom(f"{sign}{name}({','.join(map(repr, operands))})")
+    text = ",".join(map(repr, operands))
+    if len(text) > _MAX_TEXT:
+        return atom(f"{sign}{name}#{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+    return atom(f"{sign}{name}({text})")
 
 
 def _sign(operands: Iterable[Dim], positive: bool) -> str:
@@ -239,7 +239,8 @@ def _read(tree: ast.expr) -> Dim | None:
             a, b = _read(left), _read(right)
             if a is None or b is None:
                 return None
-            apply = {ast.Add: add, ast.Sub: subtract, ast.Mult: multiply}[type(operator)]
-            return apply(a, b)
+            apply: dict[type[ast.operator], Callable[..., Dim]]
+            apply = {ast.Add: add, ast.Sub: subtract, ast.Mult: multiply}
+            return apply[type(operator)](a, b)
         case _:
             return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from pytest_modelcheck.graph.attributes import integer_attribute, integers_attribute
 from pytest_modelcheck.shapes.broadcast import broadcast
 from pytest_modelcheck.shapes.dims import Dim, add, divide_exactly, is_nonnegative, is_positive, product
@@ -81,8 +79,7 @@ def concat(of: Facts) -> list[Partial]:
     result: list[Dim | None] = list(present[0])
     for shape in present:
         result = [dim if isinstance(dim, int) else other for dim, other in zip(result, shape, strict=True)]
-    sizes = [shape[axis] for shape in present]
-    result[axis] = functools.reduce(add, sizes) if len(present) == len(shapes) else None
+    result[axis] = add(*(shape[axis] for shape in present)) if len(present) == len(shapes) else None
     return [result]
 
 

@@ -114,6 +114,15 @@ def test_all_of_a_tree_of_concats_become_one_in_one_run() -> None:
     assert [node.op_type for node in optimize(tree).graph.node] == ["Concat"]
 
 
+def test_concats_that_double_are_not_written_out() -> None:
+    steps = [f"x{i + 1} = Concat <axis = 1> (x{i}, x{i})" for i in range(12)]
+    doubled = model(" ".join(["x0 = Relu (x)", *steps, "y = Neg (x12)"]))
+
+    inputs = [len(node.input) for node in optimize(doubled).graph.node if node.op_type == "Concat"]
+    assert 1 < len(inputs) < 12
+    assert max(inputs) <= 32
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -32,6 +32,26 @@ def test_products_are_equal_in_any_order():
     assert subtract(B, B) == 0
 
 
+def test_sums_of_hundreds_of_sizes_are_one_atom():
+    sizes = [atom(f"size{i}") for i in range(300)]
+    total = add(*sizes)
+    assert len(total.terms) == 1
+    assert total == add(*sizes[::-1])
+    assert total != add(*sizes[1:], B)
+    assert len(add(*sizes[:256]).terms) == 256
+
+
+@pytest.mark.parametrize("operation", [truncated_quotient, remainder, minimum, maximum])
+def test_operations_on_operations_keep_their_length(operation):
+    left, right, other = B, S, B
+    for _ in range(60):  # the text of both operands in each: 2 to the power of 60 characters
+        left, right = operation(left, right), operation(multiply(right, 2), add(left, 1))
+        other = operation(other, right)
+    assert len(repr(left)) < 400
+    assert operation(left, right) == operation(left, right)
+    assert operation(left, right) != operation(left, other)
+
+
 @pytest.mark.parametrize(
     ("dividend", "divisor", "quotient"),
     [
