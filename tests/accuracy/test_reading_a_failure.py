@@ -19,8 +19,12 @@ NUMBER = re.compile(r"-?\d+\.\d+(e[-+]?\d+)?|-?\d+e[-+]?\d+|(?<=cosine )-?\d+")
 
 
 def words(text):
-    """A message without its numbers, places in the file system, and line breaks."""
+    """A message without its numbers, places in the file system, and line breaks.
+
+    Nor with the element: which of several is farthest off, where all are equally wrong, is a matter of the processor.
+    """
     text = re.sub(r"replay \S+", "replay FILE", text)
+    text = re.sub(r" at \[[\d, ]+\]", " at PLACE", text)
     return " ".join(NUMBER.sub("#", text).split())
 
 
