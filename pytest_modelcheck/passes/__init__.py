@@ -19,6 +19,7 @@ from pytest_modelcheck.passes.fuse_conv_relu import FuseConvRelu
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
 from pytest_modelcheck.passes.fuse_matmul_add import FuseMatmulAdd
+from pytest_modelcheck.passes.fuse_matmul_transpose import FuseMatmulTranspose
 from pytest_modelcheck.passes.fuse_pad_conv import FusePadConv
 from pytest_modelcheck.passes.settle import Settle
 from pytest_modelcheck.passes.simplify_shape_chains import SimplifyShapeChains
@@ -49,16 +50,21 @@ are recognised only once their constants are one. Over 29 exports of transformer
 leaves 4568 nodes where eliminating identities and transposes first leaves 4650.
 """
 
-PREPARATION_PASSES: tuple[Pass, ...] = (FreezeDynamicShapes(), EinsumToMatmul(), DecomposeLayernorm(), CheckTfliteOps())
-"""For a conversion target; not in the default pipeline."""
+_PIPELINES: dict[Target, tuple[Pass, ...]] = {
+    "tflite": (FreezeDynamicShapes(), EinsumToMatmul(), DecomposeLayernorm(), *PASSES, CheckTfliteOps()),
+    "onnxruntime": (*PASSES, FuseMatmulTranspose()),
+}
+"""Preparation first, so that the other passes see static shapes and elementary operators; last what makes operators
+that these do not know, and the check.
+"""
 
-_TFLITE_PASSES: tuple[Pass, ...] = (*PREPARATION_PASSES[:3], *PASSES, PREPARATION_PASSES[3])
-"""Preparation first, so that the other passes see static shapes and elementary operators; the check last."""
+TARGET_PASSES = tuple(pass_ for passes in _PIPELINES.values() for pass_ in passes if pass_ not in PASSES)
+"""Those of one target alone; not in the default pipeline."""
 
 
 def passes_for(target: Target) -> tuple[Pass, ...]:
     """The default pipeline of a target."""
-    return _TFLITE_PASSES if target == "tflite" else PASSES
+    return _PIPELINES.get(target, PASSES)
 
 
-__all__ = ["PASSES", "PREPARATION_PASSES", "TARGETS", "Pass", "PassOutcome", "Target", "passes_for"]
+__all__ = ["PASSES", "TARGETS", "TARGET_PASSES", "Pass", "PassOutcome", "Target", "passes_for"]

@@ -4,8 +4,8 @@
 2. ``0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x**3)))`` -> ``Gelu(x, approximate="tanh")``.
 3. ``x * Sigmoid(alpha * x)`` -> com.microsoft ``QuickGelu(x)`` for target ``onnxruntime``, as its extended level does.
 
-``Gelu`` is standard from opset 20 on. Below it, the targets ``opset23`` and ``tflite`` (which has GELU but no ERF)
-raise the opset where they can, ``onnxruntime`` uses com.microsoft ``Gelu`` and ``FastGelu``, and ``portable`` refuses.
+``Gelu`` is standard from opset 20 on. Below it, ``onnxruntime`` uses com.microsoft ``Gelu`` and ``FastGelu`` for
+float32, and all targets but ``portable`` raise the opset where they can (``tflite`` has GELU but no ERF).
 Source: Hendrycks & Gimpel, arXiv:1606.08415; https://onnx.ai/onnx/operators/onnx__Gelu.html
 """
 
@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.rewriting import AnyOf, Match, Num, Op, Pass, Product, Rewriter, Rule, Scalar, Var, apply
 from pytest_modelcheck.rewriting.matching import FLOATS
-from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
+from pytest_modelcheck.rewriting.opset_upgrade import reach_opset
 
 _GELU_OPSET = 20
 _SLOPE = math.sqrt(2 / math.pi)
@@ -35,15 +35,12 @@ def _fits(rewriter: Rewriter, match: Match) -> str | None:
 
 def _makes(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
     x, is_tanh = match.values["x"], "Tanh" in match.named
-    raised = {"opset23": 23, "tflite": _GELU_OPSET}.get(rewriter.target)
-    if raised is not None and rewriter.opset() < _GELU_OPSET and (reason := raise_opset(rewriter, raised)):
-        return reason
-    if rewriter.opset() >= _GELU_OPSET:
-        return [rewriter.node("Gelu", [x], {"approximate": "tanh"} if is_tanh else {}, like=match.result)]
-    if rewriter.target == "onnxruntime" and x.dtype == ir.DataType.FLOAT:
+    if rewriter.target == "onnxruntime" and rewriter.opset() < _GELU_OPSET and x.dtype == ir.DataType.FLOAT:
         rewriter.import_domain("com.microsoft", 1)
         return [rewriter.node("FastGelu" if is_tanh else "Gelu", [x], domain="com.microsoft", like=match.result)]
-    return f"Gelu needs opset {_GELU_OPSET}, the model imports {rewriter.opset()}"
+    if (reason := reach_opset(rewriter, _GELU_OPSET, "Gelu")) is not None:
+        return reason
+    return [rewriter.node("Gelu", [x], {"approximate": "tanh"} if is_tanh else {}, like=match.result)]
 
 
 def _makes_quick(rewriter: Rewriter, match: Match) -> list[ir.Node] | str:

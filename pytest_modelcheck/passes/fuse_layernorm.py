@@ -4,8 +4,9 @@ With ``d = x - mean(x)`` and means over the trailing axes:
 
 1. ``d * (mean(d**2) + epsilon)**-0.5 [* scale] [+ bias]`` -> ``LayerNormalization(x, scale, bias)``, from opset 17.
 2. ``x * (mean(x**2) + epsilon)**-0.5 [* scale]`` -> ``RMSNormalization(x, scale)``, from opset 23.
-3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py), of 2 below opset 23
-   too.
+3. For target ``onnxruntime``, a residual sum becomes part of the normalization (skip_layernorm.py).
+
+All targets but ``portable`` and ``tflite`` raise the opset for them where they can.
 
 Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Where a value
 inside, such as the variance, is needed elsewhere, the nodes that make it stay beside the operator. Source: Ba et
@@ -34,11 +35,9 @@ from pytest_modelcheck.passes.skip_layernorm import (
 )
 from pytest_modelcheck.rewriting import AnyOf, Match, Op, Pass, Pattern, Product, Rewriter, Rule, Scalar, Var, apply
 from pytest_modelcheck.rewriting.matching import rank, reduced_axes, scope_of
-from pytest_modelcheck.rewriting.opset_upgrade import raise_opset
+from pytest_modelcheck.rewriting.opset_upgrade import reach_opset
 
 _NEEDS_OPSET = {"LayerNormalization": 17, "RMSNormalization": 23}
-_RAISES_TO = {"opset23": 23, "onnxruntime": 17}
-"""Target -> the opset to which a model may be raised; every onnxruntime that is supported reads 17."""
 _COMPUTED_IN_SINGLE = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
@@ -93,31 +92,26 @@ def _fits(rewriter: Rewriter, match: Match) -> str | None:
 
 
 def _makes(op_type: str, rewriter: Rewriter, match: Match) -> list[ir.Node] | str:
-    needed = _NEEDS_OPSET[op_type]
     if rewriter.target == "tflite":
         return f"TensorFlow Lite has no {op_type}"
-    raised = _RAISES_TO.get(rewriter.target, 0)
-    if rewriter.opset() < needed <= raised and (reason := raise_opset(rewriter, raised)) is not None:
+    if rewriter.target == "onnxruntime" and op_type == "RMSNormalization":
+        add = residual(match.values["x"], match.root)
+        if add is not None and refused_sum(rewriter, add, -len(_normalized_shape(match) or ())) is None:
+            return [_of_sum(rewriter, match, add)]
+    if (reason := reach_opset(rewriter, _NEEDS_OPSET[op_type], op_type)) is not None:
         return reason
-    add = residual(match.values["x"], match.root) if rewriter.target == "onnxruntime" else None
-    if rewriter.opset() < needed and add is not None:
-        return _of_sum(rewriter, match, add)
-    if rewriter.opset() < needed:
-        return f"{op_type} needs opset {needed}, the model imports {rewriter.opset()}"
     shape, scale, bias = _normalized_shape(match) or (), _scale(rewriter, match), match.values.get("bias")
     attributes = {"axis": -len(shape), "epsilon": match.numbers["epsilon"], "stash_type": 1}
     inputs = [match.values["x"], scale] if bias is None else [match.values["x"], scale, bias]
     return [rewriter.node(op_type, inputs, attributes, like=match.result)]
 
 
-def _of_sum(rewriter: Rewriter, match: Match, add: ir.Node) -> list[ir.Node] | str:
+def _of_sum(rewriter: Rewriter, match: Match, add: ir.Node) -> ir.Node:
     """onnxruntime's operator for an RMS normalization of what `add` makes."""
-    if (reason := refused_sum(rewriter, add, -len(_normalized_shape(match) or ()))) is not None:
-        return reason
     total, scale = add.outputs[0], _scale(rewriter, match)
     read = total.is_graph_output() or read_outside(total, match.nodes)
     likes = [match.result, None, None, total] if read else [match.result]
-    return [normalized_sum(rewriter, SKIP_RMS, add, [scale], match.numbers["epsilon"], likes)]
+    return normalized_sum(rewriter, SKIP_RMS, add, [scale], match.numbers["epsilon"], likes)
 
 
 def _scale(rewriter: Rewriter, match: Match) -> ir.Value:

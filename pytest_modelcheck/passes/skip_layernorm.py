@@ -1,8 +1,8 @@
 """``LayerNormalization(x + y, scale, bias)`` -> com.microsoft ``SkipLayerNormalization(x, y, scale, bias)``.
 
 For target ``onnxruntime``. Where something else reads the sum, too, as in a transformer that normalizes first, the
-operator gives it as its fourth output. Below opset 23, which brought ``RMSNormalization``, one of a sum likewise is a
-``SkipSimplifiedLayerNormalization``.
+operator gives it as its fourth output. ``RMSNormalization(x + y, scale)`` likewise is a
+``SkipSimplifiedLayerNormalization``, at any opset.
 Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.SkipLayerNormalization
 """
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from pytest_modelcheck.errors import OptionError
 from pytest_modelcheck.foreign import FOREIGN_PASSES
-from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES, Target, passes_for
+from pytest_modelcheck.passes import PASSES, TARGET_PASSES, Target, passes_for
 
 AnyPass = ir.passes.PassBase | Callable[[onnx.ModelProto], onnx.ModelProto]
 """One of ours (`passes.Pass`), any of onnx_ir's, or any function over protos."""
@@ -25,7 +25,7 @@ def pass_name(pass_: AnyPass) -> str:
 
 def known_pass_names(names: Sequence[str] = ()) -> tuple[str, ...]:
     """Every name an expectation may use: all passes of this package, and those that the pipeline names besides."""
-    own = tuple(pass_.name for pass_ in (*PASSES, *PREPARATION_PASSES))
+    own = tuple(pass_.name for pass_ in (*PASSES, *TARGET_PASSES))
     return own + tuple(pass_name(pass_) for pass_ in resolve_passes(names) or () if pass_name(pass_) not in own)
 
 
@@ -54,7 +54,7 @@ def as_passes(passes: Sequence[AnyPass | str] | None, target: Target = "portable
 
 def _resolve(name: str) -> AnyPass:
     foreign = {pass_.name: pass_ for pass_ in FOREIGN_PASSES}
-    own: dict[str, AnyPass] = {**{pass_.name: pass_ for pass_ in (*PASSES, *PREPARATION_PASSES)}, **foreign}
+    own: dict[str, AnyPass] = {**{pass_.name: pass_ for pass_ in (*PASSES, *TARGET_PASSES)}, **foreign}
     if name in foreign:
         foreign[name].require()
     if name in own:

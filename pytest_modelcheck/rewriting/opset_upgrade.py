@@ -14,6 +14,7 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import integer_attribute
 from pytest_modelcheck.rewriting.matching import scope_of
 from pytest_modelcheck.rewriting.rewriter import Rewriter
+from pytest_modelcheck.targets import Target
 
 _CHANGED_MEANING = {
     "AveragePool": 22,  # ceil_mode
@@ -27,6 +28,27 @@ _CHANGED_MEANING = {
     "Split": 18,  # the number of outputs has to be said
 }
 """Operator -> the version from which on it means what it means today."""
+
+
+_HIGHEST: dict[Target, int] = {"opset23": 23, "onnxruntime": 23, "tflite": 20}
+"""Target -> the opset to which a model may be raised; every onnxruntime from 1.23 on reads 23."""
+
+
+def reach_opset(rewriter: Rewriter, version: int, op_type: str) -> str | None:
+    """Raise the opset to one that has `op_type`, where the target allows it and the model does not import one yet.
+
+    For target ``onnxruntime`` no further than to `version`: the lower the opset, the older the onnxruntime that reads
+    the result (1.22 reads none above 22).
+
+    Returns:
+        None where the model imports `version` now; else the reason, with nothing changed.
+    """
+    current, highest = rewriter.opset(), _HIGHEST.get(rewriter.target, 0)
+    if current >= version:
+        return None
+    if highest < version:
+        return f"{op_type} needs opset {version}, the model imports {current}"
+    return raise_opset(rewriter, version if rewriter.target == "onnxruntime" else highest)
 
 
 def raise_opset(rewriter: Rewriter, version: int) -> str | None:

@@ -45,8 +45,12 @@ def _elementwise(of: Facts) -> list[Partial]:
 
 def _matmul(of: Facts, factor: int = 1) -> list[Partial]:
     left, right = of.shape(0), of.shape(factor)
-    if not left or not right:
+    if not left or not right or of.integer("transBatchA", 0) or of.integer("transBatchB", 0):
         return []
+    if of.integer("transA", 0):
+        left = (*left[:-2], *left[:-3:-1])
+    if of.integer("transB", 0):
+        right = (*right[:-2], *right[:-3:-1])
     batch = broadcast([left[:-2], right[:-2]]) or ()
     return [[*batch, *left[-2:-1], *(right[-1:] if len(right) > 1 else ())]]
 
@@ -249,6 +253,7 @@ _RULES_OF_DOMAIN: dict[str, dict[str, Rule]] = {
         "DynamicQuantizeMatMul": _matmul,
         "FusedConv": _batch_and_channels,
         "FusedGemm": _gemm,
+        "FusedMatMul": _matmul,
         "MatMulIntegerToFloat": _matmul,
         "MultiHeadAttention": _multi_head_attention,
         "SkipLayerNormalization": _skip_layernorm,

@@ -112,11 +112,20 @@ def test_empty_rows_without_a_guard_are_refused_because_nan_would_become_zero() 
     assert "the mask may leave an empty row, whose NaN would become zero" in reasons(model, "opset23")
 
 
-def test_a_guard_that_must_stay_is_refused_for_onnxruntime() -> None:
-    body = f"mask = Where (keep, zero, infinity)\n{SDPA}"
-    model = attention(body, inputs=f"{X}, bool[batch,1,seq,seq] keep")
+GUARDED = attention(f"mask = Where (keep, zero, infinity)\n{SDPA}", inputs=f"{X}, bool[batch,1,seq,seq] keep", opset=17)
 
-    assert "the operator has no NaN guard" in reasons(model, "onnxruntime")
+
+def test_what_the_contrib_operator_does_not_take_becomes_the_standard_one_for_onnxruntime() -> None:
+    """The guard must stay, and MultiHeadAttention has none."""
+    assert fires(PASS, GUARDED, target="onnxruntime") == fires(PASS, GUARDED, target="opset23")
+    assert optimize(GUARDED, passes=[PASS], target="onnxruntime").opset_import[0].version == 23
+    assert fires(PASS, in_subgraph(GUARDED), target="onnxruntime")["Attention"] == 2
+
+
+def test_for_onnxruntime_the_opset_stays_where_its_own_operator_does() -> None:
+    optimized = optimize(attention(EAGER, opset=17), passes=[PASS], target="onnxruntime")
+
+    assert {(i.domain, i.version) for i in optimized.opset_import} == {("", 17), ("com.microsoft", 1)}
 
 
 HEADS_FIRST = """s = MatMul (q, k)
@@ -127,18 +136,11 @@ SHAPE = f"float[batch,{HEADS}"
 HEADS_INPUTS = f"{SHAPE},queries,{DEPTH}] q, {SHAPE},{DEPTH},keys] k, {SHAPE},keys,{DEPTH}] v"
 
 
-def test_operands_that_have_their_heads_already_are_taken_with_them() -> None:
+@pytest.mark.parametrize("target", ["opset23", "onnxruntime"])
+def test_operands_that_have_their_heads_already_are_taken_with_them(target: Any) -> None:
     model = attention(HEADS_FIRST, inputs=HEADS_INPUTS, outputs="float[a,b,c,d] y")
 
-    assert fires(PASS, model, target="opset23") == {"Attention": 1, "Transpose": 1}
-
-
-def test_the_contrib_operator_does_not_take_operands_with_their_heads() -> None:
-    model = attention(HEADS_FIRST, inputs=HEADS_INPUTS, outputs="float[a,b,c,d] y")
-
-    assert "q, k, v and the context are not split into heads and merged by a Reshape and a Transpose each" in reasons(
-        model, "onnxruntime"
-    )
+    assert fires(PASS, model, target=target) == {"Attention": 1, "Transpose": 1}
 
 
 def test_a_negative_scale_is_refused() -> None:
@@ -165,7 +167,7 @@ CASES = (
         fires=attention(EAGER),
         counts={"Add": 1, "MatMul": 1, "Split": 1, MULTI_HEAD: 1},
         target="onnxruntime",
-        refused=attention(HEADS_FIRST, inputs=HEADS_INPUTS, outputs="float[a,b,c,d] y"),
-        reason="q, k, v and the context are not split into heads and merged by a Reshape and a Transpose each",
+        refused=attention(EAGER, scale=np.float32(-0.5)),
+        reason="the scale is not positive",
     ),
 )

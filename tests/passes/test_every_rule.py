@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES
+from pytest_modelcheck.passes import PASSES, TARGET_PASSES
 from pytest_modelcheck.passes.fuse_gelu import FuseGelu
 from tests.passes import (
     cases_cleanup_attention,
@@ -26,6 +26,7 @@ from tests.passes import (
     test_fuse_layer_scale,
     test_fuse_layernorm,
     test_fuse_matmul_add,
+    test_fuse_matmul_transpose,
     test_fuse_pad_conv,
     test_integer_products,
     test_nested_ops,
@@ -55,6 +56,7 @@ CASES: tuple[RuleCase, ...] = (
     *test_fuse_layer_scale.CASES,
     *test_fuse_layernorm.CASES,
     *test_fuse_matmul_add.CASES,
+    *test_fuse_matmul_transpose.CASES,
     *test_fuse_pad_conv.CASES,
     *test_integer_products.CASES,
     *test_nested_ops.CASES,
@@ -99,7 +101,7 @@ def test_what_only_looks_right_is_refused_with_its_reason(case: RuleCase) -> Non
 
 
 def test_every_rule_of_every_pass_has_its_cases() -> None:
-    rewriting = [pass_ for pass_ in (*PASSES, *PREPARATION_PASSES) if pass_.name not in CHECKS]
+    rewriting = [pass_ for pass_ in (*PASSES, *TARGET_PASSES) if pass_.name not in CHECKS]
     assert missing(rewriting, CASES) == []
 
 

@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.passes import PASSES, PREPARATION_PASSES, TARGETS
+from pytest_modelcheck.passes import PASSES, TARGET_PASSES, TARGETS
 from pytest_modelcheck.pipeline import run_pipeline
 from tests.passes.fusing_checks import worst_difference
 
@@ -64,7 +64,7 @@ def model_with(name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize("name", BODIES)
 def test_no_pass_raises_or_changes_a_number(name, target):
     model = model_with(name)
-    passes = (*PASSES, *(pass_ for pass_ in PREPARATION_PASSES if pass_.name != "check_tflite_ops"))
+    passes = (*PASSES, *(pass_ for pass_ in TARGET_PASSES if pass_.name != "check_tflite_ops"))
     optimized, records = run_pipeline(ir.from_proto(model), passes, target=target)
     assert [(record.name, record.error) for record in records if record.error] == []
     assert worst_difference(model, ir.to_proto(optimized)) <= 1e-5

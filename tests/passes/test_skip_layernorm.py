@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_modelcheck.passes.fuse_layernorm import FuseLayernorm
+from pytest_modelcheck.pipeline import optimize
 from tests.passes.fusing_checks import fires, ignores, in_function, in_subgraph, make, refuses
 from tests.passes.rule_cases import RuleCase
 
@@ -52,15 +53,17 @@ FUSED_RMS = "com.microsoft:SkipSimplifiedLayerNormalization"
         (RMS, "float[a,b,c] y, float[N,4,6] s", {"Relu": 1}),
     ],
 )
-def test_below_opset_23_a_sum_goes_into_an_rms_normalization(body: str, outputs: str, left: dict[str, int]) -> None:
+def test_at_any_opset_a_sum_goes_into_an_rms_normalization(body: str, outputs: str, left: dict[str, int]) -> None:
     assert fires(PASS, norm(body, outputs=outputs), target="onnxruntime") == {**left, FUSED_RMS: 1}
     assert fires(PASS, in_subgraph(norm(body, outputs=outputs)), target="onnxruntime")[FUSED_RMS] == 2
+    made = optimize(norm(body, outputs=outputs), passes=[PASS], target="onnxruntime")
+    assert {(i.domain, i.version) for i in made.opset_import} == {("", 17), ("com.microsoft", 1)}
 
 
-def test_an_rms_normalization_of_no_sum_needs_opset_23() -> None:
-    body = RMS.replace("s = Add (a, z)", "s = Exp (a) t = Neg (z)")
-    reason = "RMSNormalization needs opset 23, the model imports 17"
-    assert refuses(PASS, norm(body, outputs="float[a,b,c] y, float[d,e,f] t"), target="onnxruntime") == {reason}
+def test_an_rms_normalization_of_no_sum_raises_the_opset() -> None:
+    made = norm(RMS.replace("s = Add (a, z)", "s = Exp (a) t = Neg (z)"), outputs="float[a,b,c] y, float[d,e,f] t")
+    assert fires(PASS, made, target="onnxruntime") == {"Relu": 1, "Exp": 1, "Neg": 1, "RMSNormalization": 1}
+    assert optimize(made, passes=[PASS], target="onnxruntime").opset_import[0].version == 23
 
 
 def test_two_axes_are_right_too() -> None:

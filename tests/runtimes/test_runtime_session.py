@@ -273,3 +273,10 @@ def test_large_weights_of_every_kind_arrive_as_they_are(dtype):
     graph = ir.Graph([], [y], nodes=[node], initializers=[value], opset_imports={"": 21}, name="cast")
     outputs = open_session(ir.Model(graph, ir_version=10)).run({})
     assert outputs["y"][::10000].tolist() == list(range(-7, 7))
+
+
+def test_an_opset_that_this_onnxruntime_does_not_read_is_an_error_with_a_way_out():
+    text = '<ir_version: 10, opset_import: ["" : 99]> g (float[2] x) => (float[2] y) { y = Abs(x) }'
+    wanted = r"onnxruntime \S+ reads opsets up to \d+, this one is higher; install a newer onnxruntime, or take a lower"
+    with pytest.raises(SessionError, match=wanted):
+        open_session(ir.from_onnx_text(text), How(), name="net")

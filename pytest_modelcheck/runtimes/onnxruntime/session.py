@@ -24,6 +24,7 @@ from pytest_modelcheck.runtimes.ports import EXTENDED, Array, Port, Signature
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _CPU = "CPUExecutionProvider"
+_HIGHEST_OPSET = re.compile(r"support for domain ai\.onnx is till opset (\d+)")
 _UNKNOWN = re.compile(r"(?:implementation for |Fatal error: )(\S+)\(-?\d+\)")
 
 
@@ -106,6 +107,12 @@ def load(source: str | bytes, options: Any, how: How, name: str) -> Any:
         opened = ort.InferenceSession(source, options, providers=list(wanted), disabled_optimizers=left_out)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         text = reason(error)
+        if highest := _HIGHEST_OPSET.search(text):
+            text = (
+                f"onnxruntime {ort.__version__} reads opsets up to {highest[1]}, this one is higher; install a newer "
+                "onnxruntime, or take a lower opset (target portable keeps that of the exported model, opset23 and "
+                "onnxruntime may raise it to 23)"
+            )
         raise SessionError(
             f"{name}: onnxruntime cannot load the model: {text}", tuple(_UNKNOWN.findall(text))
         ) from error
