@@ -76,6 +76,17 @@ def test_right_rewrites_are_not_named():
     assert operators(verified) == operators(optimize(CHAIN))
 
 
+def test_strings_that_are_folded_are_compared_as_text():
+    texts = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]> g (string[N] s) => (string[N] y) <string[2] a = {"x", "é"}> {
+          both = StringConcat (a, a) y = StringConcat (s, both)
+        }"""
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WrongRewriteWarning)
+        assert operators(optimize(texts, verify=True)) == {"StringConcat": 1}
+
+
 def test_a_wrong_pass_of_others_is_undone_as_a_whole():
     def subtract(model: onnx.ModelProto) -> onnx.ModelProto:
         changed = onnx.ModelProto()

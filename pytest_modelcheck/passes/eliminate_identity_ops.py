@@ -1,7 +1,7 @@
 """``eliminate_identity_ops``: remove nodes that hand on their input unchanged.
 
-1. ``Identity``; ``Dropout`` in inference mode whose mask nobody reads; Sum, Max, Min, Mean of one input; Concat of one
-   that has elements.
+1. ``Identity``; ``Dropout`` in inference mode, or of ratio 0, whose mask nobody reads; Sum, Max, Min, Mean of one
+   input; Concat of one that has elements.
 2. ``Cast`` and ``CastLike`` to the type that the input has; a Cast after a lossless Cast reads the first input, as does
    one to fewer bits of an integer, and for target ``onnxruntime`` one to fewer numbers.
 3. ``Reshape``, ``Expand``, ``Slice``, ``Flatten``, ``Tile``, ``Pad`` that leave the shape as it is (dynamic axes too);
@@ -62,6 +62,9 @@ def _is_empty_along(shape: Sequence[object] | None, axis: int) -> bool:
 def _dropout(rewriter: Rewriter, node: ir.Node) -> Found:
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         return "the mask of the Dropout is read"
+    ratio = node.inputs[1] if len(node.inputs) > 1 else None
+    if ratio is not None and is_constant(ratio) and _is_all(ratio, 0):
+        return node.inputs[0]
     mode = node.inputs[2] if len(node.inputs) > 2 else None
     if mode is not None and not is_constant(mode):
         return "whether the Dropout is in training mode is not known"

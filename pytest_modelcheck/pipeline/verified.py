@@ -199,7 +199,7 @@ class _Reference:
         """Which of the values of `before` the one that stands for it in `edited` is not; empty where each is."""
         kept = {name: value for name, value in stand_ins.items() if value.const_value is None}
         constants = {
-            name: value.const_value.numpy() for name, value in stand_ins.items() if value.const_value is not None
+            name: _text(value.const_value.numpy()) for name, value in stand_ins.items() if value.const_value is not None
         }
         try:
             original, edition = _with_outputs(before, stand_ins), _with_outputs(edited, _names(kept.values()))
@@ -238,6 +238,11 @@ def _with_outputs(model: ir.Model, names: Iterable[str]) -> Session:
     values = {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs.extend(values[name] for name in names if not values[name].is_graph_output())
     return open_session(model)
+
+
+def _text(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`array` with strings as a session gives them: a tensor of the file holds their bytes."""
+    return np.vectorize(bytes.decode, [object])(array) if array.dtype == object and array.size else array
 
 
 def _as(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -31,6 +31,7 @@ def after(made):
         ("a = Relu(x) y = Identity(a)", {}),
         ("a = Relu(x) b = Dropout(a) y = Exp(b)", {}),
         ("a = Relu(x) b = Dropout(a, ratio, no) y = Exp(b)", {"ratio": np.float32(0.5), "no": np.array(False)}),
+        ("a = Relu(x) b = Dropout(a, ratio, yes) y = Exp(b)", {"ratio": np.float32(0.0), "yes": np.array(True)}),
         ("a = Relu(x) b = Cast<to = 1>(a) y = Exp(b)", {}),
         ("a = Relu(x) b = CastLike(a, x) y = Exp(b)", {}),
         ("a = Relu(x) b = Concat<axis = 1>(a) y = Exp(b)", {}),
