@@ -60,7 +60,8 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
     from examples.zoo.registry import ALL_CASES
     from pytest_modelcheck.calling import build_module, module_inputs
     from pytest_modelcheck.export import ExportFailure, export
-    from pytest_modelcheck.hierarchy import hierarchy_of_model, modules_that_ran, stamp
+    from pytest_modelcheck.hierarchy import hierarchy_of_model, stamp
+    from pytest_modelcheck.hierarchy.recorded_calls import modules_that_ran
     from pytest_modelcheck.model_case import EXAMPLE_SEED
     from pytest_modelcheck.pipeline import run_pipeline
 

@@ -12,7 +12,7 @@ The map, one floor a line, from the top down. Imports run downward only, and wit
 - `torch_checks`: what concerns the module alone (cache parity, state, host transfers, compilation, memory)
 - `gates`: one file per marker: reading, check, figures
 - `check`: one model case under check
-- `snapshots`: results as canonical text for syrupy
+- `figures`, `snapshots`: results as plain data for reports, and as canonical text for syrupy
 - `quantization`, `generation`, `golden`, `numbers`, `fusion`, `accuracy`, `latency`, `interface`: what is measured
 - `export`: torch -> ONNX, one file per exporter
 - `store`: results that are kept on disk

@@ -47,6 +47,19 @@ def test_attribute_prints_one_row_per_pass_and_the_totals(model, capsys):
     assert lines[-1] == ["nodes", "4", "->", "2", "(Constants", "beside:", "0", "->", "0)"]
 
 
+@pytest.mark.parametrize("command", ["attribute", "hierarchy", "inspect", "optimize", "strip"])
+def test_a_command_for_a_file_loads_neither_torch_nor_sympy(command, model, tmp_path):
+    program = """
+import sys
+from pytest_modelcheck.__main__ import main
+assert main(sys.argv[1:]) == 0
+assert not {"torch", "sympy", "onnxruntime"} & set(sys.modules)
+"""
+    files = [str(model), *([str(tmp_path / "out.onnx")] if command in ("optimize", "strip") else [])]
+    ran = subprocess.run([sys.executable, "-c", program, command, *files], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_what_is_lost_without_each_pass_is_a_column_where_it_was_asked_for(model, capsys):
     assert main(["attribute", str(model), "--leave-one-out"]) == 0
     lines = rows(capsys)

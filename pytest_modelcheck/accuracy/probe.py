@@ -14,7 +14,8 @@ from pytest_modelcheck.accuracy.metrics import Array
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for, to_numpy, torch_stage
 from pytest_modelcheck.calling import ModuleInputs
 from pytest_modelcheck.graph.shape_inference import infer_shapes
-from pytest_modelcheck.hierarchy import HierarchyReport, hierarchy_of_model, modules_that_ran
+from pytest_modelcheck.hierarchy import HierarchyReport, hierarchy_of_model
+from pytest_modelcheck.hierarchy.recorded_calls import modules_that_ran
 from pytest_modelcheck.model_case import ModelCase
 from pytest_modelcheck.runtimes import AS_WRITTEN, How, open_session
 from pytest_modelcheck.runtimes.freed_memory import release_mapped_weights, return_freed_memory

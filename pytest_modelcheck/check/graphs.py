@@ -12,19 +12,19 @@ import onnx_ir as ir
 from pytest_modelcheck.accuracy.stages import flat_arrays
 from pytest_modelcheck.attribution import Attribution, attribute
 from pytest_modelcheck.calling.sizes import Sizes
-from pytest_modelcheck.check.figures import (
-    attribution_figures,
-    export_figures,
-    fusion_figures,
-    hierarchy_figures,
-    owner_figures,
-)
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.reusing import Reuse
 from pytest_modelcheck.check.settings import Settings
 from pytest_modelcheck.check.sources import Inputs, Source
 from pytest_modelcheck.export import Exported, ExportFailure
 from pytest_modelcheck.export.keeping import handed_in
+from pytest_modelcheck.figures import (
+    attribution_figures,
+    export_figures,
+    fusion_figures,
+    hierarchy_figures,
+    owner_figures,
+)
 from pytest_modelcheck.fusion import FusionReport, analyse
 from pytest_modelcheck.graph.counts import op_counts
 from pytest_modelcheck.hierarchy import (

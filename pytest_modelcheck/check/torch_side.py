@@ -15,7 +15,8 @@ from pytest_modelcheck.calling.sizes import Sizes
 from pytest_modelcheck.capture import Captured, CaptureFailure, capture, dynamic_program, save_program
 from pytest_modelcheck.check.results import Results
 from pytest_modelcheck.check.settings import Settings
-from pytest_modelcheck.hierarchy import ModuleCalls, modules_that_ran
+from pytest_modelcheck.hierarchy import ModuleCalls
+from pytest_modelcheck.hierarchy.recorded_calls import modules_that_ran
 from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
 
 

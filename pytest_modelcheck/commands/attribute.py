@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what each pass removes: alone, in its place, and, if asked for, what is lost without it."""
     from pytest_modelcheck.attribution import attribute
-    from pytest_modelcheck.check.figures import attribution_figures
+    from pytest_modelcheck.figures import attribution_figures
     from pytest_modelcheck.graph.files import load_model
     from pytest_modelcheck.report.matrix import attribution_lines
 

@@ -266,7 +266,7 @@ def measure_accuracy(
 
 def accuracy_figures(report: SweepReport) -> dict[str, Any]:
     """The scaled maximal difference of each pair of stages; text where one is not a number."""
-    from pytest_modelcheck.check.figures import json_number
+    from pytest_modelcheck.figures import json_number
 
     pairs = [
         {

@@ -72,7 +72,7 @@ def parse(
 
 def check(modelcheck: ModelCheck, expectation: ExpectGeneration) -> GateResult:
     """Run torch, then both graphs, step by step."""
-    from pytest_modelcheck.check.figures import json_number
+    from pytest_modelcheck.figures import json_number
 
     if modelcheck.source.torch is None:
         finding = _error(

@@ -13,8 +13,8 @@ import numpy as np
 from pytest_modelcheck.accuracy.stages import Inputs, feeds_for
 from pytest_modelcheck.bounds import Bound
 from pytest_modelcheck.calling import resized
-from pytest_modelcheck.check.figures import json_number
 from pytest_modelcheck.errors import ModelCaseError
+from pytest_modelcheck.figures import json_number
 from pytest_modelcheck.latency import (
     FreshSession,
     PairedLatency,

@@ -252,7 +252,7 @@ def _finding(modelcheck: ModelCheck, subject: str, expected: str, found: str, **
 
 
 def _figures(expectation: ExpectQuantization, found: Quantized) -> Mapping[str, Any]:
-    from pytest_modelcheck.check.figures import json_number
+    from pytest_modelcheck.figures import json_number
 
     return {
         f"quantization {expectation.by}": {

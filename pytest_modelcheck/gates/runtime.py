@@ -247,7 +247,7 @@ def _in_context(modelcheck: ModelCheck, finding: Finding) -> Finding:
 
 
 def _figures(report: RuntimeReport, name: str, measured: str) -> Mapping[str, Any]:
-    from pytest_modelcheck.check.figures import json_number
+    from pytest_modelcheck.figures import json_number
 
     pairs = [
         {"reference": pair.reference, "candidate": pair.candidate, "scaled_max": json_number(pair.scaled_max)}

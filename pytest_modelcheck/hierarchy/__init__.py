@@ -1,7 +1,7 @@
-"""Which module owns each ONNX node, with a coverage that can fail."""
+"""Which module owns each ONNX node, with a coverage that can fail; torch is needed in `recorded_calls` alone."""
 
-from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
-from pytest_modelcheck.hierarchy.find_owners import ExportedModel, case_calls, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy.calls import ModuleCalls
+from pytest_modelcheck.hierarchy.find_owners import ExportedModel, hierarchy, hierarchy_of_model
 from pytest_modelcheck.hierarchy.owners import Owner, OwnerKind
 from pytest_modelcheck.hierarchy.pass_owners import PipelineHierarchy, StageHierarchy, StageWatch
 from pytest_modelcheck.hierarchy.report import HierarchyReport, Strategy
@@ -36,13 +36,11 @@ __all__ = [
     "StageWatch",
     "Strategy",
     "StrategyName",
-    "case_calls",
     "changed_modules",
     "diff_tables",
     "hierarchy",
     "hierarchy_of_model",
     "module_table",
-    "modules_that_ran",
     "op_changes",
     "parse",
     "read_sidecar",

@@ -9,9 +9,8 @@ from typing import Protocol
 
 import onnx_ir as ir
 
-from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.graph.counts import all_nodes
-from pytest_modelcheck.hierarchy.calls import ModuleCalls, modules_that_ran
+from pytest_modelcheck.hierarchy.calls import ModuleCalls
 from pytest_modelcheck.hierarchy.owners import (
     Owned,
     Owner,
@@ -27,7 +26,7 @@ from pytest_modelcheck.hierarchy.shape_nodes import NodeRoles, node_roles
 from pytest_modelcheck.hierarchy.stamps import has_stamps, stamped_owners
 from pytest_modelcheck.hierarchy.strategies import StrategyName, check_strategy, recommend
 from pytest_modelcheck.hierarchy.value_names import named_outputs
-from pytest_modelcheck.model_case import EXAMPLE_SEED, ModelCase
+from pytest_modelcheck.model_case import ModelCase
 
 
 class ExportedModel(Protocol):
@@ -65,14 +64,10 @@ def hierarchy(
         OptionError: on an unknown strategy.
     """
     if calls is None and exported.case.build is not None:
+        from pytest_modelcheck.hierarchy.recorded_calls import case_calls  # torch: no file needs it
+
         calls = case_calls(exported.case)
     return hierarchy_of_model(exported.model if model is None else model, calls, before=before, strategy=strategy)
-
-
-def case_calls(case: ModelCase) -> ModuleCalls:
-    """Build the module of `case` and record one forward pass on its example inputs."""
-    module = build_module(case)
-    return modules_that_ran(case, module, module_inputs(case, module, EXAMPLE_SEED))
 
 
 def hierarchy_of_model(

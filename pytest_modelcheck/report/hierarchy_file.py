@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_modelcheck.check.figures import hierarchy_figures
+from pytest_modelcheck.figures import hierarchy_figures
 from pytest_modelcheck.graph.files import load_model
 from pytest_modelcheck.hierarchy import (
     StrategyName,

@@ -13,7 +13,7 @@ def attribution_lines(figures: dict[str, Any]) -> list[str]:
     """One row per pass, then what each did to the operators, what it refused and noted, then the totals.
 
     Args:
-        figures: As `check.figures.attribution_figures` gives them, with those of `owner_figures` where
+        figures: As `figures.attribution_figures` gives them, with those of `owner_figures` where
             owners are known. The column "without it" is there if it was asked for.
     """
     passes = figures["passes"]

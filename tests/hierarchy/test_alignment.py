@@ -8,9 +8,10 @@ from functools import cache
 import onnx_ir as ir
 import pytest
 
-from pytest_modelcheck.hierarchy import ModuleCalls, OwnerKind, case_calls
+from pytest_modelcheck.hierarchy import ModuleCalls, OwnerKind
 from pytest_modelcheck.hierarchy.alignment import TorchOp, align
 from pytest_modelcheck.hierarchy.owners import Owner, direct_owners, inherit_owners
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.hierarchy.shape_nodes import node_roles
 from pytest_modelcheck.model_case import EXPORTERS, Exporter

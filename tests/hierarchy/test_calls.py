@@ -6,7 +6,8 @@ from torch import nn
 
 from pytest_modelcheck.calling import build_module, module_inputs
 from pytest_modelcheck.errors import ModelCaseError
-from pytest_modelcheck.hierarchy import ModuleCalls, case_calls, modules_that_ran
+from pytest_modelcheck.hierarchy import ModuleCalls
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls, modules_that_ran
 from pytest_modelcheck.model_case import ModelCase
 from tests.structure_models import module_case
 

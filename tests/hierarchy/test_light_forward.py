@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_modelcheck.hierarchy import case_calls, light_forward
+from pytest_modelcheck.hierarchy import light_forward
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.model_case import ModelCase
 from tests.structure_models import albert_case, bert_case, cross_case, module_case, resnet_case, swin_case
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from examples.zoo.jitter import jitter
 from pytest_modelcheck.export import Exported, export
-from pytest_modelcheck.hierarchy import case_calls, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy import hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from tests.exported_models import EVERY_EXPORT, exported, report

@@ -13,9 +13,10 @@ from torch import nn
 from examples.zoo.jitter import jitter
 from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.graph.counts import is_constant
-from pytest_modelcheck.hierarchy import Owner, OwnerKind, case_calls, hierarchy, hierarchy_of_model, stamp
+from pytest_modelcheck.hierarchy import Owner, OwnerKind, hierarchy, hierarchy_of_model, stamp
 from pytest_modelcheck.hierarchy.alignment import TorchOp, calls_in_order
 from pytest_modelcheck.hierarchy.owners import direct_owners, inherit_owners, number_calls
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.hierarchy.scopes import Scopes
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from tests.exported_models import exported

@@ -8,7 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from pytest_modelcheck.errors import OptionError
-from pytest_modelcheck.hierarchy import HierarchyReport, StrategyName, case_calls, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy import HierarchyReport, StrategyName, hierarchy, hierarchy_of_model
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from tests import exported_models

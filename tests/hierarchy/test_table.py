@@ -16,7 +16,6 @@ from pytest_modelcheck.export import Exported, export
 from pytest_modelcheck.hierarchy import (
     ModuleRow,
     ModuleTable,
-    case_calls,
     changed_modules,
     diff_tables,
     hierarchy,
@@ -27,6 +26,7 @@ from pytest_modelcheck.hierarchy import (
     without_values,
 )
 from pytest_modelcheck.hierarchy.node_labels import UNKNOWN, Weights, node_label, node_labels, sketch
+from pytest_modelcheck.hierarchy.recorded_calls import case_calls
 from pytest_modelcheck.hierarchy.scopes import NAME_SCOPES_KEY
 from pytest_modelcheck.model_case import EXPORTERS, Exporter
 from tests.exported_models import exported, report

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelcheck.export import ExportFailure
 from pytest_modelcheck.hierarchy.module_tree import tree_lines
 
 if TYPE_CHECKING:
     from pytest_modelcheck.attribution import Attribution
-    from pytest_modelcheck.export import Exported
+    from pytest_modelcheck.export import Exported, ExportFailure
     from pytest_modelcheck.fusion import FusionReport
     from pytest_modelcheck.hierarchy import HierarchyReport, PipelineHierarchy
 
@@ -21,6 +20,8 @@ _DRAWN_WHOLE = 30
 
 def export_figures(export: Exported | ExportFailure) -> dict[str, Any]:
     """The export's key, whether it was kept, and its warnings; or why there is none."""
+    from pytest_modelcheck.export import ExportFailure  # torch: the figures of a file need none
+
     if isinstance(export, ExportFailure):
         return {"failure": failure_figures(export)}
     figures = {
