@@ -168,6 +168,18 @@ def _weighty(nodes: int) -> onnx.ModelProto:
     return graph.model(flow, 8)
 
 
+def _parted(nodes: int) -> onnx.ModelProto:
+    """Half of the nodes repeat the input to a wide value, one Concat more each; one Split takes it apart again."""
+    graph, flow = _Graph(), "x"
+    parts = nodes // 2 - 1
+    for _ in range(parts - 1):
+        (flow,) = graph.add("Concat", flow, "x", axis=1)
+    (wide,) = graph.add("Relu", flow)
+    made = graph.add("Split", wide, outputs=parts, axis=1, num_outputs=parts)
+    (flow,) = graph.add("Sum", *(graph.add("Tanh", part)[0] for part in made))
+    return graph.model(flow, 8)
+
+
 KINDS: tuple[tuple[str, Callable[[int], onnx.ModelProto], tuple[int, ...]], ...] = (
     ("blocks with heads", chain, (1_000, 10_000, 100_000)),
     ("plain chain", _plain, (1_000, 10_000)),
@@ -176,6 +188,7 @@ KINDS: tuple[tuple[str, Callable[[int], onnx.ModelProto], tuple[int, ...]], ...]
     ("wide", _wide, (10_000, 40_000)),
     ("dependent shapes", _dependent, (1_600,)),
     ("initializers", _weighty, (10_000,)),
+    ("parts", _parted, (2_000, 10_000)),
 )
 
 
