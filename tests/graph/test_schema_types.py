@@ -28,11 +28,17 @@ def test_a_cast_to_less_stays() -> None:
     ignores(EliminateIdentityOps(), scaled(to=10))
 
 
+def test_a_type_that_an_operator_takes_over_from_its_input_is_known() -> None:
+    # As skl2onnx writes an Imputer, and the column that a discretizer takes of it.
+    assert "Cast" not in fires(EliminateIdentityOps(), scaled(op="Imputer <imputed_value_floats = [0.0]>"))
+
+
 def test_what_several_types_are_allowed_for_and_what_no_schema_is_known_of_stays_open() -> None:
-    imputed = scaled(op="Imputer <imputed_value_floats = [0.0]>")
-    unknown = scaled()
+    classes = "LinearClassifier <classlabels_ints = [0, 1], coefficients = [1.0, 1.0, 1.0, 1.0]>"
+    chosen, unknown = scaled(op="Scaler"), scaled()
+    chosen.graph.node[0].CopyFrom(onnx.parser.parse_node(f"s, scores = ai.onnx.ml.{classes} (x)"))
     unknown.graph.node[0].op_type = "Unheard"
-    for model in (imputed, unknown):
+    for model in (chosen, unknown):
         read = ir.from_proto(model)
         declare_fixed_types(read)
         assert read.graph[0].outputs[0].type is None
