@@ -80,6 +80,13 @@ def test_below_opset_17_layer_normalization_is_refused() -> None:
 def test_target_onnxruntime_raises_the_opset_to_what_each_of_them_reads() -> None:
     assert fires(PASS, norm(LAYER, opset=14), target="onnxruntime") == {"LayerNormalization": 1}
     assert optimize(norm(LAYER, opset=14), target="onnxruntime").opset_import[0].version == 17
+    assert fires(PASS, norm(RMS, opset=18), target="onnxruntime") == {"RMSNormalization": 1}
+    assert optimize(norm(RMS, opset=18), target="onnxruntime").opset_import[0].version == 23
+
+
+def test_a_residual_sum_stays_beside_the_normalization_which_is_faster_so() -> None:
+    body = "p = Relu (x)\n u = Add (p, x)\n" + LAYER.replace("(x", "(u")
+    assert fires(PASS, norm(body), target="onnxruntime") == {"Add": 1, "LayerNormalization": 1, "Relu": 1}
 
 
 @pytest.mark.parametrize("body", [LAYER, RMS.replace("<keepdims = 1> (q, last)", "<axes = [-1]> (q)")])
