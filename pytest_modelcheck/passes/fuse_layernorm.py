@@ -7,8 +7,8 @@ With ``d = x - mean(x)`` and means over the trailing axes:
 
 All targets but ``portable`` and ``tflite`` raise the opset for them where they can. A residual sum stays beside the
 normalization for target ``onnxruntime``, too: on one thread of onnxruntime 1.31 and 1.32 com.microsoft
-``SkipLayerNormalization`` takes 3 to 6 times as long as the two nodes, a whole BERT 1.09 to 1.11 times; of RMS, 1.0 to
-1.7 times. (In 1.22 to 1.26 it took 0.8 times as long.)
+``SkipLayerNormalization`` takes 3 to 6 times as long as the two nodes, a whole BERT 1.10 to 1.15 times; that of RMS,
+1.0 to 1.7 times. (In 1.22 to 1.26 it took 0.8 times as long.)
 
 Scale and bias must be constants of exactly the normalized shape; without a scale, one of ones is made. Where a value
 inside, such as the variance, is needed elsewhere, the nodes that make it stay beside the operator. Source: Ba et
