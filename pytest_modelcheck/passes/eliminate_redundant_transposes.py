@@ -2,8 +2,8 @@
 
 1. ``Transpose(Transpose(x, p), q) -> Transpose(x, p∘q)``, and nothing where the composition leaves the axes in order.
 2. Transposes with Reshapes between them become the shortest chain that does the same (attention/layouts.py).
-3. A Transpose moves through elementwise operators, reductions, Concat, Split, Softmax, Pad and Slice, with their axes
-   adjusted and their constants transposed, where that leaves fewer Transposes (transpose_regions.py).
+3. A Transpose moves through elementwise operators, reductions, ArgMax, Concat, Split, Softmax, Pad and Slice, with
+   their axes adjusted and their constants transposed, where that leaves fewer Transposes (transpose_regions.py).
 4. ``Gemm(Transpose(x))`` of a matrix reads x with transA or transB exchanged; ``MatMul`` of two matrices by a
    transposed constant, such as an embedding that is the head as well, becomes that Gemm.
 

@@ -109,6 +109,14 @@ def test_a_reduction_that_drops_its_axes_takes_the_transpose_away():
     assert fires(EliminateRedundantTransposes(), made) == {"ReduceMean": 1}
 
 
+@pytest.mark.parametrize("axis", ["axis = -1", "axis = 1, select_last_index = 1"])
+def test_the_index_of_the_largest_needs_no_transpose(axis):
+    body = f"p = Transpose<perm = [0, 2, 1]>(x) y = ArgMax<{axis}, keepdims = 0>(p)"
+    made = make(f"{HEADER} (int64[a, b] y) {{ {body} }}")
+    assert fires(PASS, made) == {"ArgMax": 1}
+    assert "Transpose" not in fires(PASS, in_subgraph(made))
+
+
 def test_a_reduction_after_which_the_axes_are_in_another_order_keeps_its_transpose():
     made = make(
         HEADER

@@ -36,6 +36,12 @@ BODIES = {
            t = Transpose <perm: ints = @perm> (w) b = Constant <value_floats = [2.0, 3.0, 4.0, 5.0]> ()
            p = MatMul(x, t) y = Add(p, b)""",
     ),
+    "reduction of a transpose": (
+        "keepdims",
+        "1",
+        """a = Constant <value_ints = [1, 2]> () t = Transpose <perm = [1, 0, 2]> (x)
+           s = ReduceSum <keepdims: int = @keepdims> (t, a) u = Transpose <perm = [1, 0, 2]> (s) y = Add(x, u)""",
+    ),
     "attention": (
         "axis",
         "-1",

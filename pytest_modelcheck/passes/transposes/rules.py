@@ -79,16 +79,19 @@ def _one_axis(default: int | None) -> Rule:
 
 def _reduction(rewriter: Rewriter, node: ir.Node, perm: Perm) -> Move | str | None:
     keep = integer_attribute(node, "keepdims", 1)
-    given = reduced_axes(node)
-    if given is None:
+    one = integer_attribute(node, "axis", 0)
+    given = reduced_axes(node) if node.op_type in REDUCTIONS else None if one is None else (one,)
+    if given is None or keep is None:
         return _not_constant(node)
     axes = tuple(axis % len(perm) for axis in given)
     moved = tuple(sorted(perm[axis] for axis in axes))
     if not keep:
-        everything = not axes and not integer_attribute(node, "noop_with_empty_axes", 0)
+        everything = not axes and integer_attribute(node, "noop_with_empty_axes", 0) == 0
         kept = [perm[axis] for axis in range(len(perm)) if axis not in axes and not everything]
         if kept != sorted(kept):
             return None
+    if node.op_type not in REDUCTIONS:
+        return Move((0,), {"axis": moved[0]}, {}, ends=not keep)
     by_attribute = "axes" in node.attributes
     attributes: dict[str, int | tuple[int, ...]] = {"axes": moved} if by_attribute else {}
     constants = {1: np.array(moved, dtype=np.int64)} if axes and not by_attribute else {}
@@ -132,7 +135,7 @@ def composed(first: Sequence[int], second: Sequence[int]) -> Perm:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(BROADCASTING, _elementwise),
     **dict.fromkeys(UNARY, _first_input),
-    **dict.fromkeys(REDUCTIONS, _reduction),
+    **dict.fromkeys((*REDUCTIONS, "ArgMax", "ArgMin"), _reduction),
     "Concat": _one_axis(None),
     "Hardmax": _one_axis(-1),
     "LogSoftmax": _one_axis(-1),
