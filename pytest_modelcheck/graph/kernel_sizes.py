@@ -154,15 +154,22 @@ def _made_by_kernels(node: onnx.NodeProto, known: _Known) -> Iterator[tuple[int,
     if node.op_type in _POOLS:
         yield from _windows(node, source[2:])
         return
-    scales = known.constants.get(node.input[1 if len(node.input) == 2 else 2])  # opset 10: without a region
-    if scales is None or list(scales.dims) == [0] or _text(node, "coordinate_transformation_mode") == _CROPS:
+    factors = _scales(node, known)
+    if len(factors) == 0 or _text(node, "coordinate_transformation_mode") == _CROPS:
         return
-    factors = onnx.numpy_helper.to_array(scales)
     axes = _ints(node, "axes", len(factors), range(len(factors)))
     for axis, factor in zip(axes, factors, strict=True):
         size = source[axis]
         if size is not None:
             yield axis % len(source), math.floor(np.float32(size) * np.float32(factor))
+
+
+def _scales(node: onnx.NodeProto, known: _Known) -> Sequence[float]:
+    """Of Resize or Upsample; none where they are not known."""
+    if len(node.input) == 1:  # Upsample below opset 9
+        return next((tuple(attribute.floats) for attribute in node.attribute if attribute.name == "scales"), ())
+    scales = known.constants.get(node.input[1 if len(node.input) == 2 else 2])  # opset 10: without a region
+    return () if scales is None else [float(scale) for scale in onnx.numpy_helper.to_array(scales)]
 
 
 def _windows(node: onnx.NodeProto, spatial: Sequence[int | None]) -> Iterator[tuple[int, int]]:

@@ -73,6 +73,15 @@ def test_a_resize_by_scales_is_as_large_as_single_precision_makes_it(opset: int,
     assert_folded_as_computed(model_of("Resize", opset, roi, factors, mode="nearest"))
 
 
+@pytest.mark.parametrize("opset", [7, 8, 9])
+@pytest.mark.parametrize("scales", [(2.0, 1.1), (8 / 7, 3.0)])
+def test_so_is_an_upsample_whose_scales_were_an_attribute_below_opset_9(opset: int, scales: Any) -> None:
+    factors = np.array([1, 1, *scales], np.float32)
+    given = [factors] if opset == 9 else []
+    attributes = {} if given else {"scales": factors.tolist()}
+    assert_folded_as_computed(model_of("Upsample", opset, *given, mode="nearest", **attributes))
+
+
 def test_sizes_behind_and_the_indices_of_a_pool_follow() -> None:
     text = """<ir_version: 10, opset_import: ["" : 17]> g (float[1,2,7,10] x) => (float[a,b,c,d] y, int64[e,f,g,h] z) {
         p, i = MaxPool <kernel_shape = [1, 1], strides = [2, 2], ceil_mode = 1> (x)
