@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelcheck.store import Store, folder, temporary_folder
+from pytest_modelcheck.store import Store, folder, results, temporary_folder
 from pytest_modelcheck.store.codec import NotKeepableError
 
 KEY = {"export": "abc", "seeds": 20, "passes": ["a", "b"]}
@@ -154,6 +154,20 @@ def test_beyond_the_limit_the_least_recently_used_go_with_their_files_and_none_t
     keep(small, 3, {"seeds": 3}, graph="x" * 10_000)
     assert [found(small, {"seeds": seeds}) for seeds in range(4)] == [0, None, None, 3]
     assert len(list(small.root.glob("passes-*"))) == 4
+
+
+def test_a_store_is_measured_when_much_was_kept_not_each_time(store, monkeypatch):
+    measured: list[str] = []
+
+    def named(folder, stem):
+        measured.append(stem)
+        return []
+
+    monkeypatch.setattr(results, "_named", named)
+    large = Store(store.folder, limit_bytes=64 * 10_000)
+    for seeds in range(12):
+        keep(large, "x" * 4_000, {"seeds": seeds})
+    assert measured.count("") == 4, "the first time, and after each 10,000 bytes"
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EACCES])
