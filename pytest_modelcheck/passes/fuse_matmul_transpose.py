@@ -3,6 +3,8 @@
 1. ``MatMul(Transpose(a), b)`` -> com.microsoft ``FusedMatMul(a, b, transA=1)``, where the Transpose exchanges the last
    two axes and only products read it; ``transB`` likewise.
 2. ``MatMul(c * a, b)``, ``MatMul(a, c * b)`` and ``c * MatMul(a, b)``, c a number -> ``FusedMatMul(a, b, alpha=c)``.
+3. ``Shape(Transpose(x))`` -> ``Gather(Shape(x), perm)``, where there is a ``Shape(x)`` and nothing else reads the
+   Transpose.
 
 After all other passes of target ``onnxruntime``, which know the MatMul: an attention above all. float32, which is what
 onnxruntime's CPU kernel takes. Source:
@@ -20,17 +22,19 @@ import onnx_ir as ir
 from pytest_modelcheck.graph.attributes import float_attribute, integer_attribute
 from pytest_modelcheck.passes.attention.search import scaling_of
 from pytest_modelcheck.rewriting import Pass, Rewriter
-from pytest_modelcheck.rewriting.matching import only_reader, permutation, produced_by, rank
+from pytest_modelcheck.rewriting.matching import only_reader, permutation, produced_by, rank, scope_of
 
 _FLAGS = ("transA", "transB")
 
 
 class FuseMatmulTranspose(Pass):
     name = "fuse_matmul_transpose"
-    rules = ("transpose", "scale")
+    rules = ("transpose", "scale", "shape")
 
     def rewrite(self, rewriter: Rewriter) -> None:
         for node in rewriter.nodes() if rewriter.target == "onnxruntime" else ():
+            if node.op_type == "Shape" and node.domain == "":
+                _try_gather(rewriter, node)
             product: ir.Node | None = node if _is_product(node) else None
             while product is not None:
                 product = _try_turn(rewriter, product) or _try_scale(rewriter, product)
@@ -77,6 +81,23 @@ def _try_scale(rewriter: Rewriter, product: ir.Node) -> ir.Node | None:
                 nodes = [product, scaling] if index is None else [scaling, product]
                 return _fuse(rewriter, nodes, product, {} if index is None else {index: value}, alpha)
     return None
+
+
+def _try_gather(rewriter: Rewriter, shape: ir.Node) -> bool:
+    """Rule 3."""
+    turned = produced_by(shape.inputs[0], "Transpose")
+    order, x = permutation(turned), None if turned is None else turned.inputs[0]
+    if turned is None or order is None or x is None or shape.attributes:
+        return False
+    rewriter.begin_rule("shape")
+    if only_reader(turned.outputs[0]) is not shape:
+        return rewriter.refuse("something else than the Shape reads the Transpose", shape)
+    for other, _ in x.uses():
+        if produced_by(other.outputs[0], "Shape") and other.graph is shape.graph and not other.attributes:
+            indices = rewriter.integers(scope_of(shape), order, "perm")
+            gather = rewriter.node("Gather", [other.outputs[0], indices], {"axis": 0}, like=shape.outputs[0])
+            return rewriter.replace([turned, shape], [gather], {shape.outputs[0]: gather.outputs[0]})
+    return rewriter.refuse("nothing computes the shape of what is turned", shape)
 
 
 def _refused(product: ir.Node) -> str | None:

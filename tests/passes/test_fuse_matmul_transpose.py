@@ -100,25 +100,58 @@ def test_the_pipeline_makes_it_of_what_is_left_and_finds_nothing_in_a_second_run
     assert optimize(once, target="onnxruntime") == once
 
 
-CASES = tuple(
+SHAPES = (
+    "s = Shape (a) t = Transpose <perm = [1, 2, 0]> (a) u = Shape (t) c = Concat <axis = 0> (s, u) y = Expand (b, c)"
+)
+ELSEWHERE = SHAPES.replace("c = Concat", "e = Shape (t) c = Concat").replace("(s, u)", "(s, u, e)")
+
+
+def shapes(body: str = SHAPES) -> Any:
+    header = '<ir_version: 10, opset_import: ["" : 18]> g (float[k,n,3] a, float[1] b) => (float[c,d,e,f,g,h] y) '
+    return make(header.replace("g,h", "g,h,i,j,l" if body == ELSEWHERE else "g,h") + "{" + body + "}")
+
+
+def test_the_shape_of_what_is_turned_is_gathered_from_the_one_that_is_there() -> None:
+    counts = {"Concat": 1, "Expand": 1, "Gather": 1, "Shape": 1}
+    assert fires(PASS, shapes(), target="onnxruntime") == counts
+    assert fires(PASS, in_subgraph(shapes()), target="onnxruntime")["Gather"] >= 1
+
+
+def test_where_nothing_computes_the_other_shape_it_is_refused() -> None:
+    made = shapes(SHAPES.replace("Shape (a)", "Shape (b)").replace("(s, u)", "(u, s, s, s)"))
+    assert refuses(PASS, made, target="onnxruntime") == {"nothing computes the shape of what is turned"}
+
+
+CASES = (
+    *(
+        RuleCase(
+            pass_=PASS,
+            rule=rule,
+            fires=made,
+            counts={FUSED: 1},
+            refused=product(
+                refused, b="float[2,m,3]" if rule == "transpose" else "float[2,3,m]", y="float[i,j,k] y, float[d,e,f] u"
+            ),
+            reason=reason,
+            target="onnxruntime",
+        )
+        for rule, made, refused, reason in (
+            ("transpose", product(RIGHT), f"{RIGHT} u = Exp (t)", "something else than products reads the Transpose"),
+            (
+                "scale",
+                product(SCALED, b="float[2,3,m]"),
+                f"{SCALED} u = Exp (s)",
+                "something else than the product reads what is scaled",
+            ),
+        )
+    ),
     RuleCase(
         pass_=PASS,
-        rule=rule,
-        fires=made,
-        counts={FUSED: 1},
-        refused=product(
-            refused, b="float[2,m,3]" if rule == "transpose" else "float[2,3,m]", y="float[i,j,k] y, float[d,e,f] u"
-        ),
-        reason=reason,
+        rule="shape",
+        fires=shapes(),
+        counts={"Concat": 1, "Expand": 1, "Gather": 1, "Shape": 1},
+        refused=shapes(ELSEWHERE),
+        reason="something else than the Shape reads the Transpose",
         target="onnxruntime",
-    )
-    for rule, made, refused, reason in (
-        ("transpose", product(RIGHT), f"{RIGHT} u = Exp (t)", "something else than products reads the Transpose"),
-        (
-            "scale",
-            product(SCALED, b="float[2,3,m]"),
-            f"{SCALED} u = Exp (s)",
-            "something else than the product reads what is scaled",
-        ),
-    )
+    ),
 )
