@@ -132,6 +132,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if call.when == "call" or (call.when == "setup" and report.failed):
         report.modelcheck = session.row(item, report.outcome)
         item.user_properties += sessions.properties(report.modelcheck)
+    elif call.when == "teardown":
+        session.forget(item)
     report.modelcheck_locked = "modelcheck_snapshot" in getattr(item, "fixturenames", ())
     return report
 

@@ -46,9 +46,13 @@ class Session:
 
     def begin(self, item: pytest.Item) -> None:
         """Forget what an earlier attempt of the test left, where a plugin runs it again."""
+        self.forget(item)
+        item.user_properties = [each for each in item.user_properties if each[0] not in self.declarations.gates]
+
+    def forget(self, item: pytest.Item) -> None:
+        """Let go of what a test measured: pytest keeps its items, and so their checks, to the end of the run."""
         if (state := item.stash.get(TEST, None)) is not None:
             item.stash[TEST] = TestState(declared=state.declared)
-            item.user_properties = [each for each in item.user_properties if each[0] not in self.declarations.gates]
 
     def check_for(self, item: pytest.Item, case: ModelCase) -> ModelCheck:
         """The check of a case; the last one is kept, so that the weights of one model at a time are in memory."""

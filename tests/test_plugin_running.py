@@ -169,3 +169,28 @@ def test_a_case_of_a_file_runs_all_gates_that_need_no_torch(project):
 
 def test_torchs_structured_trace_is_not_shown_below_a_failure(project):
     project.gated("expect_ops(Gemm=7)", body="modelcheck.fusion").run().outcomes(failed=1).lacks("torch.__trace")
+
+
+def test_what_a_test_measured_is_let_go_of_after_it(project):
+    project.test(
+        """
+        import gc
+        import weakref
+        import net
+        import pytest
+        from pytest_modelcheck import ModelCase
+
+        checks = weakref.WeakSet()
+
+        @pytest.fixture(params=range(4))
+        def model_case(request):
+            return ModelCase(f"net{request.param}", net.build, net.inputs, exporter="torchscript")
+
+        @pytest.mark.expect_ops(Gemm=2)
+        def test_net(modelcheck):
+            checks.add(modelcheck)
+            gc.collect()
+            assert len(checks) <= 2  # the last one is kept for other tests of its case
+        """
+    )
+    project.run().outcomes(passed=4)

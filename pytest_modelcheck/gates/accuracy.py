@@ -210,7 +210,7 @@ def measure_accuracy(
     from pytest_modelcheck.accuracy.watched_inputs import input_digest
     from pytest_modelcheck.check.settings import own_cores
     from pytest_modelcheck.runtimes import How
-    from pytest_modelcheck.runtimes.freed_memory import return_freed_memory
+    from pytest_modelcheck.runtimes.freed_memory import GROWTH, return_freed_memory
     from pytest_modelcheck.store import Store
 
     provider = provider or modelcheck.case.provider
@@ -228,7 +228,7 @@ def measure_accuracy(
     }
 
     def sweep() -> SweepReport:
-        return_freed_memory()
+        return_freed_memory(collect=GROWTH.is_large())
         lent = None if modelcheck.source.torch is None else modelcheck.source.torch.lent
         return assess(
             standard_stages(modelcheck.case, lent, modelcheck.exported.path, graphs.optimized_path, how=runs),
