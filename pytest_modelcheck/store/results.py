@@ -288,8 +288,26 @@ def _checksum(body: Mapping[str, Any]) -> str:
 def _named(folder: Path, stem: str) -> list[Path]:
     """What of `folder` has a name that begins so; `Path.glob` takes five times as long."""
     with contextlib.suppress(OSError):
-        return [folder / name for name in os.listdir(folder) if name.startswith(stem)]
+        return [folder / name for name in _names(folder) if name.startswith(stem)]
     return []
+
+
+_LISTED: dict[Path, tuple[int, list[str]]] = {}
+"""Folder -> when it had changed, and what was in it."""
+
+_SETTLED_NS = 2 * 10**9
+"""A folder that changed a moment ago may change again within the resolution of its time."""
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder, listed anew when it has changed: thousands of entries take milliseconds."""
+    changed = folder.stat().st_mtime_ns
+    if (listed := _LISTED.get(folder)) is not None and listed[0] == changed:
+        return listed[1]
+    names = os.listdir(folder)
+    if abs(time.time_ns() - changed) > _SETTLED_NS:
+        _LISTED[folder] = (changed, names)
+    return names
 
 
 def _last_used(path: Path) -> float:

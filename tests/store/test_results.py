@@ -156,6 +156,20 @@ def test_beyond_the_limit_the_least_recently_used_go_with_their_files_and_none_t
     assert len(list(small.root.glob("passes-*"))) == 4
 
 
+def test_a_folder_that_did_not_change_is_not_listed_again(store, monkeypatch):
+    keep(store, 1)
+    long_ago = time.time() - 60
+    os.utime(store.root, (long_ago, long_ago))
+    assert found(store) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", None)
+        assert found(store) == 1
+    keep(store, 2, {"other": 1})
+    assert found(store, {"other": 1}) == 2
+    shutil.rmtree(store.root)
+    assert found(store) is None
+
+
 def test_a_store_is_measured_when_much_was_kept_not_each_time(store, monkeypatch):
     measured: list[str] = []
 
