@@ -38,8 +38,7 @@ class _Printable(logging.Formatter):
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 for a difference or a failed pass, 2 for bad input."""
     arguments = _parser().parse_args(argv)
-    import pytest_modelcheck.late_sympy  # noqa: F401 - before any command imports onnx_ir
-
+    importlib.import_module("pytest_modelcheck.late_sympy")  # before the command imports onnx_ir
     if isinstance(logging.lastResort, logging.Handler):  # what libraries log of a model holds its names
         logging.lastResort.setFormatter(_Printable())
     try:

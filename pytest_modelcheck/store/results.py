@@ -300,7 +300,7 @@ _SETTLED_NS = 2 * 10**9
 
 
 def _names(folder: Path) -> list[str]:
-    """What is in a folder, listed anew when it has changed: thousands of entries take milliseconds."""
+    """The names in a folder, read again only when it has changed: reading thousands takes milliseconds."""
     changed = folder.stat().st_mtime_ns
     if (listed := _LISTED.get(folder)) is not None and listed[0] == changed:
         return listed[1]
